@@ -1,0 +1,28 @@
+# failoverd: what a developer types. Each target installs what it needs.
+
+SHELL := /bin/bash
+GO ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+SEEDS ?= 200
+
+.PHONY: build demo test check sim lint fmt clean tools deps cover
+
+build: ## the daemon and the lab, in bin/
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/failoverd ./cmd/failoverd
+	cd lab && CGO_ENABLED=0 $(GO) build -trimpath -o ../bin/lab ./cmd/lab
+
+test: deps
+	$(GO) vet ./...
+	$(GO) test -race ./...
+	cd lab && $(GO) vet ./... && $(GO) test -race ./...
+
+# What the tests and the demo need beside Go: ip, for network namespaces.
+deps:
+	@command -v ip >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2; }
+
+fmt:
+	gofmt -w $$(git ls-files '*.go')
+
+clean:
+	rm -rf bin out

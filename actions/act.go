@@ -1,0 +1,346 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// act carries out a step with an action: Inspect → StepStarted committed →
+// leadership proven → Do → Inspect → StepFinished committed (rule E2).
+func (x *Executor) act(ctx context.Context, e *failover.Execution, st failover.Step) {
+	action, err := x.world.Action(st)
+	if err != nil {
+		if token, ok := x.begin(ctx, e, st); ok {
+			x.fail(ctx, e, st, token, err.Error())
+		}
+		return
+	}
+	if action == nil {
+		x.passApproval(ctx, e, st)
+		return
+	}
+	run := &run{x: x, e: e, st: st, action: action, deadline: time.Now().Add(st.Timeout.D())}
+	if rec := e.Step(st.ID); rec.State == failover.StepRunning {
+		run.token = rec.Last().Token
+		run.resumed = true
+		if done := run.takeOver(ctx, rec); done {
+			return
+		}
+	}
+	run.loop(ctx)
+}
+
+// passApproval carries out a step that changes nothing and is passed by a
+// person (ApprovalKind).
+func (x *Executor) passApproval(ctx context.Context, e *failover.Execution, st failover.Step) {
+	if !e.Approved(st.ID) {
+		x.ask(ctx, e.ID, "approval", st.ID, fmt.Sprintf("Step %s waits for you. Go on?", st.ID), "failoverd approve", "failoverd abort")
+		return
+	}
+	if token, ok := x.begin(ctx, e, st); ok {
+		x.finish(ctx, e, st, token, failover.StepDone, "approved")
+	}
+}
+
+// run is one step being carried out by this leader.
+type run struct {
+	x        *Executor
+	e        *failover.Execution
+	st       failover.Step
+	action   Action
+	deadline time.Time
+	token    uint64 // of the attempt in flight; zero: none yet
+	resumed  bool
+	last     Effect
+	lastErr  error
+}
+
+// look inspects the world once, within its own time-out.
+func (r *run) look(ctx context.Context) Effect {
+	cctx, cancel := context.WithTimeout(ctx, r.x.opts.CallTimeout)
+	defer cancel()
+	eff, err := r.action.Inspect(cctx)
+	if err != nil {
+		eff = Effect{State: Unknown, Detail: err.Error()}
+	}
+	r.last, r.lastErr = eff, err
+	r.x.say(r.st.ID, eff.Detail)
+	return eff
+}
+
+// takeOver resolves what an earlier leader started (rule E3). It returns true
+// when the step is resolved; otherwise a new attempt may be made.
+func (r *run) takeOver(ctx context.Context, rec failover.StepRecord) bool {
+	prev := rec.Last()
+	if eff := r.look(ctx); eff.State == Present {
+		r.done(ctx, "found done by an earlier leader: "+eff.Detail, prev.Already)
+		return true
+	}
+	if _, checks := r.action.(TokenChecker); checks || r.idempotent() {
+		// The next attempt's write burns every earlier token, or is absolute: a
+		// late repetition changes nothing.
+		return false
+	}
+	// Neither: believe Absent only when the earlier calls cannot land any more,
+	// seen twice.
+	if !r.x.sleep(ctx, max(0, time.Until(prev.Until))) {
+		return true
+	}
+	first := r.look(ctx)
+	if !r.x.sleep(ctx, r.x.opts.Settle) {
+		return true
+	}
+	second := r.look(ctx)
+	switch {
+	case second.State == Present:
+		r.done(ctx, "found done by an earlier leader: "+second.Detail, false)
+		return true
+	case first.State == Absent && second.State == Absent:
+		return false
+	}
+	r.x.finish(ctx, r.e, r.st, r.token, failover.StepUnclear, second.Detail)
+	r.x.ask(ctx, r.e.ID, "unknown", r.st.ID,
+		fmt.Sprintf("Step %s was started by a leader that died, and the world does not say whether it took effect: %s", r.st.ID, second.Detail),
+		"failoverd retry "+string(r.st.ID), "failoverd skip "+string(r.st.ID)+" --why …", "failoverd abort")
+	return true
+}
+
+// Idempotent is an Action whose Do, repeated at any time while its epoch
+// stands, changes nothing.
+type Idempotent interface{ Idempotent() }
+
+func (r *run) idempotent() bool {
+	_, ok := r.action.(Idempotent)
+	return ok
+}
+
+// loop tries until the effect is there, the time is over or nobody wants it any
+// more.
+func (r *run) loop(ctx context.Context) {
+	pause := r.x.opts.Poll
+	for {
+		if r.stale(ctx) {
+			return
+		}
+		if err := r.attempt(ctx); err != nil {
+			r.x.log.Warn("an attempt failed", "step", r.st.ID, "token", r.token, "error", err)
+			r.lastErr = err
+		} else if r.awaitPresent(ctx) {
+			return
+		}
+		if ctx.Err() != nil {
+			r.cancelled()
+			return
+		}
+		if !time.Now().Before(r.deadline) {
+			r.timedOut(ctx)
+			return
+		}
+		if !r.x.sleep(ctx, pause) {
+			r.cancelled()
+			return
+		}
+		pause = min(2*pause, 10*r.x.opts.Poll)
+	}
+}
+
+// stale ends the step when the execution no longer wants it.
+func (r *run) stale(ctx context.Context) bool {
+	if !r.x.stopped(r.e.ID) {
+		return false
+	}
+	if r.token != 0 {
+		r.resolve(ctx)
+	}
+	return true
+}
+
+// attempt makes one try: intent, proof, effect. An error means that the effect
+// may or may not have been asked for.
+func (r *run) attempt(ctx context.Context) error {
+	eff := r.look(ctx)
+	already := eff.State == Present && r.token == 0
+	state := r.x.journal.State()
+	rec := failover.StepRecord{}
+	if state.Execution != nil {
+		rec = state.Execution.Step(r.st.ID)
+	}
+	previous := eff.Previous
+	until := time.Now().Add(r.x.opts.CallTimeout)
+	res, ok := r.x.propose(ctx, failover.StepStarted{
+		Execution: r.e.ID, Step: r.st.ID, Epoch: state.Epoch, PlanHash: r.e.PlanHash,
+		Previous: previous, Until: until.UTC(),
+	}, "")
+	if !ok {
+		return fmt.Errorf("the intent was not committed: nothing was done")
+	}
+	r.token = res.Index
+	if already {
+		r.done(ctx, "was already so: "+eff.Detail, true)
+		return nil
+	}
+	// Leadership, then hold, abort and epoch once more, right before the effect.
+	if err := r.x.journal.Prove(ctx); err != nil {
+		return fmt.Errorf("%w: %w", errNotLeading, err)
+	}
+	now := r.x.journal.State()
+	if now.Execution == nil || now.Execution.ID != r.e.ID || now.Execution.State != failover.ExecRunning || now.Epoch != state.Epoch {
+		return fmt.Errorf("the execution changed right before the effect: nothing was done")
+	}
+	a := r.newAttempt(len(rec.Attempts)+1, now.Epoch, previous, until)
+	cctx, cancel := context.WithDeadline(ctx, until)
+	defer cancel()
+	if err := r.action.Do(cctx, a); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (r *run) newAttempt(number int, epoch uint64, previous json.RawMessage, until time.Time) Attempt {
+	return Attempt{
+		Execution: r.e.ID, Step: r.st.ID, Number: number, Epoch: epoch, Token: r.token,
+		Previous: previous, Deadline: until,
+		Progress: func(line string) { r.x.say(r.st.ID, line) },
+	}
+}
+
+// awaitPresent polls until the effect is there. It returns true when the step is
+// resolved, false when another attempt should be made.
+func (r *run) awaitPresent(ctx context.Context) bool {
+	for {
+		if st := r.record(); st.State != failover.StepRunning {
+			return true // resolved: it was there already, or a person decided
+		}
+		if r.look(ctx).State == Present {
+			r.done(ctx, r.last.Detail, false)
+			return true
+		}
+		if r.x.stopped(r.e.ID) {
+			r.resolve(ctx)
+			return true
+		}
+		if !time.Now().Before(r.deadline) {
+			r.timedOut(ctx)
+			return true
+		}
+		if !r.x.sleep(ctx, r.x.opts.Poll) {
+			r.cancelled()
+			return true
+		}
+	}
+}
+
+func (r *run) record() failover.StepRecord {
+	e := r.x.journal.State().Execution
+	if e == nil || e.ID != r.e.ID {
+		return failover.StepRecord{State: failover.StepFailed}
+	}
+	return e.Step(r.st.ID)
+}
+
+// done finishes the step. A stop that was seen to have taken effect is evidence;
+// a switch is the flip (rule T1).
+func (r *run) done(ctx context.Context, detail string, already bool) {
+	if r.st.Kind == failover.KindSwitch {
+		if _, ok := r.x.propose(ctx, failover.SetTraffic{Execution: r.e.ID, Region: r.e.To}, ""); !ok {
+			return
+		}
+	}
+	if r.st.Kind == failover.KindStop {
+		r.x.confirm(ctx, r.e, r.st.Component, r.st.Action+": "+detail)
+	}
+	r.x.propose(ctx, failover.StepFinished{
+		Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepDone, Detail: detail, Already: already,
+	}, "")
+}
+
+// timedOut ends a step whose effect did not show in its time.
+func (r *run) timedOut(ctx context.Context) {
+	detail := fmt.Sprintf("not seen to take effect within %s; last seen: %s", r.st.Timeout, r.last.Detail)
+	if r.lastErr != nil {
+		detail += "; last error: " + r.lastErr.Error()
+	}
+	if r.token == 0 {
+		return // no intent was committed: the next look starts again
+	}
+	if r.st.Kind == failover.KindStop {
+		// A stop that cannot be seen is no failure of the plan: other evidence
+		// decides, and the fence asks if there is none.
+		r.x.finish(ctx, r.e, r.st, r.token, failover.StepUnproven, detail)
+		return
+	}
+	r.x.fail(ctx, r.e, r.st, r.token, detail)
+}
+
+// cancelled is called when the step's context has ended: either the tenure is
+// over, and the next leader goes on, or the fence no longer needs this stop.
+func (r *run) cancelled() {
+	if r.st.Kind != failover.KindStop || r.token == 0 {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), r.x.opts.CallTimeout)
+	defer cancel()
+	r.x.finish(ctx, r.e, r.st, r.token, failover.StepUnproven, "not seen to take effect; other evidence proves the stop; last seen: "+r.last.Detail)
+}
+
+// resolve ends a started step of an execution that is being aborted, by what the
+// world shows.
+func (r *run) resolve(ctx context.Context) {
+	eff := r.look(ctx)
+	outcome, detail := failover.StepUnclear, "the execution was aborted; the world shows: "+eff.Detail
+	switch eff.State {
+	case Present:
+		outcome = failover.StepDone
+	case Absent:
+		outcome = failover.StepFailed
+	}
+	if r.st.Kind == failover.KindStop && outcome == failover.StepUnclear {
+		outcome = failover.StepUnproven
+	}
+	r.x.finish(ctx, r.e, r.st, r.token, outcome, detail)
+}
+
+// settle resolves a step that an earlier leader left started, in an execution
+// that starts nothing new (rule E6).
+func (x *Executor) settle(ctx context.Context, exec uint64, st failover.Step) {
+	e := x.journal.State().Execution
+	if e == nil || e.ID != exec {
+		return
+	}
+	rec := e.Step(st.ID)
+	last := rec.Last()
+	if last == nil {
+		return
+	}
+	if st.Action == "" || st.Kind == failover.KindCheck {
+		// Nothing in the world depends on it. A fence that did not advance the
+		// epoch has not happened.
+		outcome := failover.StepFailed
+		if st.Kind == failover.KindFence && x.journal.State().Epoch > e.Epoch {
+			outcome = failover.StepDone
+		}
+		if e.State == failover.ExecAborting || outcome == failover.StepDone {
+			x.finish(ctx, e, st, last.Token, outcome, "ended because the execution was "+string(e.State))
+		}
+		return
+	}
+	action, err := x.world.Action(st)
+	if err != nil {
+		x.finish(ctx, e, st, last.Token, failover.StepUnclear, err.Error())
+		return
+	}
+	r := &run{x: x, e: e, st: st, action: action, token: last.Token, deadline: time.Now()}
+	// Its calls must have aged out before the world's word counts.
+	if !x.sleep(ctx, max(0, time.Until(last.Until))) {
+		return
+	}
+	if last.Undo {
+		r.finishUndo(ctx)
+		return
+	}
+	r.resolve(ctx)
+}

@@ -1,0 +1,99 @@
+// Package actions holds what failoverd does to the world: one file per action
+// kind, the table of kinds (kinds.go) and the executor that runs a plan.
+//
+// An action never decides anything. It is told the region, the parameters and
+// the attempt, and it is judged by what the world does: Inspect is the only
+// thing that the executor believes.
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// EffectState is how much of an action's effect the world shows.
+type EffectState uint8
+
+// The states of an effect. The zero value is Unknown: the world did not say.
+const (
+	Unknown EffectState = iota
+	Absent
+	Partial
+	Present
+)
+
+var effectNames = [...]string{"unknown", "absent", "partial", "present"}
+
+func (s EffectState) String() string {
+	if int(s) < len(effectNames) {
+		return effectNames[s]
+	}
+	return fmt.Sprintf("invalid(%d)", uint8(s))
+}
+
+// Effect is what Inspect saw.
+type Effect struct {
+	State  EffectState
+	Detail string // one line for a person: counts, tokens, answers
+	// Token is the fencing token found at the resource, or zero when the
+	// resource holds none or cannot hold one.
+	Token uint64
+	// Previous holds what Undo would need to put back, and the exact token that
+	// Do replaces. It is committed in StepStarted before the first change
+	// (rule E2), so it must be complete.
+	Previous json.RawMessage
+}
+
+// Attempt identifies one try of one step. Its token was never used before: it
+// is the raft index of the committed StepStarted (rule E4).
+type Attempt struct {
+	Service   string
+	Execution uint64
+	Step      failover.StepID
+	Number    int // 1 for the first try
+	Epoch     uint64
+	Token     uint64
+	// Previous is what was committed before the change: Effect.Previous of the
+	// first attempt's Inspect.
+	Previous json.RawMessage
+	// Deadline is when the attempt's calls must have been sent. It is checked
+	// again in the last client layer before signing (rule E2).
+	Deadline time.Time
+	// Progress tells a person how far the work is. It never blocks and may be nil.
+	Progress func(line string)
+}
+
+// Report calls Progress if there is one.
+func (a Attempt) Report(format string, args ...any) {
+	if a.Progress != nil {
+		a.Progress(fmt.Sprintf(format, args...))
+	}
+}
+
+// Action changes the world. Implementations are used by one goroutine at a
+// time. All methods return promptly when ctx ends.
+type Action interface {
+	// Inspect reads the world and changes nothing. An error means that the
+	// world could not be read: the executor treats the effect as Unknown and
+	// shows the error.
+	Inspect(ctx context.Context) (Effect, error)
+	// Do makes the change. It is absolute and idempotent: done twice it equals
+	// done once. It returns when the change was asked for, not when it has
+	// taken place: the executor polls Inspect until Present or its time-out.
+	// An error does not mean that nothing happened.
+	Do(ctx context.Context, a Attempt) error
+	// Undo puts back what a.Previous recorded, carrying a's new token.
+	Undo(ctx context.Context, a Attempt) error
+}
+
+// TokenChecker is an Action whose resource refuses a write that does not name
+// the token that it replaces. For such a resource Absent can be believed at
+// once, because the next attempt's write burns every earlier one (rule E3).
+type TokenChecker interface {
+	Action
+	ChecksToken()
+}

@@ -1,0 +1,409 @@
+package actions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// Journal is the replicated log as the executor needs it, for one tenure.
+type Journal interface {
+	State() *failover.State
+	// Changed returns a channel that is closed at the next change of the state.
+	Changed() <-chan struct{}
+	// Propose commits a leader-only command in the tenure's term.
+	Propose(ctx context.Context, c failover.Command, why string) (failover.Result, error)
+	// Prove returns nil if this node led the term after the call began (rule G1).
+	Prove(ctx context.Context) error
+}
+
+// World makes the actions and checks that steps name.
+type World interface {
+	Action(step failover.Step) (Action, error)
+	Check(step failover.Step) (Check, error)
+}
+
+// Check looks at the world and gives a finding.
+type Check interface {
+	Check(ctx context.Context) Finding
+}
+
+// Finding is the result of a check.
+type Finding struct {
+	Pass   bool
+	Detail string // one line for a person
+}
+
+// Options are the executor's numbers. Zero values are replaced by the defaults
+// that are named.
+type Options struct {
+	// CallTimeout bounds one call of Inspect, Do or Undo: 10 s.
+	CallTimeout time.Duration
+	// Poll is the time between two looks at the world: 1 s.
+	Poll time.Duration
+	// Settle is the time between the two looks that make Absent believable: 2 s.
+	Settle time.Duration
+}
+
+func (o Options) withDefaults() Options {
+	if o.CallTimeout <= 0 {
+		o.CallTimeout = 10 * time.Second
+	}
+	if o.Poll <= 0 {
+		o.Poll = time.Second
+	}
+	if o.Settle <= 0 {
+		o.Settle = 2 * time.Second
+	}
+	return o
+}
+
+// Executor carries out the open execution of one tenure. It is level-triggered:
+// it looks at the state, starts what may start, and forgets nothing that is not
+// in the log.
+type Executor struct {
+	journal Journal
+	world   World
+	opts    Options
+	log     *slog.Logger
+	started time.Time // when the tenure passed its barrier
+
+	mu       sync.Mutex
+	inflight map[failover.StepID]context.CancelFunc
+	progress map[failover.StepID]string
+	wake     chan struct{}
+	wg       sync.WaitGroup
+
+	// When this node first saw the freeze that is in force, in this tenure: the
+	// wait counts from there (rule G3). Seeing it later than it was applied
+	// only makes the wait longer.
+	freezeID uint64
+	freezeAt time.Time
+}
+
+// NewExecutor returns an executor for a tenure that has just passed its barrier.
+func NewExecutor(j Journal, w World, opts Options, log *slog.Logger) *Executor {
+	x := &Executor{
+		journal: j, world: w, opts: opts.withDefaults(), log: log, started: time.Now(),
+		inflight: map[failover.StepID]context.CancelFunc{}, progress: map[failover.StepID]string{},
+		wake: make(chan struct{}, 1),
+	}
+	return x
+}
+
+// Progress is what the running steps say of themselves. Safe for concurrent
+// use.
+func (x *Executor) Progress() map[failover.StepID]string {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	out := make(map[failover.StepID]string, len(x.progress))
+	for k, v := range x.progress {
+		out[k] = v
+	}
+	return out
+}
+
+func (x *Executor) say(id failover.StepID, line string) {
+	x.mu.Lock()
+	x.progress[id] = line
+	x.mu.Unlock()
+}
+
+// Run drives executions until ctx ends; then it waits for calls under way.
+func (x *Executor) Run(ctx context.Context) {
+	defer x.wg.Wait()
+	for ctx.Err() == nil {
+		changed := x.journal.Changed()
+		s := x.journal.State()
+		x.noteFreeze(s)
+		x.drive(ctx, s)
+		timer := time.NewTimer(x.opts.Poll)
+		select {
+		case <-ctx.Done():
+		case <-changed:
+		case <-x.wake:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// FreezeAge is how long ago this node, in this tenure, saw the freeze in force
+// for the first time; zero without one.
+func (x *Executor) FreezeAge(s *failover.State) time.Duration {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	if s.Freeze == nil || x.freezeID != s.Freeze.ID {
+		return 0
+	}
+	return time.Since(x.freezeAt)
+}
+
+func (x *Executor) noteFreeze(s *failover.State) {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	switch {
+	case s.Freeze == nil:
+		x.freezeID = 0
+	case s.Freeze.ID != x.freezeID:
+		x.freezeID, x.freezeAt = s.Freeze.ID, time.Now()
+	}
+}
+
+// drive looks once and starts what may start.
+func (x *Executor) drive(ctx context.Context, s *failover.State) {
+	e := s.Execution
+	if e == nil {
+		return
+	}
+	x.expire(ctx, s)
+	switch e.State {
+	case failover.ExecRunning:
+		for _, st := range e.Plan.Steps {
+			if x.ready(e, st) {
+				x.launch(ctx, st, func(ctx context.Context) { x.runStep(ctx, e.ID, st) })
+			}
+		}
+	case failover.ExecHeld:
+		// Nothing new starts, but what an earlier leader started is resolved.
+		x.resolve(ctx, e)
+	case failover.ExecAborting:
+		if !x.resolve(ctx, e) {
+			x.unwind(ctx, e)
+		}
+	}
+}
+
+// ready reports whether a step may run now and is not being run.
+func (x *Executor) ready(e *failover.Execution, st failover.Step) bool {
+	x.mu.Lock()
+	_, busy := x.inflight[st.ID]
+	x.mu.Unlock()
+	if busy {
+		return false
+	}
+	switch e.Step(st.ID).State {
+	case failover.StepPending, failover.StepRunning:
+	default:
+		return false
+	}
+	for _, dep := range st.After {
+		if !e.Step(dep).Passed() {
+			return false
+		}
+	}
+	return true
+}
+
+// launch runs fn for a step in its own goroutine, once at a time.
+func (x *Executor) launch(ctx context.Context, st failover.Step, fn func(context.Context)) {
+	sctx, cancel := context.WithCancel(ctx)
+	x.mu.Lock()
+	if _, busy := x.inflight[st.ID]; busy {
+		x.mu.Unlock()
+		cancel()
+		return
+	}
+	x.inflight[st.ID] = cancel
+	x.mu.Unlock()
+	x.wg.Go(func() {
+		defer cancel()
+		fn(sctx)
+		x.mu.Lock()
+		delete(x.inflight, st.ID)
+		delete(x.progress, st.ID)
+		x.mu.Unlock()
+		x.poke()
+	})
+}
+
+func (x *Executor) poke() {
+	select {
+	case x.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (x *Executor) busy() bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return len(x.inflight) > 0
+}
+
+// resolve finishes steps that were started and are run by nobody: their leader
+// died. It returns true while any step is unresolved (rule E6).
+func (x *Executor) resolve(ctx context.Context, e *failover.Execution) bool {
+	open := x.busy()
+	for _, st := range e.Plan.Steps {
+		rec := e.Step(st.ID)
+		if rec.State != failover.StepRunning && rec.State != failover.StepUndoing {
+			continue
+		}
+		open = true
+		x.launch(ctx, st, func(ctx context.Context) { x.settle(ctx, e.ID, st) })
+	}
+	return open
+}
+
+// expire applies the policy's default to a question that nobody answered.
+func (x *Executor) expire(ctx context.Context, s *failover.State) {
+	q := s.Execution.Question
+	if q == nil || q.Deadline.IsZero() || time.Now().Before(q.Deadline) {
+		return
+	}
+	x.propose(ctx, failover.AskExpired{Execution: s.Execution.ID, Nonce: q.Nonce}, "")
+}
+
+// propose commits a command and logs a refusal: the next look at the state
+// decides what follows.
+func (x *Executor) propose(ctx context.Context, c failover.Command, why string) (failover.Result, bool) {
+	res, err := x.journal.Propose(ctx, c, why)
+	if err != nil && ctx.Err() == nil {
+		x.log.Info("not accepted", "command", c.Name(), "why", err.Error())
+	}
+	return res, err == nil
+}
+
+// ask puts a question unless one is open.
+func (x *Executor) ask(ctx context.Context, exec uint64, kind string, step failover.StepID, text string, ways ...string) {
+	if e := x.journal.State().Execution; e == nil || e.ID != exec || e.Question != nil {
+		return
+	}
+	x.propose(ctx, failover.Ask{Execution: exec, Kind: kind, Step: step, Text: text, Ways: ways}, "")
+}
+
+// runStep carries one step out, from wherever the log says that it stands.
+func (x *Executor) runStep(ctx context.Context, exec uint64, st failover.Step) {
+	s := x.journal.State()
+	e := s.Execution
+	if e == nil || e.ID != exec || e.State != failover.ExecRunning {
+		return
+	}
+	if st.Approval && !e.Approved(st.ID) {
+		x.ask(ctx, exec, "approval", st.ID, fmt.Sprintf("Start step %s (%s in %s)?", st.ID, st.Action, st.Region),
+			"failoverd approve", "failoverd abort")
+		return
+	}
+	switch st.Kind {
+	case failover.KindFreeze:
+		x.freeze(ctx, e, st)
+	case failover.KindFence:
+		x.fence(ctx, e, st)
+	case failover.KindStop, failover.KindStart, failover.KindSwitch:
+		x.act(ctx, e, st)
+	case failover.KindCheck:
+		x.check(ctx, e, st)
+	case failover.KindStable:
+		x.stable(ctx, e, st)
+	}
+}
+
+// begin commits the intent of a step without previous values and returns its
+// token. A step that an earlier leader started keeps its attempt.
+func (x *Executor) begin(ctx context.Context, e *failover.Execution, st failover.Step) (token uint64, ok bool) {
+	if rec := e.Step(st.ID); rec.State == failover.StepRunning {
+		return rec.Last().Token, true
+	}
+	res, ok := x.propose(ctx, failover.StepStarted{
+		Execution: e.ID, Step: st.ID, Epoch: x.journal.State().Epoch, PlanHash: e.PlanHash,
+	}, "")
+	return res.Index, ok
+}
+
+func (x *Executor) finish(ctx context.Context, e *failover.Execution, st failover.Step, token uint64, outcome failover.StepState, detail string) {
+	x.propose(ctx, failover.StepFinished{Execution: e.ID, Step: st.ID, Token: token, Outcome: outcome, Detail: detail}, "")
+}
+
+func (x *Executor) freeze(ctx context.Context, e *failover.Execution, st failover.Step) {
+	token, ok := x.begin(ctx, e, st)
+	if !ok {
+		return
+	}
+	res, ok := x.propose(ctx, failover.FreezeLease{Region: e.From, Epoch: e.Epoch, Execution: e.ID}, "")
+	if !ok {
+		return // the next look tries again, or finds the execution changed
+	}
+	x.finish(ctx, e, st, token, failover.StepDone, fmt.Sprintf("no lease is granted for %s any more (freeze %v)", e.From, res.Value))
+}
+
+func (x *Executor) check(ctx context.Context, e *failover.Execution, st failover.Step) {
+	token, ok := x.begin(ctx, e, st)
+	if !ok {
+		return
+	}
+	c, err := x.world.Check(st)
+	if err != nil {
+		x.fail(ctx, e, st, token, err.Error())
+		return
+	}
+	deadline := time.Now().Add(st.Timeout.D())
+	var last Finding
+	for {
+		cctx, cancel := context.WithTimeout(ctx, x.opts.CallTimeout)
+		last = c.Check(cctx)
+		cancel()
+		x.say(st.ID, last.Detail)
+		switch {
+		case last.Pass:
+			x.finish(ctx, e, st, token, failover.StepDone, last.Detail)
+			return
+		case x.stopped(e.ID):
+			x.finish(ctx, e, st, token, failover.StepFailed, "not passed when the execution was stopped: "+last.Detail)
+			return
+		case !time.Now().Before(deadline):
+			x.fail(ctx, e, st, token, last.Detail)
+			return
+		}
+		if !x.sleep(ctx, x.opts.Poll) {
+			return
+		}
+	}
+}
+
+func (x *Executor) stable(ctx context.Context, e *failover.Execution, st failover.Step) {
+	token, ok := x.begin(ctx, e, st)
+	if !ok {
+		return
+	}
+	x.finish(ctx, e, st, token, failover.StepDone, "every step and check has passed")
+	x.propose(ctx, failover.FinishExecution{Execution: e.ID, State: failover.ExecStable,
+		Outcome: fmt.Sprintf("%s serves from %s", e.Kind, e.To)}, "")
+}
+
+// fail ends a step that did not succeed in its time, and asks a person unless
+// the plan says to go on without it.
+func (x *Executor) fail(ctx context.Context, e *failover.Execution, st failover.Step, token uint64, detail string) {
+	x.finish(ctx, e, st, token, failover.StepFailed, detail)
+	if st.OnError == "continue" {
+		x.propose(ctx, failover.Skip{Execution: e.ID, Step: st.ID}, "on_error = \"continue\"")
+		return
+	}
+	x.ask(ctx, e.ID, "failed", st.ID, fmt.Sprintf("Step %s failed: %s", st.ID, detail),
+		"failoverd retry "+string(st.ID), "failoverd skip "+string(st.ID)+" --why …", "failoverd abort")
+}
+
+// stopped reports whether the execution no longer wants new effects.
+func (x *Executor) stopped(exec uint64) bool {
+	e := x.journal.State().Execution
+	return e == nil || e.ID != exec || e.State == failover.ExecAborting
+}
+
+// sleep waits, or returns false when ctx has ended.
+func (x *Executor) sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-t.C:
+		return true
+	}
+}
+
+// errNotLeading means that the right to act could not be proven.
+var errNotLeading = errors.New("leadership could not be proven right before the effect: nothing was done")

@@ -1,0 +1,216 @@
+package actions
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// fence waits until every fenced component is proven to have stopped, then
+// advances the epoch. Lease expiry, the agents' reports, the stops through the
+// API and a person's word are all awaited at once (S1).
+func (x *Executor) fence(ctx context.Context, e *failover.Execution, st failover.Step) {
+	token, ok := x.begin(ctx, e, st)
+	if !ok {
+		return
+	}
+	for {
+		changed := x.journal.Changed()
+		s := x.journal.State()
+		x.noteFreeze(s)
+		cur := s.Execution
+		switch {
+		case cur == nil || cur.ID != e.ID:
+			return
+		case s.Epoch > e.Epoch:
+			x.finish(ctx, e, st, token, failover.StepDone, fmt.Sprintf("epoch %d: %s is active", s.Epoch, s.Active))
+			return
+		case cur.State == failover.ExecAborting:
+			x.finish(ctx, e, st, token, failover.StepFailed, "aborted before the epoch advanced: "+string(e.From)+" is still active")
+			return
+		case s.Freeze == nil || s.Freeze.Provisional:
+			// Unreachable while the freeze step is done; never guess.
+			x.say(st.ID, "the freeze is gone: waiting for a person")
+		default:
+			x.gather(ctx, s)
+			if x.advance(ctx, st, token) {
+				return
+			}
+		}
+		timer := time.NewTimer(x.opts.Poll / 4)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return
+		case <-changed:
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// gather records the evidence that has become true.
+func (x *Executor) gather(ctx context.Context, s *failover.State) {
+	e := s.Execution
+	waited, need := x.FreezeAge(s), s.FreezeWait(e.From)
+	var lines []string
+	for _, f := range e.Plan.Fenced {
+		if e.AcceptedEvidence(f, s.Freeze.ID) != nil {
+			continue
+		}
+		if ids := s.AgentIDs(e.From, f.Component); f.Agent && allStopped(s, ids) {
+			x.confirm(ctx, e, f.Component, fmt.Sprintf("its %d agents report their workers dead", len(ids)))
+			continue
+		}
+		switch {
+		case !f.LeaseProves():
+			lines = append(lines, string(f.Component)+": "+missing(e, f))
+		case waited >= need:
+			x.propose(ctx, failover.RecordEvidence{
+				Execution: e.ID, Component: f.Component, Class: failover.Lease, Epoch: e.Epoch, Freeze: s.Freeze.ID,
+				Waited: failover.Duration(waited),
+				Detail: fmt.Sprintf("no lease can be valid any more: %s since the freeze was applied, %s needed", waited.Round(time.Millisecond), need.Round(time.Millisecond)),
+			}, "")
+		default:
+			lines = append(lines, fmt.Sprintf("%s: lease ends in %s", f.Component, (need-waited).Round(100*time.Millisecond)))
+		}
+	}
+	x.say("fence", strings.Join(lines, "; "))
+	x.askForProof(ctx, waited >= need)
+}
+
+// allStopped reports whether every agent that may hold or ask for a lease has
+// reported for the freeze in force (rule G7). No agents prove nothing.
+func allStopped(s *failover.State, ids []failover.AgentID) bool {
+	for _, id := range ids {
+		if s.Agents[id].StoppedFor != s.Freeze.ID {
+			return false
+		}
+	}
+	return len(ids) > 0
+}
+
+func missing(e *failover.Execution, f failover.FencedComponent) string {
+	if rec := e.Step(failover.StepID("stop-" + string(f.Component))); rec.State == failover.StepUnproven {
+		return "could not be proven to have stopped"
+	}
+	return "waiting to see it stopped"
+}
+
+// askForProof asks a person once nothing else can prove a component stopped.
+func (x *Executor) askForProof(ctx context.Context, leasesOver bool) {
+	s := x.journal.State() // with the evidence that was just recorded
+	e := s.Execution
+	if e == nil || s.Freeze == nil || e.Question != nil || !leasesOver {
+		return
+	}
+	var stuck []string
+	ways := []string{}
+	for _, f := range e.Unproven(s.Freeze.ID) {
+		id := failover.StepID("stop-" + string(f.Component))
+		if e.Plan.Step(id) != nil && !e.Step(id).Passed() && e.Step(id).State != failover.StepFailed {
+			continue // it is still being tried
+		}
+		stuck = append(stuck, string(f.Component))
+		ways = append(ways, fmt.Sprintf("failoverd attest %s --why …", f.Component))
+	}
+	if len(stuck) == 0 {
+		return
+	}
+	x.ask(ctx, e.ID, "evidence", "fence",
+		fmt.Sprintf("It could not be proven that %s has stopped in %s. Nothing starts in %s before it is. If you know that it has stopped, attest it.", strings.Join(stuck, ", "), e.From, e.To),
+		append(ways, "failoverd abort")...)
+}
+
+// confirm records that a component was seen stopped.
+func (x *Executor) confirm(ctx context.Context, e *failover.Execution, c failover.Component, detail string) {
+	s := x.journal.State()
+	if s.Freeze == nil || s.Freeze.Provisional {
+		return
+	}
+	x.propose(ctx, failover.RecordEvidence{
+		Execution: e.ID, Component: c, Class: failover.Confirmed, Epoch: e.Epoch, Freeze: s.Freeze.ID, Detail: detail,
+	}, "")
+}
+
+// advance takes the step from proof to the new epoch. It returns true when it
+// has, and false when something is still missing.
+func (x *Executor) advance(ctx context.Context, st failover.Step, token uint64) bool {
+	s := x.journal.State()
+	e := s.Execution
+	if e == nil || e.State != failover.ExecRunning || s.Freeze == nil || len(e.Unproven(s.Freeze.ID)) > 0 {
+		return false
+	}
+	// Stops that are still trying are no longer needed; they are resolved before
+	// the epoch advances (rule E4).
+	if x.cancelStops(e) {
+		return false
+	}
+	if !x.stillStopped(ctx, s) {
+		return false
+	}
+	_, ok := x.propose(ctx, failover.AdvanceEpoch{Execution: e.ID, Epoch: s.Epoch + 1, Region: e.To, Freeze: s.Freeze.ID}, "")
+	if !ok {
+		return false
+	}
+	x.finish(ctx, e, st, token, failover.StepDone, fmt.Sprintf("epoch %d: %s is active, %s is fenced", e.Epoch+1, e.To, e.From))
+	return true
+}
+
+// cancelStops ends the stops that still try, and reports whether any is still
+// unresolved.
+func (x *Executor) cancelStops(e *failover.Execution) bool {
+	open := false
+	for _, st := range e.Plan.Steps {
+		if st.Kind != failover.KindStop {
+			continue
+		}
+		x.mu.Lock()
+		cancel := x.inflight[st.ID]
+		x.mu.Unlock()
+		if cancel != nil {
+			cancel()
+			open = true
+			continue
+		}
+		if e.Step(st.ID).State == failover.StepRunning {
+			open = true // the next look finds it resolved
+		}
+	}
+	return open
+}
+
+// stillStopped looks again at what was confirmed through an API (rule G7).
+func (x *Executor) stillStopped(ctx context.Context, s *failover.State) bool {
+	e := s.Execution
+	for _, f := range e.Plan.Fenced {
+		ev := e.AcceptedEvidence(f, s.Freeze.ID)
+		st := e.Plan.Step(failover.StepID("stop-" + string(f.Component)))
+		if ev == nil || ev.Class != failover.Confirmed || st == nil || !strings.HasPrefix(ev.Detail, st.Action+": ") {
+			continue
+		}
+		action, err := x.world.Action(*st)
+		if err != nil {
+			return false
+		}
+		cctx, cancel := context.WithTimeout(ctx, x.opts.CallTimeout)
+		eff, err := action.Inspect(cctx)
+		cancel()
+		if err == nil && eff.State == Present {
+			continue
+		}
+		if ctx.Err() != nil {
+			return false
+		}
+		reason := "it could not be seen again right before the epoch advanced"
+		if err == nil {
+			reason = "seen running again: " + eff.Detail
+		}
+		x.propose(ctx, failover.VoidEvidence{Execution: e.ID, Component: f.Component, Class: failover.Confirmed, Reason: reason}, "")
+		return false
+	}
+	return true
+}

@@ -1,0 +1,115 @@
+package actions
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/dnsq"
+)
+
+// Kinds are the ways in which the world can be changed. A new kind is one file
+// and one line here.
+type Kinds struct {
+	ECSService     *ECSServiceConfig     `toml:"ecs_service" json:"ecs_service,omitempty"`
+	Route53Weights *Route53WeightsConfig `toml:"route53_weights" json:"route53_weights,omitempty"`
+	Exec           *ExecConfig           `toml:"exec" json:"exec,omitempty"`
+	Approval       *ApprovalConfig       `toml:"approval" json:"approval,omitempty"`
+}
+
+// ApprovalKind is the kind that changes nothing and is passed by a person. The
+// executor handles it; Build returns no action for it.
+const ApprovalKind = "approval"
+
+// Role is where in the configuration an action stands.
+type Role string
+
+// The roles.
+const (
+	RoleStop   Role = "stop"   // in the region being left
+	RoleStart  Role = "start"  // in the region being entered
+	RoleSwitch Role = "switch" // moves clients to the region being entered
+)
+
+// Config is the configuration of an action kind. Its strings may hold {region}
+// and {node} until they are filled in.
+type Config interface {
+	// Validate reports the first wrong parameter, for the role in which the
+	// action is used. Role "" checks what does not depend on it.
+	Validate(role Role) error
+	// Version of the kind (rule E8). It grows when the meaning of a parameter
+	// changes.
+	Version() int
+	// Timeout is how long the action may take to be Present, if the
+	// configuration does not say.
+	Timeout() time.Duration
+	// New makes the action. It dials nothing. A nil action without an error is
+	// one that the executor handles itself.
+	New(d Deps) (Action, error)
+}
+
+// Deps are what actions need from the process.
+type Deps struct {
+	// Region is where the action acts, or for a switch where clients are sent.
+	Region failover.Region
+	// Regions are the two regions of the service.
+	Regions []failover.Region
+	Node    failover.NodeID
+	// Resolvers are the DNS servers to ask, "ip:port". Empty: the host's own.
+	Resolvers []string
+	Cloud     *cloud.Clients // nil if the configuration uses no AWS kind
+	Log       *slog.Logger
+}
+
+func (d Deps) dns() *dnsq.Client { return &dnsq.Client{Resolvers: d.Resolvers} }
+
+// Build makes an action from the parameters that a plan holds. The action is
+// nil for ApprovalKind.
+func Build(kind string, version int, params json.RawMessage, d Deps) (Action, error) {
+	c, err := Decode(kind, version, params)
+	if err != nil {
+		return nil, err
+	}
+	a, err := c.New(d)
+	if err != nil {
+		return nil, fmt.Errorf("action %s: %w", kind, err)
+	}
+	return a, nil
+}
+
+// Decode reads the parameters of an action kind strictly. A kind or version
+// that this node lacks is an error: such a node must not lead (rule E8).
+func Decode(kind string, version int, params json.RawMessage) (Config, error) {
+	t := reflect.TypeFor[Kinds]()
+	var names []string
+	for f := range t.Fields() {
+		name := f.Tag.Get("toml")
+		names = append(names, name)
+		if name != kind {
+			continue
+		}
+		c, ok := reflect.New(f.Type.Elem()).Interface().(Config)
+		if !ok {
+			return nil, fmt.Errorf("action kind %q has no implementation", kind)
+		}
+		if c.Version() != version {
+			return nil, fmt.Errorf("action kind %q version %d is unknown to this node, which has version %d", kind, version, c.Version())
+		}
+		dec := json.NewDecoder(bytes.NewReader(params))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(c); err != nil {
+			return nil, fmt.Errorf("parameters of action %s: %w", kind, err)
+		}
+		if err := c.Validate(""); err != nil {
+			return nil, fmt.Errorf("parameters of action %s: %w", kind, err)
+		}
+		return c, nil
+	}
+	return nil, fmt.Errorf("action kind %q is unknown to this node; the kinds are %s", kind, strings.Join(names, ", "))
+}

@@ -1,0 +1,151 @@
+package consensus
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// envelopeVersion is the version of the log entry's frame. A frame of another
+// version is unknown and stops the node, because skipping it would let its
+// state diverge.
+const envelopeVersion = 1
+
+// envelope is a log entry as it is stored. The rate is low, so it is JSON: a
+// person can read a log with a hex editor on the worst day.
+type envelope struct {
+	V    int       `json:"v"`
+	Type string    `json:"type"`
+	At   time.Time `json:"at"`
+	Term uint64    `json:"term,omitempty"` // proposer's term, on leader-only commands
+	Node string    `json:"node"`
+	ID   string    `json:"id,omitempty"`
+	By   string    `json:"by,omitempty"`
+	Why  string    `json:"why,omitempty"`
+	// Ignorable is set by the author of a command that an older node may skip.
+	Ignorable bool            `json:"ignorable,omitempty"`
+	Body      json.RawMessage `json:"body"`
+}
+
+// ErrUnknownCommand means that the log holds an entry that this version does
+// not know. The node must stop: its state would differ from that of the others.
+var ErrUnknownCommand = errors.New("the log holds a command that this version of failoverd does not know")
+
+// decoders maps a command's name in the log to its strict decoder.
+type decoders map[string]func(json.RawMessage) (failover.Command, error)
+
+func decoderOf[T failover.Command](d decoders) {
+	var zero T
+	d[zero.Name()] = func(body json.RawMessage) (failover.Command, error) {
+		var c T
+		dec := json.NewDecoder(bytes.NewReader(body))
+		dec.DisallowUnknownFields()
+		if err := dec.Decode(&c); err != nil {
+			return nil, fmt.Errorf("command %s: %w", zero.Name(), err)
+		}
+		return c, nil
+	}
+}
+
+// newDecoders lists every command. Each has a golden file in testdata that must
+// decode for ever.
+func newDecoders() decoders {
+	d := decoders{}
+	decoderOf[failover.Lead](d)
+	decoderOf[failover.Configure](d)
+	decoderOf[failover.Round](d)
+	decoderOf[failover.AgentStopped](d)
+	decoderOf[failover.AgentLeft](d)
+	decoderOf[failover.FreezeLease](d)
+	decoderOf[failover.LiftFreeze](d)
+	decoderOf[failover.NoteSuspicion](d)
+	decoderOf[failover.OpenIncident](d)
+	decoderOf[failover.RefuseIncident](d)
+	decoderOf[failover.CloseIncident](d)
+	decoderOf[failover.StartExecution](d)
+	decoderOf[failover.Ask](d)
+	decoderOf[failover.AskExpired](d)
+	decoderOf[failover.StepStarted](d)
+	decoderOf[failover.StepFinished](d)
+	decoderOf[failover.RecordEvidence](d)
+	decoderOf[failover.VoidEvidence](d)
+	decoderOf[failover.AdvanceEpoch](d)
+	decoderOf[failover.SetTraffic](d)
+	decoderOf[failover.FinishExecution](d)
+	decoderOf[failover.RegisterNode](d)
+	decoderOf[failover.RequestExecution](d)
+	decoderOf[failover.Approve](d)
+	decoderOf[failover.Hold](d)
+	decoderOf[failover.Continue](d)
+	decoderOf[failover.Abort](d)
+	decoderOf[failover.Attest](d)
+	decoderOf[failover.Retry](d)
+	decoderOf[failover.Skip](d)
+	decoderOf[failover.DeclareStable](d)
+	decoderOf[failover.PauseAutomation](d)
+	decoderOf[failover.ResumeAutomation](d)
+	decoderOf[failover.SaveMessage](d)
+	return d
+}
+
+// Codec turns commands into log entries and back. It is safe for concurrent
+// use.
+type Codec struct{ known decoders }
+
+// NewCodec returns the codec of this version.
+func NewCodec() *Codec { return &Codec{known: newDecoders()} }
+
+// Encode makes a log entry. It decodes its own output, so that an entry that no
+// node could apply is never committed.
+func (c *Codec) Encode(m failover.Meta, cmd failover.Command) ([]byte, error) {
+	body, err := json.Marshal(cmd)
+	if err != nil {
+		return nil, fmt.Errorf("command %s cannot be written: %w", cmd.Name(), err)
+	}
+	e := envelope{
+		V: envelopeVersion, Type: cmd.Name(), At: m.At.UTC(), Node: string(m.Node), ID: m.ID, By: m.By, Why: m.Why, Body: body,
+	}
+	if cmd.LeaderOnly() {
+		e.Term = m.ProposedTerm
+	}
+	data, err := json.Marshal(e)
+	if err != nil {
+		return nil, fmt.Errorf("command %s cannot be framed: %w", cmd.Name(), err)
+	}
+	if _, _, _, err := c.Decode(data); err != nil {
+		return nil, fmt.Errorf("command %s would not be readable: %w", cmd.Name(), err)
+	}
+	return data, nil
+}
+
+// Decode reads a log entry. Index and Term of the result are not set. skip is
+// true for an unknown entry whose author allows older nodes to pass over it.
+func (c *Codec) Decode(data []byte) (m failover.Meta, cmd failover.Command, skip bool, err error) {
+	var e envelope
+	dec := json.NewDecoder(bytes.NewReader(data))
+	if err := dec.Decode(&e); err != nil {
+		return m, nil, false, fmt.Errorf("the log entry is not readable: %w", err)
+	}
+	if dec.More() {
+		return m, nil, false, errors.New("the log entry has something after its end")
+	}
+	m = failover.Meta{
+		ProposedTerm: e.Term, At: e.At, Node: failover.NodeID(e.Node), ID: e.ID, By: e.By, Why: e.Why,
+	}
+	decode, known := c.known[e.Type]
+	if e.V != envelopeVersion || !known {
+		if e.Ignorable {
+			return m, nil, true, nil
+		}
+		return m, nil, false, fmt.Errorf("%w: type %q, frame version %d; run a version that knows it", ErrUnknownCommand, e.Type, e.V)
+	}
+	cmd, err = decode(e.Body)
+	if err != nil {
+		return m, nil, false, err
+	}
+	return m, cmd, false, nil
+}

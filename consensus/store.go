@@ -1,0 +1,134 @@
+package consensus
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/raft"
+	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
+	"go.etcd.io/bbolt"
+)
+
+// Disk is a node's data directory: the raft log, its snapshots, and who it
+// belongs to.
+type Disk struct {
+	Store     *raftboltdb.BoltStore
+	Snapshots raft.SnapshotStore
+	// Identity is the disk's own name and how often it was started (rule T3).
+	Identity DiskIdentity
+}
+
+// DiskIdentity tells a disk that was set back or replaced from the one that the
+// cluster knows.
+type DiskIdentity struct {
+	Node   string `json:"node"`
+	Disk   string `json:"disk"`
+	Starts uint64 `json:"starts"`
+}
+
+// OpenDisk opens or makes the data directory of a node. Only one process can
+// have it open. Each opening counts as a start.
+func OpenDisk(dir, node string, log *slog.Logger) (*Disk, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("data directory %s cannot be made: %w; make it, owned by the user that runs failoverd", dir, err)
+	}
+	store, err := openBolt(filepath.Join(dir, "raft.db"))
+	if err != nil {
+		return nil, err
+	}
+	d := &Disk{Store: store}
+	d.Snapshots, err = raft.NewFileSnapshotStoreWithLogger(dir, 2, NewRaftLogger(log))
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("snapshots in %s: %w", dir, err), store.Close())
+	}
+	d.Identity, err = countStart(filepath.Join(dir, "identity.json"), node)
+	if err != nil {
+		return nil, errors.Join(err, store.Close())
+	}
+	return d, nil
+}
+
+// Close releases the directory.
+func (d *Disk) Close() error { return d.Store.Close() }
+
+func openBolt(path string) (store *raftboltdb.BoltStore, err error) {
+	// bbolt panics on some kinds of damage while it reads the file.
+	defer func() {
+		if p := recover(); p != nil {
+			store, err = nil, corrupt(path, fmt.Errorf("%v", p))
+		}
+	}()
+	store, err = raftboltdb.New(raftboltdb.Options{
+		Path: path,
+		// Without a time-out the second process on a directory waits for ever.
+		BoltOptions: &bbolt.Options{Timeout: time.Second},
+	})
+	switch {
+	case err == nil:
+	case errors.Is(err, bbolt.ErrTimeout):
+		return nil, fmt.Errorf("%s is in use: another failoverd runs on this data directory; stop it, or give this one its own", path)
+	case errors.Is(err, syscall.ENOSPC):
+		return nil, fmt.Errorf("%s cannot be opened: the disk is full; make room and start again", path)
+	case errors.Is(err, fs.ErrPermission), errors.Is(err, syscall.EROFS):
+		return nil, fmt.Errorf("%s cannot be written: %w; the directory must be writable for the user that runs failoverd", path, err)
+	default:
+		return nil, corrupt(path, err)
+	}
+	return store, nil
+}
+
+func corrupt(path string, err error) error {
+	return fmt.Errorf("the raft store %s cannot be read: %w; if the file is damaged, remove this node from the cluster and let it join with an empty data directory under a new name", path, err)
+}
+
+// countStart reads, counts and writes back the disk's identity, as a whole or
+// not at all.
+func countStart(path, node string) (DiskIdentity, error) {
+	var id DiskIdentity
+	data, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		id = DiskIdentity{Node: node, Disk: NewID()}
+	case err != nil:
+		return id, fmt.Errorf("reading %s: %w", path, err)
+	default:
+		if err := json.Unmarshal(data, &id); err != nil {
+			return id, fmt.Errorf("%s is damaged: %w; remove this node from the cluster and let it join with an empty data directory under a new name", path, err)
+		}
+		if id.Node != node {
+			return id, fmt.Errorf("the data directory belongs to node %s, not to %s: give each node its own (%s)", id.Node, node, filepath.Dir(path))
+		}
+	}
+	id.Starts++
+	data, err = json.Marshal(id)
+	if err != nil {
+		return id, fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := replaceFile(path, data); err != nil {
+		return id, err
+	}
+	return id, nil
+}
+
+func replaceFile(path string, data []byte) error {
+	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	_, werr := tmp.Write(data)
+	if err := errors.Join(werr, tmp.Sync(), tmp.Close()); err != nil {
+		_ = os.Remove(tmp.Name()) // the write error is the one that matters
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(tmp.Name(), path); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

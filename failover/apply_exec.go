@@ -1,0 +1,495 @@
+package failover
+
+import (
+	"slices"
+	"strings"
+	"time"
+)
+
+// This file holds the journal: executions, steps, questions and answers (rules
+// E1 to E8).
+
+// running returns the open execution if it has the given ID.
+func (s *State) running(id uint64) (*Execution, error) {
+	if s.Execution == nil {
+		return nil, refuse("no-execution", "no execution is running (asked for %d)", id)
+	}
+	if s.Execution.ID != id {
+		return nil, refuse("execution", "execution %d is running, not %d", s.Execution.ID, id)
+	}
+	return s.Execution, nil
+}
+
+func (c RequestExecution) apply(s *State, m Meta) (any, error) {
+	switch {
+	case s.Settings == nil:
+		return nil, refuse("not-configured", "the cluster has no configuration yet")
+	case c.Kind != Failover:
+		return nil, refuse("kind", "%q is not a kind of execution; failover is", c.Kind)
+	case s.Execution != nil:
+		return nil, refuse("execution-open", "execution %d (%s) is not finished: `failoverd status` shows it, `failoverd abort` ends it", s.Execution.ID, s.Execution.State)
+	case s.Request != nil:
+		return nil, refuse("requested", "request %d by %s waits for the leader", s.Request.ID, s.Request.By)
+	case m.Why == "":
+		return nil, refuse("why", "a failover needs a reason, such as --why \"us-east-1 control plane lost\"")
+	case s.Active != s.Settings.Primary:
+		return nil, refuse("direction", "%s is active: the way back is a failback, which this version does not carry out", s.Active)
+	case s.Paused(m.At) && !slices.Contains(c.Overrides, "pause"):
+		return nil, refuse("pause", "automation is paused by %s until %s (%s): `failoverd resume` ends the pause, `--override pause` acts in spite of it", s.Pause.By, s.Pause.Until.Format(time.RFC3339), s.Pause.Why)
+	}
+	s.Request = &Request{ID: m.Index, Kind: c.Kind, By: m.By, Why: m.Why, Overrides: c.Overrides}
+	s.event(m, c, "%s requested", c.Kind)
+	return m.Index, nil
+}
+
+func (c StartExecution) apply(s *State, m Meta) (any, error) {
+	switch {
+	case s.Settings == nil:
+		return nil, refuse("not-configured", "the cluster has no configuration yet")
+	case s.Execution != nil:
+		return nil, refuse("execution-open", "execution %d is not finished", s.Execution.ID)
+	case c.Epoch != s.Epoch:
+		return nil, refuse("epoch", "the plan was made for epoch %d; it is %d", c.Epoch, s.Epoch)
+	case c.Plan.From != s.Active:
+		return nil, refuse("not-active", "the plan leaves %s, but %s is active", c.Plan.From, s.Active)
+	case len(c.Plan.Steps) == 0:
+		return nil, refuse("plan", "the plan has no steps")
+	}
+	e := &Execution{
+		ID: m.Index, Kind: c.Kind, From: c.Plan.From, To: c.Plan.To, Epoch: s.Epoch,
+		State: ExecRunning, Steps: map[StepID]*StepRecord{}, StartedAt: m.At,
+	}
+	if c.Incident != 0 {
+		if err := s.startAutomatic(m, c, e); err != nil {
+			return nil, err
+		}
+	} else {
+		if s.Request == nil || s.Request.ID != c.Request {
+			return nil, refuse("request", "request %d is not pending", c.Request)
+		}
+		e.By, e.Why = s.Request.By, s.Request.Why
+		s.Request = nil
+	}
+	plan := c.Plan
+	e.Plan, e.PlanHash = &plan, plan.Hash()
+	s.Execution = e
+	s.event(m, c, "execution %d: %s from %s to %s, plan %s, %d steps", e.ID, e.Kind, e.From, e.To, e.PlanHash, len(plan.Steps))
+	if c.Approval {
+		e.State = ExecAwaiting
+		s.ask(m, e, Question{Kind: "approval",
+			Text: "Fail over from " + string(e.From) + " to " + string(e.To) + "?",
+			Ways: []string{"failoverd approve", "failoverd abort"}, Default: s.Settings.Policy.Ask.Then,
+			Deadline: m.At.Add(s.Settings.Policy.Ask.Wait.D())})
+	}
+	return e.ID, nil
+}
+
+// startAutomatic checks the guards of an execution that no person asked for.
+// The leader has checked them too; here they cannot be raced.
+func (s *State) startAutomatic(m Meta, c StartExecution, e *Execution) error {
+	if s.Incident == nil || s.Incident.ID != c.Incident || s.Incident.Execution != 0 {
+		return refuse("no-incident", "incident %d is not open, or has its execution already", c.Incident)
+	}
+	if guard, reason := s.AutoGuard(m.At); guard != "" {
+		return refuse(guard, "%s", reason)
+	}
+	if s.Settings.Policy.Mode == ModeSupervised && !c.Approval {
+		return refuse("mode", "the mode is supervised: a person must be asked")
+	}
+	e.Incident, e.Auto, e.By = c.Incident, true, "failoverd"
+	e.Why = "incident: " + string(s.Incident.Condition)
+	s.Incident.Execution, s.Incident.Refusal = m.Index, ""
+	s.AutoRuns = append(s.AutoRuns, m.At)
+	return nil
+}
+
+// AutoGuard names the first guard that objects to an automatic execution at
+// the given time and says how to go on. Guard "" means that none does.
+func (s *State) AutoGuard(now time.Time) (guard, reason string) {
+	p := s.Settings.Policy
+	recent := 0
+	for _, t := range s.AutoRuns {
+		if now.Sub(t) < 24*time.Hour {
+			recent++
+		}
+	}
+	switch {
+	case p.Mode == ModeObserve:
+		return "mode", "the mode is observe: failoverd only says what it would do; `failoverd failover --why …` acts"
+	case s.Active != s.Settings.Primary:
+		return "direction", string(s.Active) + " is active and the way back is a person's decision"
+	case s.Paused(now):
+		return "pause", "automation is paused by " + s.Pause.By + " until " + s.Pause.Until.Format(time.RFC3339) + " (" + s.Pause.Why + "); `failoverd resume` ends the pause"
+	case now.Before(s.CooldownUntil):
+		return "cooldown", "a failover was completed recently; automation rests until " + s.CooldownUntil.Format(time.RFC3339) + "; `failoverd failover --why …` acts"
+	case recent >= p.MaxPerDay:
+		return "max-per-day", "the limit of automatic executions in 24 hours is reached (max_per_day); `failoverd failover --why …` acts"
+	}
+	return "", ""
+}
+
+// ask puts a question; its nonce is the entry's index.
+func (s *State) ask(m Meta, e *Execution, q Question) {
+	q.Nonce = m.Index
+	e.Question = &q
+	s.event(m, Ask{}, "%s (%s)", q.Text, strings.Join(q.Ways, " | "))
+}
+
+func (c Ask) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	if e.Question != nil {
+		return nil, refuse("asked", "execution %d waits for an answer already", e.ID)
+	}
+	s.ask(m, e, Question{Kind: c.Kind, Step: c.Step, Text: c.Text, Ways: c.Ways, Deadline: c.Deadline, Default: c.Default})
+	return m.Index, nil
+}
+
+func (c AskExpired) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	q := e.Question
+	if q == nil || q.Nonce != c.Nonce || q.Deadline.IsZero() {
+		return nil, refuse("nonce", "question %d is not open", c.Nonce)
+	}
+	if m.At.Before(q.Deadline) {
+		return nil, refuse("deadline", "question %d may be answered until %s", c.Nonce, q.Deadline.Format(time.RFC3339))
+	}
+	if q.Default == "proceed" {
+		e.Approvals = append(e.Approvals, Approval{Nonce: q.Nonce, Step: q.Step, By: "policy", Why: "nobody answered in time", At: m.At})
+		e.Question = nil
+		if e.State == ExecAwaiting {
+			e.State = ExecRunning
+		}
+		s.event(m, c, "nobody answered in time; the policy proceeds")
+		return nil, nil
+	}
+	q.Deadline = time.Time{} // it stays open, without a time limit
+	if e.State == ExecRunning {
+		e.State = ExecHeld
+	}
+	s.event(m, c, "nobody answered in time; the policy holds: %s", strings.Join(q.Ways, " | "))
+	return nil, nil
+}
+
+func (c Approve) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	q := e.Question
+	switch {
+	case q == nil || q.Kind != "approval":
+		return nil, refuse("no-question", "execution %d does not wait for an approval", e.ID)
+	case c.Nonce != 0 && c.Nonce != q.Nonce:
+		return nil, refuse("nonce", "this answers question %d, but %d is open: the button or command is stale", c.Nonce, q.Nonce)
+	case !e.Auto && m.By == e.By:
+		return nil, refuse("same-person", "%s asked for this execution; somebody else must approve it", m.By)
+	}
+	e.Approvals = append(e.Approvals, Approval{Nonce: q.Nonce, Step: q.Step, By: m.By, Why: m.Why, At: m.At})
+	e.Question = nil
+	if e.State == ExecAwaiting || e.State == ExecHeld {
+		e.State = ExecRunning
+	}
+	s.event(m, c, "execution %d approved", e.ID)
+	return nil, nil
+}
+
+func (c Hold) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	if e.State != ExecRunning {
+		return nil, refuse("state", "execution %d is %s", e.ID, e.State)
+	}
+	e.State = ExecHeld
+	s.event(m, c, "execution %d held: nothing new starts; `failoverd approve` goes on, `failoverd abort` ends it", e.ID)
+	return nil, nil
+}
+
+func (c Continue) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	if e.State != ExecHeld {
+		return nil, refuse("state", "execution %d is %s, not held", e.ID, e.State)
+	}
+	if e.Question != nil && e.Question.Kind == "approval" {
+		return nil, refuse("question", "execution %d waits for an approval: `failoverd approve`", e.ID)
+	}
+	e.State = ExecRunning
+	s.event(m, c, "execution %d goes on", e.ID)
+	return nil, nil
+}
+
+func (c Abort) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	if e.State == ExecAborting && e.Undo == c.Undo {
+		return nil, nil
+	}
+	if c.Undo && e.BeyondReturn() {
+		return nil, refuse("no-return", "the epoch has advanced: %s is fenced and %s is active; going back is a failback, not an undo (`failoverd abort` without --undo stops here)", e.From, e.To)
+	}
+	e.State, e.Undo, e.Question = ExecAborting, c.Undo, nil
+	s.event(m, c, "execution %d aborting (undo: %t): what has started is awaited", e.ID, c.Undo)
+	return nil, nil
+}
+
+func (c StepStarted) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	st := e.Plan.Step(c.Step)
+	switch {
+	case st == nil:
+		return nil, refuse("step", "the plan has no step %q", c.Step)
+	case c.PlanHash != e.PlanHash:
+		return nil, refuse("plan", "step %s belongs to plan %s; execution %d runs plan %s", c.Step, c.PlanHash, e.ID, e.PlanHash)
+	case c.Epoch != s.Epoch:
+		return nil, refuse("epoch", "step %s was meant for epoch %d; it is %d", c.Step, c.Epoch, s.Epoch)
+	}
+	rec := e.Steps[c.Step]
+	if c.Undo {
+		if e.State != ExecAborting || !e.Undo || e.BeyondReturn() {
+			return nil, refuse("state", "execution %d does not undo", e.ID)
+		}
+		if rec == nil || rec.First() == nil || rec.State == StepRunning || rec.State == StepUndone {
+			return nil, refuse("state", "step %s has nothing to undo", c.Step)
+		}
+	} else {
+		if err := s.mayStart(e, st, rec); err != nil {
+			return nil, err
+		}
+	}
+	if rec == nil {
+		rec = &StepRecord{}
+		e.Steps[c.Step] = rec
+	}
+	rec.State = StepRunning
+	if c.Undo {
+		rec.State = StepUndoing
+	}
+	rec.Attempts = append(rec.Attempts, AttemptRecord{
+		Number: len(rec.Attempts) + 1, Token: m.Index, Epoch: c.Epoch, Node: m.Node, Term: m.Term,
+		Undo: c.Undo, Previous: c.Previous, Until: c.Until, StartedAt: m.At,
+	})
+	s.event(m, c, "step %s started (attempt %d, token %d)", c.Step, len(rec.Attempts), m.Index)
+	return m.Index, nil
+}
+
+// mayStart holds the order of the plan and the safety of starts (S1, S3).
+func (s *State) mayStart(e *Execution, st *Step, rec *StepRecord) error {
+	if e.State != ExecRunning {
+		return refuse("state", "execution %d is %s: nothing new starts", e.ID, e.State)
+	}
+	if st.Approval && !e.Approved(st.ID) {
+		return refuse("approval", "step %s waits for an approval", st.ID)
+	}
+	for _, dep := range st.After {
+		if !e.Step(dep).Passed() {
+			return refuse("order", "step %s comes after %s, which is %s", st.ID, dep, e.Step(dep).State)
+		}
+	}
+	if (st.Kind == KindStart || st.Kind == KindSwitch) && s.Active != e.To {
+		return refuse("fence", "step %s acts in %s, but %s is the active region: the fence comes first", st.ID, e.To, s.Active)
+	}
+	if rec == nil {
+		return nil
+	}
+	switch rec.State {
+	case StepPending:
+		return nil
+	case StepRunning:
+		// A new leader tries again after inspecting: only in a later term, or
+		// when the earlier attempt cannot be in flight any more.
+		return nil
+	default:
+		return refuse("state", "step %s is %s", st.ID, rec.State)
+	}
+}
+
+func (c StepFinished) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	rec := e.Steps[c.Step]
+	if rec == nil || (rec.State != StepRunning && rec.State != StepUndoing) {
+		return nil, refuse("state", "step %s is not running", c.Step)
+	}
+	last := rec.Last()
+	if last.Token != c.Token {
+		return nil, refuse("token", "step %s runs with token %d, not %d", c.Step, last.Token, c.Token)
+	}
+	switch c.Outcome {
+	case StepFailed, StepUnclear:
+	case StepDone, StepUnproven:
+		if last.Undo {
+			return nil, refuse("outcome", "an undo ends undone, failed or unclear")
+		}
+	case StepUndone:
+		if !last.Undo {
+			return nil, refuse("outcome", "step %s was not being undone", c.Step)
+		}
+	default:
+		return nil, refuse("outcome", "a step cannot end %q", c.Outcome)
+	}
+	last.FinishedAt, last.Outcome, last.Detail, last.Already = m.At, c.Outcome, c.Detail, c.Already
+	rec.State, rec.Detail = c.Outcome, c.Detail
+	s.event(m, c, "step %s %s: %s", c.Step, c.Outcome, c.Detail)
+	return nil, nil
+}
+
+func (c Retry) apply(s *State, m Meta) (any, error) {
+	e, rec, err := s.answerable(c.Execution, c.Step)
+	if err != nil {
+		return nil, err
+	}
+	rec.State = StepPending
+	s.answered(e, c.Step)
+	s.event(m, c, "step %s will be tried again", c.Step)
+	return nil, nil
+}
+
+func (c Skip) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	st := e.Plan.Step(c.Step)
+	switch {
+	case st == nil:
+		return nil, refuse("step", "the plan has no step %q", c.Step)
+	case st.Kind == KindFence || st.Kind == KindFreeze:
+		return nil, refuse("fence", "%s cannot be skipped: it is what keeps two regions from running at once; prove that the components have stopped, or attest it (`failoverd attest COMPONENT --why …`)", c.Step)
+	case m.Why == "":
+		return nil, refuse("why", "skipping a step needs a reason (--why)")
+	}
+	if rec := e.Steps[c.Step]; rec != nil {
+		if rec.State == StepRunning || rec.State == StepUndoing {
+			return nil, refuse("in-flight", "step %s is in flight: hold the execution and wait for it", c.Step)
+		}
+		if rec.Passed() {
+			return nil, refuse("state", "step %s is %s", c.Step, rec.State)
+		}
+	} else {
+		e.Steps[c.Step] = &StepRecord{}
+	}
+	e.Steps[c.Step].State, e.Steps[c.Step].Detail = StepSkipped, "skipped by "+m.By+": "+m.Why
+	s.answered(e, c.Step)
+	s.event(m, c, "step %s skipped", c.Step)
+	return nil, nil
+}
+
+// answerable returns a step that failed or is unclear.
+func (s *State) answerable(exec uint64, id StepID) (*Execution, *StepRecord, error) {
+	e, err := s.running(exec)
+	if err != nil {
+		return nil, nil, err
+	}
+	rec := e.Steps[id]
+	if rec == nil || (rec.State != StepFailed && rec.State != StepUnclear) {
+		return nil, nil, refuse("state", "step %s is %s: only a failed or unclear step can be tried again", id, e.Step(id).State)
+	}
+	return e, rec, nil
+}
+
+// answered closes a question about a step and lets the execution go on.
+func (s *State) answered(e *Execution, id StepID) {
+	if e.Question != nil && e.Question.Step == id {
+		e.Question = nil
+		if e.State == ExecHeld {
+			e.State = ExecRunning
+		}
+	}
+}
+
+func (c SetTraffic) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	if c.Region != s.Active {
+		return nil, refuse("fence", "traffic cannot move to %s: %s is the active region", c.Region, s.Active)
+	}
+	if s.Traffic != c.Region {
+		s.Traffic = c.Region
+		s.event(m, c, "traffic: %s (execution %d)", c.Region, e.ID)
+	}
+	return nil, nil
+}
+
+func (c DeclareStable) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	for _, st := range e.Plan.Steps {
+		rec := e.Step(st.ID)
+		switch {
+		case rec.State == StepRunning || rec.State == StepUndoing:
+			if st.Kind != KindCheck {
+				return nil, refuse("in-flight", "step %s is in flight", st.ID)
+			}
+		case st.Kind == KindCheck || st.Kind == KindStable || rec.Passed():
+		default:
+			return nil, refuse("order", "step %s is %s: it comes before stable", st.ID, rec.State)
+		}
+	}
+	s.finish(m, c, e, ExecStable, "declared stable by "+m.By)
+	return nil, nil
+}
+
+func (c FinishExecution) apply(s *State, m Meta) (any, error) {
+	e, err := s.running(c.Execution)
+	if err != nil {
+		return nil, err
+	}
+	if !c.State.Final() {
+		return nil, refuse("state", "%q does not end an execution", c.State)
+	}
+	for _, st := range e.Plan.Steps {
+		// E6: closed only when every started step is resolved.
+		if rec := e.Step(st.ID); rec.State == StepRunning || rec.State == StepUndoing {
+			return nil, refuse("in-flight", "step %s is in flight", st.ID)
+		}
+	}
+	if c.State == ExecStable {
+		for _, st := range e.Plan.Steps {
+			if !e.Step(st.ID).Passed() {
+				return nil, refuse("order", "step %s is %s", st.ID, e.Step(st.ID).State)
+			}
+		}
+	} else if e.State != ExecAborting && e.State != ExecAwaiting {
+		return nil, refuse("state", "execution %d is %s, not aborting", e.ID, e.State)
+	}
+	s.finish(m, c, e, c.State, c.Outcome)
+	return nil, nil
+}
+
+func (s *State) finish(m Meta, c Command, e *Execution, state ExecState, outcome string) {
+	if s.Freeze != nil && s.Freeze.Execution == e.ID {
+		s.liftFreeze(m, c, "execution "+string(state))
+	}
+	e.State, e.Outcome, e.FinishedAt, e.Question = state, outcome, m.At, nil
+	if state == ExecStable {
+		// Only a completed failover starts the cool-down.
+		s.CooldownUntil = m.At.Add(s.Settings.Policy.Cooldown.D())
+	}
+	if s.Incident != nil && s.Incident.ID == e.Incident {
+		s.Incident = nil
+	}
+	s.History = append(s.History, e)
+	s.Execution = nil
+	s.event(m, c, "execution %d %s: %s", e.ID, state, outcome)
+}

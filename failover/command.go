@@ -1,0 +1,337 @@
+package failover
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// Meta is what the log knows about a command besides its content.
+type Meta struct {
+	Index uint64 // raft index of the entry
+	Term  uint64 // raft term of the entry
+	// ProposedTerm is the term in which the proposer believed itself leader; it
+	// is set on leader-only commands, which Apply refuses when the two differ
+	// (rule E1).
+	ProposedTerm uint64
+	At           time.Time // the leader's clock, stamped in the entry
+	Node         NodeID    // the node that proposed it
+	ID           string    // random; the same command sent again has the same
+	By           string    // who wants it: "uid 0 (root)", "slack U123", "node use2a"
+	Why          string
+}
+
+// Command is an entry of the log. The set of commands is closed.
+type Command interface {
+	// Name is the command's stable name in the log and in the audit trail.
+	Name() string
+	// LeaderOnly commands are never forwarded and count only in the term of
+	// their proposer (rule E1).
+	LeaderOnly() bool
+	// apply changes the state. A *Refusal leaves it unchanged.
+	apply(s *State, m Meta) (any, error)
+}
+
+// The commands of the leader.
+type (
+	// Lead is the first entry of a leader's term: its barrier.
+	Lead struct {
+		Node NodeID `json:"node"`
+	}
+	// Configure replaces the settings. Refused while an execution is open.
+	Configure struct {
+		Settings Settings `json:"settings"`
+		Hash     string   `json:"hash"`
+	}
+	// Round is one quorum round (rule G1): an empty one proves leadership, one
+	// with requests answers them. Its result is []Grant in the same order.
+	Round struct {
+		Requests []LeaseRequest `json:"requests,omitempty"`
+	}
+	// AgentStopped is an agent's report for a freeze: its workers are dead, and
+	// it ignores every grant that was asked for before (rule G7).
+	AgentStopped struct {
+		Agent  AgentID `json:"agent"`
+		Freeze uint64  `json:"freeze"`
+		Epoch  uint64  `json:"epoch"`
+	}
+	// AgentLeft removes an agent that has stopped its workers and ended.
+	AgentLeft struct {
+		Agent AgentID `json:"agent"`
+	}
+	// FreezeLease stops all grants for the active region (rule G3).
+	FreezeLease struct {
+		Region      Region `json:"region"`
+		Epoch       uint64 `json:"epoch"`
+		Provisional bool   `json:"provisional,omitempty"`
+		Execution   uint64 `json:"execution,omitempty"`
+	}
+	// LiftFreeze lets grants flow again; evidence of the freeze is void (G7, G8).
+	LiftFreeze struct {
+		Freeze uint64 `json:"freeze"`
+		Reason string `json:"reason"`
+	}
+	// NoteSuspicion records that the condition of the active region changed.
+	NoteSuspicion struct {
+		Region    Region    `json:"region"`
+		Condition Condition `json:"condition"` // "" clears the suspicion
+		Sentence  string    `json:"sentence"`
+	}
+	// OpenIncident confirms a failure. Apply evaluates the rule again from the
+	// frozen votes (rule D3).
+	OpenIncident struct {
+		Region Region   `json:"region"`
+		Votes  []Vote   `json:"votes"`
+		Held   Duration `json:"held"`
+	}
+	// RefuseIncident records why nothing is started for the open incident.
+	RefuseIncident struct {
+		Incident uint64 `json:"incident"`
+		Guard    string `json:"guard"`
+		Reason   string `json:"reason"`
+	}
+	// CloseIncident ends an incident for which nothing was started.
+	CloseIncident struct {
+		Incident uint64 `json:"incident"`
+		Reason   string `json:"reason"`
+	}
+	// StartExecution freezes a plan and begins it.
+	StartExecution struct {
+		Kind     ExecKind `json:"kind"`
+		Incident uint64   `json:"incident,omitempty"`
+		Request  uint64   `json:"request,omitempty"`
+		Epoch    uint64   `json:"epoch"`
+		Plan     Plan     `json:"plan"`
+		Approval bool     `json:"approval"` // a person is asked first
+	}
+	// Ask puts a question to a person.
+	Ask struct {
+		Execution uint64    `json:"execution"`
+		Kind      string    `json:"kind"`
+		Step      StepID    `json:"step,omitempty"`
+		Text      string    `json:"text"`
+		Ways      []string  `json:"ways"`
+		Deadline  time.Time `json:"deadline,omitzero"`
+		Default   string    `json:"default,omitempty"`
+	}
+	// AskExpired applies the policy's default to an unanswered question.
+	AskExpired struct {
+		Execution uint64 `json:"execution"`
+		Nonce     uint64 `json:"nonce"`
+	}
+	// StepStarted is the intent that precedes every effect (rule E2).
+	StepStarted struct {
+		Execution uint64          `json:"execution"`
+		Step      StepID          `json:"step"`
+		Epoch     uint64          `json:"epoch"`
+		PlanHash  string          `json:"plan_hash"`
+		Undo      bool            `json:"undo,omitempty"`
+		Previous  json.RawMessage `json:"previous,omitempty"`
+		Until     time.Time       `json:"until,omitzero"`
+	}
+	// StepFinished resolves the running attempt of a step.
+	StepFinished struct {
+		Execution uint64    `json:"execution"`
+		Step      StepID    `json:"step"`
+		Token     uint64    `json:"token"`
+		Outcome   StepState `json:"outcome"`
+		Detail    string    `json:"detail"`
+		Already   bool      `json:"already,omitempty"`
+	}
+	// RecordEvidence says why a component is believed to have stopped.
+	RecordEvidence struct {
+		Execution uint64        `json:"execution"`
+		Component Component     `json:"component"`
+		Class     EvidenceClass `json:"class"`
+		Epoch     uint64        `json:"epoch"`
+		Freeze    uint64        `json:"freeze"`
+		Waited    Duration      `json:"waited,omitempty"` // for class lease: since the leader applied the freeze in its own term
+		Detail    string        `json:"detail"`
+	}
+	// VoidEvidence takes evidence back after a contrary observation.
+	VoidEvidence struct {
+		Execution uint64        `json:"execution"`
+		Component Component     `json:"component"`
+		Class     EvidenceClass `json:"class"`
+		Reason    string        `json:"reason"`
+	}
+	// AdvanceEpoch makes another region the active one (invariant S1).
+	AdvanceEpoch struct {
+		Execution uint64 `json:"execution"`
+		Epoch     uint64 `json:"epoch"` // the new one
+		Region    Region `json:"region"`
+		Freeze    uint64 `json:"freeze"`
+	}
+	// SetTraffic is the flip (rule T1).
+	SetTraffic struct {
+		Execution uint64 `json:"execution"`
+		Region    Region `json:"region"`
+	}
+	// FinishExecution closes an execution.
+	FinishExecution struct {
+		Execution uint64    `json:"execution"`
+		State     ExecState `json:"state"`
+		Outcome   string    `json:"outcome"`
+	}
+)
+
+// The commands of nodes and of people. Any node may propose them through the
+// leader.
+type (
+	// RegisterNode says that a node has started.
+	RegisterNode struct {
+		Node   NodeID     `json:"node"`
+		Record NodeRecord `json:"record"`
+	}
+	// RequestExecution is a person's wish.
+	RequestExecution struct {
+		Kind      ExecKind `json:"kind"`
+		Overrides []string `json:"overrides,omitempty"`
+	}
+	// Approve answers a question of kind approval.
+	Approve struct {
+		Execution uint64 `json:"execution"`
+		Nonce     uint64 `json:"nonce"`
+	}
+	// Hold lets nothing new start.
+	Hold struct {
+		Execution uint64 `json:"execution"`
+	}
+	// Continue ends a hold.
+	Continue struct {
+		Execution uint64 `json:"execution"`
+	}
+	// Abort ends an execution, undoing it if asked and still possible.
+	Abort struct {
+		Execution uint64 `json:"execution"`
+		Undo      bool   `json:"undo,omitempty"`
+	}
+	// Attest is a person's word that a component has stopped (rule G7).
+	Attest struct {
+		Execution uint64    `json:"execution"`
+		Component Component `json:"component"`
+		Epoch     uint64    `json:"epoch"`
+	}
+	// Retry starts a failed or unclear step again.
+	Retry struct {
+		Execution uint64 `json:"execution"`
+		Step      StepID `json:"step"`
+	}
+	// Skip passes over a step. A fence cannot be skipped.
+	Skip struct {
+		Execution uint64 `json:"execution"`
+		Step      StepID `json:"step"`
+	}
+	// DeclareStable ends an execution whose checks a person has judged.
+	DeclareStable struct {
+		Execution uint64 `json:"execution"`
+	}
+	// PauseAutomation keeps automation quiet until a time.
+	PauseAutomation struct {
+		For Duration `json:"for"`
+	}
+	// ResumeAutomation ends a pause.
+	ResumeAutomation struct{}
+	// SaveMessage remembers where progress is posted.
+	SaveMessage struct {
+		Key string     `json:"key"`
+		Ref MessageRef `json:"ref"`
+	}
+)
+
+// LeaseRequest is an agent's request as the leader puts it into a round.
+type LeaseRequest struct {
+	Agent     AgentID   `json:"agent"`
+	Region    Region    `json:"region"`
+	Component Component `json:"component"`
+	Lease     Duration  `json:"lease"`    // the length that the agent runs with
+	Enforced  bool      `json:"enforced"` // whether it would stop its workers
+	SeenEpoch uint64    `json:"seen_epoch"`
+	Running   bool      `json:"running"` // whether workers run now
+}
+
+// Grant is the answer to one LeaseRequest.
+type Grant struct {
+	Granted bool   `json:"granted"`
+	Epoch   uint64 `json:"epoch"`
+	// Freeze is the freeze that refused it, if one did: the agent stops its
+	// workers and reports for that ID.
+	Freeze uint64 `json:"freeze,omitempty"`
+	// Gone says that the agent's region is not the active one.
+	Gone     bool       `json:"gone,omitempty"`
+	Terms    LeaseTerms `json:"terms"`
+	Arming   Arming     `json:"arming"`
+	OnIsol   string     `json:"on_isolation"`
+	Sentence string     `json:"sentence"`
+}
+
+// The names are what stands in the log: they never change.
+
+func (Lead) Name() string             { return "lead" }
+func (Configure) Name() string        { return "configure" }
+func (Round) Name() string            { return "round" }
+func (AgentStopped) Name() string     { return "agent-stopped" }
+func (AgentLeft) Name() string        { return "agent-left" }
+func (FreezeLease) Name() string      { return "freeze-lease" }
+func (LiftFreeze) Name() string       { return "lift-freeze" }
+func (NoteSuspicion) Name() string    { return "note-suspicion" }
+func (OpenIncident) Name() string     { return "open-incident" }
+func (RefuseIncident) Name() string   { return "refuse-incident" }
+func (CloseIncident) Name() string    { return "close-incident" }
+func (StartExecution) Name() string   { return "start-execution" }
+func (Ask) Name() string              { return "ask" }
+func (AskExpired) Name() string       { return "ask-expired" }
+func (StepStarted) Name() string      { return "step-started" }
+func (StepFinished) Name() string     { return "step-finished" }
+func (RecordEvidence) Name() string   { return "record-evidence" }
+func (VoidEvidence) Name() string     { return "void-evidence" }
+func (AdvanceEpoch) Name() string     { return "advance-epoch" }
+func (SetTraffic) Name() string       { return "set-traffic" }
+func (FinishExecution) Name() string  { return "finish-execution" }
+func (RegisterNode) Name() string     { return "register-node" }
+func (RequestExecution) Name() string { return "request-execution" }
+func (Approve) Name() string          { return "approve" }
+func (Hold) Name() string             { return "hold" }
+func (Continue) Name() string         { return "continue" }
+func (Abort) Name() string            { return "abort" }
+func (Attest) Name() string           { return "attest" }
+func (Retry) Name() string            { return "retry" }
+func (Skip) Name() string             { return "skip" }
+func (DeclareStable) Name() string    { return "declare-stable" }
+func (PauseAutomation) Name() string  { return "pause" }
+func (ResumeAutomation) Name() string { return "resume" }
+func (SaveMessage) Name() string      { return "save-message" }
+
+func (Lead) LeaderOnly() bool             { return true }
+func (Configure) LeaderOnly() bool        { return true }
+func (Round) LeaderOnly() bool            { return true }
+func (AgentStopped) LeaderOnly() bool     { return true }
+func (AgentLeft) LeaderOnly() bool        { return true }
+func (FreezeLease) LeaderOnly() bool      { return true }
+func (LiftFreeze) LeaderOnly() bool       { return true }
+func (NoteSuspicion) LeaderOnly() bool    { return true }
+func (OpenIncident) LeaderOnly() bool     { return true }
+func (RefuseIncident) LeaderOnly() bool   { return true }
+func (CloseIncident) LeaderOnly() bool    { return true }
+func (StartExecution) LeaderOnly() bool   { return true }
+func (Ask) LeaderOnly() bool              { return true }
+func (AskExpired) LeaderOnly() bool       { return true }
+func (StepStarted) LeaderOnly() bool      { return true }
+func (StepFinished) LeaderOnly() bool     { return true }
+func (RecordEvidence) LeaderOnly() bool   { return true }
+func (VoidEvidence) LeaderOnly() bool     { return true }
+func (AdvanceEpoch) LeaderOnly() bool     { return true }
+func (SetTraffic) LeaderOnly() bool       { return true }
+func (FinishExecution) LeaderOnly() bool  { return true }
+func (RegisterNode) LeaderOnly() bool     { return false }
+func (RequestExecution) LeaderOnly() bool { return false }
+func (Approve) LeaderOnly() bool          { return false }
+func (Hold) LeaderOnly() bool             { return false }
+func (Continue) LeaderOnly() bool         { return false }
+func (Abort) LeaderOnly() bool            { return false }
+func (Attest) LeaderOnly() bool           { return false }
+func (Retry) LeaderOnly() bool            { return false }
+func (Skip) LeaderOnly() bool             { return false }
+func (DeclareStable) LeaderOnly() bool    { return false }
+func (PauseAutomation) LeaderOnly() bool  { return false }
+func (ResumeAutomation) LeaderOnly() bool { return false }
+func (SaveMessage) LeaderOnly() bool      { return false }

@@ -1,0 +1,298 @@
+package failover
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+)
+
+// ExecKind is the kind of an execution.
+type ExecKind string
+
+// Failover moves the service out of a region that failed. Failback,
+// switchover and drill are further kinds of the same machinery; none of them is
+// accepted yet.
+const Failover ExecKind = "failover"
+
+// ExecState says where an execution stands.
+type ExecState string
+
+// The execution states. The last three are final.
+const (
+	ExecAwaiting ExecState = "awaiting-approval"
+	ExecRunning  ExecState = "running"
+	ExecHeld     ExecState = "held"     // nothing new starts until a person says so
+	ExecAborting ExecState = "aborting" // waits for what has started, then undoes if asked
+	ExecStable   ExecState = "stable"
+	ExecUndone   ExecState = "undone"
+	ExecAborted  ExecState = "aborted"
+)
+
+// Final reports whether nothing can change any more.
+func (s ExecState) Final() bool { return s == ExecStable || s == ExecUndone || s == ExecAborted }
+
+// StepKind says who carries a step out.
+type StepKind string
+
+// The step kinds.
+const (
+	KindFreeze StepKind = "freeze" // stops all grants for the region being left
+	KindStop   StepKind = "stop"   // an action in the region being left; its failure is not final, evidence decides
+	KindFence  StepKind = "fence"  // waits for evidence for every fenced component, then advances the epoch
+	KindStart  StepKind = "start"  // an action in the region being entered
+	KindSwitch StepKind = "switch" // an action that moves clients
+	KindCheck  StepKind = "check"  // looks at the world
+	KindStable StepKind = "stable" // declares the execution done
+)
+
+// Plan is a frozen graph of steps with resolved parameters (rule E8).
+type Plan struct {
+	Version int      `json:"version"`
+	Kind    ExecKind `json:"kind"`
+	From    Region   `json:"from"`
+	To      Region   `json:"to"`
+	// Steps are in an order in which they could run one after another.
+	Steps []Step `json:"steps"`
+	// Fenced lists the components that need evidence, with what is accepted.
+	Fenced []FencedComponent `json:"fenced"`
+}
+
+// FencedComponent is a critical component of the region being left.
+type FencedComponent struct {
+	Component   Component       `json:"component"`
+	Proof       []EvidenceClass `json:"proof"`
+	Agent       bool            `json:"agent,omitempty"`
+	Arming      Arming          `json:"arming,omitempty"`
+	OnIsolation string          `json:"on_isolation,omitempty"`
+}
+
+// LeaseProves reports whether lease expiry can be evidence for the component
+// at all.
+func (f FencedComponent) LeaseProves() bool {
+	return f.Agent && f.Arming == ArmEnforced && f.OnIsolation == "stop" && slices.Contains(f.Proof, Lease)
+}
+
+// Step is one node of the plan.
+type Step struct {
+	ID        StepID    `json:"id"`
+	Kind      StepKind  `json:"kind"`
+	Component Component `json:"component,omitempty"`
+	Region    Region    `json:"region,omitempty"` // where it acts; empty for the global and the internal
+	After     []StepID  `json:"after,omitempty"`
+	// Action and Params name the action or check kind. Empty for internal steps.
+	Action  string          `json:"action,omitempty"`
+	Version int             `json:"version,omitempty"`
+	Params  json.RawMessage `json:"params,omitempty"`
+	Timeout Duration        `json:"timeout,omitempty"`
+	OnError string          `json:"on_error,omitempty"` // "halt" or "continue"
+	// Approval asks a person before the step starts.
+	Approval bool `json:"approval,omitempty"`
+	// NoReturn marks the step after which going back means failback.
+	NoReturn bool `json:"no_return,omitempty"`
+}
+
+// Hash identifies the plan by its content.
+func (p *Plan) Hash() string {
+	b, err := json.Marshal(p)
+	if err != nil {
+		// Every field is a plain value; RawMessage was produced by json.Marshal.
+		panic("failover: plan cannot be marshalled: " + err.Error())
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
+}
+
+// Step returns the named step, or nil.
+func (p *Plan) Step(id StepID) *Step {
+	for i := range p.Steps {
+		if p.Steps[i].ID == id {
+			return &p.Steps[i]
+		}
+	}
+	return nil
+}
+
+// Execution is one run of a plan.
+type Execution struct {
+	ID       uint64    `json:"id"` // raft index of StartExecution
+	Kind     ExecKind  `json:"kind"`
+	Incident uint64    `json:"incident,omitempty"` // zero: a person asked
+	From     Region    `json:"from"`
+	To       Region    `json:"to"`
+	Plan     *Plan     `json:"plan"`
+	PlanHash string    `json:"plan_hash"`
+	Epoch    uint64    `json:"epoch"` // in force when it began
+	Auto     bool      `json:"auto,omitempty"`
+	By       string    `json:"by"`
+	Why      string    `json:"why,omitempty"`
+	State    ExecState `json:"state"`
+	// Undo says that an abort asked for the finished steps to be undone.
+	Undo       bool                   `json:"undo,omitempty"`
+	Question   *Question              `json:"question,omitempty"`
+	Steps      map[StepID]*StepRecord `json:"steps"`
+	Evidence   []Evidence             `json:"evidence,omitempty"`
+	Approvals  []Approval             `json:"approvals,omitempty"`
+	StartedAt  time.Time              `json:"started_at"`
+	FinishedAt time.Time              `json:"finished_at,omitzero"`
+	Outcome    string                 `json:"outcome,omitempty"` // one sentence
+}
+
+// Question is what a person has to answer before the execution goes on.
+type Question struct {
+	// Nonce is the raft index that asked. An answer to another nonce is stale
+	// and refused.
+	Nonce uint64   `json:"nonce"`
+	Kind  string   `json:"kind"` // approval, evidence, unknown, failed
+	Step  StepID   `json:"step,omitempty"`
+	Text  string   `json:"text"`
+	Ways  []string `json:"ways"` // the commands that answer it
+	// Deadline is when the policy's default applies; zero: never.
+	Deadline time.Time `json:"deadline,omitzero"`
+	Default  string    `json:"default,omitempty"`
+}
+
+// Approval is an answer of a person to a question.
+type Approval struct {
+	Nonce uint64    `json:"nonce"`
+	Step  StepID    `json:"step,omitempty"`
+	By    string    `json:"by"`
+	Why   string    `json:"why,omitempty"`
+	At    time.Time `json:"at"`
+}
+
+// Evidence is the reason to believe that a component has stopped (rule G7).
+type Evidence struct {
+	Component Component     `json:"component"`
+	Class     EvidenceClass `json:"class"`
+	Epoch     uint64        `json:"epoch"`
+	Freeze    uint64        `json:"freeze"`
+	Detail    string        `json:"detail"`
+	By        string        `json:"by"`
+	At        time.Time     `json:"at"`
+	Void      string        `json:"void,omitempty"` // why it does not count any more
+}
+
+// StepState says where a step stands.
+type StepState string
+
+// The step states. An absent record means pending.
+const (
+	StepPending  StepState = "pending"
+	StepRunning  StepState = "running"
+	StepDone     StepState = "done"
+	StepSkipped  StepState = "skipped"  // by a person
+	StepUnproven StepState = "unproven" // a stop whose effect could not be seen; other evidence decides
+	StepFailed   StepState = "failed"
+	StepUnclear  StepState = "unclear" // may or may not have taken effect: a person decides
+	StepUndoing  StepState = "undoing"
+	StepUndone   StepState = "undone"
+)
+
+// StepRecord is the journal of one step.
+type StepRecord struct {
+	State    StepState       `json:"state"`
+	Attempts []AttemptRecord `json:"attempts,omitempty"`
+	Detail   string          `json:"detail,omitempty"`
+}
+
+// AttemptRecord is one try. Its token is the raft index of its StepStarted.
+type AttemptRecord struct {
+	Number     int             `json:"number"`
+	Token      uint64          `json:"token"`
+	Epoch      uint64          `json:"epoch"`
+	Node       NodeID          `json:"node"`
+	Term       uint64          `json:"term"`
+	Undo       bool            `json:"undo,omitempty"`
+	Previous   json.RawMessage `json:"previous,omitempty"`
+	Until      time.Time       `json:"until,omitzero"` // its calls cannot be sent later than this
+	StartedAt  time.Time       `json:"started_at"`
+	FinishedAt time.Time       `json:"finished_at,omitzero"`
+	Outcome    StepState       `json:"outcome,omitempty"`
+	Detail     string          `json:"detail,omitempty"`
+	// Already says that the effect was there before us: Undo does nothing.
+	Already bool `json:"already,omitempty"`
+}
+
+func (e *Execution) clone() *Execution {
+	if e == nil {
+		return nil
+	}
+	c := *e
+	c.Question = clonePtr(e.Question)
+	c.Evidence = slices.Clone(e.Evidence)
+	c.Approvals = slices.Clone(e.Approvals)
+	c.Steps = maps.Clone(e.Steps)
+	for id, r := range c.Steps {
+		cp := *r
+		cp.Attempts = slices.Clone(r.Attempts)
+		c.Steps[id] = &cp
+	}
+	return &c
+}
+
+// Step returns the record of a step; a pending one for a step that has none.
+func (e *Execution) Step(id StepID) StepRecord {
+	if r := e.Steps[id]; r != nil {
+		return *r
+	}
+	return StepRecord{State: StepPending}
+}
+
+// Passed reports whether a step no longer stands in the way of those after it.
+func (r StepRecord) Passed() bool {
+	return r.State == StepDone || r.State == StepSkipped || r.State == StepUnproven
+}
+
+// Last returns the newest attempt, or nil.
+func (r StepRecord) Last() *AttemptRecord {
+	if len(r.Attempts) == 0 {
+		return nil
+	}
+	return &r.Attempts[len(r.Attempts)-1]
+}
+
+// First returns the oldest forward attempt whose previous values are the true
+// ones, or nil: later attempts may have recorded our own half-done change.
+func (r StepRecord) First() *AttemptRecord {
+	for i := range r.Attempts {
+		if !r.Attempts[i].Undo {
+			return &r.Attempts[i]
+		}
+	}
+	return nil
+}
+
+// BeyondReturn reports whether a step marked NoReturn has begun to take effect.
+func (e *Execution) BeyondReturn() bool {
+	for _, st := range e.Plan.Steps {
+		if st.NoReturn {
+			switch e.Step(st.ID).State {
+			case StepDone, StepSkipped:
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Approved reports whether a person has approved the execution (step "") or a
+// step.
+func (e *Execution) Approved(step StepID) bool {
+	return slices.ContainsFunc(e.Approvals, func(a Approval) bool { return a.Step == step })
+}
+
+// AcceptedEvidence returns the newest evidence that proves component c under
+// the given freeze, or nil.
+func (e *Execution) AcceptedEvidence(f FencedComponent, freeze uint64) *Evidence {
+	for i := len(e.Evidence) - 1; i >= 0; i-- {
+		ev := &e.Evidence[i]
+		if ev.Component == f.Component && ev.Freeze == freeze && ev.Epoch == e.Epoch && ev.Void == "" &&
+			(StopSpec{Proof: f.Proof}).Accepts(ev.Class) {
+			return ev
+		}
+	}
+	return nil
+}

@@ -1,0 +1,328 @@
+// Package plan derives the failover plan from the components and checks and
+// renders it. It is as pure as package failover: no clock, no I/O.
+//
+// There is no second plan language. The component is the unit of configuration
+// and the graph follows from it: freeze the lease, stop what is critical, prove
+// it, start in order, switch traffic, check, declare stable.
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// Version is the version of the derivation. It is part of a plan's hash.
+const Version = 1
+
+// Default time-outs of steps whose component names none.
+const (
+	defaultStopTimeout   = 30 * time.Second
+	defaultStartTimeout  = 5 * time.Minute
+	defaultSwitchTimeout = 10 * time.Minute
+	defaultCheckTimeout  = 5 * time.Minute
+)
+
+// The IDs of the internal steps.
+const (
+	FreezeID failover.StepID = "freeze"
+	FenceID  failover.StepID = "fence"
+	StableID failover.StepID = "stable"
+)
+
+// CycleError says that components wait for each other.
+type CycleError struct {
+	// Path is the cycle, its first component again at its end.
+	Path []failover.Component
+}
+
+func (e *CycleError) Error() string {
+	names := make([]string, len(e.Path))
+	for i, c := range e.Path {
+		names[i] = string(c)
+	}
+	return "components wait for each other: " + strings.Join(names, " → ")
+}
+
+// Derive makes the plan that takes the service out of region from. It fails
+// when components name unknown others or wait for each other, or when a
+// component has no parameters for a region.
+func Derive(s *failover.Settings, from failover.Region) (failover.Plan, error) {
+	to := s.Other(from)
+	if to == "" {
+		return failover.Plan{}, fmt.Errorf("no plan leaves %s: the service runs in %s and %s", from, s.Primary, s.Secondary)
+	}
+	order, err := Order(s.Components)
+	if err != nil {
+		return failover.Plan{}, err
+	}
+	p := failover.Plan{Version: Version, Kind: failover.Failover, From: from, To: to}
+	p.Steps = append(p.Steps, failover.Step{ID: FreezeID, Kind: failover.KindFreeze, Region: from})
+	if err := addStops(&p, order); err != nil {
+		return failover.Plan{}, err
+	}
+	// The fence waits for evidence, not for the stops: lease expiry may prove
+	// what a dead control plane cannot.
+	p.Steps = append(p.Steps, failover.Step{ID: FenceID, Kind: failover.KindFence, Region: from, After: []failover.StepID{FreezeID}, NoReturn: true})
+	if err := addStarts(&p, order); err != nil {
+		return failover.Plan{}, err
+	}
+	if err := addTraffic(&p, s); err != nil {
+		return failover.Plan{}, err
+	}
+	if err := addChecks(&p, order, s); err != nil {
+		return failover.Plan{}, err
+	}
+	return p, nil
+}
+
+func addStops(p *failover.Plan, order []failover.ComponentSpec) error {
+	for _, c := range order {
+		if c.Stop == nil {
+			continue
+		}
+		p.Fenced = append(p.Fenced, failover.FencedComponent{
+			Component: c.Name, Proof: c.Stop.Proof, Agent: c.Agent, Arming: c.Arming, OnIsolation: c.OnIsolation,
+		})
+		if c.Stop.Action == nil {
+			continue
+		}
+		step, err := actionStep("stop-"+string(c.Name), failover.KindStop, *c.Stop.Action, p.From, defaultStopTimeout)
+		if err != nil {
+			return err
+		}
+		step.Component, step.After = c.Name, []failover.StepID{FreezeID}
+		p.Steps = append(p.Steps, step)
+	}
+	return nil
+}
+
+func addStarts(p *failover.Plan, order []failover.ComponentSpec) error {
+	starts := map[failover.Component]failover.StepID{}
+	byName := map[failover.Component]failover.ComponentSpec{}
+	for _, c := range order {
+		byName[c.Name] = c
+	}
+	for _, c := range order {
+		if c.Start == nil {
+			continue
+		}
+		step, err := actionStep("start-"+string(c.Name), failover.KindStart, *c.Start, p.To, defaultStartTimeout)
+		if err != nil {
+			return err
+		}
+		step.Component = c.Name
+		step.After = append([]failover.StepID{FenceID}, startsBefore(c, byName, starts)...)
+		starts[c.Name] = step.ID
+		p.Steps = append(p.Steps, step)
+	}
+	return nil
+}
+
+// startsBefore lists the start steps that a component waits for. A component
+// without a start of its own passes its own dependencies on.
+func startsBefore(c failover.ComponentSpec, byName map[failover.Component]failover.ComponentSpec, starts map[failover.Component]failover.StepID) []failover.StepID {
+	var out []failover.StepID
+	for _, dep := range c.After {
+		if id, ok := starts[dep]; ok {
+			out = append(out, id)
+		} else {
+			out = append(out, startsBefore(byName[dep], byName, starts)...)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}
+
+func addTraffic(p *failover.Plan, s *failover.Settings) error {
+	after := []failover.StepID{FenceID}
+	for _, name := range s.Traffic.After {
+		if s.Component(name) == nil {
+			return fmt.Errorf("traffic waits for component %q, which does not exist", name)
+		}
+		if id := failover.StepID("start-" + string(name)); p.Step(id) != nil {
+			after = append(after, id)
+		}
+	}
+	for _, a := range s.Traffic.Switch {
+		step, err := actionStep("switch-"+a.Kind, failover.KindSwitch, a, p.To, defaultSwitchTimeout)
+		if err != nil {
+			return err
+		}
+		step.After = slices.Clone(after)
+		p.Steps = append(p.Steps, step)
+		after = []failover.StepID{step.ID}
+	}
+	return nil
+}
+
+func addChecks(p *failover.Plan, order []failover.ComponentSpec, s *failover.Settings) error {
+	// Checks look at the finished world: after every start and every switch.
+	var world, checks []failover.StepID
+	for _, st := range p.Steps {
+		if st.Kind == failover.KindStart || st.Kind == failover.KindSwitch {
+			world = append(world, st.ID)
+		}
+	}
+	if len(world) == 0 {
+		world = []failover.StepID{FenceID}
+	}
+	add := func(prefix string, c failover.Component, specs []failover.ActionSpec) error {
+		for _, a := range specs {
+			step, err := actionStep("check-"+prefix+"-"+a.Kind, failover.KindCheck, a, p.To, defaultCheckTimeout)
+			if err != nil {
+				return err
+			}
+			step.Component, step.After = c, slices.Clone(world)
+			p.Steps = append(p.Steps, step)
+			checks = append(checks, step.ID)
+		}
+		return nil
+	}
+	for _, c := range order {
+		if err := add(string(c.Name), c.Name, c.Checks); err != nil {
+			return err
+		}
+	}
+	if err := add("traffic", "", s.Traffic.Checks); err != nil {
+		return err
+	}
+	p.Steps = append(p.Steps, failover.Step{ID: StableID, Kind: failover.KindStable, After: append(slices.Clone(world), checks...)})
+	return nil
+}
+
+func actionStep(id string, kind failover.StepKind, a failover.ActionSpec, region failover.Region, timeout time.Duration) (failover.Step, error) {
+	params, ok := a.Params[region]
+	if !ok {
+		return failover.Step{}, fmt.Errorf("step %s: %s has no parameters for %s", id, a.Kind, region)
+	}
+	if a.Timeout > 0 {
+		timeout = a.Timeout.D()
+	}
+	onError := a.OnError
+	if onError == "" {
+		onError = "halt"
+	}
+	return failover.Step{
+		ID: failover.StepID(id), Kind: kind, Region: region, Action: a.Kind, Version: a.Version, Params: params,
+		Timeout: failover.Duration(timeout), OnError: onError, Approval: a.Approval,
+		NoReturn: a.Irreversible,
+	}, nil
+}
+
+// Order sorts components so that each comes after those that it names, ties by
+// name. It returns a *CycleError when that is impossible.
+func Order(components []failover.ComponentSpec) ([]failover.ComponentSpec, error) {
+	byName := make(map[failover.Component]failover.ComponentSpec, len(components))
+	names := make([]failover.Component, 0, len(components))
+	for _, c := range components {
+		byName[c.Name] = c
+		names = append(names, c.Name)
+	}
+	slices.Sort(names)
+	const (
+		visiting = 1
+		visited  = 2
+	)
+	state := map[failover.Component]int{}
+	var out []failover.ComponentSpec
+	var path []failover.Component
+	var visit func(name failover.Component) error
+	visit = func(name failover.Component) error {
+		switch state[name] {
+		case visited:
+			return nil
+		case visiting:
+			return &CycleError{Path: append(slices.Clone(path[slices.Index(path, name):]), name)}
+		}
+		c, ok := byName[name]
+		if !ok {
+			return fmt.Errorf("component %q comes after %q, which does not exist", path[len(path)-1], name)
+		}
+		state[name] = visiting
+		path = append(path, name)
+		deps := slices.Clone(c.After)
+		slices.Sort(deps)
+		for _, dep := range deps {
+			if err := visit(dep); err != nil {
+				return err
+			}
+		}
+		path = path[:len(path)-1]
+		state[name] = visited
+		out = append(out, c)
+		return nil
+	}
+	for _, name := range names {
+		if err := visit(name); err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// Render prints the plan for a person: the steps in order, what each waits for,
+// the point of no return, and the autonomy line.
+func Render(p *failover.Plan) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "plan %s: %s from %s to %s\n\n", p.Hash(), p.Kind, p.From, p.To)
+	for i, st := range p.Steps {
+		what := st.Action
+		if what == "" {
+			what = meaning[st.Kind]
+		}
+		after := ""
+		if len(st.After) > 0 {
+			ids := make([]string, len(st.After))
+			for j, id := range st.After {
+				ids[j] = string(id)
+			}
+			after = "  after " + strings.Join(ids, ", ")
+		}
+		fmt.Fprintf(&b, "%3d  %-26s %-28s%s\n", i+1, st.ID, what, after)
+		if st.NoReturn {
+			fmt.Fprintf(&b, "     ---- point of no return: from here on, going back is a failback ----\n")
+		}
+	}
+	fmt.Fprintf(&b, "\n%s\n", Autonomy(p))
+	return b.String()
+}
+
+var meaning = map[failover.StepKind]string{
+	failover.KindFreeze: "no lease is granted any more",
+	failover.KindFence:  "wait for proof, advance the epoch",
+	failover.KindStable: "declare the service stable",
+}
+
+// Autonomy says in one line how far the plan runs without a person when the
+// region being left is dark and its control plane dead.
+func Autonomy(p *failover.Plan) string {
+	for _, f := range p.Fenced {
+		if !f.LeaseProves() {
+			return fmt.Sprintf("autonomy: with %s dark and its control plane dead, runs unattended up to step %s, then waits for a person because: %s (%s)",
+				p.From, FenceID, f.Component, whyNot(f))
+		}
+	}
+	for _, st := range p.Steps {
+		if st.Approval {
+			return fmt.Sprintf("autonomy: with %s dark and its control plane dead, runs unattended up to step %s, then waits for an approval", p.From, st.ID)
+		}
+	}
+	return fmt.Sprintf("autonomy: with %s dark and its control plane dead, runs unattended to the end", p.From)
+}
+
+func whyNot(f failover.FencedComponent) string {
+	switch {
+	case !slices.Contains(f.Proof, failover.Lease):
+		return "its proof does not accept lease expiry"
+	case !f.Agent:
+		return "API only, it runs under no lease"
+	case f.Arming != failover.ArmEnforced:
+		return "its arming is " + string(f.Arming)
+	default:
+		return "on_isolation is " + f.OnIsolation
+	}
+}

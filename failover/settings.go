@@ -1,0 +1,194 @@
+package failover
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// Settings are the parts of the configuration that decide what failoverd may
+// do. They are replicated: every node acts on the committed copy and never on
+// its own file (rule G4).
+type Settings struct {
+	Service   string `json:"service"`
+	Primary   Region `json:"primary"`
+	Secondary Region `json:"secondary"`
+	Policy    Policy `json:"policy"`
+	// Nodes are the voters of the cluster by ID.
+	Nodes map[NodeID]NodeSpec `json:"nodes"`
+	// Components are sorted by name.
+	Components []ComponentSpec `json:"components"`
+	Traffic    TrafficSpec     `json:"traffic"`
+}
+
+// Policy holds the numbers and permissions of the decision. All durations are
+// real time on the clock of whoever counts them.
+type Policy struct {
+	Mode Mode `json:"mode"`
+	// Hold is how long all outside vantages must agree without a break.
+	Hold Duration `json:"hold"`
+	// VoteTTL is how long a ballot stays fresh after the leader received it.
+	VoteTTL Duration `json:"vote_ttl"`
+	// Ask says how long a supervised execution waits for a person, and what
+	// happens then: "hold" or "proceed".
+	Ask AskPolicy `json:"ask"`
+	// Cooldown keeps automation quiet after a completed failover.
+	Cooldown Duration `json:"cooldown"`
+	// MaxPerDay is the number of automatic executions in any 24 hours.
+	MaxPerDay int        `json:"max_per_day"`
+	Lease     LeaseTerms `json:"lease"`
+}
+
+// AskPolicy is what happens to a question that nobody answers.
+type AskPolicy struct {
+	Wait Duration `json:"wait"`
+	Then string   `json:"then"` // "hold" or "proceed"
+}
+
+// LeaseTerms are the numbers of the lease protocol (rules G3 to G5).
+type LeaseTerms struct {
+	// Length is how long a grant is valid, counted from the moment when the
+	// agent sent its request, on the agent's CLOCK_BOOTTIME.
+	Length Duration `json:"length"`
+	// Renew is how often an agent asks.
+	Renew Duration `json:"renew"`
+	// RhoPPM bounds the rate error of any clock, in parts per million.
+	RhoPPM int `json:"rho_ppm"`
+	// Margin is added to every wait, for scheduling and rounding.
+	Margin Duration `json:"margin"`
+	// EffectTail is how long an effect that a worker began may still take to
+	// land after the worker was killed.
+	EffectTail Duration `json:"effect_tail"`
+	// Stop is the stop budget: watchdog, grace, kill and safety together. An
+	// agent begins to stop its workers this long before the lease ends.
+	Stop StopBudget `json:"stop"`
+}
+
+// StopBudget is the time that stopping takes, in its parts (rule G5).
+type StopBudget struct {
+	Grace  Duration `json:"grace"`  // from SIGTERM to SIGKILL
+	Kill   Duration `json:"kill"`   // for SIGKILL to be effective
+	Safety Duration `json:"safety"` // for everything that nobody thought of
+}
+
+// Total is the whole budget.
+func (b StopBudget) Total() time.Duration { return b.Grace.D() + b.Kill.D() + b.Safety.D() }
+
+// Wait is how long the granter waits after a freeze before lease expiry is
+// evidence: length × (1+ρ)/(1−ρ) + margin + effect tail (rule G3). The largest
+// length that any agent may still hold is passed in; zero means Length.
+func (t LeaseTerms) Wait(length time.Duration) time.Duration {
+	length = max(length, t.Length.D())
+	// (1+ρ)/(1−ρ) is rounded up by adding one microsecond.
+	num, den := int64(1_000_000+t.RhoPPM), int64(1_000_000-t.RhoPPM)
+	scaled := time.Duration(length.Microseconds()*num/den)*time.Microsecond + time.Microsecond
+	return scaled + t.Margin.D() + t.EffectTail.D()
+}
+
+// Tolerates is the longest cut between an agent and the quorum that stops
+// nothing: lease − stop budget − renewal. It is what `config check` prints.
+func (t LeaseTerms) Tolerates() time.Duration {
+	return t.Length.D() - t.Stop.Total() - t.Renew.D()
+}
+
+// NodeSpec is one watchdog node.
+type NodeSpec struct {
+	Vantage Region `json:"vantage"`
+	Address string `json:"address"` // host:port of its mTLS port
+}
+
+// ComponentSpec is a part of the service, as the plan needs it.
+type ComponentSpec struct {
+	Name Component `json:"name"`
+	// After names the components that must have started before this one.
+	After []Component `json:"after,omitempty"`
+	// Stop is how the component is stopped in the region being left. Nil means
+	// that it is not critical: it may go on running there.
+	Stop *StopSpec `json:"stop,omitempty"`
+	// Start is how it is started in the region being entered.
+	Start *ActionSpec `json:"start,omitempty"`
+	// Checks are looked at after the switch.
+	Checks []ActionSpec `json:"checks,omitempty"`
+	// Agent says whether its processes run under the lease of an agent.
+	Agent bool `json:"agent,omitempty"`
+	// Arming is the component's rung on the ladder. Meaningless without Agent.
+	Arming Arming `json:"arming,omitempty"`
+	// OnIsolation is "stop" or "keep": what its agents do when the lease ends.
+	// With "keep", lease expiry is never evidence.
+	OnIsolation string `json:"on_isolation,omitempty"`
+}
+
+// StopSpec is how a component is stopped and what proves it.
+type StopSpec struct {
+	Action *ActionSpec     `json:"action,omitempty"` // nil: the agents alone
+	Proof  []EvidenceClass `json:"proof"`
+}
+
+// Accepts says whether the component's proof admits evidence of class c. A
+// person's attestation is always admitted: it is the way out of every
+// "could not be proven".
+func (s StopSpec) Accepts(c EvidenceClass) bool {
+	return c == Attested || slices.Contains(s.Proof, c)
+}
+
+// ActionSpec names an action or check kind with its parameters for both
+// regions. Params holds the JSON of the kind's configuration, with {region}
+// filled in.
+type ActionSpec struct {
+	Kind    string                     `json:"kind"`
+	Version int                        `json:"version"` // of the kind (rule E8)
+	Params  map[Region]json.RawMessage `json:"params"`
+	Timeout Duration                   `json:"timeout,omitempty"`
+	// Approval asks a person before the step starts.
+	Approval bool `json:"approval,omitempty"`
+	// Irreversible marks a step that cannot be undone.
+	Irreversible bool `json:"irreversible,omitempty"`
+	// OnError is "halt" (default) or "continue".
+	OnError string `json:"on_error,omitempty"`
+}
+
+// TrafficSpec is how clients are moved.
+type TrafficSpec struct {
+	// Switch is the actuators in order. Each has Params per region, meaning
+	// "send the traffic to this region".
+	Switch []ActionSpec `json:"switch"`
+	// After names the components that must have started first.
+	After []Component `json:"after"`
+	// Checks are looked at after the switch.
+	Checks []ActionSpec `json:"checks,omitempty"`
+}
+
+// Component returns the named component, or nil.
+func (s *Settings) Component(name Component) *ComponentSpec {
+	for i := range s.Components {
+		if s.Components[i].Name == name {
+			return &s.Components[i]
+		}
+	}
+	return nil
+}
+
+// Other returns the region of the pair that r is not. It returns "" for a
+// region that is not one of the two.
+func (s *Settings) Other(r Region) Region {
+	switch r {
+	case s.Primary:
+		return s.Secondary
+	case s.Secondary:
+		return s.Primary
+	}
+	return ""
+}
+
+// OutsideVantages returns the distinct vantages that are not in region r,
+// sorted.
+func (s *Settings) OutsideVantages(r Region) []Region {
+	var out []Region
+	for _, n := range s.Nodes {
+		if n.Vantage != r {
+			out = append(out, n.Vantage)
+		}
+	}
+	slices.Sort(out)
+	return slices.Compact(out)
+}

@@ -1,0 +1,241 @@
+package failover
+
+import (
+	"encoding/json"
+	"maps"
+	"slices"
+	"time"
+)
+
+// State is everything that the cluster has agreed on. It changes only through
+// Apply. It is not safe for concurrent use: readers get a Clone.
+type State struct {
+	// Index and Term are those of the last applied entry.
+	Index uint64 `json:"index"`
+	Term  uint64 `json:"term"`
+	// Time is the latest stamp that any entry carried; it never runs backward.
+	Time time.Time `json:"time"`
+
+	Settings     *Settings `json:"settings,omitempty"` // nil until the first Configure
+	SettingsHash string    `json:"settings_hash,omitempty"`
+
+	Leader     NodeID                `json:"leader,omitempty"`
+	LeaderTerm uint64                `json:"leader_term,omitempty"`
+	Nodes      map[NodeID]NodeRecord `json:"nodes"`
+
+	// Epoch grows by one each time the active region changes. It is 1 from the
+	// first configuration on.
+	Epoch  uint64 `json:"epoch"`
+	Active Region `json:"active,omitempty"`
+	// Traffic is where clients are sent. It is not Active: the switch step sets
+	// it, after the epoch has advanced (rule T1).
+	Traffic Region `json:"traffic,omitempty"`
+
+	Freeze *Freeze                  `json:"freeze,omitempty"`
+	Agents map[AgentID]*AgentRecord `json:"agents"`
+
+	Suspicion *Suspicion `json:"suspicion,omitempty"`
+	Incident  *Incident  `json:"incident,omitempty"`
+	Request   *Request   `json:"request,omitempty"`
+	Execution *Execution `json:"execution,omitempty"`
+	// History holds the finished executions, oldest first.
+	History []*Execution `json:"history,omitempty"`
+
+	Pause         *Pause      `json:"pause,omitempty"`
+	CooldownUntil time.Time   `json:"cooldown_until,omitzero"`
+	AutoRuns      []time.Time `json:"auto_runs,omitempty"` // starts of automatic executions within 24 h
+
+	Messages map[string]MessageRef `json:"messages"` // where progress is posted, by incident key
+
+	// Events is the audit trail: every accepted command that a person would
+	// want to know of, with who and why. It only grows (invariant S9).
+	Events []Event `json:"events,omitempty"`
+	// Seen holds the IDs of recently accepted commands, oldest first, so that a
+	// command whose outcome was unknown and which was sent again counts once.
+	Seen []string `json:"seen,omitempty"`
+}
+
+// NewState returns the state of an empty log.
+func NewState() *State {
+	return &State{
+		Nodes:    map[NodeID]NodeRecord{},
+		Agents:   map[AgentID]*AgentRecord{},
+		Messages: map[string]MessageRef{},
+	}
+}
+
+// NodeRecord is what a node said of itself when it started.
+type NodeRecord struct {
+	Vantage    Region    `json:"vantage"`
+	Version    string    `json:"version"`
+	Features   int       `json:"features"`    // highest feature level that it understands
+	ConfigHash string    `json:"config_hash"` // of its own file
+	Disk       string    `json:"disk"`        // random, made with the data directory (rule T3)
+	Starts     uint64    `json:"starts"`      // counts the starts with that disk
+	At         time.Time `json:"at"`
+}
+
+// Freeze is a committed stop of all grants for a region (rule G3).
+type Freeze struct {
+	ID     uint64 `json:"id"` // raft index of the command that made it
+	Region Region `json:"region"`
+	Epoch  uint64 `json:"epoch"`
+	// Provisional is a freeze made while the hold still runs. Hearing any agent
+	// of the region lifts it.
+	Provisional bool      `json:"provisional,omitempty"`
+	Execution   uint64    `json:"execution,omitempty"` // that adopted it
+	At          time.Time `json:"at"`
+}
+
+// AgentRecord is an agent as the log knows it.
+type AgentRecord struct {
+	Region    Region    `json:"region"`
+	Component Component `json:"component"`
+	// MaxLease is the largest lease that it may still hold: it only grows while
+	// the epoch stands (rule G4).
+	MaxLease Duration `json:"max_lease"`
+	// Weakest mode that it ever asked with: expiry proves nothing of an agent
+	// that would not stop its workers.
+	Enforced bool `json:"enforced"`
+	// LastAsked is the state time of its last request, granted or refused.
+	LastAsked time.Time `json:"last_asked"`
+	// Granted is the index of its last grant; zero if it never had one.
+	Granted uint64 `json:"granted,omitempty"`
+	// StoppedFor is the ID of the freeze for which it has reported that its
+	// workers are dead and promised to ignore every earlier grant; zero: none.
+	StoppedFor uint64 `json:"stopped_for,omitempty"`
+}
+
+// Suspicion is the fact that signals of the active region are down. It is kept
+// for the timeline; decisions rest on votes.
+type Suspicion struct {
+	Region    Region    `json:"region"`
+	Condition Condition `json:"condition"`
+	Sentence  string    `json:"sentence"`
+	Since     time.Time `json:"since"`
+}
+
+// Incident is a confirmed failure of the active region.
+type Incident struct {
+	ID        uint64    `json:"id"` // raft index of OpenIncident
+	Region    Region    `json:"region"`
+	Condition Condition `json:"condition"`
+	Votes     []Vote    `json:"votes"`
+	Held      Duration  `json:"held"` // how long the agreement had lasted
+	At        time.Time `json:"at"`
+	// Execution is the one that it started; zero while a guard objects.
+	Execution uint64 `json:"execution,omitempty"`
+	// Refusal is the last reason why nothing was started.
+	Refusal string `json:"refusal,omitempty"`
+}
+
+// Request is a person's wish for an execution, until the leader has derived the
+// plan and started it.
+type Request struct {
+	ID        uint64   `json:"id"`
+	Kind      ExecKind `json:"kind"`
+	By        string   `json:"by"`
+	Why       string   `json:"why"`
+	Overrides []string `json:"overrides,omitempty"` // names of guards
+}
+
+// Pause keeps automation quiet. It is in the log: it survives restarts,
+// reloads and changes of the leader.
+type Pause struct {
+	By    string    `json:"by"`
+	Why   string    `json:"why"`
+	Since time.Time `json:"since"`
+	Until time.Time `json:"until"`
+}
+
+// MessageRef is where progress of one incident is posted.
+type MessageRef struct {
+	Channel string `json:"channel"`
+	TS      string `json:"ts"`
+}
+
+// Event is one line of the audit trail.
+type Event struct {
+	Index uint64    `json:"index"`
+	At    time.Time `json:"at"`
+	Kind  string    `json:"kind"` // the command's name
+	By    string    `json:"by"`
+	Why   string    `json:"why,omitempty"`
+	Text  string    `json:"text"`
+}
+
+// Clone returns an independent copy: no later Apply on either is visible to the
+// other. Settings, plans and event lines are immutable once applied and are
+// shared.
+func (s *State) Clone() *State {
+	c := *s
+	c.Nodes = maps.Clone(s.Nodes)
+	c.Agents = make(map[AgentID]*AgentRecord, len(s.Agents))
+	for id, a := range s.Agents {
+		cp := *a
+		c.Agents[id] = &cp
+	}
+	c.Freeze = clonePtr(s.Freeze)
+	c.Suspicion = clonePtr(s.Suspicion)
+	c.Incident = clonePtr(s.Incident)
+	c.Request = clonePtr(s.Request)
+	c.Pause = clonePtr(s.Pause)
+	c.Execution = s.Execution.clone()
+	c.History = slices.Clone(s.History) // finished executions never change
+	c.AutoRuns = slices.Clone(s.AutoRuns)
+	c.Messages = maps.Clone(s.Messages)
+	c.Events = slices.Clip(s.Events) // append-only: an append to either copies
+	c.Seen = slices.Clone(s.Seen)
+	return &c
+}
+
+func clonePtr[T any](p *T) *T {
+	if p == nil {
+		return nil
+	}
+	c := *p
+	return &c
+}
+
+// Marshal renders the state for a snapshot. The same state always gives the
+// same bytes.
+func (s *State) Marshal() ([]byte, error) { return json.Marshal(s) }
+
+// MaxLease is the largest lease that any agent of region r may still hold.
+func (s *State) MaxLease(r Region) time.Duration {
+	var longest time.Duration
+	if s.Settings != nil {
+		longest = s.Settings.Policy.Lease.Length.D()
+	}
+	for _, a := range s.Agents {
+		if a.Region == r {
+			longest = max(longest, a.MaxLease.D())
+		}
+	}
+	return longest
+}
+
+// FreezeWait is how long the granter must wait after applying the freeze in its
+// own term before lease expiry is evidence for region r (rule G3).
+func (s *State) FreezeWait(r Region) time.Duration {
+	if s.Settings == nil {
+		return 0
+	}
+	return s.Settings.Policy.Lease.Wait(s.MaxLease(r))
+}
+
+// AgentIDs returns the IDs of the agents of region r, sorted; component ""
+// means all.
+func (s *State) AgentIDs(r Region, c Component) []AgentID {
+	var out []AgentID
+	for id, a := range s.Agents {
+		if a.Region == r && (c == "" || a.Component == c) {
+			out = append(out, id)
+		}
+	}
+	slices.Sort(out)
+	return out
+}
+
+// Paused reports whether automation is paused at the given time.
+func (s *State) Paused(now time.Time) bool { return s.Pause != nil && now.Before(s.Pause.Until) }

@@ -1,0 +1,460 @@
+// Package fence is the agent: it holds the lease for the workers on its host,
+// stops them when the lease ends, and tells them whether they may work.
+//
+// The agent never decides that a region has failed. It only knows that it could
+// not renew, and that from a certain moment on it must assume that another
+// region runs. DESIGN.md in this directory gives the reasons.
+package fence
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/boottime"
+)
+
+// Asker carries an Ask to the leader and brings its answer.
+type Asker interface {
+	Ask(ctx context.Context, a Ask) (Answer, error)
+}
+
+// Config is what an agent is made of.
+type Config struct {
+	Agent     failover.AgentID
+	Region    failover.Region
+	Component failover.Component
+	// Terms are those of the agent's own configuration, used until the leader's
+	// are known.
+	Terms failover.LeaseTerms
+	// Arming of the agent's own configuration: it asks as enforced only if it
+	// would stop its workers.
+	Arming      failover.Arming
+	OnIsolation string
+	Work        time.Duration // the longest piece of work of its workers
+	RPCTimeout  time.Duration
+	// LeaseFile is written for workers that read it; "" for none. It belongs on
+	// a tmpfs.
+	LeaseFile string
+	// EpochFile keeps the highest epoch that was seen, with fsync; "" for none.
+	EpochFile string
+	// KeepRunning: an exit of the worker does not end the agent.
+	KeepRunning bool
+	Asker       Asker
+	Worker      Worker
+	Clock       boottime.Clock
+	BootID      string
+	NewID       func() string
+	Log         *slog.Logger
+}
+
+// Status is what the agent tells local applications.
+type Status struct {
+	Active      bool               `json:"active"`
+	Epoch       uint64             `json:"epoch"`
+	Region      failover.Region    `json:"region"`
+	Component   failover.Component `json:"component"`
+	BootID      string             `json:"boot_id"`
+	DeadlineNS  int64              `json:"deadline_boottime_ns"` // work may begin until then; absolute CLOCK_BOOTTIME
+	Running     bool               `json:"running"`
+	Sentence    string             `json:"sentence"`
+	WouldHave   uint64             `json:"would_have_stopped"` // counted on the lower rungs
+	LastContact time.Time          `json:"last_contact,omitzero"`
+}
+
+// Agent holds one lease for one worker.
+type Agent struct {
+	cfg Config
+
+	mu     sync.Mutex // guards holder and status fields
+	holder *Holder
+	seen   uint64 // highest epoch on disk
+	last   time.Time
+	would  uint64
+
+	stopping     bool
+	stopKillAt   time.Duration
+	stoppedFor   uint64 // freeze that the next Ask reports
+	bootAt       time.Duration
+	realAt       time.Time
+	warnedBefore bool
+	leaseFile    []byte // as it was written last
+}
+
+// NewAgent returns an agent; Run makes it work.
+func NewAgent(cfg Config) (*Agent, error) {
+	seen, err := readEpoch(cfg.EpochFile)
+	if err != nil {
+		return nil, err
+	}
+	return &Agent{cfg: cfg, holder: NewHolder(seen, cfg.Work), seen: seen}, nil
+}
+
+// tick is how often the agent looks at its clock. It is far below every part of
+// the stop budget.
+const tick = 25 * time.Millisecond
+
+// ErrWorkerEnded means that the worker ended by itself; Status holds its exit
+// status.
+type ErrWorkerEnded struct{ Status int }
+
+func (e *ErrWorkerEnded) Error() string {
+	return fmt.Sprintf("the worker ended by itself with status %d", e.Status)
+}
+
+// Run asks for the lease and keeps the worker as the lease allows, until ctx
+// ends or the worker ends by itself. Before it returns, the worker is dead and
+// the leader has been told, as far as it could be reached.
+func (a *Agent) Run(ctx context.Context) error {
+	answers := make(chan Answer, 4)
+	askNow := make(chan struct{}, 1)
+	askNow <- struct{}{}
+	renew := time.NewTimer(a.cfg.Terms.Renew.D())
+	defer renew.Stop()
+	ticker := time.NewTicker(tick)
+	defer ticker.Stop()
+	a.bootAt, a.realAt = a.cfg.Clock.Boot(), a.cfg.Clock.Real()
+
+	asking := make(chan struct{}, 2) // at most two requests under way
+	ask := func() {
+		select {
+		case asking <- struct{}{}:
+		default:
+			return
+		}
+		msg := a.nextAsk()
+		go func() {
+			defer func() { <-asking }()
+			rctx, cancel := context.WithTimeout(ctx, a.cfg.RPCTimeout)
+			defer cancel()
+			ans, err := a.cfg.Asker.Ask(rctx, msg)
+			if err != nil {
+				a.cfg.Log.Debug("no answer to a lease request", "error", err)
+				return
+			}
+			select {
+			case answers <- ans:
+			case <-ctx.Done():
+			}
+		}()
+	}
+	for {
+		select {
+		case <-ctx.Done():
+			return a.shutdown()
+		case <-askNow:
+			ask()
+		case <-renew.C:
+			ask()
+			renew.Reset(a.renewEvery())
+		case ans := <-answers:
+			a.take(ans)
+		case status := <-a.cfg.Worker.Exited():
+			if !a.stopping && !a.cfg.KeepRunning {
+				a.cfg.Log.Info("the worker ended by itself", "status", status)
+				_ = a.shutdown() // the exit status is what the caller needs
+				return &ErrWorkerEnded{Status: status}
+			}
+		case <-ticker.C:
+		}
+		if a.keep() {
+			select {
+			case askNow <- struct{}{}:
+			default:
+			}
+		}
+	}
+}
+
+func (a *Agent) renewEvery() time.Duration {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.holder.Renew(a.cfg.Terms.Renew.D())
+}
+
+// nextAsk makes a request and remembers when it left.
+func (a *Agent) nextAsk() Ask {
+	running := a.cfg.Worker.Running()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	msg := Ask{
+		Request: a.cfg.NewID(), Agent: a.cfg.Agent, Region: a.cfg.Region, Component: a.cfg.Component,
+		Lease:     a.cfg.Terms.Length,
+		Enforced:  a.cfg.Arming == failover.ArmEnforced && a.cfg.OnIsolation != "keep",
+		SeenEpoch: a.holder.epoch, Running: running, Stopped: a.stoppedFor,
+	}
+	a.holder.Sent(msg.Request, a.cfg.Clock.Boot())
+	return msg
+}
+
+// take handles an answer.
+func (a *Agent) take(ans Answer) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.cfg.Clock.Boot()
+	if !a.holder.Received(ans, now) {
+		a.cfg.Log.Debug("an answer was of no use", "why", a.holder.sentence)
+		return
+	}
+	a.last = a.cfg.Clock.Real()
+	if ans.Granted {
+		a.stoppedFor, a.warnedBefore = 0, false
+	}
+	if a.holder.epoch > a.seen {
+		if err := writeEpoch(a.cfg.EpochFile, a.holder.epoch); err != nil {
+			// Without a durable memory of the epoch a restored cluster could
+			// grant an old one: hold no lease.
+			a.cfg.Log.Error("the epoch cannot be kept: no lease is held", "error", err)
+			a.holder.Forget()
+			return
+		}
+		a.seen = a.holder.epoch
+	}
+}
+
+// keep makes the worker agree with the lease. It returns true when the leader
+// should hear from us at once.
+func (a *Agent) keep() (report bool) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.cfg.Clock.Boot()
+	a.checkClocks(now)
+	defer a.writeLeaseFile(now)
+
+	may := a.holder.MayRun(now)
+	running := a.cfg.Worker.Running()
+	switch {
+	case may && !running && !a.stopping:
+		a.start()
+	case may && running && !a.stopping:
+		a.extend()
+	case !may && running:
+		a.stop(now)
+	case !running:
+		a.stopping = false
+		// The workers are dead. Only now may it be said, and only after every
+		// earlier request has been forgotten (rule G7).
+		if f := a.holder.freeze; f != 0 && a.stoppedFor != f {
+			a.holder.Forget()
+			a.stoppedFor = f
+			a.cfg.Log.Info("workers stopped for a freeze", "freeze", f)
+			return true
+		}
+	}
+	return false
+}
+
+// checkClocks notices a virtual machine that was paused by its host: real time
+// advanced more than CLOCK_BOOTTIME did (rule G6). It counts as expiry.
+func (a *Agent) checkClocks(now time.Duration) {
+	real := a.cfg.Clock.Real()
+	boot, wall := now-a.bootAt, real.Sub(a.realAt)
+	a.bootAt, a.realAt = now, real
+	if jump := wall - boot; jump > a.cfg.Terms.Stop.Safety.D() && a.holder.held {
+		a.cfg.Log.Warn("real time jumped ahead of CLOCK_BOOTTIME: the lease counts as ended", "jump", jump.String())
+		a.holder.Forget()
+	}
+}
+
+func (a *Agent) start() {
+	if err := a.cfg.Worker.Start(a.deadlines()); err != nil {
+		a.cfg.Log.Error("the worker cannot be started", "error", err)
+		return
+	}
+	a.cfg.Log.Info("worker started", "epoch", a.holder.epoch)
+}
+
+func (a *Agent) extend() {
+	if err := a.cfg.Worker.Extend(a.deadlines()); err != nil {
+		a.cfg.Log.Warn("the guard does not listen", "error", err)
+	}
+	// On the lower rungs, say what would have happened.
+	if stop, held := a.holder.StopAt(); !a.holder.Bound() && held && a.cfg.Clock.Boot() >= stop && !a.warnedBefore {
+		a.warnedBefore = true
+		a.would++
+		a.cfg.Log.Warn("the lease has ended: an enforced agent would have stopped its workers now", "arming", a.holder.arming, "count", a.would)
+	}
+}
+
+func (a *Agent) deadlines() Deadlines {
+	if !a.holder.Bound() {
+		return Deadlines{}
+	}
+	stop, _ := a.holder.StopAt()
+	return Deadlines{Term: stop, Kill: a.holder.KillAt()}
+}
+
+// stop begins or goes on stopping. With a lease, SIGKILL comes at its KillAt;
+// without one (frozen, gone, clocks jumped), after the grace from now, but
+// never later than the lease would have said.
+func (a *Agent) stop(now time.Duration) {
+	if !a.stopping {
+		a.stopping = true
+		grace := a.cfg.Terms.Stop.Grace.D()
+		if g := a.holder.terms.Stop.Grace.D(); g > 0 {
+			grace = g
+		}
+		a.stopKillAt = now + grace
+		if a.holder.held && a.holder.Bound() {
+			a.stopKillAt = min(a.stopKillAt, a.holder.KillAt())
+		}
+		a.cfg.Log.Warn("stopping the workers", "why", a.reason(now), "kill_in", (a.stopKillAt - now).String())
+	} else if now < a.stopKillAt {
+		return
+	}
+	if err := a.cfg.Worker.Stop(a.stopKillAt); err != nil {
+		a.cfg.Log.Error("the workers could not be told to stop", "error", err)
+	}
+}
+
+func (a *Agent) reason(now time.Duration) string {
+	switch {
+	case a.holder.gone:
+		return "another region is active: " + a.holder.sentence
+	case a.holder.freeze != 0:
+		return "the lease is frozen"
+	case !a.holder.held:
+		return "there is no lease"
+	default:
+		return fmt.Sprintf("the lease could not be renewed for %s", (now - a.holder.sent).Round(10*time.Millisecond))
+	}
+}
+
+// shutdown ends the worker and says goodbye.
+func (a *Agent) shutdown() error {
+	deadline := a.cfg.Clock.Boot() + a.cfg.Terms.Stop.Grace.D()
+	if err := a.cfg.Worker.Stop(deadline); err != nil {
+		a.cfg.Log.Error("the workers could not be told to stop", "error", err)
+	}
+	t := time.NewTicker(tick)
+	defer t.Stop()
+	for a.cfg.Worker.Running() {
+		<-t.C
+		if a.cfg.Clock.Boot() >= deadline {
+			if err := a.cfg.Worker.Stop(deadline); err != nil {
+				a.cfg.Log.Error("the workers could not be killed", "error", err)
+			}
+		}
+		if a.cfg.Clock.Boot() >= deadline+a.cfg.Terms.Stop.Total()+10*time.Second {
+			return errors.New("the workers do not die: look at the host")
+		}
+	}
+	a.mu.Lock()
+	a.holder.Forget()
+	a.mu.Unlock()
+	msg := a.nextAsk()
+	msg.Bye = true
+	ctx, cancel := context.WithTimeout(context.Background(), a.cfg.RPCTimeout)
+	defer cancel()
+	if _, err := a.cfg.Asker.Ask(ctx, msg); err != nil {
+		a.cfg.Log.Info("the leader could not be told that this agent ends; its lease runs out by itself", "error", err)
+	}
+	if a.cfg.LeaseFile != "" {
+		_ = os.Remove(a.cfg.LeaseFile) // it has expired anyway
+	}
+	return a.cfg.Worker.Close()
+}
+
+// Status is the agent's answer to GET /active. Safe for concurrent use.
+func (a *Agent) Status() Status {
+	running := a.cfg.Worker.Running()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.status(a.cfg.Clock.Boot())
+	s.Running = running
+	return s
+}
+
+func (a *Agent) status(now time.Duration) Status {
+	s := Status{
+		Active: a.holder.Active(now) && !a.stopping, Epoch: a.holder.epoch, Region: a.cfg.Region, Component: a.cfg.Component,
+		BootID: a.cfg.BootID, Sentence: a.holder.sentence, WouldHave: a.would, LastContact: a.last,
+	}
+	if !a.holder.Bound() && a.holder.arming != "" {
+		// Below the enforced rung workers are never told to rest.
+		s.Active = !a.holder.gone
+		s.DeadlineNS = int64(now + a.cfg.Terms.Length.D())
+		return s
+	}
+	if s.Active {
+		s.DeadlineNS = int64(a.holder.ActiveUntil())
+	}
+	return s
+}
+
+// writeLeaseFile tells workers that read a file instead of asking. A deadline
+// in the past needs no rewriting: readers compare it with their own clock.
+func (a *Agent) writeLeaseFile(now time.Duration) {
+	if a.cfg.LeaseFile == "" {
+		return
+	}
+	st := a.status(now)
+	st.Running = a.stopping || a.holder.MayRun(now)
+	data, err := json.Marshal(st)
+	if err == nil && bytes.Equal(data, a.leaseFile) {
+		return
+	}
+	if err == nil {
+		err = replace(a.cfg.LeaseFile, data, false)
+	}
+	if err == nil {
+		a.leaseFile = data
+	} else {
+		a.cfg.Log.Error("the lease file cannot be written", "error", err)
+	}
+}
+
+func readEpoch(path string) (uint64, error) {
+	if path == "" {
+		return 0, nil
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the epoch that was seen last: %w", err)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s is damaged (%q): write the epoch that `failoverd status` shows into it", path, string(b))
+	}
+	return n, nil
+}
+
+func writeEpoch(path string, epoch uint64) error {
+	if path == "" {
+		return nil
+	}
+	return replace(path, []byte(strconv.FormatUint(epoch, 10)+"\n"), true)
+}
+
+// replace writes a file as a whole or not at all.
+func replace(path string, data []byte, sync bool) error {
+	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644) //nolint:gosec // workers of other users read it
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	_, err = f.Write(data)
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

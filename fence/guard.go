@@ -1,0 +1,173 @@
+package fence
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/failoverd/failoverd/internal/boottime"
+)
+
+// The guard is a second, dumber process between an agent and its worker: it
+// starts the worker and kills it when the deadline that it was last told has
+// passed, whatever has become of the agent. An agent that is paused, stuck or
+// dead cannot keep a worker alive beyond its lease.
+//
+// The agent speaks to it on standard input, one line each:
+//
+//	deadline TERM_NS KILL_NS   SIGTERM and SIGKILL at these CLOCK_BOOTTIME readings
+//	unbound                    no deadline (arming below enforced)
+//	stop KILL_NS               SIGTERM now, SIGKILL then
+//
+// The end of standard input means that the agent is gone: the worker is killed
+// at once. The guard answers on standard output with "started PID" and
+// "exited STATUS", and ends with its worker.
+
+// maxTick bounds how late the guard notices a deadline after the machine slept:
+// Go's timers stand still then, CLOCK_BOOTTIME does not.
+const maxTick = 20 * time.Millisecond
+
+// guard is the guard's state.
+type guard struct {
+	clock        boottime.Clock
+	out          io.Writer
+	pgid         int
+	termAt       time.Duration // 0: none
+	killAt       time.Duration // 0: none
+	termed       bool
+	agentPresent bool
+}
+
+// RunGuard is the guard process: it starts argv and returns its exit status.
+// The process must have been made for nothing else.
+func RunGuard(argv []string, in io.Reader, out io.Writer, clock boottime.Clock) (int, error) {
+	if len(argv) == 0 {
+		return 2, errors.New("the guard needs a command to guard")
+	}
+	// PDEATHSIG is bound to the thread that forked: keep it.
+	runtime.LockOSThread()
+	// The guard ends with its worker, not before it.
+	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		return 127, fmt.Errorf("the worker %s cannot be started: %w", argv[0], err)
+	}
+	g := &guard{clock: clock, out: out, pgid: cmd.Process.Pid, agentPresent: true}
+	fmt.Fprintf(out, "started %d\n", g.pgid)
+
+	lines := make(chan string)
+	go func() {
+		defer close(lines)
+		sc := bufio.NewScanner(in)
+		for sc.Scan() {
+			lines <- sc.Text()
+		}
+	}()
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	status := g.watch(lines, exited)
+	// Whatever the worker left behind in its process group ends with it.
+	_ = syscall.Kill(-g.pgid, syscall.SIGKILL) // ESRCH when nothing is left, which is what we want
+	fmt.Fprintf(out, "exited %d\n", status)
+	return status, nil
+}
+
+func (g *guard) watch(lines <-chan string, exited <-chan error) int {
+	for {
+		timer := time.NewTimer(g.enforce())
+		select {
+		case line, ok := <-lines:
+			if !ok {
+				lines = nil
+				g.agentPresent = false
+			} else if err := g.obey(line); err != nil {
+				// An agent that speaks nonsense is no agent.
+				fmt.Fprintf(g.out, "error %v\n", err)
+				g.agentPresent = false
+			}
+		case err := <-exited:
+			timer.Stop()
+			return exitStatus(err)
+		case <-timer.C:
+		}
+		timer.Stop()
+	}
+}
+
+// enforce kills what is due and returns how long to sleep at most.
+func (g *guard) enforce() time.Duration {
+	now := g.clock.Boot()
+	switch {
+	case !g.agentPresent, g.killAt > 0 && now >= g.killAt:
+		_ = syscall.Kill(-g.pgid, syscall.SIGKILL) // already gone is fine
+		return maxTick
+	case g.termAt > 0 && now >= g.termAt:
+		if !g.termed {
+			g.termed = true
+			_ = syscall.Kill(-g.pgid, syscall.SIGTERM) // already gone is fine
+		}
+	default:
+		g.termed = false // a renewed lease: a later end sends the signal anew
+	}
+	return maxTick
+}
+
+func (g *guard) obey(line string) error {
+	f := strings.Fields(line)
+	num := func(i int) (time.Duration, error) {
+		if i >= len(f) {
+			return 0, fmt.Errorf("%q lacks a time", line)
+		}
+		n, err := strconv.ParseInt(f[i], 10, 64)
+		return time.Duration(n), err
+	}
+	if len(f) == 0 {
+		return errors.New("an empty line")
+	}
+	switch f[0] {
+	case "deadline":
+		term, err1 := num(1)
+		kill, err2 := num(2)
+		if err := errors.Join(err1, err2); err != nil {
+			return err
+		}
+		g.termAt, g.killAt = term, kill
+	case "unbound":
+		g.termAt, g.killAt = 0, 0
+	case "stop":
+		kill, err := num(1)
+		if err != nil {
+			return err
+		}
+		g.termAt, g.killAt = 1, kill
+	default:
+		return fmt.Errorf("%q is not understood", line)
+	}
+	return nil
+}
+
+func exitStatus(err error) int {
+	var ee *exec.ExitError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &ee):
+		if ws, ok := ee.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
+			return 128 + int(ws.Signal())
+		}
+		return ee.ExitCode()
+	}
+	return 1
+}

@@ -1,0 +1,169 @@
+package fence
+
+import (
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// Ask is an agent's request for a lease, and its report. It is what goes over
+// the wire.
+type Ask struct {
+	Request   string             `json:"request"` // random, remembered until it is answered or forgotten
+	Agent     failover.AgentID   `json:"agent"`
+	Region    failover.Region    `json:"region"`
+	Component failover.Component `json:"component"`
+	Lease     failover.Duration  `json:"lease"`
+	Enforced  bool               `json:"enforced"`
+	SeenEpoch uint64             `json:"seen_epoch"`
+	Running   bool               `json:"running"`
+	// Stopped is the freeze for which the workers are dead and all earlier
+	// requests are forgotten; zero: none.
+	Stopped uint64 `json:"stopped,omitempty"`
+	// Bye says that the agent ends, its workers are dead and it will not ask
+	// again under this name.
+	Bye bool `json:"bye,omitempty"`
+}
+
+// Answer is the leader's answer to an Ask.
+type Answer struct {
+	Request string `json:"request"`
+	failover.Grant
+}
+
+// Holder is the agent's side of the lease protocol (rules G2, G4, G5). It is a
+// plain value without clock or I/O: times are CLOCK_BOOTTIME readings that the
+// caller took. It is not safe for concurrent use.
+type Holder struct {
+	work time.Duration // the longest piece of work that a worker does
+
+	pending map[string]time.Duration // requests not yet answered → when they were sent
+	// The lease: everything follows from when its request was sent.
+	held      bool
+	sent      time.Duration
+	terms     failover.LeaseTerms
+	arming    failover.Arming
+	isolation string
+	epoch     uint64
+	freeze    uint64 // that refused us last; zero: none
+	gone      bool   // the region is not the active one
+	sentence  string
+}
+
+// NewHolder returns a holder without a lease. seenEpoch is the highest epoch
+// that the agent has ever seen; work is the longest piece of work of its
+// workers.
+func NewHolder(seenEpoch uint64, work time.Duration) *Holder {
+	return &Holder{pending: map[string]time.Duration{}, epoch: seenEpoch, work: work, sentence: "no answer yet"}
+}
+
+// Sent remembers a request that is about to leave.
+func (h *Holder) Sent(request string, now time.Duration) {
+	const keep = 16 // requests far older than a lease are of no use
+	if len(h.pending) >= keep {
+		h.forgetOldest()
+	}
+	h.pending[request] = now
+}
+
+func (h *Holder) forgetOldest() {
+	oldest := ""
+	for id, at := range h.pending {
+		if oldest == "" || at < h.pending[oldest] {
+			oldest = id
+		}
+	}
+	delete(h.pending, oldest)
+}
+
+// Received takes an answer in. It returns false when the answer was not
+// asked for, or is of no use any more: the lease it grants counts from when its
+// request was sent, and that may be over (rule G2).
+func (h *Holder) Received(a Answer, now time.Duration) bool {
+	sent, asked := h.pending[a.Request]
+	if !asked {
+		return false
+	}
+	delete(h.pending, a.Request)
+	if a.Epoch < h.epoch {
+		// A cluster that knows less than we do was restored from something old.
+		h.sentence = "the cluster answered with an older epoch than this agent has seen"
+		return false
+	}
+	h.epoch = a.Epoch
+	h.sentence = a.Sentence
+	if a.Arming != "" {
+		h.arming, h.isolation = a.Arming, a.OnIsol
+	}
+	if !a.Granted {
+		h.freeze, h.gone = a.Freeze, a.Gone
+		return true
+	}
+	if h.held && sent < h.sent {
+		return true // an older request answered late: the newer lease stands
+	}
+	if now >= sent+a.Terms.Length.D()-a.Terms.Stop.Total() {
+		h.sentence = "the grant came too late to be of use"
+		return false
+	}
+	h.held, h.sent, h.terms = true, sent, a.Terms
+	h.freeze, h.gone = 0, false
+	return true
+}
+
+// Forget gives the lease up and forgets every request, so that a late grant
+// cannot revive it: the promise behind an agent's report (rule G7).
+func (h *Holder) Forget() {
+	h.held = false
+	clear(h.pending)
+}
+
+// StopAt is when stopping must begin: lease − stop budget after the request was
+// sent (rule G5). ok is false without a lease.
+func (h *Holder) StopAt() (at time.Duration, ok bool) {
+	return h.sent + h.terms.Length.D() - h.terms.Stop.Total(), h.held
+}
+
+// KillAt is when SIGKILL must be sent.
+func (h *Holder) KillAt() time.Duration {
+	stop, _ := h.StopAt()
+	return stop + h.terms.Stop.Grace.D()
+}
+
+// ActiveUntil is the last moment at which a worker may begin a piece of work
+// (rule G6).
+func (h *Holder) ActiveUntil() time.Duration {
+	stop, ok := h.StopAt()
+	if !ok {
+		return 0
+	}
+	return min(stop, h.KillAt()-h.work)
+}
+
+// Active reports whether a worker may begin a piece of work now.
+func (h *Holder) Active(now time.Duration) bool {
+	return h.held && now < h.ActiveUntil() && h.freeze == 0 && !h.gone
+}
+
+// MayRun reports whether workers may run now. Below the enforced rung they may
+// run unless the region is known not to be the active one: nothing critical
+// starts in a standby region on any rung.
+func (h *Holder) MayRun(now time.Duration) bool {
+	stop, ok := h.StopAt()
+	switch {
+	case h.gone:
+		return false
+	case h.Bound():
+		return ok && now < stop && h.freeze == 0
+	default:
+		return h.arming != ""
+	}
+}
+
+// Renew is how often to ask; fallback before the terms are known.
+func (h *Holder) Renew(fallback time.Duration) time.Duration {
+	if r := h.terms.Renew.D(); r > 0 {
+		return r
+	}
+	return fallback
+}

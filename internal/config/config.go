@@ -1,0 +1,227 @@
+// Package config reads the configuration file into typed values.
+//
+// It is strict: an unknown key, a missing safety setting and a number that
+// cannot work are refused, all of them at once, each with its line. The result
+// never changes after Load and may be shared between goroutines.
+package config
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+
+	"github.com/failoverd/failoverd/actions"
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/probes"
+)
+
+// Config is the whole file. It is identical on every node.
+type Config struct {
+	Service   string                       `toml:"service"`
+	Primary   failover.Region              `toml:"primary"`
+	Secondary failover.Region              `toml:"secondary"`
+	Policy    Policy                       `toml:"policy"`
+	Lease     Lease                        `toml:"lease"`
+	Raft      Raft                         `toml:"raft"`
+	Nodes     map[failover.NodeID]Node     `toml:"nodes"`
+	Local     Local                        `toml:"node"`
+	TLS       TLS                          `toml:"tls"`
+	SelfCheck SelfCheck                    `toml:"self_check"`
+	Probes    Probes                       `toml:"probes"`
+	AWS       AWS                          `toml:"aws"`
+	Component map[failover.Component]*Part `toml:"component"`
+	Traffic   Traffic                      `toml:"traffic"`
+	Slack     *Slack                       `toml:"slack"` // nil: nobody is told by Slack
+
+	// Warnings are advice that does not stop anything.
+	Warnings Errors
+}
+
+// Policy is [policy]. Every key must be written.
+type Policy struct {
+	Mode      failover.Mode     `toml:"mode"`
+	Hold      failover.Duration `toml:"hold"`
+	VoteTTL   failover.Duration `toml:"vote_ttl"`
+	Ask       Ask               `toml:"ask"`
+	Cooldown  failover.Duration `toml:"cooldown"`
+	MaxPerDay int               `toml:"max_per_day"`
+}
+
+// Ask is what happens to a question that nobody answers.
+type Ask struct {
+	Wait failover.Duration `toml:"wait"`
+	Then string            `toml:"then"` // "hold" or "proceed"
+}
+
+// Lease is [lease]. Every key must be written.
+type Lease struct {
+	Length     failover.Duration `toml:"length"`
+	Renew      failover.Duration `toml:"renew"`
+	ClockError PPM               `toml:"clock_error"` // bound on any clock's rate error
+	Margin     failover.Duration `toml:"margin"`
+	EffectTail failover.Duration `toml:"effect_tail"`
+	Stop       StopBudget        `toml:"stop"`
+}
+
+// StopBudget is how long stopping a worker takes.
+type StopBudget struct {
+	Grace  failover.Duration `toml:"grace"`
+	Kill   failover.Duration `toml:"kill"`
+	Safety failover.Duration `toml:"safety"`
+}
+
+// Raft is [raft]: timers only.
+type Raft struct {
+	Heartbeat   failover.Duration `toml:"heartbeat"`
+	Election    failover.Duration `toml:"election"`
+	LeaderLease failover.Duration `toml:"leader_lease"`
+	Commit      failover.Duration `toml:"commit"`
+}
+
+// Node is one voter of the cluster.
+type Node struct {
+	Region  failover.Region `toml:"region"` // its vantage
+	Address string          `toml:"address"`
+}
+
+// Local is [node]: what each node has on its own machine. {node} is filled in
+// by ForNode.
+type Local struct {
+	Data   string `toml:"data"`   // directory of the log
+	Socket string `toml:"socket"` // path of the admin socket
+	Web    string `toml:"web"`    // host:port of metrics and status; "" for none
+}
+
+// TLS is [tls]: paths of the certificates. {node} is filled in by ForNode.
+type TLS struct {
+	CA   string `toml:"ca"`
+	Cert string `toml:"cert"`
+	Key  string `toml:"key"`
+}
+
+// SelfCheck is [self_check]: references that share no fate with either region.
+type SelfCheck struct {
+	URLs     []string          `toml:"urls"`
+	Interval failover.Duration `toml:"interval"`
+	Timeout  failover.Duration `toml:"timeout"`
+}
+
+// Timing is how a signal is watched. Zero values take the file's defaults.
+type Timing struct {
+	Interval failover.Duration `toml:"interval"`
+	Timeout  failover.Duration `toml:"timeout"`
+	Window   int               `toml:"window"`
+	Down     int               `toml:"down"`
+}
+
+// Probes is [probes]: the defaults of every signal.
+type Probes struct {
+	Timing
+	Resolvers []string `toml:"resolvers"` // ip:port; empty: the host's own
+}
+
+// AWS is [aws].
+type AWS struct {
+	Timeout   failover.Duration `toml:"timeout"` // of one attempt of one call
+	Endpoints map[string]string `toml:"endpoints"`
+}
+
+// Part is one component.
+type Part struct {
+	Strategy    string               `toml:"strategy"`
+	After       []failover.Component `toml:"after"`
+	Agent       bool                 `toml:"agent"`
+	Arming      failover.Arming      `toml:"arming"`
+	OnIsolation string               `toml:"on_isolation"`
+	See         See                  `toml:"see"`
+	Stop        *Stop                `toml:"stop"`
+	Start       *Start               `toml:"start"`
+	Check       probes.CheckKinds    `toml:"check"`
+}
+
+// See is how a component is seen: each kind is one signal.
+type See struct {
+	probes.Kinds
+	Timing
+}
+
+// Common are the keys that every action may have beside its kind.
+type Common struct {
+	Timeout failover.Duration `toml:"timeout"`
+	// Ask asks a person before the step starts.
+	Ask bool `toml:"ask"`
+	// OnError is "halt" (default) or "continue".
+	OnError string `toml:"on_error"`
+	// Irreversible marks a step that cannot be undone.
+	Irreversible bool `toml:"irreversible"`
+}
+
+// Stop is how a component is stopped: at most one kind, and what proves it.
+type Stop struct {
+	actions.Kinds
+	Common
+	Proof []failover.EvidenceClass `toml:"proof"`
+}
+
+// Start is how a component is started: one kind.
+type Start struct {
+	actions.Kinds
+	Common
+}
+
+// Traffic is how clients are moved.
+type Traffic struct {
+	After  []failover.Component `toml:"after"`
+	Switch Switch               `toml:"switch"`
+	Check  probes.CheckKinds    `toml:"check"`
+}
+
+// Switch holds one or more kinds. They run in the order of actions.Kinds.
+type Switch struct {
+	actions.Kinds
+	Common
+}
+
+// Load reads and checks a file. The error is of type Errors unless the file
+// cannot be read.
+func Load(path string) (*Config, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading the configuration: %w", err)
+	}
+	return Parse(filepath.Base(path), data)
+}
+
+// Parse checks a file's content. The name is used in messages.
+func Parse(name string, data []byte) (*Config, error) {
+	d := &decoder{file: name}
+	tree := d.parse(data)
+	if tree == nil {
+		return nil, d.errors
+	}
+	c := defaults()
+	d.table("", tree, reflect.ValueOf(c).Elem())
+	// What could not be decoded stands at its zero value; complaining about
+	// that as well would hide the mistake.
+	v := &validator{decoder: d, c: c, broken: d.errors.paths()}
+	v.all()
+	if len(d.errors) > 0 {
+		return nil, d.errors.sorted()
+	}
+	c.Warnings = v.warnings.sorted()
+	return c, nil
+}
+
+// defaults are the settings that may be left out. None of them decides what
+// failoverd may do.
+func defaults() *Config {
+	const ms, s = failover.Duration(1e6), failover.Duration(1e9)
+	return &Config{
+		Raft:      Raft{Heartbeat: 500 * ms, Election: 500 * ms, LeaderLease: 400 * ms, Commit: 20 * ms},
+		Local:     Local{Data: "/var/lib/failoverd", Socket: "/run/failoverd/admin.sock", Web: "127.0.0.1:7780"},
+		SelfCheck: SelfCheck{Interval: 2 * s, Timeout: s},
+		Probes:    Probes{Timing: Timing{Interval: s, Timeout: s, Window: 5, Down: 3}},
+		AWS:       AWS{Timeout: 5 * s},
+	}
+}

@@ -1,0 +1,215 @@
+package config
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/failoverd/failoverd/actions"
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/probes"
+)
+
+// Regions are the two regions of the service, primary first.
+func (c *Config) Regions() []failover.Region { return []failover.Region{c.Primary, c.Secondary} }
+
+// Settings are what the cluster replicates. Equal files give equal settings.
+func (c *Config) Settings() failover.Settings {
+	s := failover.Settings{
+		Service: c.Service, Primary: c.Primary, Secondary: c.Secondary,
+		Policy: failover.Policy{
+			Mode: c.Policy.Mode, Hold: c.Policy.Hold, VoteTTL: c.Policy.VoteTTL,
+			Ask:      failover.AskPolicy{Wait: c.Policy.Ask.Wait, Then: c.Policy.Ask.Then},
+			Cooldown: c.Policy.Cooldown, MaxPerDay: c.Policy.MaxPerDay, Lease: c.LeaseTerms(),
+		},
+		Nodes: map[failover.NodeID]failover.NodeSpec{},
+		Traffic: failover.TrafficSpec{
+			After: slices.Clone(c.Traffic.After), Switch: c.actionSpecs(c.Traffic.Switch.Kinds, c.Traffic.Switch.Common),
+			Checks: c.checkSpecs(c.Traffic.Check),
+		},
+	}
+	for id, n := range c.Nodes {
+		s.Nodes[id] = failover.NodeSpec{Vantage: n.Region, Address: n.Address}
+	}
+	for _, name := range c.ComponentNames() {
+		s.Components = append(s.Components, c.componentSpec(name, c.Component[name]))
+	}
+	return s
+}
+
+// LeaseTerms are the numbers of the lease protocol.
+func (c *Config) LeaseTerms() failover.LeaseTerms {
+	l := c.Lease
+	return failover.LeaseTerms{
+		Length: l.Length, Renew: l.Renew, RhoPPM: int(l.ClockError), Margin: l.Margin, EffectTail: l.EffectTail,
+		Stop: failover.StopBudget{Grace: l.Stop.Grace, Kill: l.Stop.Kill, Safety: l.Stop.Safety},
+	}
+}
+
+// ComponentNames are the components' names, sorted.
+func (c *Config) ComponentNames() []failover.Component {
+	return slices.Sorted(maps.Keys(c.Component))
+}
+
+func (c *Config) componentSpec(name failover.Component, p *Part) failover.ComponentSpec {
+	spec := failover.ComponentSpec{
+		Name: name, After: slices.Clone(p.After), Agent: p.Agent, Arming: p.Arming, OnIsolation: p.OnIsolation,
+		Checks: c.checkSpecs(p.Check),
+	}
+	if p.Stop != nil {
+		spec.Stop = &failover.StopSpec{Proof: slices.Clone(p.Stop.Proof)}
+		if a := c.actionSpecs(p.Stop.Kinds, p.Stop.Common); len(a) == 1 {
+			spec.Stop.Action = &a[0]
+		}
+	}
+	if p.Start != nil {
+		if a := c.actionSpecs(p.Start.Kinds, p.Start.Common); len(a) == 1 {
+			spec.Start = &a[0]
+		}
+	}
+	return spec
+}
+
+func (c *Config) actionSpecs(kinds actions.Kinds, common Common) []failover.ActionSpec {
+	var out []failover.ActionSpec
+	for _, k := range kindsOf[actions.Config](kinds) {
+		spec := failover.ActionSpec{
+			Kind: k.Name, Version: k.Config.Version(), Params: params(c, k.Config),
+			Timeout: common.Timeout, Approval: common.Ask, Irreversible: common.Irreversible, OnError: common.OnError,
+		}
+		if spec.Timeout == 0 {
+			spec.Timeout = failover.Duration(k.Config.Timeout())
+		}
+		out = append(out, spec)
+	}
+	return out
+}
+
+func (c *Config) checkSpecs(kinds probes.CheckKinds) []failover.ActionSpec {
+	var out []failover.ActionSpec
+	for _, k := range kindsOf[probes.CheckConfig](kinds) {
+		out = append(out, failover.ActionSpec{
+			Kind: k.Name, Version: probes.CheckVersion, Params: params(c, k.Config), Timeout: failover.Duration(k.Config.Within()),
+		})
+	}
+	return out
+}
+
+// params resolves a kind's configuration for both regions. {node} stays: who
+// leads when the step runs is not known yet.
+func params[C any](c *Config, cfg C) map[failover.Region]json.RawMessage {
+	out := map[failover.Region]json.RawMessage{}
+	for _, r := range c.Regions() {
+		b, err := json.Marshal(fill(cfg, r, ""))
+		if err != nil {
+			panic("config: a kind's parameters cannot be marshalled: " + err.Error()) // plain values only
+		}
+		out[r] = b
+	}
+	return out
+}
+
+// FillNode replaces {node} in parameters that a plan holds.
+func FillNode(params json.RawMessage, node failover.NodeID) json.RawMessage {
+	return json.RawMessage(strings.ReplaceAll(string(params), "{node}", string(node)))
+}
+
+// Hash identifies the settings by their content.
+func (c *Config) Hash() string { return HashSettings(c.Settings()) }
+
+// HashSettings identifies settings by their canonical JSON.
+func HashSettings(s failover.Settings) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic("config: settings cannot be marshalled: " + err.Error()) // plain values only
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:8])
+}
+
+// ProbeSpecs are the signals that a node watches: every way in which every
+// component is seen, in both regions. They are sorted by component, kind and
+// region.
+func (c *Config) ProbeSpecs(node failover.NodeID) []probes.Spec {
+	var out []probes.Spec
+	for _, name := range c.ComponentNames() {
+		see := c.Component[name].See
+		t := c.timing(see.Timing)
+		for _, k := range kindsOf[probes.Config](see.Kinds) {
+			for _, r := range c.Regions() {
+				if m, ok := k.Config.(*probes.MongoConfig); ok && len(m.Members[r]) == 0 {
+					continue
+				}
+				out = append(out, probes.Spec{
+					Component: name, Region: r, Kind: k.Name, Config: fill(k.Config, r, node), Interval: t.Interval.D(),
+					Timeout: probes.TimeoutFor(k.Config, t.Timeout.D()), Window: t.Window, Down: t.Down,
+				})
+			}
+		}
+	}
+	return out
+}
+
+// timing completes a component's timing with the file's defaults.
+func (c *Config) timing(t Timing) Timing {
+	d := c.Probes.Timing
+	if t.Interval != 0 {
+		d.Interval = t.Interval
+	}
+	if t.Timeout != 0 {
+		d.Timeout = t.Timeout
+	}
+	if t.Window != 0 {
+		d.Window = t.Window
+	}
+	if t.Down != 0 {
+		d.Down = t.Down
+	}
+	return d
+}
+
+// UsesAWS reports whether any kind that is set calls an AWS API, so that
+// credentials are needed.
+func (c *Config) UsesAWS() bool {
+	if c.Traffic.Switch.Route53Weights != nil || c.Traffic.Check.SQSBacklog != nil {
+		return true
+	}
+	for _, p := range c.Component {
+		if p.See.SQS != nil || p.Check.SQSBacklog != nil ||
+			(p.Stop != nil && p.Stop.ECSService != nil) || (p.Start != nil && p.Start.ECSService != nil) {
+			return true
+		}
+	}
+	return false
+}
+
+// ThisNode is what one node needs to know of itself.
+type ThisNode struct {
+	ID      failover.NodeID
+	Vantage failover.Region
+	Address string // host:port of its mTLS port
+	// Index is the node's place among all nodes by name; it staggers probes.
+	Index int
+	Local
+	TLS TLS
+}
+
+// ForNode resolves the node's own settings.
+func (c *Config) ForNode(id failover.NodeID) (ThisNode, error) {
+	n, ok := c.Nodes[id]
+	if !ok {
+		names := slices.Sorted(maps.Keys(c.Nodes))
+		if id == "" {
+			return ThisNode{}, fmt.Errorf("this node has no name: set FAILOVERD_NODE or --node to one of %v", names)
+		}
+		return ThisNode{}, fmt.Errorf("node %q is not in [nodes]: set FAILOVERD_NODE or --node to one of %v", id, names)
+	}
+	return ThisNode{
+		ID: id, Vantage: n.Region, Address: n.Address, Index: slices.Index(slices.Sorted(maps.Keys(c.Nodes)), id),
+		Local: fill(c.Local, n.Region, id), TLS: fill(c.TLS, n.Region, id),
+	}, nil
+}

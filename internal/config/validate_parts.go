@@ -1,0 +1,212 @@
+package config
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/failoverd/failoverd/actions"
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
+	"github.com/failoverd/failoverd/probes"
+)
+
+func (v *validator) components() {
+	if len(v.c.Component) == 0 {
+		v.bad("component", "describe at least what is seen and what is critical", "is empty: there is nothing to protect")
+	}
+	for _, id := range v.c.ComponentNames() {
+		p, path := v.c.Component[id], "component."+string(id)
+		if !name.MatchString(string(id)) {
+			v.bad(path, nameHint, "%q cannot be a component's name", id)
+		}
+		if p.Strategy != "" {
+			v.oneOf(path+".strategy", p.Strategy, "backup-restore", "pilot-light", "warm-standby", "active-active")
+		}
+		v.after(path+".after", p.After)
+		v.fence(path, p)
+		if p.See.Timing != (Timing{}) {
+			v.timing(path+".see", v.c.timing(p.See.Timing))
+		}
+		for _, k := range kindsOf[probes.Config](p.See.Kinds) {
+			validateKind(v, path+".see."+k.Name, k.Config, probes.Config.Validate)
+		}
+		if p.See.Mongo != nil {
+			v.regions(path+".see.mongo.members", p.See.Mongo.Regions())
+		}
+		if p.Start != nil {
+			v.oneAction(path+".start", p.Start.Kinds, p.Start.Common, actions.RoleStart, true)
+		}
+		v.checks(path+".check", p.Check)
+	}
+	v.cycles()
+}
+
+// fence checks how a component is stopped and what its agents do.
+func (v *validator) fence(path string, p *Part) {
+	if v.broken[path+".agent"] {
+		return // everything below depends on it
+	}
+	if p.Stop != nil {
+		v.oneAction(path+".stop", p.Stop.Kinds, p.Stop.Common, actions.RoleStop, !p.Agent)
+		for _, class := range p.Stop.Proof {
+			v.oneOf(path+".stop.proof", string(class), string(failover.Confirmed), string(failover.Lease), string(failover.Resource), string(failover.Attested))
+		}
+		if len(p.Stop.Proof) == 0 {
+			v.missing(path + ".stop.proof")
+		}
+		if !p.Agent && slices.Contains(p.Stop.Proof, failover.Lease) {
+			v.bad(path+".stop.proof", "run its processes under `failoverd agent` and set agent = true, or take \"lease\" out",
+				"\"lease\" proves nothing for a component without agents")
+		}
+	}
+	if !p.Agent {
+		for _, key := range []string{"arming", "on_isolation"} {
+			if v.pos.has(path + "." + key) {
+				v.bad(path+"."+key, "set agent = true or take it out", "has no meaning without agents")
+			}
+		}
+		return
+	}
+	if p.Stop == nil {
+		v.bad(path+".stop.proof", "say what proves that its processes have stopped", "is missing")
+	}
+	if p.Arming == "" {
+		v.missing(path + ".arming")
+	} else {
+		v.oneOf(path+".arming", string(p.Arming), string(failover.ArmObserve), string(failover.ArmAdvisory), string(failover.ArmEnforced))
+	}
+	if p.OnIsolation == "" {
+		v.missing(path + ".on_isolation")
+	} else {
+		v.oneOf(path+".on_isolation", p.OnIsolation, "stop", "keep")
+	}
+}
+
+func (v *validator) oneAction(path string, kinds actions.Kinds, common Common, role actions.Role, needed bool) {
+	set := kindsOf[actions.Config](kinds)
+	switch {
+	case len(set) > 1:
+		v.bad(path, "keep one; put the other into a component of its own", "has more than one kind: %s and %s", set[0].Name, set[1].Name)
+	case len(set) == 0 && needed:
+		v.bad(path, "the kinds are "+strings.Join(kindNames(actions.Kinds{}), ", "), "names no kind")
+	}
+	v.actions(path, set, common, role)
+}
+
+func (v *validator) actions(path string, set []kind[actions.Config], common Common, role actions.Role) {
+	for _, k := range set {
+		validateKind(v, path+"."+k.Name, k.Config, func(c actions.Config) error { return c.Validate(role) })
+	}
+	if common.Timeout < 0 {
+		v.bad(path+".timeout", "", "%s is negative", common.Timeout)
+	}
+	if common.OnError != "" {
+		v.oneOf(path+".on_error", common.OnError, "halt", "continue")
+	}
+}
+
+func (v *validator) checks(path string, kinds probes.CheckKinds) {
+	for _, k := range kindsOf[probes.CheckConfig](kinds) {
+		validateKind(v, path+"."+k.Name, k.Config, probes.CheckConfig.Validate)
+	}
+}
+
+// paramError is how a kind names the parameter that is wrong.
+type paramError interface {
+	Field() string
+	Message() string
+}
+
+// validateKind checks a kind as it will be used: filled in for both regions and
+// for a node.
+func validateKind[C any](v *validator, path string, cfg C, validate func(C) error) {
+	node := failover.NodeID("node")
+	if ids := slices.Sorted(maps.Keys(v.c.Nodes)); len(ids) > 0 {
+		node = ids[0]
+	}
+	for _, r := range v.c.Regions() {
+		filled := fill(cfg, r, node)
+		if err := validate(filled); err != nil {
+			var pe paramError
+			if errors.As(err, &pe) {
+				v.bad(path+"."+pe.Field(), "", "%s", pe.Message())
+			} else {
+				v.bad(path, "", "%v", err)
+			}
+			return
+		}
+		// Arguments of commands may hold braces of their own.
+		if s := strayPlaceholder(filled); s != "" && !strings.HasSuffix(path, ".exec") {
+			v.bad(path, "only {region} and {node} are filled in", "%s stands for nothing", s)
+			return
+		}
+	}
+}
+
+func (v *validator) after(path string, names []failover.Component) {
+	for _, n := range names {
+		if _, ok := v.c.Component[n]; !ok {
+			known := make([]string, 0, len(v.c.Component))
+			for _, k := range v.c.ComponentNames() {
+				known = append(known, string(k))
+			}
+			v.bad(path, didYouMean(string(n), known), "component %q does not exist", n)
+		}
+	}
+}
+
+func (v *validator) regions(path string, regions []failover.Region) {
+	for _, r := range regions {
+		if !slices.Contains(v.c.Regions(), r) {
+			v.bad(path+"."+string(r), "", "%s is neither the primary %s nor the secondary %s", r, v.c.Primary, v.c.Secondary)
+		}
+	}
+}
+
+// cycles reports components that wait for each other. Unknown names have been
+// reported already.
+func (v *validator) cycles() {
+	var specs []failover.ComponentSpec
+	for _, n := range v.c.ComponentNames() {
+		known := slices.DeleteFunc(slices.Clone(v.c.Component[n].After), func(c failover.Component) bool { return v.c.Component[c] == nil })
+		specs = append(specs, failover.ComponentSpec{Name: n, After: known})
+	}
+	_, err := plan.Order(specs)
+	if cycle, ok := errors.AsType[*plan.CycleError](err); ok {
+		v.bad("component."+string(cycle.Path[0])+".after", "take one of them out", "%v", cycle)
+	}
+}
+
+func (v *validator) traffic() {
+	v.after("traffic.after", v.c.Traffic.After)
+	set := kindsOf[actions.Config](v.c.Traffic.Switch.Kinds)
+	if len(set) == 0 {
+		v.bad("traffic.switch", "route53_weights is one way", "names no kind: clients would stay where they are")
+	}
+	v.actions("traffic.switch", set, v.c.Traffic.Switch.Common, actions.RoleSwitch)
+	v.checks("traffic.check", v.c.Traffic.Check)
+	if !v.pos.has("traffic.after") {
+		v.bad("traffic.after", "list what must have started before clients arrive; [] if nothing", "is missing")
+	}
+}
+
+// signals wants two kinds for each region, since one kind that fails is a
+// service that fails and not a region (rule D4).
+func (v *validator) signals() {
+	for _, r := range v.c.Regions() {
+		var kinds []string
+		for _, s := range v.c.ProbeSpecs("node") {
+			if s.Region == r {
+				kinds = append(kinds, s.Kind)
+			}
+		}
+		slices.Sort(kinds)
+		kinds = slices.Compact(kinds)
+		if r != "" && len(v.c.Component) > 0 && len(kinds) < 2 {
+			v.bad("component", "add a `see` of another kind", "%s is seen by %d kinds of probe %v: two kinds must be down before a region is called down",
+				r, len(kinds), kinds)
+		}
+	}
+}

@@ -1,0 +1,271 @@
+package daemon
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/failoverd/failoverd/actions"
+	"github.com/failoverd/failoverd/consensus"
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
+	"github.com/failoverd/failoverd/fence"
+)
+
+// leadership is a node's work as leader in one term. It starts with nothing but
+// the log: votes, the hold and the freeze's clock begin anew.
+type leadership struct {
+	core    *Core
+	tenure  *consensus.Tenure
+	granter *consensus.Granter
+	exec    *actions.Executor
+	started time.Time
+	wake    chan struct{}
+
+	mu       sync.Mutex
+	ballots  map[failover.NodeID]ballot
+	memory   failover.Memory
+	decision failover.Decision
+
+	nextTransfer time.Time
+}
+
+type ballot struct {
+	failover.Ballot
+	received time.Time
+}
+
+// serve is the leader's life in one term. It returns when ctx ends.
+func (c *Core) serve(ctx context.Context, t *consensus.Tenure) {
+	l := &leadership{
+		core: c, tenure: t, granter: consensus.NewGranter(),
+		exec:    actions.NewExecutor(t, c.cfg.World, c.cfg.Exec, c.cfg.Log.With("term", t.Term)),
+		started: time.Now(), wake: make(chan struct{}, 1), ballots: map[failover.NodeID]ballot{},
+	}
+	c.lead.Store(l)
+	defer c.lead.Store(nil)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	wg.Go(func() { l.granter.Run(ctx, t) })
+	wg.Go(func() { l.exec.Run(ctx) })
+	l.run(ctx)
+}
+
+// run looks, decides and acts until ctx ends. It is level-triggered: whatever
+// woke it, it recomputes everything.
+func (l *leadership) run(ctx context.Context) {
+	for {
+		changed := l.tenure.Changed()
+		l.step(ctx)
+		t := time.NewTimer(l.core.ballotEvery() / 2)
+		select {
+		case <-ctx.Done():
+			t.Stop()
+			return
+		case <-changed:
+		case <-l.wake:
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+// take stores a ballot unless it is older than one that is known.
+func (l *leadership) take(b failover.Ballot) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if old, ok := l.ballots[b.Node]; ok && old.Boot == b.Boot && b.Seq <= old.Seq {
+		return
+	}
+	l.ballots[b.Node] = ballot{Ballot: b, received: time.Now()}
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+}
+
+// votes are all ballots as votes, sorted by node.
+func (l *leadership) votes() []failover.Vote {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var out []failover.Vote
+	for _, b := range l.ballots {
+		for _, v := range b.Verdicts {
+			out = append(out, failover.Vote{Node: b.Node, Vantage: b.Vantage, Verdict: v, Received: b.received})
+		}
+	}
+	slices.SortFunc(out, func(a, b failover.Vote) int {
+		return strings.Compare(string(a.Node)+"/"+string(a.Verdict.Region), string(b.Node)+"/"+string(b.Verdict.Region))
+	})
+	return out
+}
+
+// ask answers an agent's request (rules G1, G2, G7).
+func (l *leadership) ask(ctx context.Context, a fence.Ask) (fence.Answer, error) {
+	ans := fence.Answer{Request: a.Request}
+	if a.Bye {
+		_, err := l.tenure.Propose(ctx, failover.AgentLeft{Agent: a.Agent}, "")
+		return ans, err
+	}
+	if a.Stopped != 0 {
+		s := l.tenure.State()
+		if f := s.Freeze; f != nil && f.ID == a.Stopped && s.Agents[a.Agent] != nil && s.Agents[a.Agent].StoppedFor != f.ID {
+			if _, err := l.tenure.Propose(ctx, failover.AgentStopped{Agent: a.Agent, Freeze: a.Stopped, Epoch: s.Epoch}, ""); err != nil {
+				return ans, err
+			}
+		}
+	}
+	var err error
+	ans.Grant, err = l.granter.Ask(ctx, failover.LeaseRequest{
+		Agent: a.Agent, Region: a.Region, Component: a.Component, Lease: a.Lease, Enforced: a.Enforced,
+		SeenEpoch: a.SeenEpoch, Running: a.Running,
+	})
+	return ans, err
+}
+
+// step looks once and does at most one thing.
+func (l *leadership) step(ctx context.Context) {
+	s := l.tenure.State()
+	if l.configure(ctx, s) || s.Settings == nil {
+		return
+	}
+	now := time.Now()
+	l.mu.Lock()
+	mem := l.memory
+	l.mu.Unlock()
+	d, mem := failover.Decide(failover.Input{
+		State: s, Votes: l.votes(), Now: now, AgentHeard: l.granter.Heard(s.Active), TermStart: l.started,
+	}, mem)
+	l.mu.Lock()
+	l.memory, l.decision = mem, d
+	l.mu.Unlock()
+	if l.core.cfg.OnDecision != nil {
+		l.core.cfg.OnDecision(d)
+	}
+	l.carryOut(ctx, s, d)
+	l.leaveActiveRegion(s, now)
+}
+
+// carryOut proposes what the decision asks for. Whatever is refused is decided
+// again at the next look.
+func (l *leadership) carryOut(ctx context.Context, s *failover.State, d failover.Decision) {
+	propose := func(c failover.Command, why string) {
+		if _, err := l.tenure.Propose(ctx, c, why); err != nil && ctx.Err() == nil {
+			l.core.cfg.Log.Info("not accepted", "command", c.Name(), "why", err.Error())
+		}
+	}
+	if d.Note != nil {
+		propose(*d.Note, "")
+	}
+	switch {
+	case d.Withdraw:
+		propose(failover.FinishExecution{
+			Execution: s.Execution.ID, State: failover.ExecUndone, Outcome: "withdrawn: " + string(s.Active) + " has been healthy again for a whole hold, nothing had been done",
+		}, "")
+	case s.Request != nil && s.Execution == nil:
+		l.startRequested(s, propose)
+	case d.Lift != nil:
+		propose(*d.Lift, "")
+	case d.Freeze != nil:
+		propose(*d.Freeze, "")
+	case d.Open != nil:
+		propose(*d.Open, "")
+	case d.Close != nil:
+		propose(*d.Close, "")
+	case d.Refuse != nil:
+		propose(*d.Refuse, "")
+	case d.Start:
+		p, err := plan.Derive(s.Settings, s.Active)
+		if err != nil {
+			propose(failover.RefuseIncident{Incident: s.Incident.ID, Guard: "plan", Reason: err.Error()}, "")
+			return
+		}
+		propose(failover.StartExecution{
+			Kind: failover.Failover, Incident: s.Incident.ID, Epoch: s.Epoch, Plan: p,
+			Approval: s.Settings.Policy.Mode == failover.ModeSupervised,
+		}, "")
+	}
+}
+
+func (l *leadership) startRequested(s *failover.State, propose func(failover.Command, string)) {
+	p, err := plan.Derive(s.Settings, s.Active)
+	if err != nil {
+		l.core.cfg.Log.Error("the requested plan cannot be made", "error", err)
+		return
+	}
+	propose(failover.StartExecution{
+		Kind: s.Request.Kind, Request: s.Request.ID, Epoch: s.Epoch, Plan: p,
+		Approval: s.Settings.Policy.Mode == failover.ModeSupervised,
+	}, s.Request.Why)
+}
+
+// configure commits this node's configuration: at the first start, and later
+// when every registered voter runs with the same file. Nodes with different
+// files change nothing.
+func (l *leadership) configure(ctx context.Context, s *failover.State) bool {
+	own := l.core.cfg.ConfigHash
+	if s.SettingsHash == own || s.Execution != nil || s.Incident != nil {
+		return false
+	}
+	if s.Settings != nil {
+		for id := range l.core.cfg.Settings.Nodes {
+			if s.Nodes[id].ConfigHash != own {
+				return false
+			}
+		}
+	}
+	if _, err := l.tenure.Propose(ctx, failover.Configure{Settings: l.core.cfg.Settings, Hash: own}, ""); err != nil && ctx.Err() == nil {
+		l.core.cfg.Log.Warn("the configuration was not taken", "why", err.Error())
+		return false
+	}
+	return true
+}
+
+// leaveActiveRegion gives the leadership to a node outside the active region,
+// from which a failover can be led. Never during an execution.
+func (l *leadership) leaveActiveRegion(s *failover.State, now time.Time) {
+	p := s.Settings.Policy
+	if l.core.cfg.Vantage != s.Active || s.Execution != nil || s.Incident != nil {
+		return
+	}
+	if l.nextTransfer.IsZero() {
+		// Votes must arrive first: they show which nodes are alive.
+		l.nextTransfer = now.Add(p.VoteTTL.D())
+	}
+	if now.Before(l.nextTransfer) {
+		return
+	}
+	l.nextTransfer = now.Add(6 * p.VoteTTL.D()) // back-off, whether it works or not
+	for _, v := range l.votes() {
+		if v.Vantage != s.Active && now.Sub(v.Received) < p.VoteTTL.D() && !v.Verdict.Abstain {
+			l.core.cfg.Log.Info("giving the leadership to a node outside the active region", "to", v.Node)
+			if err := l.core.node.TransferTo(v.Node); err != nil {
+				l.core.cfg.Log.Info("the leadership was not taken", "to", v.Node, "why", err.Error())
+				continue
+			}
+			return
+		}
+	}
+}
+
+func (l *leadership) view() LeaderView {
+	s := l.tenure.State()
+	votes := l.votes()
+	now := time.Now()
+	for i := range votes {
+		votes[i].Age = failover.Duration(now.Sub(votes[i].Received))
+	}
+	l.mu.Lock()
+	d := l.decision
+	l.mu.Unlock()
+	v := LeaderView{
+		Node: l.core.cfg.ID, Term: l.tenure.Term, Judgement: d.Judgement, HoldElapsed: failover.Duration(d.HoldElapsed),
+		Hold: failover.Duration(d.Hold), Votes: votes, Progress: l.exec.Progress(),
+	}
+	if s.Freeze != nil {
+		v.FreezeAge, v.FreezeWait = failover.Duration(l.exec.FreezeAge(s)), failover.Duration(s.FreezeWait(s.Freeze.Region))
+	}
+	return v
+}

@@ -1,0 +1,101 @@
+package dnsq
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// serve starts a DNS server for the given records ("api.example.net. 60 IN A
+// 10.0.0.1") and returns its address.
+func serve(t *testing.T, records ...string) string {
+	t.Helper()
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &dns.Server{PacketConn: pc, Handler: dns.HandlerFunc(func(w dns.ResponseWriter, q *dns.Msg) {
+		r := new(dns.Msg)
+		r.SetReply(q)
+		exists := false
+		for _, text := range records {
+			rr, err := dns.NewRR(text)
+			if err != nil {
+				panic(err)
+			}
+			if strings.EqualFold(rr.Header().Name, q.Question[0].Name) {
+				exists = true
+				if rr.Header().Rrtype == q.Question[0].Qtype {
+					r.Answer = append(r.Answer, rr)
+				}
+			}
+		}
+		if !exists {
+			r.Rcode = dns.RcodeNameError
+		}
+		_ = w.WriteMsg(r)
+	})}
+	go func() { _ = s.ActivateAndServe() }()
+	t.Cleanup(func() { _ = s.Shutdown() })
+	return pc.LocalAddr().String()
+}
+
+func TestAddrs(t *testing.T) {
+	server := serve(t, "api.example.net. 60 IN A 10.0.0.2", "api.example.net. 60 IN A 10.0.0.1", "api.example.net. 60 IN AAAA 2001:db8::1", "txt.example.net. 60 IN TXT x")
+	c := &Client{Resolvers: []string{server}}
+	addrs, err := c.Addrs(t.Context(), "api.example.net")
+	if err != nil || fmt.Sprint(addrs) != "[10.0.0.1 10.0.0.2 2001:db8::1]" {
+		t.Errorf("got %v, %v", addrs, err)
+	}
+	if addrs, err = c.Addrs(t.Context(), "10.9.8.7"); err != nil || fmt.Sprint(addrs) != "[10.9.8.7]" {
+		t.Errorf("an address resolves to %v, %v", addrs, err)
+	}
+	for name, want := range map[string]Kind{"nobody.example.net": NXDomain, "txt.example.net": NoData} {
+		_, err := c.Addrs(t.Context(), name)
+		var e *Error
+		if !errors.As(err, &e) || e.Kind != want {
+			t.Errorf("%s gives %v, want kind %d", name, err, want)
+		}
+	}
+}
+
+func TestADeadResolverIsPassedOver(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	c := &Client{Resolvers: []string{silent.LocalAddr().String(), serve(t, "api.example.net. 60 IN A 10.0.0.1")}}
+	if addrs, err := c.Addrs(t.Context(), "api.example.net"); err != nil || len(addrs) != 1 {
+		t.Errorf("got %v, %v", addrs, err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	begin := time.Now()
+	_, err = (&Client{Resolvers: c.Resolvers[:1]}).Addrs(ctx, "api.example.net")
+	var e *Error
+	if !errors.As(err, &e) || e.Kind != Timeout || time.Since(begin) > 500*time.Millisecond {
+		t.Errorf("a silent resolver gives %v after %s", err, time.Since(begin))
+	}
+}
+
+func TestAuthoritative(t *testing.T) {
+	server := serve(t, "example.net. 60 IN NS ns1.example.net.", "example.net. 60 IN NS ns2.example.net.",
+		"ns1.example.net. 60 IN A 127.0.0.1", "api.example.net. 60 IN A 10.0.0.1")
+	_, port, _ := net.SplitHostPort(server)
+	c := &Client{Resolvers: []string{server}, Port: port}
+	servers, err := c.Authoritative(t.Context(), "api.example.net")
+	if err != nil || len(servers) != 2 || servers[0] != (Server{"ns1.example.net", server}) || servers[1] != (Server{Name: "ns2.example.net"}) {
+		t.Errorf("got %v, %v", servers, err)
+	}
+	a, err := c.Ask(t.Context(), servers[0].Addr, "api.example.net", "A")
+	if err != nil || len(a.Addrs) != 1 || a.TTL != 60 {
+		t.Errorf("asked directly, got %+v, %v", a, err)
+	}
+}

@@ -1,0 +1,131 @@
+package probes
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/dnsq"
+)
+
+// DNSAnswerConfig asserts that a name leads to the same place as another one,
+// whoever is asked.
+type DNSAnswerConfig struct {
+	// Name is what clients use. It must be weighted or otherwise movable.
+	Name string `toml:"name" json:"name"`
+	// SameAs is a name that always leads to the region.
+	SameAs string `toml:"same_as" json:"same_as"`
+	// For is how long it is asked again before it has failed; it must exceed the
+	// records' TTL. Zero: 2 minutes.
+	For failover.Duration `toml:"within" json:"within,omitempty"`
+}
+
+// Validate reports the first wrong parameter.
+func (c *DNSAnswerConfig) Validate() error {
+	if err := validDNSName("name", c.Name); err != nil {
+		return err
+	}
+	if err := validDNSName("same_as", c.SameAs); err != nil {
+		return err
+	}
+	return notNegative("within", c.For)
+}
+
+// Within implements CheckConfig.
+func (c *DNSAnswerConfig) Within() time.Duration { return within(c.For) }
+
+// askTimes is how often each server is asked: an answer that is drawn by weight
+// may be the right one by chance.
+const askTimes = 3
+
+type dnsAnswer struct {
+	cfg  *DNSAnswerConfig
+	deps Deps
+	dns  *dnsq.Client
+}
+
+// NewCheck implements CheckConfig.
+func (c *DNSAnswerConfig) NewCheck(d Deps) (Check, error) {
+	return &dnsAnswer{cfg: c, deps: d, dns: d.dns()}, nil
+}
+
+// Check implements Check. It passes when every authoritative server and every
+// resolver leads to addresses of the other name only.
+func (c *dnsAnswer) Check(ctx context.Context) Finding {
+	ctx, cancel := c.deps.within(ctx)
+	defer cancel()
+	want, err := c.dns.Addrs(ctx, c.cfg.SameAs)
+	if err != nil {
+		return Finding{Unknown, err.Error()}
+	}
+	servers, err := c.dns.Authoritative(ctx, c.cfg.Name)
+	if err != nil {
+		return Finding{Unknown, err.Error()}
+	}
+	asked := 0
+	var wrong, silent []string
+	note := func(who string, a dnsq.Answer, err error) {
+		asked++
+		got, err := c.addrs(ctx, a, err)
+		switch {
+		case err != nil:
+			silent = append(silent, err.Error())
+		case !subset(got, want):
+			wrong = append(wrong, fmt.Sprintf("%s answers %s", who, join(got)))
+		}
+	}
+	for _, s := range servers {
+		if s.Addr == "" {
+			silent = append(silent, "name server "+s.Name+" has no address")
+			continue
+		}
+		for range askTimes {
+			a, err := c.dns.Ask(ctx, s.Addr, c.cfg.Name, "A")
+			note(s.Name+" ("+s.Addr+")", a, err)
+		}
+	}
+	for _, r := range c.deps.Resolvers {
+		a, err := (&dnsq.Client{Resolvers: []string{r}}).Resolve(ctx, c.cfg.Name, "A")
+		note("resolver "+r, a, err)
+	}
+	slices.Sort(wrong)
+	slices.Sort(silent)
+	switch {
+	case len(wrong) > 0:
+		return Finding{Fail, fmt.Sprintf("%s should lead to %s (%s), but %s", c.cfg.Name, c.cfg.SameAs, join(want), strings.Join(slices.Compact(wrong), "; "))}
+	case len(silent) > 0:
+		return Finding{Unknown, strings.Join(slices.Compact(silent), "; ")}
+	}
+	return Finding{Pass, fmt.Sprintf("%d of %d answers for %s lead to %s", asked, asked, c.cfg.Name, join(want))}
+}
+
+// addrs follows an alias that leads out of the zone of the server that gave it.
+func (c *dnsAnswer) addrs(ctx context.Context, a dnsq.Answer, err error) ([]netip.Addr, error) {
+	if err != nil || len(a.Addrs) > 0 {
+		return a.Addrs, err
+	}
+	return c.dns.Addrs(ctx, a.CNAME)
+}
+
+// subset: a balancer's name may list its addresses in parts, so that an answer
+// needs not hold all of them, but none of elsewhere.
+func subset(got, of []netip.Addr) bool {
+	for _, ip := range got {
+		if !slices.Contains(of, ip) {
+			return false
+		}
+	}
+	return len(got) > 0
+}
+
+func join(addrs []netip.Addr) string {
+	out := make([]string, len(addrs))
+	for i, ip := range addrs {
+		out[i] = ip.String()
+	}
+	return strings.Join(out, ", ")
+}

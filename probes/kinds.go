@@ -1,0 +1,148 @@
+package probes
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"reflect"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// Kinds are the ways in which a component can be seen. Each that is set is one
+// signal. A new kind is one file and one line here.
+type Kinds struct {
+	HTTP  *HTTPConfig  `toml:"http" json:"http,omitempty"`
+	TCP   *TCPConfig   `toml:"tcp" json:"tcp,omitempty"`
+	DNS   *DNSConfig   `toml:"dns" json:"dns,omitempty"`
+	SQS   *SQSConfig   `toml:"sqs" json:"sqs,omitempty"`
+	Mongo *MongoConfig `toml:"mongo" json:"mongo,omitempty"`
+}
+
+// CheckKinds are the assertions that can be made after a switch.
+type CheckKinds struct {
+	HTTP       *HTTPCheckConfig  `toml:"http" json:"http,omitempty"`
+	DNSAnswer  *DNSAnswerConfig  `toml:"dns_answer" json:"dns_answer,omitempty"`
+	SQSBacklog *SQSBacklogConfig `toml:"sqs_backlog" json:"sqs_backlog,omitempty"`
+	Duplicates *DuplicatesConfig `toml:"duplicates" json:"duplicates,omitempty"`
+}
+
+// Config is the configuration of a probe kind. Its strings may hold {region}
+// and {node} until they are filled in; Validate is called before and after.
+type Config interface {
+	Validate() error
+	// New makes a probe. It dials nothing.
+	New(d Deps) (Probe, error)
+}
+
+// CheckConfig is the configuration of a check kind.
+type CheckConfig interface {
+	Validate() error
+	// NewCheck makes a check. It dials nothing.
+	NewCheck(d Deps) (Check, error)
+	// Within is how long a failing check is asked again before it has failed.
+	Within() time.Duration
+}
+
+// CheckVersion is the version of every check kind (rule E8). It grows when the
+// meaning of a parameter changes.
+const CheckVersion = 1
+
+// DefaultWithin is how long a check may take to pass if its configuration does
+// not say.
+const DefaultWithin = 2 * time.Minute
+
+// Spec is one signal to watch, resolved for one region and one node.
+type Spec struct {
+	Component failover.Component
+	Region    failover.Region
+	Kind      string
+	Config    Config
+	Interval  time.Duration // between the starts of two probes
+	Timeout   time.Duration // of one probe
+	Window    int           // results looked at
+	Down      int           // failures in a row that make the signal down
+}
+
+// NeedsCloud reports whether the kind calls an AWS API.
+func (s Spec) NeedsCloud() bool { return s.Kind == "sqs" }
+
+// minimumTimeout is implemented by kinds that cannot say anything in less time.
+type minimumTimeout interface{ MinTimeout() time.Duration }
+
+// TimeoutFor is the time-out of a probe of kind c when the configuration says t.
+func TimeoutFor(c Config, t time.Duration) time.Duration {
+	if m, ok := c.(minimumTimeout); ok {
+		return max(t, m.MinTimeout())
+	}
+	return t
+}
+
+// BuildCheck makes a check from the parameters that a plan holds.
+func BuildCheck(kind string, version int, params json.RawMessage, d Deps) (Check, time.Duration, error) {
+	c, err := DecodeCheck(kind, version, params)
+	if err != nil {
+		return nil, 0, err
+	}
+	check, err := c.NewCheck(d)
+	if err != nil {
+		return nil, 0, fmt.Errorf("check %s: %w", kind, err)
+	}
+	return check, c.Within(), nil
+}
+
+// DecodeCheck reads the parameters of a check kind strictly.
+func DecodeCheck(kind string, version int, params json.RawMessage) (CheckConfig, error) {
+	v := field(&CheckKinds{}, kind)
+	if !v.IsValid() {
+		return nil, fmt.Errorf("check kind %q is unknown to this node; the kinds are %s", kind, strings.Join(kindNames(CheckKinds{}), ", "))
+	}
+	if version != CheckVersion {
+		return nil, fmt.Errorf("check kind %q version %d is unknown to this node, which has version %d", kind, version, CheckVersion)
+	}
+	c := reflect.New(v.Type().Elem()).Interface()
+	dec := json.NewDecoder(bytes.NewReader(params))
+	dec.DisallowUnknownFields()
+	if err := dec.Decode(c); err != nil {
+		return nil, fmt.Errorf("parameters of check %s: %w", kind, err)
+	}
+	cfg, ok := c.(CheckConfig)
+	if !ok {
+		return nil, fmt.Errorf("check kind %q has no implementation", kind)
+	}
+	if err := cfg.Validate(); err != nil {
+		return nil, fmt.Errorf("parameters of check %s: %w", kind, err)
+	}
+	return cfg, nil
+}
+
+func field(kinds any, kind string) reflect.Value {
+	v := reflect.ValueOf(kinds).Elem()
+	for i := range v.NumField() {
+		if v.Type().Field(i).Tag.Get("toml") == kind {
+			return v.Field(i)
+		}
+	}
+	return reflect.Value{}
+}
+
+func kindNames(kinds any) []string {
+	t := reflect.TypeOf(kinds)
+	var out []string
+	for i := range t.NumField() {
+		out = append(out, t.Field(i).Tag.Get("toml"))
+	}
+	return out
+}
+
+// Hosts are the host names that the probe depends on, without ports.
+func (s Spec) Hosts() []string {
+	if h, ok := s.Config.(interface {
+		hosts(failover.Region) []string
+	}); ok {
+		return h.hosts(s.Region)
+	}
+	return nil
+}

@@ -1,0 +1,216 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// MongoConfig looks at the members of a replica set, each by itself.
+type MongoConfig struct {
+	// ReplicaSet is the set's name; a member of another set is a mistake.
+	ReplicaSet string `toml:"replica_set" json:"replica_set"`
+	// Members are the host:port of the members by region.
+	Members map[failover.Region][]string `toml:"members" json:"members"`
+	// TLS dials with TLS and the host's certificate authorities.
+	TLS bool `toml:"tls" json:"tls,omitempty"`
+	// Username authenticates against the database "admin". Empty: nothing is
+	// authenticated; hello and ping need no user.
+	Username string `toml:"username" json:"username,omitempty"`
+	// PasswordFile holds the user's password.
+	PasswordFile string `toml:"password_file" json:"password_file,omitempty"`
+	// Slow is the time after which a member's answer counts as slow. Zero: never.
+	Slow failover.Duration `toml:"slow" json:"slow,omitempty"`
+}
+
+// Validate reports the first wrong parameter.
+func (c *MongoConfig) Validate() error {
+	if c.ReplicaSet == "" {
+		return badParam("replica_set", "is missing")
+	}
+	if len(c.Members) == 0 {
+		return badParam("members", "is missing; list the members by region")
+	}
+	for _, r := range sortedKeys(c.Members) {
+		for _, m := range c.Members[r] {
+			if err := validHostPort("members", m); err != nil {
+				return err
+			}
+		}
+	}
+	if (c.Username == "") != (c.PasswordFile == "") {
+		return badParam("username", "and password_file belong together; give both or neither")
+	}
+	return notNegative("slow", c.Slow)
+}
+
+// Regions are the regions that have members, sorted.
+func (c *MongoConfig) Regions() []failover.Region { return sortedKeys(c.Members) }
+
+func sortedKeys[V any](m map[failover.Region]V) []failover.Region {
+	out := make([]failover.Region, 0, len(m))
+	for r := range m {
+		out = append(out, r)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func (c *MongoConfig) hosts(r failover.Region) []string { return hostsOf(c.Members[r]...) }
+
+// mongoProbe asks the region's members, each over its own direct connection, so
+// that the driver's opinion of the whole set does not get in between.
+type mongoProbe struct {
+	cfg     *MongoConfig
+	deps    Deps
+	members []string
+	clients []*mongo.Client
+}
+
+// New implements Config. The probe has a Close method: the driver's clients
+// keep watching their members until then.
+func (c *MongoConfig) New(d Deps) (Probe, error) {
+	p := &mongoProbe{cfg: c, deps: d, members: c.Members[d.Region]}
+	for _, m := range p.members {
+		client, err := c.client(d, m)
+		if err != nil {
+			_ = p.Close()
+			return nil, fmt.Errorf("member %s: %w", m, err)
+		}
+		p.clients = append(p.clients, client)
+	}
+	return p, nil
+}
+
+func (c *MongoConfig) client(d Deps, member string) (*mongo.Client, error) {
+	timeout := d.Timeout
+	if timeout <= 0 {
+		timeout = time.Second
+	}
+	o := options.Client().SetHosts([]string{member}).SetDirect(true).SetAppName("failoverd").
+		SetServerSelectionTimeout(timeout).SetConnectTimeout(timeout).
+		SetRetryReads(false).SetRetryWrites(false).
+		SetMinPoolSize(0).SetMaxPoolSize(2).
+		// The watch behind the client notices a member that came back; the probe
+		// itself does not wait for it.
+		SetHeartbeatInterval(time.Second).
+		SetDialer(dialer{dns: d.dns()})
+	if c.TLS {
+		host := hostsOf(member)
+		o.SetTLSConfig(tlsConfig(host[0]))
+	}
+	if c.Username != "" {
+		password, err := os.ReadFile(c.PasswordFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading password_file: %w", err)
+		}
+		o.SetAuth(options.Credential{Username: c.Username, Password: strings.TrimSpace(string(password)), AuthSource: "admin"})
+	}
+	return mongo.Connect(o)
+}
+
+// Close gives the connections back. It waits for nothing.
+func (p *mongoProbe) Close() error {
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	for _, c := range p.clients {
+		_ = c.Disconnect(ctx) // with a dead context connections are closed at once
+	}
+	return nil
+}
+
+// Probe implements Probe.
+func (p *mongoProbe) Probe(ctx context.Context) failover.Observation {
+	o := p.deps.observation("mongo", p.cfg.ReplicaSet)
+	ctx, cancel := p.deps.within(ctx)
+	defer cancel()
+	results := make([]result, len(p.clients))
+	var wg sync.WaitGroup
+	for i, c := range p.clients {
+		wg.Go(func() {
+			begin := time.Now()
+			r := p.ask(ctx, c)
+			r.target, r.latency = p.members[i], time.Since(begin)
+			results[i] = r.slower(p.cfg.Slow.D())
+		})
+	}
+	wg.Wait()
+	return fold(o, results)
+}
+
+// hello is the part of the answer that tells the member's role.
+type hello struct {
+	SetName   string `bson:"setName"`
+	Writable  bool   `bson:"isWritablePrimary"`
+	Secondary bool   `bson:"secondary"`
+	Arbiter   bool   `bson:"arbiterOnly"`
+	Primary   string `bson:"primary"`
+}
+
+func (p *mongoProbe) ask(ctx context.Context, c *mongo.Client) result {
+	admin := c.Database("admin")
+	var h hello
+	if err := admin.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&h); err != nil {
+		return mongoError(err)
+	}
+	if err := admin.RunCommand(ctx, bson.D{{Key: "ping", Value: 1}}).Err(); err != nil {
+		return mongoError(err)
+	}
+	switch {
+	case h.SetName == "":
+		return result{outcome: failover.Slow, reason: failover.ReasonRole, detail: "answers, but is in no replica set yet"}
+	case h.SetName != p.cfg.ReplicaSet:
+		return result{outcome: failover.Misconfigured, reason: failover.ReasonConfig, detail: fmt.Sprintf("belongs to replica set %q, not %q", h.SetName, p.cfg.ReplicaSet)}
+	case h.Writable:
+		return result{outcome: failover.OK, detail: "is primary"}
+	case h.Secondary && h.Primary == "":
+		return result{outcome: failover.OK, detail: "is secondary and knows no primary"}
+	case h.Secondary:
+		return result{outcome: failover.OK, detail: "is secondary of " + h.Primary}
+	case h.Arbiter:
+		return result{outcome: failover.OK, detail: "is arbiter"}
+	}
+	return result{outcome: failover.Slow, reason: failover.ReasonRole, detail: "answers, but is neither primary nor secondary"}
+}
+
+// The server's error codes for "who are you": https://www.mongodb.com/docs/manual/reference/error-codes/
+const (
+	mongoUnauthorized = 13
+	mongoAuthFailed   = 18
+)
+
+func mongoError(err error) result {
+	var sel topology.ServerSelectionError
+	if errors.As(err, &sel) {
+		// The selection's own error is a time-out; why the member could not be
+		// selected is what its last connection attempt met.
+		for _, s := range sel.Desc.Servers {
+			if s.LastError != nil {
+				err = s.LastError
+			}
+		}
+	}
+	var se mongo.ServerError
+	if errors.As(err, &se) && (se.HasErrorCode(mongoUnauthorized) || se.HasErrorCode(mongoAuthFailed)) || strings.Contains(err.Error(), "auth error") {
+		return result{outcome: failover.Misconfigured, reason: failover.ReasonAuth, detail: "does not accept our user"}
+	}
+	r := result{}
+	r.outcome, r.reason = networkError(err)
+	if r.reason == failover.ReasonOther && mongo.IsTimeout(err) {
+		r.reason = failover.ReasonTimeout
+	}
+	r.detail = short(err, r.reason)
+	return r
+}

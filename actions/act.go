@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
 )
 
 // act carries out a step with an action: Inspect → StepStarted committed →
@@ -192,7 +193,7 @@ func (r *run) attempt(ctx context.Context) error {
 		return fmt.Errorf("the execution changed right before the effect: nothing was done")
 	}
 	a := r.newAttempt(len(rec.Attempts)+1, now.Epoch, previous, until)
-	cctx, cancel := context.WithDeadline(ctx, until)
+	cctx, cancel := context.WithDeadline(cloud.WithEffectDeadline(ctx, until), until)
 	defer cancel()
 	if err := r.action.Do(cctx, a); err != nil {
 		return err

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
 )
 
 // unwind ends an aborted execution whose steps are all resolved: in reverse
@@ -84,7 +85,7 @@ func (x *Executor) undo(ctx context.Context, exec uint64, st failover.Step) {
 		return // the next leader goes on
 	}
 	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, rec.First().Previous, until)
-	cctx, cancel := context.WithDeadline(ctx, until)
+	cctx, cancel := context.WithDeadline(cloud.WithEffectDeadline(ctx, until), until)
 	r.lastErr = action.Undo(cctx, a)
 	cancel()
 	if r.lastErr != nil {

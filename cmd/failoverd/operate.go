@@ -1,0 +1,136 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/admin"
+)
+
+// operateCommands are what a person can do. Each is one command of the log.
+func operateCommands(s *shared) []*cobra.Command {
+	var (
+		overrides []string
+		undo      bool
+		pauseFor  time.Duration
+	)
+	failoverCmd := operate(s, "failover", "Start a failover to the standby region", cobra.NoArgs,
+		func(admin.Status, []string) (failover.Command, error) {
+			return failover.RequestExecution{Kind: failover.Failover, Overrides: overrides}, nil
+		})
+	failoverCmd.Flags().StringSliceVar(&overrides, "override", nil, "act in spite of these `guards`, such as pause")
+
+	approve := operate(s, "approve", "Approve what the execution asks for, or let a held one go on", cobra.NoArgs,
+		func(st admin.Status, _ []string) (failover.Command, error) {
+			e, err := open(st)
+			if err != nil {
+				return nil, err
+			}
+			if e.State == failover.ExecHeld && (e.Question == nil || e.Question.Kind != "approval") {
+				return failover.Continue{Execution: e.ID}, nil
+			}
+			cmd := failover.Approve{Execution: e.ID}
+			if e.Question != nil {
+				cmd.Nonce = e.Question.Nonce
+			}
+			return cmd, nil
+		})
+
+	hold := operate(s, "hold", "Let nothing new start; what runs is finished", cobra.NoArgs,
+		onExecution(func(e *failover.Execution, _ []string) failover.Command { return failover.Hold{Execution: e.ID} }))
+
+	abort := operate(s, "abort", "End the execution; with --undo put back what it changed", cobra.NoArgs,
+		onExecution(func(e *failover.Execution, _ []string) failover.Command {
+			return failover.Abort{Execution: e.ID, Undo: undo}
+		}))
+	abort.Flags().BoolVar(&undo, "undo", false, "undo in reverse order; possible until the epoch has advanced")
+
+	pause := operate(s, "pause", "Keep automation quiet for a time; it survives restarts", cobra.NoArgs,
+		func(admin.Status, []string) (failover.Command, error) {
+			return failover.PauseAutomation{For: failover.Duration(pauseFor)}, nil
+		})
+	pause.Flags().DurationVar(&pauseFor, "for", 0, "how long, such as 2h")
+
+	return []*cobra.Command{
+		failoverCmd, approve, hold, abort, pause,
+		operate(s, "resume", "End a pause", cobra.NoArgs,
+			func(admin.Status, []string) (failover.Command, error) { return failover.ResumeAutomation{}, nil }),
+		operate(s, "attest COMPONENT", "Give your word that a component has stopped in the region being left", cobra.ExactArgs(1),
+			onExecution(func(e *failover.Execution, args []string) failover.Command {
+				return failover.Attest{Execution: e.ID, Component: failover.Component(args[0]), Epoch: e.Epoch}
+			})),
+		operate(s, "retry STEP", "Try a failed or unclear step again", cobra.ExactArgs(1),
+			onExecution(func(e *failover.Execution, args []string) failover.Command {
+				return failover.Retry{Execution: e.ID, Step: failover.StepID(args[0])}
+			})),
+		operate(s, "skip STEP", "Pass over a step; a fence cannot be skipped", cobra.ExactArgs(1),
+			onExecution(func(e *failover.Execution, args []string) failover.Command {
+				return failover.Skip{Execution: e.ID, Step: failover.StepID(args[0])}
+			})),
+		operate(s, "stable", "Declare the service stable although checks have not all passed", cobra.NoArgs,
+			onExecution(func(e *failover.Execution, _ []string) failover.Command {
+				return failover.DeclareStable{Execution: e.ID}
+			})),
+	}
+}
+
+func open(st admin.Status) (*failover.Execution, error) {
+	if st.Execution == nil {
+		return nil, errors.New("no execution is running")
+	}
+	return st.Execution, nil
+}
+
+func onExecution(make func(e *failover.Execution, args []string) failover.Command) func(admin.Status, []string) (failover.Command, error) {
+	return func(st admin.Status, args []string) (failover.Command, error) {
+		e, err := open(st)
+		if err != nil {
+			return nil, err
+		}
+		return make(e, args), nil
+	}
+}
+
+// operate makes a command that reads the status, gives an order for exactly what
+// it saw, and says what came of it. The order names execution, question and
+// epoch: what has changed in between is refused as stale.
+func operate(s *shared, use, short string, args cobra.PositionalArgs, build func(st admin.Status, args []string) (failover.Command, error)) *cobra.Command {
+	var why string
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), 15*time.Second)
+			defer cancel()
+			c := admin.NewClient(s.socketPath())
+			st, err := c.Status(ctx)
+			if err != nil {
+				return failed(err)
+			}
+			order, err := build(st, args)
+			if err != nil {
+				return &exitError{exitRefused, err}
+			}
+			r, err := c.Command(ctx, why, order)
+			if err != nil {
+				return failed(err)
+			}
+			switch r.Outcome {
+			case "accepted":
+				fmt.Fprintf(cmd.OutOrStdout(), "accepted: %s (log index %d); `failoverd status` shows what follows\n", order.Name(), r.Index)
+				return nil
+			case "refused":
+				return &exitError{exitRefused, fmt.Errorf("refused by guard %s: %s", r.Guard, r.Text)}
+			case "no-leader", "unknown":
+				return &exitError{exitNoQuo, errors.New(r.Text)}
+			}
+			return failed(errors.New(r.Text))
+		},
+	}
+	cmd.Flags().StringVar(&why, "why", "", "the reason, kept in the audit trail")
+	return cmd
+}

@@ -1,0 +1,291 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/admin"
+)
+
+// reading makes a command that asks a node for something and shows it, as text
+// or as JSON.
+func reading[T any](s *shared, use, short string, get func(ctx context.Context, c *admin.Client) (T, error), show func(w io.Writer, v T)) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: use, Short: short, Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			v, err := get(cmd.Context(), admin.NewClient(s.socketPath()))
+			if err != nil {
+				return failed(err)
+			}
+			if asJSON {
+				return failed(writeJSON(cmd.OutOrStdout(), v))
+			}
+			show(cmd.OutOrStdout(), v)
+			return nil
+		},
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	return enc.Encode(v)
+}
+
+func statusCommand(s *shared) *cobra.Command {
+	var watch, asJSON bool
+	cmd := &cobra.Command{
+		Use: "status", Short: "Show regions, vantages, the running execution and what it waits for", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c := admin.NewClient(s.socketPath())
+			for {
+				st, err := c.Status(cmd.Context())
+				if err != nil {
+					return failed(err)
+				}
+				if watch && !asJSON {
+					fmt.Fprint(cmd.OutOrStdout(), "\x1b[H\x1b[2J")
+				}
+				if asJSON {
+					err = writeJSON(cmd.OutOrStdout(), st)
+				} else {
+					showStatus(cmd.OutOrStdout(), st)
+				}
+				if err != nil || !watch {
+					return failed(err)
+				}
+				select {
+				case <-cmd.Context().Done():
+					return nil
+				case <-time.After(time.Second):
+				}
+			}
+		},
+	}
+	cmd.Flags().BoolVar(&watch, "watch", false, "refresh every second until interrupted")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func showStatus(w io.Writer, s admin.Status) {
+	fmt.Fprintf(w, "%s  node %s (%s)  %s, leader %s, term %d  mode %s\n", s.Service, s.Node, s.Vantage, strings.ToLower(s.Raft.State), orDash(string(s.Raft.Leader)), s.Raft.Term, orDash(string(s.Mode)))
+	fmt.Fprintf(w, "active %s  epoch %d  traffic %s\n", orDash(string(s.Active)), s.Epoch, orDash(string(s.Traffic)))
+	if s.LeaderError != "" {
+		fmt.Fprintf(w, "the leader's view is missing: %s\n", s.LeaderError)
+	}
+	cond := "healthy"
+	if s.Condition != "" {
+		cond = string(s.Condition) + " – " + s.Condition.Meaning()
+	}
+	fmt.Fprintf(w, "%s: %s\n", orDash(string(s.Active)), cond)
+	for _, v := range s.Views {
+		in := ""
+		if v.Inside {
+			in = " (inside)"
+		}
+		fmt.Fprintf(w, "  %-12s%-9s %-9s %s\n", v.Vantage, in, v.Health, v.Why)
+	}
+	if s.HoldElapsed > 0 {
+		fmt.Fprintf(w, "hold %s %s of %s\n", bar(s.HoldElapsed.D(), s.Hold.D()), s.HoldElapsed.D().Round(time.Second), s.Hold)
+	}
+	if s.Freeze != nil {
+		kind := "lease frozen"
+		if s.Freeze.Provisional {
+			kind = "lease frozen provisionally"
+		}
+		fmt.Fprintf(w, "%s, freeze %d: %s of %s waited\n", kind, s.Freeze.ID, s.FreezeAge.D().Round(100*time.Millisecond), s.FreezeWait.D().Round(100*time.Millisecond))
+	}
+	if s.Pause != nil && s.Time.Before(s.Pause.Until) {
+		fmt.Fprintf(w, "automation paused by %s until %s: %s\n", s.Pause.By, s.Pause.Until.Format(time.RFC3339), s.Pause.Why)
+	}
+	if s.Incident != nil {
+		fmt.Fprintf(w, "incident %d: %s %s\n", s.Incident.ID, s.Incident.Region, s.Incident.Condition)
+		if s.Incident.Refusal != "" {
+			fmt.Fprintf(w, "  nothing started: %s\n", s.Incident.Refusal)
+		}
+	}
+	if s.Execution != nil {
+		showExecution(w, s.Execution, s.Progress)
+	} else if s.Last != nil {
+		fmt.Fprintf(w, "last execution %d: %s from %s to %s, %s: %s\n", s.Last.ID, s.Last.Kind, s.Last.From, s.Last.To, s.Last.State, s.Last.Outcome)
+	}
+	fmt.Fprintf(w, "%d nodes, %d agents\n", len(s.Members), len(s.Agents))
+}
+
+func showExecution(w io.Writer, e *failover.Execution, progress map[failover.StepID]string) {
+	fmt.Fprintf(w, "execution %d: %s from %s to %s, %s, plan %s\n", e.ID, e.Kind, e.From, e.To, e.State, e.PlanHash)
+	for _, st := range e.Plan.Steps {
+		rec := e.Step(st.ID)
+		detail, took := rec.Detail, ""
+		if p := progress[st.ID]; p != "" && rec.State == failover.StepRunning {
+			detail = p
+		}
+		if last := rec.Last(); last != nil && !last.FinishedAt.IsZero() {
+			took = last.FinishedAt.Sub(rec.Attempts[0].StartedAt).Round(100 * time.Millisecond).String()
+		}
+		fmt.Fprintf(w, "  %-9s %-26s %7s  %s\n", rec.State, st.ID, took, detail)
+		if st.NoReturn {
+			fmt.Fprintln(w, "  --------- point of no return")
+		}
+	}
+	for _, ev := range e.Evidence {
+		void := ""
+		if ev.Void != "" {
+			void = "  VOID: " + ev.Void
+		}
+		fmt.Fprintf(w, "  evidence: %s %s: %s%s\n", ev.Component, ev.Class, ev.Detail, void)
+	}
+	if q := e.Question; q != nil {
+		fmt.Fprintf(w, "WAITS FOR YOU: %s\n", q.Text)
+		for _, way := range q.Ways {
+			fmt.Fprintf(w, "  %s\n", way)
+		}
+		if !q.Deadline.IsZero() {
+			fmt.Fprintf(w, "  without an answer by %s: %s\n", q.Deadline.Format(time.RFC3339), q.Default)
+		}
+	}
+}
+
+func bar(part, whole time.Duration) string {
+	const width = 30
+	n := 0
+	if whole > 0 {
+		n = min(width, int(int64(width)*int64(part)/int64(whole)))
+	}
+	return "[" + strings.Repeat("#", n) + strings.Repeat(".", width-n) + "]"
+}
+
+func orDash(s string) string {
+	if s == "" {
+		return "-"
+	}
+	return s
+}
+
+func votesCommand(s *shared) *cobra.Command {
+	return reading(s, "votes", "Show the verdicts that the leader holds", func(ctx context.Context, c *admin.Client) (admin.Votes, error) { return c.Votes(ctx) },
+		func(w io.Writer, v admin.Votes) {
+			fmt.Fprintf(w, "leader %s: %s\n", v.Leader, v.Judgement.Sentence)
+			tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+			fmt.Fprintln(tw, "NODE\tVANTAGE\tREGION\tVERDICT\tAGE\tWHY")
+			for _, vote := range v.Votes {
+				health := vote.Verdict.Health.String()
+				if vote.Verdict.Abstain {
+					health = "abstains"
+				}
+				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", vote.Node, vote.Vantage, vote.Verdict.Region, health, vote.Age.D().Round(10*time.Millisecond), vote.Verdict.Why)
+			}
+			_ = tw.Flush() // an error means that the terminal is gone
+		})
+}
+
+func probesCommand(s *shared) *cobra.Command {
+	return reading(s, "probes", "Show this node's own signals and their last results", func(ctx context.Context, c *admin.Client) ([]admin.SignalReport, error) { return c.Probes(ctx) },
+		func(w io.Writer, v []admin.SignalReport) {
+			tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+			fmt.Fprintln(tw, "REGION\tCOMPONENT\tKIND\tHEALTH\tSINCE\tLATENCY\tLAST RESULT")
+			for _, sig := range v {
+				latency, last := "", sig.Detail
+				if n := len(sig.Recent); n > 0 {
+					o := sig.Recent[n-1]
+					latency, last = o.Latency.Round(100*time.Microsecond).String(), strings.TrimSpace(o.Outcome.String()+" "+string(o.Reason)+" "+o.Detail)
+				}
+				fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\t%s\n", sig.Region, sig.Component, sig.Kind, sig.Health, sig.Since.Format("15:04:05"), latency, last)
+			}
+			_ = tw.Flush() // an error means that the terminal is gone
+		})
+}
+
+func eventsCommand(s *shared) *cobra.Command {
+	var follow, asJSON bool
+	var since uint64
+	cmd := &cobra.Command{
+		Use: "events", Short: "Show the audit trail: what happened, who wanted it and why", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			w := cmd.OutOrStdout()
+			enc := json.NewEncoder(w)
+			return failed(admin.NewClient(s.socketPath()).Events(cmd.Context(), since, follow, func(ev failover.Event) {
+				if asJSON {
+					_ = enc.Encode(ev) // an error means that the reader is gone
+					return
+				}
+				why := ""
+				if ev.Why != "" {
+					why = " (" + ev.Why + ")"
+				}
+				fmt.Fprintf(w, "%6d  %s  %-16s %s  [%s%s]\n", ev.Index, ev.At.Format("2006-01-02 15:04:05.000"), ev.Kind, ev.Text, ev.By, why)
+			}))
+		},
+	}
+	cmd.Flags().BoolVar(&follow, "follow", false, "go on until interrupted")
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON lines")
+	cmd.Flags().Uint64Var(&since, "since", 0, "only what came after this index")
+	return cmd
+}
+
+func membersCommand(s *shared) *cobra.Command {
+	return reading(s, "members", "Show the nodes of the cluster", func(ctx context.Context, c *admin.Client) ([]admin.MemberStatus, error) {
+		st, err := c.Status(ctx)
+		return st.Members, err
+	}, func(w io.Writer, v []admin.MemberStatus) {
+		tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
+		fmt.Fprintln(tw, "NODE\tVANTAGE\tADDRESS\tVERSION\tCONFIG\tVOTES")
+		for _, m := range v {
+			votes := "no"
+			if m.Voted {
+				votes = "yes, " + m.VoteAge.D().Round(10*time.Millisecond).String() + " ago"
+			}
+			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, m.Vantage, m.Address, orDash(m.Version), orDash(m.Config), votes)
+		}
+		_ = tw.Flush() // an error means that the terminal is gone
+	})
+}
+
+func healthCommand(s *shared) *cobra.Command {
+	var url string
+	cmd := &cobra.Command{
+		Use: "health", Short: "Exit with 0 if the node's process is alive (for container health checks)", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithTimeout(cmd.Context(), 3*time.Second)
+			defer cancel()
+			if url == "" {
+				_, err := admin.NewClient(s.socketPath()).Status(ctx)
+				return failed(err)
+			}
+			req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+			if err != nil {
+				return failed(err)
+			}
+			resp, err := http.DefaultClient.Do(req)
+			if err != nil {
+				return failed(err)
+			}
+			_ = resp.Body.Close() // only the status matters
+			if resp.StatusCode != http.StatusOK {
+				return failed(fmt.Errorf("%s answered %s", url, resp.Status))
+			}
+			return nil
+		},
+	}
+	cmd.Flags().StringVar(&url, "url", "", "ask this URL instead of the admin socket, such as http://127.0.0.1:7780/healthz")
+	return cmd
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		Run: func(cmd *cobra.Command, _ []string) { fmt.Fprintln(cmd.OutOrStdout(), "failoverd", version) },
+	}
+}

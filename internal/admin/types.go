@@ -1,0 +1,122 @@
+// Package admin is the local way to drive a node: HTTP over a unix socket, and
+// its typed client. It needs no network, no DNS, no quorum to answer, and it
+// records the user ID of whoever speaks, as the kernel reports it.
+package admin
+
+import (
+	"context"
+	"encoding/json"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// Status is everything that a person or a status page wants at a glance.
+type Status struct {
+	Service string          `json:"service"`
+	Node    failover.NodeID `json:"node"`
+	Vantage failover.Region `json:"vantage"`
+	Version string          `json:"version"`
+	Time    time.Time       `json:"time"`
+
+	Raft RaftStatus `json:"raft"`
+
+	Mode    failover.Mode   `json:"mode"`
+	Config  string          `json:"config"`     // hash of the settings in force
+	OwnFile string          `json:"own_config"` // hash of this node's file
+	Epoch   uint64          `json:"epoch"`
+	Active  failover.Region `json:"active"`
+	Standby failover.Region `json:"standby"`
+	Traffic failover.Region `json:"traffic"`
+
+	// Condition and what follows come from the leader; LeaderError says why they
+	// are missing.
+	Condition   failover.Condition         `json:"condition"`
+	Sentence    string                     `json:"sentence"`
+	Views       []failover.VantageView     `json:"views,omitempty"`
+	HoldElapsed failover.Duration          `json:"hold_elapsed"`
+	Hold        failover.Duration          `json:"hold"`
+	FreezeAge   failover.Duration          `json:"freeze_age,omitempty"`
+	FreezeWait  failover.Duration          `json:"freeze_wait,omitempty"`
+	Progress    map[failover.StepID]string `json:"progress,omitempty"`
+	LeaderError string                     `json:"leader_error,omitempty"`
+
+	Freeze        *failover.Freeze    `json:"freeze,omitempty"`
+	Incident      *failover.Incident  `json:"incident,omitempty"`
+	Execution     *failover.Execution `json:"execution,omitempty"`
+	Last          *failover.Execution `json:"last_execution,omitempty"`
+	Pause         *failover.Pause     `json:"pause,omitempty"`
+	CooldownUntil time.Time           `json:"cooldown_until,omitzero"`
+	Agents        []AgentStatus       `json:"agents,omitempty"`
+	Members       []MemberStatus      `json:"members,omitempty"`
+}
+
+// RaftStatus is the node's place in the cluster.
+type RaftStatus struct {
+	State   string          `json:"state"` // Leader, Follower, Candidate
+	Leader  failover.NodeID `json:"leader"`
+	Term    uint64          `json:"term"`
+	Applied uint64          `json:"applied"`
+}
+
+// AgentStatus is one agent as the log knows it.
+type AgentStatus struct {
+	ID failover.AgentID `json:"id"`
+	failover.AgentRecord
+}
+
+// MemberStatus is one node of the cluster.
+type MemberStatus struct {
+	ID      failover.NodeID   `json:"id"`
+	Vantage failover.Region   `json:"vantage"`
+	Address string            `json:"address"`
+	Version string            `json:"version,omitempty"`
+	Config  string            `json:"config,omitempty"`
+	Voted   bool              `json:"voted"`              // the leader holds a fresh ballot
+	VoteAge failover.Duration `json:"vote_age,omitempty"` // of its newest ballot
+}
+
+// SignalReport is one signal of this node with its recent results.
+type SignalReport struct {
+	failover.SignalState
+	Recent   []failover.Observation `json:"recent,omitempty"`
+	Failures []failover.Observation `json:"failures,omitempty"`
+}
+
+// Votes are the verdicts that the leader holds.
+type Votes struct {
+	Leader    failover.NodeID    `json:"leader"`
+	Judgement failover.Judgement `json:"judgement"`
+	Votes     []failover.Vote    `json:"votes"`
+}
+
+// Command is a person's command as it is sent: the name of a failover.Command
+// and its content.
+type Command struct {
+	Name string          `json:"name"`
+	Why  string          `json:"why,omitempty"`
+	ID   string          `json:"id"` // the same when it is sent again
+	Body json.RawMessage `json:"body"`
+}
+
+// Reply is the answer to a Command.
+type Reply struct {
+	Index uint64 `json:"index"`
+	// Outcome is "accepted", "refused", "no-leader", "unknown" or "failed".
+	Outcome string `json:"outcome"`
+	Guard   string `json:"guard,omitempty"`
+	Text    string `json:"text,omitempty"`
+}
+
+// Node is what the server needs of a node.
+type Node interface {
+	Status(ctx context.Context) Status
+	Votes(ctx context.Context) (Votes, error)
+	Signals() []SignalReport
+	State() *failover.State
+	Changed() <-chan struct{}
+	// Propose commits a person's command. by is who, id is unique per wish.
+	Propose(ctx context.Context, by, why, id string, c failover.Command) (failover.Result, error)
+	// Plan renders the plan that would run now.
+	Plan() (failover.Plan, string, error)
+}

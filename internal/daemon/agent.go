@@ -1,0 +1,191 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/consensus"
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/fence"
+	"github.com/failoverd/failoverd/internal/boottime"
+	"github.com/failoverd/failoverd/internal/config"
+	"github.com/failoverd/failoverd/internal/mtls"
+)
+
+// AgentOptions are what `failoverd agent` was told.
+type AgentOptions struct {
+	Config    *config.Config
+	Region    failover.Region
+	Component failover.Component
+	ID        string // "" makes one up
+	TLS       mtls.Files
+	Socket    string // serves GET /active; "" for none
+	LeaseFile string
+	EpochFile string
+	Work      time.Duration
+	// Exactly one of the two names the worker.
+	Command []string // run as a child, behind a guard
+	Unit    string   // a systemd unit
+	// Guard is the command line that makes a guard of this binary.
+	Guard []string
+	Log   *slog.Logger
+}
+
+// RunAgent is `failoverd agent`: it runs until ctx ends or its worker does.
+func RunAgent(ctx context.Context, o AgentOptions) error {
+	part := o.Config.Component[o.Component]
+	switch {
+	case part == nil:
+		return fmt.Errorf("the configuration has no component %q", o.Component)
+	case !part.Agent:
+		return fmt.Errorf("component %q does not run under a lease: set agent = true", o.Component)
+	case !slices.Contains(o.Config.Regions(), o.Region):
+		return fmt.Errorf("region %q is not one of the service's (%v)", o.Region, o.Config.Regions())
+	case (len(o.Command) == 0) == (o.Unit == ""):
+		return errors.New("name what the agent runs: a command after --, or a systemd unit with --unit")
+	}
+	material, err := mtls.Load(o.TLS)
+	if err != nil {
+		return err
+	}
+	if id, err := material.Identity(); err != nil {
+		return err
+	} else if want := (mtls.Identity{Role: mtls.RoleAgent, Name: string(o.Region)}); id != want {
+		return fmt.Errorf("certificate %s belongs to %s; an agent in %s needs the one of %s", o.TLS.Cert, id, o.Region, want)
+	}
+	bootID, err := boottime.BootID()
+	if err != nil {
+		return err
+	}
+	// The lease file and the socket live beside each other on a tmpfs.
+	for _, path := range []string{o.LeaseFile, o.Socket, o.EpochFile} {
+		if path == "" {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // workers of other users read there
+			return fmt.Errorf("directory of %s: %w", path, err)
+		}
+	}
+	id := failover.AgentID(o.ID)
+	if id == "" {
+		host, _ := os.Hostname() // only a readable part of the name
+		id = failover.AgentID(fmt.Sprintf("%s/%s/%s", o.Component, host, consensus.NewID()[:8]))
+	}
+	settings := o.Config.Settings()
+	clock := boottime.System{}
+	var worker fence.Worker
+	if o.Unit != "" {
+		worker = fence.SystemdUnit(o.Unit, clock)
+	} else {
+		env := []string{"FAILOVERD_ACTIVE_SOCKET=" + o.Socket, "FAILOVERD_LEASE_FILE=" + o.LeaseFile}
+		worker = fence.NewChild(append(slices.Clone(o.Guard), o.Command...), env, clock)
+	}
+	rpc := min(config.LeaseRPCTimeout, settings.Policy.Lease.Renew.D())
+	asker := newLeaseCaller(material, settings.Nodes, o.Region, rpc)
+	defer asker.close()
+	agent, err := fence.NewAgent(fence.Config{
+		Agent: id, Region: o.Region, Component: o.Component, Terms: settings.Policy.Lease,
+		Arming: part.Arming, OnIsolation: part.OnIsolation, Work: o.Work, RPCTimeout: 2 * rpc,
+		LeaseFile: o.LeaseFile, EpochFile: o.EpochFile, KeepRunning: o.Unit != "",
+		Asker: asker, Worker: worker, Clock: clock, BootID: bootID, NewID: consensus.NewID,
+		Log: o.Log.With("agent", id, "component", o.Component, "region", o.Region),
+	})
+	if err != nil {
+		return err
+	}
+	if o.Socket != "" {
+		stop, err := serveActive(o.Socket, agent)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	return agent.Run(ctx)
+}
+
+// serveActive answers local workers: 200 while they may work, 503 otherwise.
+func serveActive(path string, agent *fence.Agent) (stop func(), err error) {
+	if info, err := os.Lstat(path); err == nil && info.Mode().Type() == os.ModeSocket {
+		if err := os.Remove(path); err != nil {
+			return nil, fmt.Errorf("agent socket %s: %w", path, err)
+		}
+	}
+	ln, err := net.Listen("unix", path)
+	if err != nil {
+		return nil, fmt.Errorf("agent socket %s: %w", path, err)
+	}
+	if err := os.Chmod(path, 0o666); err != nil { //nolint:gosec // any local worker may ask
+		return nil, errors.Join(fmt.Errorf("agent socket %s: %w", path, err), ln.Close())
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /active", func(w http.ResponseWriter, _ *http.Request) {
+		st := agent.Status()
+		w.Header().Set("Content-Type", "application/json")
+		if !st.Active {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(st) // an error means that the worker is gone
+	})
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
+	go func() { _ = srv.Serve(ln) }() // ends with Close
+	return func() { _ = srv.Close() }, nil
+}
+
+// leaseCaller asks the nodes for a lease: those of the agent's own region first,
+// then the others. Any node passes the request on to the leader.
+type leaseCaller struct {
+	*caller
+	order   []failover.NodeID
+	timeout time.Duration
+}
+
+func newLeaseCaller(m *mtls.Material, nodes map[failover.NodeID]failover.NodeSpec, region failover.Region, timeout time.Duration) *leaseCaller {
+	c := &leaseCaller{caller: newCaller(m, nodes, timeout), timeout: timeout}
+	for id := range nodes {
+		c.order = append(c.order, id)
+	}
+	near := func(id failover.NodeID) int {
+		if nodes[id].Vantage == region {
+			return 0
+		}
+		return 1
+	}
+	slices.SortFunc(c.order, func(a, b failover.NodeID) int {
+		if near(a) != near(b) {
+			return near(a) - near(b)
+		}
+		return strings.Compare(string(a), string(b))
+	})
+	return c
+}
+
+// Ask implements fence.Asker. A node that answers with an error is as useless as
+// one that does not answer: the next one is asked, with the same request, whose
+// time of sending stands.
+func (c *leaseCaller) Ask(ctx context.Context, a fence.Ask) (fence.Answer, error) {
+	var errs []error
+	for _, id := range c.order {
+		var ans fence.Answer
+		cctx, cancel := context.WithTimeout(ctx, c.timeout)
+		err := c.call(cctx, id, pathLease, a, &ans)
+		cancel()
+		if err == nil {
+			return ans, nil
+		}
+		errs = append(errs, err)
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return fence.Answer{}, errors.Join(errs...)
+}

@@ -1,0 +1,51 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+
+	"github.com/failoverd/failoverd/actions"
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/config"
+	"github.com/failoverd/failoverd/probes"
+)
+
+// world makes the actions and checks of a plan's steps from the kinds that this
+// version knows.
+type world struct {
+	node      failover.NodeID
+	regions   []failover.Region
+	resolvers []string
+	cloud     *cloud.Clients
+	log       *slog.Logger
+}
+
+// Action implements actions.World.
+func (w *world) Action(st failover.Step) (actions.Action, error) {
+	return actions.Build(st.Action, st.Version, config.FillNode(st.Params, w.node), actions.Deps{
+		Region: st.Region, Regions: w.regions, Node: w.node, Resolvers: w.resolvers, Cloud: w.cloud,
+		Log: w.log.With("step", st.ID),
+	})
+}
+
+// Check implements actions.World.
+func (w *world) Check(st failover.Step) (actions.Check, error) {
+	c, _, err := probes.BuildCheck(st.Action, st.Version, config.FillNode(st.Params, w.node), probes.Deps{
+		Component: st.Component, Region: st.Region, Node: w.node, Resolvers: w.resolvers, Cloud: w.cloud,
+		Log: w.log.With("step", st.ID),
+	})
+	if err != nil {
+		return nil, err
+	}
+	return checkAdapter{c}, nil
+}
+
+// checkAdapter turns a probe's finding into the executor's.
+type checkAdapter struct{ check probes.Check }
+
+// Check implements actions.Check.
+func (a checkAdapter) Check(ctx context.Context) actions.Finding {
+	f := a.check.Check(ctx)
+	return actions.Finding{Pass: f.Status == probes.Pass, Detail: f.Detail}
+}

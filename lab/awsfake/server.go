@@ -1,0 +1,299 @@
+// Package awsfake imitates the few AWS APIs that a regional failover uses, closely enough for the real SDK: SQS (JSON 1.0),
+// ECS (JSON 1.1, whose tasks are real processes), STS (Query) and Route 53 (REST-XML).
+//
+// It imitates what makes them awkward: everything asynchronous takes time, reads lag behind writes, batches are refused as
+// a whole, and any call can be throttled, hang, fail, or take effect and lose its reply. Signatures are not verified: the
+// access key is taken from the request as a name. Every mutating call is recorded, since who called what and when is what
+// tests of a failover assert.
+package awsfake
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/failoverd/failoverd/lab/faults"
+)
+
+// AccountID is the account that owns everything in the world.
+const AccountID = "123456789012"
+
+// Call is the record of one API call.
+type Call struct {
+	At        time.Time       `json:"at"`
+	Service   string          `json:"service"`
+	Op        string          `json:"op"`
+	Region    string          `json:"region"` // of the endpoint, not of the signature
+	AccessKey string          `json:"accessKey"`
+	Session   string          `json:"session,omitempty"` // of an assumed role
+	From      string          `json:"from"`              // client IP
+	Params    json.RawMessage `json:"params,omitempty"`
+	Outcome   string          `json:"outcome"`         // ok, or the error code
+	Fault     string          `json:"fault,omitempty"` // mode of the injected fault that hit the call
+	Mutating  bool            `json:"mutating"`
+}
+
+// Error is an error of an AWS API.
+type Error struct {
+	Status  int
+	Code    string
+	Message string
+}
+
+func (e *Error) Error() string { return e.Code + ": " + e.Message }
+
+func badRequest(code, format string, args ...any) *Error {
+	return &Error{Status: http.StatusBadRequest, Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Server is the endpoint of one region (or, with only Route53 set, of the global services). Services that are nil answer
+// as unknown. It is safe for concurrent use.
+type Server struct {
+	Region  string
+	ECS     *ECS
+	SQS     *SQS
+	Route53 *Route53
+	Faults  *faults.Set
+	Log     *slog.Logger
+
+	mu    sync.Mutex
+	calls []Call
+}
+
+// Calls returns the recorded calls, oldest first. Reads are recorded only if they failed.
+func (s *Server) Calls() []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Call{}, s.calls...)
+}
+
+// request is what a call looks like after the protocol has been taken off it.
+type request struct {
+	*http.Request
+	service, op string
+	body        []byte
+	call        *Call
+}
+
+// readOnly operations leave no record when they succeed.
+func readOnly(op string) bool {
+	for _, p := range []string{"Describe", "List", "Get", "Receive", "SendMessage", "DeleteMessage", "AssumeRole"} {
+		if strings.HasPrefix(op, p) {
+			return true // messages are data; the ledger and the canaries count them
+		}
+	}
+	return false
+}
+
+func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	if err != nil {
+		return
+	}
+	q := &request{Request: r, body: body}
+	switch target := r.Header.Get("X-Amz-Target"); {
+	case strings.HasPrefix(target, "AmazonSQS."):
+		q.service, q.op = "sqs", strings.TrimPrefix(target, "AmazonSQS.")
+	case strings.HasPrefix(target, "AmazonEC2ContainerServiceV20141113."):
+		q.service, q.op = "ecs", strings.TrimPrefix(target, "AmazonEC2ContainerServiceV20141113.")
+	case strings.HasPrefix(r.URL.Path, "/2013-04-01/"):
+		q.service, q.op = "route53", route53Op(r)
+	default:
+		q.service, q.op = "sts", formValue(body, "Action")
+	}
+	key, session := caller(r)
+	q.call = &Call{At: time.Now(), Service: q.service, Op: q.op, Region: s.Region, AccessKey: key, Session: session,
+		From: host(r.RemoteAddr), Params: params(q), Mutating: !readOnly(q.op)}
+
+	f, hit := s.Faults.Match(q.service, q.op, "")
+	if hit {
+		q.call.Fault = string(f.Mode)
+		switch f.Mode {
+		case faults.Refuse:
+			s.record(q.call, "connection reset")
+			faults.Drop(w, true)
+			return
+		case faults.Hang:
+			// Without effect, whenever the client gives up: LostReply is the fault for effects that nobody hears of.
+			if s.Faults.Hang(r.Context()) {
+				defer faults.Drop(w, false)
+			}
+			s.record(q.call, "hung")
+			return
+		case faults.Slow:
+			faults.Sleep(r.Context(), f.Delay())
+		case faults.Throttle, faults.Error, faults.Auth:
+			e := faultError(q.service, f)
+			s.record(q.call, e.Code)
+			s.writeError(w, q, e)
+			return
+		case faults.LostReply:
+			rec := httptest.NewRecorder()
+			s.dispatch(rec, q)
+			faults.Drop(w, false)
+			return
+		}
+	}
+	s.dispatch(w, q)
+}
+
+// faultError is the error that AWS documents for the case:
+// https://docs.aws.amazon.com/AmazonECS/latest/APIReference/CommonErrors.html
+// https://docs.aws.amazon.com/Route53/latest/APIReference/CommonErrors.html
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/CommonErrors.html
+func faultError(service string, f faults.Fault) *Error {
+	e := &Error{Status: 500, Code: "InternalFailure", Message: "The request processing has failed because of an unknown error, exception or failure."}
+	switch {
+	case f.Mode == faults.Throttle && service == "route53", f.Mode == faults.Throttle && service == "sts":
+		e = badRequest("Throttling", "Rate exceeded")
+	case f.Mode == faults.Throttle && service == "sqs":
+		e = badRequest("RequestThrottled", "The request was denied due to request throttling.")
+	case f.Mode == faults.Throttle:
+		e = badRequest("ThrottlingException", "Rate exceeded")
+	case f.Mode == faults.Auth:
+		e = &Error{Status: 403, Code: "AccessDenied", Message: "User is not authorized to perform this action"}
+		if service == "ecs" || service == "sqs" {
+			e.Status, e.Code = 400, "AccessDeniedException"
+		}
+	}
+	if f.Code != "" {
+		e.Code = f.Code
+	}
+	if f.Status != 0 {
+		e.Status = f.Status
+	}
+	return e
+}
+
+// dispatch runs the operation, records it and writes the answer.
+func (s *Server) dispatch(w http.ResponseWriter, q *request) {
+	out, err := s.run(q)
+	if err != nil {
+		e, ok := err.(*Error) //nolint:errorlint // operations return *Error unwrapped
+		if !ok {
+			e = &Error{Status: 500, Code: "InternalFailure", Message: err.Error()}
+		}
+		s.record(q.call, e.Code)
+		s.writeError(w, q, e)
+		return
+	}
+	s.record(q.call, "ok")
+	w.Header().Set("X-Amzn-Requestid", id(16))
+	switch q.service {
+	case "route53", "sts":
+		w.Header().Set("Content-Type", "text/xml")
+		_, _ = io.WriteString(w, xml.Header)
+		if err := xml.NewEncoder(w).Encode(out); err != nil {
+			s.Log.Error("encode answer", "op", q.op, "err", err)
+		}
+	default:
+		w.Header().Set("Content-Type", contentType(q.service))
+		if err := json.NewEncoder(w).Encode(out); err != nil {
+			s.Log.Error("encode answer", "op", q.op, "err", err)
+		}
+	}
+}
+
+func (s *Server) run(q *request) (any, error) {
+	switch {
+	case q.service == "ecs" && s.ECS != nil:
+		return s.ECS.call(q.op, q.body)
+	case q.service == "sqs" && s.SQS != nil:
+		return s.SQS.call(q.Context(), q.op, q.body)
+	case q.service == "route53" && s.Route53 != nil:
+		return s.Route53.call(q)
+	case q.service == "sts":
+		return stsCall(q)
+	}
+	return nil, badRequest("UnknownOperationException", "%s is not served at this endpoint (%s)", q.service, s.Region)
+}
+
+func (s *Server) writeError(w http.ResponseWriter, q *request, e *Error) {
+	w.Header().Set("X-Amzn-Requestid", id(16))
+	switch q.service {
+	case "route53", "sts":
+		// Query and REST-XML share the ErrorResponse element:
+		// https://docs.aws.amazon.com/Route53/latest/APIReference/requests-rest-responses.html
+		w.Header().Set("Content-Type", "text/xml")
+		w.WriteHeader(e.Status)
+		typ := "Sender"
+		if e.Status >= 500 {
+			typ = "Receiver"
+		}
+		var msg bytes.Buffer
+		_ = xml.EscapeText(&msg, []byte(e.Message))
+		fmt.Fprintf(w, `%s<ErrorResponse><Error><Type>%s</Type><Code>%s</Code><Message>%s</Message></Error><RequestId>%s</RequestId></ErrorResponse>`,
+			xml.Header, typ, e.Code, msg.String(), id(16))
+	default:
+		w.Header().Set("Content-Type", contentType(q.service))
+		w.Header().Set("X-Amzn-Errortype", e.Code)
+		if q.service == "sqs" && e.Code == "QueueDoesNotExist" {
+			w.Header().Set("X-Amzn-Query-Error", "AWS.SimpleQueueService.NonExistentQueue;Sender")
+		}
+		w.WriteHeader(e.Status)
+		_ = json.NewEncoder(w).Encode(map[string]string{"__type": e.Code, "message": e.Message})
+	}
+}
+
+func contentType(service string) string {
+	if service == "ecs" {
+		return "application/x-amz-json-1.1"
+	}
+	return "application/x-amz-json-1.0"
+}
+
+func (s *Server) record(c *Call, outcome string) {
+	c.Outcome = outcome
+	if !c.Mutating && outcome == "ok" {
+		return
+	}
+	s.mu.Lock()
+	s.calls = append(s.calls, *c)
+	s.mu.Unlock()
+	s.Log.Info("aws call", "service", c.Service, "op", c.Op, "outcome", outcome, "key", c.AccessKey, "fault", c.Fault)
+}
+
+// caller reads who signed a request: the Credential of the SigV4 header and the session token.
+func caller(r *http.Request) (key, session string) {
+	auth := r.Header.Get("Authorization")
+	if _, rest, ok := strings.Cut(auth, "Credential="); ok {
+		key, _, _ = strings.Cut(rest, "/")
+	}
+	_, session, _ = strings.Cut(r.Header.Get("X-Amz-Security-Token"), "session/")
+	return key, session
+}
+
+// params keeps the parameters of a call as JSON; XML and forms become a JSON string.
+func params(q *request) json.RawMessage {
+	if json.Valid(q.body) {
+		return q.body
+	}
+	b, _ := json.Marshal(string(q.body))
+	return b
+}
+
+func host(addr string) string {
+	if i := strings.LastIndexByte(addr, ':'); i >= 0 {
+		return addr[:i]
+	}
+	return addr
+}
+
+// id makes a random identifier of n bytes in hex.
+func id(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
+}
+
+func epochSeconds(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }

@@ -1,0 +1,245 @@
+package mongofake
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+func fail(code int32, name, msg string) bson.D {
+	return bson.D{{Key: "ok", Value: 0.0}, {Key: "errmsg", Value: msg}, {Key: "code", Value: code}, {Key: "codeName", Value: name}}
+}
+
+func get(d bson.D, key string) any {
+	for _, e := range d {
+		if e.Key == key {
+			return e.Value
+		}
+	}
+	return nil
+}
+
+func number(d bson.D, key string, missing float64) float64 {
+	switch x := get(d, key).(type) {
+	case int32:
+		return float64(x)
+	case int64:
+		return float64(x)
+	case float64:
+		return x
+	case bool:
+		if x {
+			return 1
+		}
+		return 0
+	}
+	return missing
+}
+
+func (o optime) ts() bson.Timestamp {
+	return bson.Timestamp{T: uint32(o.At.Unix()), I: uint32(o.Index)}
+}
+
+func (o optime) doc() bson.D {
+	return bson.D{{Key: "ts", Value: o.ts()}, {Key: "t", Value: o.Term}}
+}
+
+func (m *Member) committed() optime {
+	if m.commit == 0 || m.commit > int64(len(m.log)) {
+		return optime{}
+	}
+	e := m.log[m.commit-1]
+	return optime{e.Term, e.Index, e.At}
+}
+
+// command runs one command and returns its answer.
+func (m *Member) command(cmd string, raw bson.Raw) any {
+	ok := bson.D{{Key: "ok", Value: 1.0}}
+	var d bson.D
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch cmd {
+	case "replSetHeartbeat":
+		var q beat
+		if err := bson.Unmarshal(raw, &q); err != nil {
+			return fail(9, "FailedToParse", err.Error())
+		}
+		return m.answerBeat(q)
+	case "replSetRequestVotes":
+		var q ballot
+		if err := bson.Unmarshal(raw, &q); err != nil {
+			return fail(9, "FailedToParse", err.Error())
+		}
+		return m.answerBallot(q)
+	}
+	if err := bson.Unmarshal(raw, &d); err != nil {
+		return fail(9, "FailedToParse", err.Error())
+	}
+	switch cmd {
+	case "hello", "isMaster", "ismaster":
+		return m.hello()
+	case "ping", "endSessions", "killCursors":
+		return ok
+	case "buildInfo", "buildinfo":
+		return append(bson.D{{Key: "version", Value: "4.4.6"}, {Key: "versionArray", Value: bson.A{4, 4, 6, 0}}, {Key: "maxBsonObjectSize", Value: 16 << 20}}, ok...)
+	case "replSetGetConfig":
+		return append(bson.D{{Key: "config", Value: m.cfg.doc(m.opt.ElectionTimeout)}}, ok...)
+	case "replSetGetStatus":
+		return m.status()
+	case "replSetReconfig":
+		c, _ := get(d, cmd).(bson.D)
+		return m.reconfig(c, number(d, "force", 0) == 1)
+	case "replSetStepDown":
+		if m.state != primary {
+			return fail(10107, "NotWritablePrimary", "not primary so can't step down")
+		}
+		now := time.Now()
+		m.noElection = now.Add(time.Duration(number(d, cmd, 60) * float64(time.Second)))
+		m.become(secondary, now)
+		return ok
+	case "replSetFreeze":
+		if m.state == primary {
+			return fail(95, "NotSecondary", "cannot freeze node when primary or running for election. state: Primary")
+		}
+		m.noElection = time.Now().Add(time.Duration(number(d, cmd, 0) * float64(time.Second)))
+		return ok
+	case "insert":
+		return m.insert(d)
+	case "find":
+		if m.state != primary && m.state != secondary {
+			return fail(13436, "NotPrimaryOrSecondary", "node is not in primary or recovering state")
+		}
+		ns, batch := fmt.Sprint(get(d, "$db"), ".", d[0].Value), bson.A{}
+		for _, e := range m.log {
+			if e.Op == "i" && e.NS == ns {
+				batch = append(batch, e.Doc)
+			}
+		}
+		return append(bson.D{{Key: "cursor", Value: bson.D{{Key: "id", Value: int64(0)}, {Key: "ns", Value: ns}, {Key: "firstBatch", Value: batch}}}}, ok...)
+	}
+	return fail(59, "CommandNotFound", "no such command: '"+cmd+"'")
+}
+
+// insert writes and, for w:"majority", waits until a majority has it. m.mu is held on entry and exit.
+func (m *Member) insert(d bson.D) bson.D {
+	if m.state != primary {
+		return fail(10107, "NotWritablePrimary", "not master")
+	}
+	docs, _ := get(d, "documents").(bson.A)
+	for _, x := range docs {
+		if doc, ok := x.(bson.D); ok {
+			m.write("i", fmt.Sprint(get(d, "$db"), ".", d[0].Value), doc)
+		}
+	}
+	out := bson.D{{Key: "n", Value: int32(len(docs))}, {Key: "ok", Value: 1.0}}
+	wc, _ := get(d, "writeConcern").(bson.D)
+	if w := get(wc, "w"); w != nil && w != "majority" { // the default write concern is majority since 5.0
+		return out
+	}
+	index, term := int64(len(m.log)), m.term
+	deadline := time.Now().Add(time.Duration(number(wc, "wtimeout", 10000)) * time.Millisecond)
+	concern := func(code int32, name, msg string) bson.D {
+		return append(out, bson.E{Key: "writeConcernError", Value: bson.D{{Key: "code", Value: code}, {Key: "codeName", Value: name}, {Key: "errmsg", Value: msg}}})
+	}
+	for m.commit < index {
+		if m.state != primary || m.term != term {
+			return concern(189, "PrimarySteppedDown", "Primary stepped down while waiting for replication")
+		}
+		if time.Now().After(deadline) {
+			return concern(64, "WriteConcernFailed", "waiting for replication timed out")
+		}
+		m.mu.Unlock()
+		time.Sleep(2 * time.Millisecond)
+		m.mu.Lock()
+	}
+	return out
+}
+
+// hello describes the member to drivers. It carries no topologyVersion, so that they poll instead of waiting on it.
+func (m *Member) hello() bson.D {
+	last, major := m.lastOp(), m.committed()
+	r := bson.D{{Key: "isWritablePrimary", Value: m.state == primary}, {Key: "ismaster", Value: m.state == primary}, {Key: "helloOk", Value: true},
+		{Key: "maxBsonObjectSize", Value: int32(16 << 20)}, {Key: "maxMessageSizeBytes", Value: int32(48000000)}, {Key: "maxWriteBatchSize", Value: int32(100000)},
+		{Key: "localTime", Value: time.Now()}, {Key: "logicalSessionTimeoutMinutes", Value: int32(30)}, {Key: "connectionId", Value: int32(1)},
+		{Key: "minWireVersion", Value: int32(0)}, {Key: "maxWireVersion", Value: int32(9)}, {Key: "readOnly", Value: false}, {Key: "ok", Value: 1.0}}
+	if m.state == removed {
+		return append(r, bson.E{Key: "isreplicaset", Value: true}, bson.E{Key: "secondary", Value: false}, bson.E{Key: "info", Value: "Does not have a valid replica set config"})
+	}
+	hosts, passives := bson.A{}, bson.A{}
+	for _, c := range m.cfg.Members {
+		switch {
+		case c.Hidden:
+		case c.Priority > 0:
+			hosts = append(hosts, c.Host)
+		default:
+			passives = append(passives, c.Host)
+		}
+	}
+	r = append(r, bson.D{{Key: "setName", Value: m.cfg.Set}, {Key: "setVersion", Value: int32(m.cfg.Version)}, {Key: "hosts", Value: hosts}, {Key: "me", Value: m.host},
+		{Key: "secondary", Value: m.state == secondary},
+		{Key: "lastWrite", Value: bson.D{{Key: "opTime", Value: last.doc()}, {Key: "lastWriteDate", Value: last.At}, {Key: "majorityOpTime", Value: major.doc()}, {Key: "majorityWriteDate", Value: major.At}}}}...)
+	if len(passives) > 0 {
+		r = append(r, bson.E{Key: "passives", Value: passives})
+	}
+	if m.state == primary {
+		var id bson.ObjectID
+		binary.BigEndian.PutUint32(id[:], 0x7fffffff)
+		binary.BigEndian.PutUint64(id[4:], uint64(m.term))
+		r = append(r, bson.E{Key: "primary", Value: m.host}, bson.E{Key: "electionId", Value: id})
+	} else {
+		for h, v := range m.peers {
+			if v.state == primary && m.alive(v, time.Now()) {
+				r = append(r, bson.E{Key: "primary", Value: h})
+				break
+			}
+		}
+	}
+	return r
+}
+
+func (m *Member) status() bson.D {
+	if m.state == removed {
+		return fail(93, "InvalidReplicaSetConfig", "Our replica set config is invalid or we are not a member of it")
+	}
+	now, ms, voters := time.Now(), bson.A{}, int32(0)
+	for _, c := range m.cfg.Members {
+		voters += c.Votes
+		d := bson.D{{Key: "_id", Value: c.ID}, {Key: "name", Value: c.Host}}
+		if c.Host == m.host {
+			last := m.lastOp()
+			d = append(d, bson.D{{Key: "health", Value: 1.0}, {Key: "state", Value: m.state}, {Key: "stateStr", Value: stateNames[m.state]},
+				{Key: "optime", Value: last.doc()}, {Key: "optimeDate", Value: last.At}, {Key: "configVersion", Value: int32(m.cfg.Version)}, {Key: "configTerm", Value: int32(m.cfg.Term)}, {Key: "self", Value: true}}...)
+			if m.state == primary {
+				d = append(d, bson.E{Key: "electionDate", Value: m.electedAt})
+			}
+			ms = append(ms, d)
+			continue
+		}
+		v, health, state := m.peer(c.Host), 0.0, down
+		last := optime{At: time.Unix(0, 0)}
+		if m.alive(v, now) && v.state != down {
+			health, state, last = 1.0, v.state, v.last
+		}
+		d = append(d, bson.D{{Key: "health", Value: health}, {Key: "state", Value: state}, {Key: "stateStr", Value: stateNames[state]},
+			{Key: "optime", Value: last.doc()}, {Key: "optimeDate", Value: last.At}, {Key: "lastHeartbeat", Value: v.heard}, {Key: "lastHeartbeatRecv", Value: v.sent}}...)
+		if v.cfg != nil && health == 1 {
+			d = append(d, bson.E{Key: "configVersion", Value: int32(v.cfg.Version)}, bson.E{Key: "configTerm", Value: int32(v.cfg.Term)})
+		}
+		ms = append(ms, d)
+	}
+	return bson.D{{Key: "set", Value: m.cfg.Set}, {Key: "date", Value: now}, {Key: "myState", Value: m.state}, {Key: "term", Value: m.term},
+		{Key: "heartbeatIntervalMillis", Value: int64(2000)}, {Key: "majorityVoteCount", Value: int32(m.cfg.majority())}, {Key: "writeMajorityCount", Value: int32(m.cfg.majority())},
+		{Key: "votingMembersCount", Value: voters}, {Key: "writableVotingMembersCount", Value: voters},
+		{Key: "optimes", Value: bson.D{{Key: "lastCommittedOpTime", Value: m.committed().doc()}, {Key: "lastCommittedWallTime", Value: m.committed().At},
+			{Key: "appliedOpTime", Value: m.lastOp().doc()}, {Key: "durableOpTime", Value: m.lastOp().doc()}, {Key: "lastAppliedWallTime", Value: m.lastOp().At}, {Key: "lastDurableWallTime", Value: m.lastOp().At}}},
+		{Key: "members", Value: ms}, {Key: "ok", Value: 1.0}}
+}
+
+// State returns the member's state and term: the world's own view.
+func (m *Member) State() (state string, term int64, rolledBack int) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return stateNames[m.state], m.term, m.rolledBack
+}

@@ -1,0 +1,148 @@
+package mongofake
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// Config is a replica set configuration. Term is -1 after a forced reconfiguration.
+type Config struct {
+	Set     string `bson:"set"`
+	Version int64  `bson:"version"`
+	Term    int64  `bson:"term"`
+	Members []MemberConfig
+	ID      bson.ObjectID
+}
+
+// MemberConfig is one member of a Config.
+type MemberConfig struct {
+	ID       int32
+	Host     string
+	Priority float64
+	Votes    int32
+	Hidden   bool
+}
+
+// newer orders configurations: by term and version, and if a forced one (term -1) is on either side, by version alone
+// (ConfigVersionAndTerm in the server's repl_set_config.h).
+func newer(a, b *Config) bool {
+	if a == nil || b == nil {
+		return a != nil
+	}
+	if a.Term == -1 || b.Term == -1 || a.Term == b.Term {
+		return a.Version > b.Version
+	}
+	return a.Term > b.Term
+}
+
+func (c *Config) member(host string) *MemberConfig {
+	if c == nil {
+		return nil
+	}
+	for i := range c.Members {
+		if c.Members[i].Host == host {
+			return &c.Members[i]
+		}
+	}
+	return nil
+}
+
+func (c *Config) majority() int {
+	v := 0
+	for _, m := range c.Members {
+		v += int(m.Votes)
+	}
+	return v/2 + 1
+}
+
+// doc renders the configuration as replSetGetConfig does.
+func (c *Config) doc(electionTimeout time.Duration) bson.D {
+	ms := bson.A{}
+	for _, m := range c.Members {
+		ms = append(ms, bson.D{{Key: "_id", Value: m.ID}, {Key: "host", Value: m.Host}, {Key: "arbiterOnly", Value: false}, {Key: "buildIndexes", Value: true},
+			{Key: "hidden", Value: m.Hidden}, {Key: "priority", Value: m.Priority}, {Key: "tags", Value: bson.D{}}, {Key: "secondaryDelaySecs", Value: int64(0)}, {Key: "votes", Value: m.Votes}})
+	}
+	d := bson.D{{Key: "_id", Value: c.Set}, {Key: "version", Value: int32(c.Version)}}
+	if c.Term != -1 {
+		d = append(d, bson.E{Key: "term", Value: c.Term})
+	}
+	return append(d, bson.E{Key: "members", Value: ms}, bson.E{Key: "protocolVersion", Value: int64(1)}, bson.E{Key: "writeConcernMajorityJournalDefault", Value: true},
+		bson.E{Key: "settings", Value: bson.D{{Key: "chainingAllowed", Value: true}, {Key: "heartbeatIntervalMillis", Value: int32(2000)}, {Key: "heartbeatTimeoutSecs", Value: int32(10)},
+			{Key: "electionTimeoutMillis", Value: int32(electionTimeout.Milliseconds())}, {Key: "replicaSetId", Value: c.ID}}})
+}
+
+func parseConfig(d bson.D) (*Config, error) {
+	c := &Config{Version: int64(number(d, "version", 1)), Term: int64(number(d, "term", 0))}
+	c.Set, _ = get(d, "_id").(string)
+	list, ok := get(d, "members").(bson.A)
+	if !ok || len(list) == 0 {
+		return nil, fmt.Errorf("the configuration has no members")
+	}
+	for _, x := range list {
+		m, ok := x.(bson.D)
+		if !ok {
+			return nil, fmt.Errorf("a member of the configuration is not a document")
+		}
+		host, _ := get(m, "host").(string)
+		c.Members = append(c.Members, MemberConfig{int32(number(m, "_id", 0)), host, number(m, "priority", 1), int32(number(m, "votes", 1)), number(m, "hidden", 0) == 1})
+	}
+	return c, nil
+}
+
+// reconfig validates and installs a new configuration; m.mu is held. The codes and their order are those of a real 4.4.
+func (m *Member) reconfig(d bson.D, force bool) bson.D {
+	if m.cfg == nil {
+		return fail(94, "NotYetInitialized", "Node not yet initialized; use the replSetInitiate command")
+	}
+	if !force && m.state != primary {
+		return fail(10107, "NotWritablePrimary", "New config is rejected: Safe reconfig is only allowed on a writable PRIMARY. Current state "+stateNames[m.state])
+	}
+	c, err := parseConfig(d)
+	if err != nil || c.Set != m.cfg.Set {
+		return fail(93, "InvalidReplicaSetConfig", fmt.Sprintf("New and old configurations differ in the set name, or the new one is unreadable (%v)", err))
+	}
+	c.ID, c.Term = m.cfg.ID, m.term
+	if force { // the random part keeps the two sides of a partition from choosing the same version
+		c.Term, c.Version = -1, max(c.Version, m.cfg.Version)+10000+rand.Int64N(100000)
+	}
+	incompatible := func(why string) bson.D { return fail(103, "NewReplicaSetConfigurationIncompatible", why) }
+	electable, voters := 0, 0
+	for _, n := range c.Members {
+		if n.Priority > 0 && n.Votes == 0 {
+			return incompatible("priority must be 0 when non-voting (votes:0)")
+		}
+		if n.Priority > 0 {
+			electable++
+		}
+		old := m.cfg.member(n.Host)
+		if old != nil && old.ID != n.ID {
+			return incompatible("the _id of member " + n.Host + " changed")
+		}
+		if (old == nil || old.Votes == 0) && n.Votes == 1 {
+			voters++
+		}
+	}
+	for _, old := range m.cfg.Members {
+		if n := c.member(old.Host); old.Votes == 1 && (n == nil || n.Votes == 0) {
+			voters++
+		}
+	}
+	self := c.member(m.host)
+	switch {
+	case !newer(c, m.cfg):
+		return incompatible(fmt.Sprintf("New replica set configuration version and term must be greater than old, but {version: %d, term: %d} is not greater than {version: %d, term: %d}", c.Version, c.Term, m.cfg.Version, m.cfg.Term))
+	case electable == 0:
+		return incompatible("Replica set configuration must contain at least one non-arbiter member with priority > 0")
+	case !force && voters > 1:
+		return incompatible("Non force replica set reconfig can only add or remove at most 1 voting member.")
+	case self == nil:
+		return fail(74, "NodeNotFound", "No host described in new configuration maps to this node")
+	case !force && self.Priority == 0:
+		return fail(104, "NodeNotElectable", "This node, "+m.host+", is not electable under the new configuration")
+	}
+	m.install(c)
+	return bson.D{{Key: "ok", Value: 1.0}}
+}

@@ -1,0 +1,273 @@
+// Package mongofake is a replica set that speaks the MongoDB wire protocol: enough for the real driver to discover it, find
+// its primary, read its status, write, and reconfigure it by force.
+//
+// Each member is its own listener, and members talk to each other over real TCP: cutting the network between them has the
+// consequences that it has for a real set. A primary that loses the majority steps down after the election timeout, and
+// acknowledges w:1 writes until then; the survivor of a lost majority stays secondary; a member that left is REMOVED once
+// it hears the newer configuration. Not simulated: arbiters, rollback files, journaling, initial sync, transactions.
+package mongofake
+
+import (
+	"context"
+	"log/slog"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/failoverd/failoverd/lab/faults"
+)
+
+// Member states, as in replSetGetStatus.
+const (
+	startup   int32 = 0
+	primary   int32 = 1
+	secondary int32 = 2
+	down      int32 = 8
+	removed   int32 = 10
+)
+
+var stateNames = map[int32]string{startup: "STARTUP", primary: "PRIMARY", secondary: "SECONDARY", down: "(not reachable/healthy)", removed: "REMOVED"}
+
+// Options sets up a member. ElectionTimeout is already divided by the time factor (10 s on a real set).
+type Options struct {
+	Host            string  // host:port, as in the configuration; also the listen address
+	Config          *Config // initial configuration; it is copied
+	ElectionTimeout time.Duration
+	Faults          *faults.Set // target = last octet of the address
+	Log             *slog.Logger
+}
+
+// entry is one write of the oplog. Its index in the log is Index-1.
+type entry struct {
+	Term  int64     `bson:"term"`
+	Index int64     `bson:"index"`
+	At    time.Time `bson:"at"`
+	Op    string    `bson:"op"` // n: no-op, i: insert
+	NS    string    `bson:"ns"`
+	Doc   bson.D    `bson:"doc,omitempty"`
+}
+
+// view is what a member knows of another one by its heartbeats.
+type view struct {
+	beat  sync.Mutex // one heartbeat at a time
+	conn  net.Conn   // guarded by beat
+	heard time.Time  // last answer
+	sent  time.Time  // last request received
+	state int32
+	term  int64
+	last  optime
+	cfg   *Config
+}
+
+type optime struct {
+	Term  int64     `bson:"term"`
+	Index int64     `bson:"index"`
+	At    time.Time `bson:"at"`
+}
+
+func (o optime) after(p optime) bool { return o.Term > p.Term || o.Term == p.Term && o.Index > p.Index }
+
+// Member is one member. It is safe for concurrent use.
+type Member struct {
+	opt   Options
+	host  string
+	label string
+
+	mu          sync.Mutex
+	cfg         *Config
+	state       int32
+	term, voted int64
+	log         []entry
+	commit      int64 // index of the newest entry that a majority has
+	peers       map[string]*view
+	noPrimary   time.Time // since when no primary has been seen
+	hadMajority time.Time // when a majority was last seen
+	patience    time.Duration
+	noElection  time.Time // replSetFreeze, or after a step-down
+	electedAt   time.Time
+	rolledBack  int
+}
+
+// Start opens the member's listener and runs it until ctx ends.
+func Start(ctx context.Context, opt Options) (*Member, error) {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", opt.Host)
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	host, _, _ := net.SplitHostPort(opt.Host)
+	m := &Member{opt: opt, host: opt.Host, label: host[strings.LastIndexByte(host, '.')+1:], state: secondary, term: 1, peers: map[string]*view{},
+		noPrimary: now, hadMajority: now}
+	cfg := *opt.Config
+	m.cfg = &cfg
+	m.patience = m.jitter()
+	m.log = append(m.log, entry{Term: 1, Index: 1, At: now, Op: "n"}) // members begin with a common history
+	go m.accept(ln)
+	go func() {
+		<-ctx.Done()
+		ln.Close()
+	}()
+	go m.run(ctx)
+	return m, nil
+}
+
+func (m *Member) jitter() time.Duration {
+	et := m.opt.ElectionTimeout
+	return et + time.Duration(rand.Int64N(int64(et)*15/100+1))
+}
+
+// frozen tells whether the whole member is stopped or hangs: then it does nothing of itself either.
+func (m *Member) frozen() bool {
+	f, hit := m.opt.Faults.Match("mongo", "", m.label)
+	return hit && f.Op == "" && (f.Mode == faults.Hang || f.Mode == faults.Refuse)
+}
+
+func (m *Member) run(ctx context.Context) {
+	t := time.NewTicker(m.opt.ElectionTimeout / 20) // a real set beats every fifth; this keeps lag near zero
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if m.frozen() {
+			continue
+		}
+		m.mu.Lock()
+		hosts := []string{}
+		for _, c := range m.cfg.Members {
+			if c.Host != m.host {
+				hosts = append(hosts, c.Host)
+			}
+		}
+		m.mu.Unlock()
+		for _, h := range hosts {
+			go m.heartbeat(ctx, h)
+		}
+		m.tick(ctx, time.Now())
+	}
+}
+
+func (m *Member) peer(host string) *view {
+	if m.peers[host] == nil {
+		m.peers[host] = &view{state: down}
+	}
+	return m.peers[host]
+}
+
+func (m *Member) lastOp() optime {
+	if len(m.log) == 0 {
+		return optime{}
+	}
+	e := m.log[len(m.log)-1]
+	return optime{e.Term, e.Index, e.At}
+}
+
+func (m *Member) write(op, ns string, doc bson.D) {
+	m.log = append(m.log, entry{Term: m.term, Index: int64(len(m.log)) + 1, At: time.Now(), Op: op, NS: ns, Doc: doc})
+}
+
+// install takes a configuration into force.
+func (m *Member) install(c *Config) {
+	m.cfg = c
+	self := c.member(m.host)
+	now := time.Now()
+	switch {
+	case self == nil:
+		m.state = removed
+	case m.state == primary && (self.Priority == 0 || self.Votes == 0), m.state == removed:
+		m.become(secondary, now)
+	}
+	m.hadMajority = now
+	m.opt.Log.Info("mongo config", "member", m.host, "version", c.Version, "term", c.Term, "state", stateNames[m.state])
+}
+
+func (m *Member) become(state int32, now time.Time) {
+	if m.state != state {
+		m.opt.Log.Info("mongo state", "member", m.host, "from", stateNames[m.state], "to", stateNames[state], "term", m.term)
+	}
+	m.state, m.noPrimary, m.patience = state, now, m.jitter()
+}
+
+// adopt takes over a newer term and configuration from another member.
+func (m *Member) adopt(term int64, cfg *Config) {
+	if term > m.term {
+		m.term = term
+		if m.state == primary {
+			m.become(secondary, time.Now())
+		}
+	}
+	if newer(cfg, m.cfg) {
+		c := *cfg
+		m.install(&c)
+	}
+}
+
+// alive tells whether a peer has answered within the election timeout.
+func (m *Member) alive(v *view, now time.Time) bool {
+	return now.Sub(v.heard) < m.opt.ElectionTimeout && !v.heard.IsZero()
+}
+
+// tick does what a member does of itself: step down without a majority, move the commit point, call an election.
+func (m *Member) tick(ctx context.Context, now time.Time) {
+	m.mu.Lock()
+	self := m.cfg.member(m.host)
+	if self == nil {
+		m.mu.Unlock()
+		return
+	}
+	seen, holders := 0, 0
+	var leader *MemberConfig
+	for i := range m.cfg.Members {
+		c := &m.cfg.Members[i]
+		if c.Host == m.host {
+			seen += int(c.Votes)
+			holders += int(c.Votes)
+			continue
+		}
+		v := m.peer(c.Host)
+		if !m.alive(v, now) {
+			continue
+		}
+		seen += int(c.Votes)
+		if v.last.Term == m.lastOp().Term && v.last.Index >= m.lastOp().Index {
+			holders += int(c.Votes)
+		}
+		if v.state == primary && v.term >= m.term {
+			leader = c
+		}
+	}
+	if seen >= m.cfg.majority() {
+		m.hadMajority = now
+	}
+	if m.state == primary {
+		if now.Sub(m.hadMajority) > m.opt.ElectionTimeout {
+			m.become(secondary, now)
+		} else if holders >= m.cfg.majority() {
+			m.commit = int64(len(m.log))
+		}
+		if now.Sub(m.lastOp().At) > m.opt.ElectionTimeout { // the periodic no-op of an idle primary
+			m.write("n", "", nil)
+		}
+		m.mu.Unlock()
+		return
+	}
+	takeover := leader != nil && leader.Priority < self.Priority && !m.peer(leader.Host).last.after(m.lastOp())
+	if leader != nil && !takeover {
+		m.noPrimary = now
+	}
+	run := m.state == secondary && self.Priority > 0 && self.Votes > 0 && seen >= m.cfg.majority() &&
+		now.After(m.noElection) && now.Sub(m.noPrimary) > m.patience
+	if !run {
+		m.mu.Unlock()
+		return
+	}
+	m.noPrimary, m.patience = now, m.jitter()
+	m.mu.Unlock()
+	m.campaign(ctx)
+}

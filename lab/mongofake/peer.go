@@ -1,0 +1,207 @@
+package mongofake
+
+import (
+	"context"
+	"errors"
+	"net"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// beat is the message of a heartbeat and of its answer. Replication rides on it: the answer carries the entries that the
+// asking secondary lacks.
+type beat struct {
+	Cmd     int32   `bson:"replSetHeartbeat"`
+	From    string  `bson:"from"`
+	State   int32   `bson:"state"`
+	Term    int64   `bson:"term"`
+	Last    optime  `bson:"last"`
+	Commit  int64   `bson:"commit"`
+	Config  *Config `bson:"config"`
+	Entries []entry `bson:"entries,omitempty"`
+	Whole   bool    `bson:"whole"` // Entries are the whole log: the asker's last entry is not part of it
+	OK      float64 `bson:"ok"`
+	DB      string  `bson:"$db"`
+}
+
+type ballot struct {
+	Cmd     int32   `bson:"replSetRequestVotes"`
+	From    string  `bson:"from"`
+	Term    int64   `bson:"term"`
+	Last    optime  `bson:"last"`
+	Config  *Config `bson:"config"`
+	Granted bool    `bson:"voteGranted"`
+	OK      float64 `bson:"ok"`
+	DB      string  `bson:"$db"`
+}
+
+func (m *Member) beat() beat {
+	return beat{Cmd: 1, From: m.host, State: m.state, Term: m.term, Last: m.lastOp(), Commit: m.commit, Config: m.cfg, OK: 1, DB: "admin"}
+}
+
+// heartbeat asks one peer how it is, unless the last question is still open.
+func (m *Member) heartbeat(ctx context.Context, host string) {
+	m.mu.Lock()
+	v, out := m.peer(host), m.beat()
+	m.mu.Unlock()
+	if !v.beat.TryLock() {
+		return
+	}
+	defer v.beat.Unlock()
+	var in beat
+	if err := m.ask(ctx, v, host, out, &in); err != nil {
+		m.mu.Lock()
+		v.state = down
+		m.mu.Unlock()
+		return
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v.heard, v.state, v.term, v.last, v.cfg = time.Now(), in.State, in.Term, in.Last, in.Config
+	m.adopt(in.Term, in.Config)
+	if m.state != secondary || len(in.Entries) == 0 || !in.Last.after(m.lastOp()) {
+		return
+	}
+	if in.Whole { // our history is not the source's: give ours up
+		keep := 0
+		for keep < len(m.log) && keep < len(in.Entries) && m.log[keep].Term == in.Entries[keep].Term {
+			keep++
+		}
+		m.rolledBack += len(m.log) - keep
+		m.opt.Log.Warn("mongo rollback", "member", m.host, "entries", len(m.log)-keep)
+		m.log = in.Entries
+	} else if in.Entries[0].Index == int64(len(m.log))+1 {
+		m.log = append(m.log, in.Entries...)
+	}
+	m.commit = max(m.commit, min(in.Commit, int64(len(m.log))))
+}
+
+// answerBeat is the other side of heartbeat. m.mu is held.
+func (m *Member) answerBeat(q beat) beat {
+	v := m.peer(q.From)
+	v.sent, v.term, v.last = time.Now(), q.Term, q.Last
+	m.adopt(q.Term, q.Config)
+	out := m.beat()
+	if q.State != secondary || !out.Last.after(q.Last) {
+		return out
+	}
+	if i := q.Last.Index; i > 0 && i <= int64(len(m.log)) && m.log[i-1].Term == q.Last.Term {
+		out.Entries = m.log[i:]
+	} else {
+		out.Entries, out.Whole = m.log, true
+	}
+	return out
+}
+
+// campaign asks all members for their vote, and takes the primary's place if a majority grants it.
+func (m *Member) campaign(ctx context.Context) {
+	m.mu.Lock()
+	m.term++
+	m.voted = m.term
+	q := ballot{Cmd: 1, From: m.host, Term: m.term, Last: m.lastOp(), Config: m.cfg, DB: "admin"}
+	need, votes := m.cfg.majority(), 0
+	var others []MemberConfig
+	for _, c := range m.cfg.Members {
+		if c.Host == m.host {
+			votes += int(c.Votes)
+		} else if c.Votes > 0 {
+			others = append(others, c)
+		}
+	}
+	m.mu.Unlock()
+	var wg sync.WaitGroup
+	var tally sync.Mutex
+	for _, c := range others {
+		wg.Add(1)
+		go func() {
+			defer wg.Done()
+			var in ballot
+			v := &view{} // a connection of its own, so that a slow heartbeat does not delay the vote
+			if err := m.ask(ctx, v, c.Host, q, &in); err != nil {
+				return
+			}
+			v.conn.Close()
+			if in.Granted {
+				tally.Lock()
+				votes += int(c.Votes)
+				tally.Unlock()
+			}
+		}()
+	}
+	wg.Wait()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if votes < need || m.term != q.Term || m.state != secondary || newer(m.cfg, q.Config) {
+		return
+	}
+	m.become(primary, now)
+	m.hadMajority, m.electedAt = now, now
+	m.write("n", "", nil)
+	if m.cfg.Term != -1 { // a forced configuration keeps its term until the next ordinary reconfiguration
+		c := *m.cfg
+		c.Term = m.term
+		m.cfg = &c
+	}
+}
+
+// answerBallot is the voter's side. m.mu is held.
+func (m *Member) answerBallot(q ballot) ballot {
+	sameConfig := m.cfg != nil && !newer(m.cfg, q.Config) && !newer(q.Config, m.cfg)
+	q.Granted = sameConfig && q.Term > m.voted && q.Term >= m.term && !m.lastOp().after(q.Last) && m.cfg.member(m.host) != nil
+	if q.Granted {
+		m.voted = q.Term
+		m.adopt(q.Term, nil)
+		m.noPrimary = time.Now()
+	}
+	q.OK = 1
+	return q
+}
+
+// ask sends a command to another member over the view's connection and waits for the answer, at most an election timeout.
+// The caller owns the connection.
+func (m *Member) ask(ctx context.Context, v *view, host string, q, out any) (err error) {
+	limit := m.opt.ElectionTimeout / 2
+	if v.conn == nil {
+		d := net.Dialer{Timeout: limit}
+		// The source address tells a member from its neighbours in the same namespace.
+		if ip, _, e := net.SplitHostPort(m.host); e == nil {
+			d.LocalAddr = &net.TCPAddr{IP: net.ParseIP(ip)}
+		}
+		if v.conn, err = d.DialContext(ctx, "tcp", host); err != nil {
+			v.conn = nil
+			return err
+		}
+	}
+	defer func() {
+		if err != nil {
+			v.conn.Close()
+			v.conn = nil
+		}
+	}()
+	_ = v.conn.SetDeadline(time.Now().Add(limit))
+	doc, err := bson.Marshal(q)
+	if err != nil {
+		return err
+	}
+	if _, err = v.conn.Write(encode(opMsg, 1, doc)); err != nil {
+		return err
+	}
+	msg, err := readMessage(v.conn)
+	if err != nil {
+		return err
+	}
+	var status struct {
+		OK  float64 `bson:"ok"`
+		Msg string  `bson:"errmsg"`
+	}
+	if err = bson.Unmarshal(msg.body, &status); err != nil {
+		return err
+	}
+	if status.OK != 1 {
+		return errors.New(status.Msg)
+	}
+	return bson.Unmarshal(msg.body, out)
+}

@@ -1,0 +1,199 @@
+// Package region is one AWS region of the simulated world in one process: the AWS endpoint, the load balancer, the
+// application's store and the MongoDB members. The tasks of its ECS are child processes.
+package region
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+
+	"github.com/failoverd/failoverd/lab/alb"
+	"github.com/failoverd/failoverd/lab/app"
+	"github.com/failoverd/failoverd/lab/awsfake"
+	"github.com/failoverd/failoverd/lab/ctl"
+	"github.com/failoverd/failoverd/lab/faults"
+	"github.com/failoverd/failoverd/lab/ledger"
+	"github.com/failoverd/failoverd/lab/mongofake"
+)
+
+// Config is a region's set-up, in the units of the real world; TimeFactor divides them.
+type Config struct {
+	World      string            `json:"world"` // directory
+	Site       string            `json:"site"`  // e1
+	Region     string            `json:"region"`
+	TimeFactor float64           `json:"timeFactor"`
+	AWS        string            `json:"aws"`   // listen address of the AWS endpoint
+	Zones      map[string]string `json:"zones"` // load balancer: zone → listen address
+	TaskIPs    []string          `json:"taskIps"`
+	APIPort    int               `json:"apiPort"` // of the targets
+	Store      string            `json:"store"`   // listen address
+	Peer       string            `json:"peer"`    // the other region's store
+	Mongo      []string          `json:"mongo"`   // listen addresses of this region's members
+	Members    []Member          `json:"members"` // the whole replica set
+	Queues     []string          `json:"queues"`
+	Services   []Service         `json:"services"`
+	SoloAfter  time.Duration     `json:"soloAfter"` // 0 means 90 s
+	ECSStart   time.Duration     `json:"ecsStart"`  // 0 means 6 s
+	ECSLag     time.Duration     `json:"ecsLag"`    // 0 means 2 s
+	SQSLag     time.Duration     `json:"sqsLag"`    // 0 means 3 s
+	Election   time.Duration     `json:"election"`  // 0 means 10 s
+}
+
+// Member is one member of the MongoDB replica set.
+type Member struct {
+	Host     string  `json:"host"`
+	Priority float64 `json:"priority"`
+}
+
+// Service is an ECS service of cluster "prod".
+type Service struct {
+	Name    string            `json:"name"`
+	Command []string          `json:"command"`
+	Env     map[string]string `json:"env"`
+	Desired int               `json:"desired"`
+}
+
+// Cluster is the name of the only ECS cluster.
+const Cluster = "prod"
+
+func or(d, def time.Duration) time.Duration {
+	if d == 0 {
+		return def
+	}
+	return d
+}
+
+// Run starts the region and waits for ctx to end.
+func Run(ctx context.Context, c Config, log *slog.Logger) error {
+	log = log.With("region", c.Region)
+	scale := func(d time.Duration) time.Duration { return time.Duration(float64(d) / c.TimeFactor) }
+	set := faults.NewSet(uint64(len(c.Region)))
+	witness, err := ledger.Dial(filepath.Join(c.World, app.LedgerSocket), ledger.Event{})
+	if err != nil {
+		return err
+	}
+	ecs := awsfake.NewECS(ctx, awsfake.ECSOptions{Region: c.Region, Dir: c.World, IPs: c.TaskIPs, StartDelay: scale(or(c.ECSStart, 6*time.Second)),
+		Lag: scale(or(c.ECSLag, 2*time.Second)), TimeFactor: c.TimeFactor, Log: log,
+		OnTask: func(service, task string, s awsfake.TaskState) {
+			if err := witness.Write(ledger.Event{Type: ledger.TaskState, Region: c.Region, Task: task, Text: service + " " + string(s)}); err != nil && ctx.Err() == nil {
+				log.Error("ledger", "err", err)
+			}
+		}})
+	sqs := awsfake.NewSQS(c.Region, "http://"+c.AWS, max(time.Second, scale(30*time.Second)), scale(or(c.SQSLag, 3*time.Second)))
+	for _, q := range c.Queues {
+		sqs.CreateQueue(q)
+	}
+	store, err := app.StartStore(ctx, app.StoreOptions{Region: c.Region, Socket: app.StoreSocket(c.World, c.Region), Listen: c.Store, Peer: c.Peer,
+		Journal: filepath.Join(c.World, "store-"+c.Region+".jsonl"), SoloAfter: scale(or(c.SoloAfter, 90*time.Second)),
+		LinkDown: max(200*time.Millisecond, scale(3*time.Second)), Log: log})
+	if err != nil {
+		return err
+	}
+	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, Faults: set, Log: log}
+	if err := serveHTTP(ctx, c.AWS, aws); err != nil {
+		return err
+	}
+	lb := alb.New(alb.Options{Zones: c.Zones, HealthPath: "/healthz", HealthEvery: max(100*time.Millisecond, scale(5*time.Second)),
+		IdleTimeout: max(time.Second, scale(60*time.Second)), Faults: set, Log: log,
+		Targets: func() (out []string) {
+			for _, t := range ecs.Targets(Cluster, "api") {
+				out = append(out, fmt.Sprintf("%s:%d", t.IP, c.APIPort))
+			}
+			return out
+		}})
+	if err := lb.Run(ctx); err != nil {
+		return err
+	}
+	members, err := startMongo(ctx, c, set, log, scale(or(c.Election, 10*time.Second)))
+	if err != nil {
+		return err
+	}
+	for _, s := range c.Services {
+		def := ecs.Register(awsfake.TaskDef{Family: s.Name, Command: s.Command, Env: s.Env})
+		ecs.Create(Cluster, s.Name, def, s.Desired)
+	}
+	done := make(chan struct{})
+	go func() {
+		ecs.Run()
+		close(done)
+	}()
+	mux := http.NewServeMux()
+	set.Register(mux)
+	register(mux, aws, ecs, sqs, store, lb, members)
+	if err := ctl.Serve(ctx, filepath.Join(c.World, "ctl", c.Site+".sock"), mux); err != nil {
+		return err
+	}
+	log.Info("region is up", "aws", c.AWS, "pid", os.Getpid())
+	<-done
+	return nil
+}
+
+func startMongo(ctx context.Context, c Config, set *faults.Set, log *slog.Logger, election time.Duration) (map[string]*mongofake.Member, error) {
+	cfg := mongofake.Config{Set: "rs0", Version: 1, Term: 1, ID: bson.ObjectID{0xfa}}
+	for i, m := range c.Members {
+		cfg.Members = append(cfg.Members, mongofake.MemberConfig{ID: int32(i), Host: m.Host, Priority: m.Priority, Votes: 1})
+	}
+	out := map[string]*mongofake.Member{}
+	for _, host := range c.Mongo {
+		m, err := mongofake.Start(ctx, mongofake.Options{Host: host, Config: &cfg, ElectionTimeout: election, Faults: set, Log: log})
+		if err != nil {
+			return nil, fmt.Errorf("mongo member %s: %w", host, err)
+		}
+		out[host] = m
+	}
+	return out, nil
+}
+
+// register serves the region's control socket, faults aside: GET /ready, /calls, /tasks, /store, /alb, /mongo,
+// /sqs?queue=NAME, and POST /queue {"name"}.
+func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *awsfake.SQS, store *app.Store, lb *alb.ALB, members map[string]*mongofake.Member) {
+	get := func(path string, f func(*http.Request) any) {
+		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { ctl.Reply(w, f(r)) })
+	}
+	get("/ready", func(*http.Request) any { return true })
+	get("/calls", func(*http.Request) any { return aws.Calls() })
+	get("/tasks", func(*http.Request) any { return ecs.Tasks() })
+	get("/store", func(*http.Request) any { return store.Status() })
+	get("/alb", func(*http.Request) any { return lb.Health() })
+	get("/sqs", func(r *http.Request) any {
+		v, n := sqs.Depth(r.URL.Query().Get("queue"))
+		return map[string]int{"visible": v, "notVisible": n}
+	})
+	get("/mongo", func(*http.Request) any {
+		out := map[string]any{}
+		for h, m := range members {
+			state, term, rolled := m.State()
+			out[h] = map[string]any{"state": state, "term": term, "rolledBack": rolled}
+		}
+		return out
+	})
+	mux.HandleFunc("POST /queue", func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Name string `json:"name"`
+		}
+		if ctl.Read(w, r, &in) {
+			ctl.Reply(w, map[string]string{"url": sqs.CreateQueue(in.Name)})
+		}
+	})
+}
+
+func serveHTTP(ctx context.Context, addr string, h http.Handler) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w (does the address belong to this network namespace?)", addr, err)
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = srv.Serve(ln) }()
+	go func() {
+		<-ctx.Done()
+		srv.Close()
+	}()
+	return nil
+}

@@ -1,0 +1,76 @@
+package world
+
+import (
+	"context"
+	"net"
+
+	"github.com/failoverd/failoverd/lab/faults"
+)
+
+// Cut takes a site off the network. Nothing inside notices but by silence.
+func (w *World) Cut(ctx context.Context, site string) error {
+	w.note(ctx, "cut "+site)
+	return w.net.Cut(ctx, site)
+}
+
+// Heal undoes all cuts of a site.
+func (w *World) Heal(ctx context.Context, site string) error {
+	w.note(ctx, "heal "+site)
+	return w.net.Heal(ctx, site)
+}
+
+// CutPair cuts two sites from each other; both still reach the rest of the world.
+func (w *World) CutPair(ctx context.Context, a, b string) error {
+	w.note(ctx, "cut "+a+" from "+b)
+	if err := w.net.CutOneWay(ctx, a, b); err != nil {
+		return err
+	}
+	return w.net.CutOneWay(ctx, b, a)
+}
+
+// HealPair undoes CutPair and CutOneWay between two sites.
+func (w *World) HealPair(ctx context.Context, a, b string) error {
+	w.note(ctx, "heal "+a+" and "+b)
+	if err := w.net.HealOneWay(ctx, a, b); err != nil {
+		return err
+	}
+	return w.net.HealOneWay(ctx, b, a)
+}
+
+// CutOneWay loses the packets from one site to another.
+func (w *World) CutOneWay(ctx context.Context, from, to string) error {
+	w.note(ctx, "cut "+from+" to "+to)
+	return w.net.CutOneWay(ctx, from, to)
+}
+
+// KillSite kills every process inside a site: its region's AWS, load balancer, databases and tasks, and what Exec started
+// there. StartSite brings the lab's part back.
+func (w *World) KillSite(ctx context.Context, site string) {
+	w.note(ctx, "kill "+site)
+	w.net.Kill(ctx, site)
+}
+
+// Fault injects a fault into the services of e1, e2 or net.
+func (w *World) Fault(ctx context.Context, site string, f faults.Fault) error {
+	w.note(ctx, "fault in "+site+": "+f.Service+" "+f.Op+" "+f.Target+" "+string(f.Mode))
+	return w.Control(site).Call(ctx, "POST", "/faults", f, nil)
+}
+
+// ClearFaults removes all faults of a site.
+func (w *World) ClearFaults(ctx context.Context, site string) error {
+	w.note(ctx, "clear faults in "+site)
+	return w.Control(site).Call(ctx, "DELETE", "/faults", nil, nil)
+}
+
+// Dial connects to an address as a process inside a site would. It fits net/http's DialContext with a site filled in.
+func (w *World) Dial(ctx context.Context, site, network, address string) (net.Conn, error) {
+	return w.net.Dial(ctx, site, network, address)
+}
+
+// note writes into the ledger's timeline; a world without it is still a world.
+func (w *World) note(ctx context.Context, text string) {
+	if err := w.Control("ledger").Call(ctx, "POST", "/note", map[string]string{"text": text}, nil); err != nil {
+		w.opt.Log.Warn("note", "text", text, "err", err)
+	}
+	w.opt.Log.Info("world", "what", text)
+}

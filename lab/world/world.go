@@ -1,0 +1,312 @@
+// Package world starts, breaks and reads one simulated world: two AWS regions, a third vantage and the internet, each a
+// network namespace with real processes in it. The demo and the end-to-end tests are written against it.
+//
+// The world's directory holds everything that outlives a process: configurations, logs (log/), control sockets (ctl/), the
+// ledger (ledger.jsonl) and the stores' journals. Its path must be short, since unix socket paths end at 107 bytes.
+//
+// It needs root. Several worlds may exist at once if their prefixes differ.
+package world
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/failoverd/failoverd/lab/ctl"
+	"github.com/failoverd/failoverd/lab/internet"
+	"github.com/failoverd/failoverd/lab/netns"
+	"github.com/failoverd/failoverd/lab/region"
+)
+
+// The sites.
+const (
+	E1    = "e1"    // us-east-1
+	E2    = "e2"    // us-east-2
+	Third = "third" // the vantage outside both regions
+	Net   = "net"   // the internet
+)
+
+// Names of the reference case.
+const (
+	Primary   = "us-east-1"
+	Secondary = "us-east-2"
+	Cluster   = region.Cluster
+	Queue     = "messages"
+)
+
+// Fixed addresses. Regional ones are in 198.18.1.0/24 and 198.18.2.0/24.
+const (
+	Route53Endpoint = "http://198.18.9.5:4566"
+	Resolver        = "198.18.9.50:53"
+	SlackAPI        = "http://198.18.9.70/api/"
+	Reference1      = "http://198.18.9.61/"
+	Reference2      = "http://198.18.9.62/"
+)
+
+// octets is the third octet of each site's network.
+var octets = map[string]int{E1: 1, E2: 2, Third: 3, Net: 9}
+
+// SiteOf maps a region to its site.
+func SiteOf(reg string) string {
+	if reg == Primary {
+		return E1
+	}
+	return E2
+}
+
+// RegionOf maps a site to its region; "" if it has none.
+func RegionOf(site string) string {
+	return map[string]string{E1: Primary, E2: Secondary}[site]
+}
+
+// Endpoint is the base URL of a region's AWS APIs.
+func Endpoint(reg string) string { return fmt.Sprintf("http://198.18.%d.5:4566", octets[SiteOf(reg)]) }
+
+// QueueURL is the URL of a queue in a region.
+func QueueURL(reg, queue string) string { return Endpoint(reg) + "/123456789012/" + queue }
+
+// Options sets up a world.
+type Options struct {
+	Dir        string  // "" makes a temporary one, which Close removes
+	Prefix     string  // of the namespaces; "" derives one from the process ID. Two worlds must differ
+	TimeFactor float64 // divides all durations of the real world; 0 means 1
+	Lab        string  // path of the lab binary; "" means this very binary, which must run cli.Main if LAB_COMMAND=1
+	// TaskCommand is the command of an ECS task definition; nil, or a nil result, means DefaultCommand. The placeholders
+	// {task}, {region}, {dir}, {ip} and {world} are filled in for each task.
+	TaskCommand func(region, service string) []string
+	TaskEnv     func(region, service string) map[string]string // with the same placeholders
+	Desired     map[string]map[string]int                      // region → service → tasks; nil means 2+3 and 1+0
+	Rate        float64                                        // provider's messages per second; 0 means 1.5, < 0 none
+	Propagation time.Duration                                  // of a DNS change; 0 means 30 s
+	SoloAfter   time.Duration                                  // of the application's store; 0 means 90 s
+	Log         *slog.Logger                                   // nil discards
+}
+
+// World is a running world. Its methods are safe for concurrent use.
+type World struct {
+	Dir string
+
+	opt     Options
+	net     *netns.Net
+	ownsDir bool
+	mu      sync.Mutex
+	procs   []*Proc
+}
+
+// Start builds a world and waits until all its parts are up.
+func Start(ctx context.Context, opt Options) (*World, error) {
+	if opt.TimeFactor == 0 {
+		opt.TimeFactor = 1
+	}
+	if opt.Prefix == "" {
+		opt.Prefix = fmt.Sprintf("lab%d", os.Getpid())
+	}
+	if opt.Log == nil {
+		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Rate == 0 {
+		opt.Rate = 1.5
+	}
+	if opt.Desired == nil {
+		opt.Desired = map[string]map[string]int{Primary: {"api": 2, "workers": 3}, Secondary: {"api": 1, "workers": 0}}
+	}
+	if opt.Lab == "" {
+		self, err := os.Executable()
+		if err != nil {
+			return nil, fmt.Errorf("find this binary: %w", err)
+		}
+		opt.Lab = self
+	}
+	w := &World{Dir: opt.Dir, opt: opt}
+	if w.Dir == "" {
+		dir, err := os.MkdirTemp("", "lab")
+		if err != nil {
+			return nil, fmt.Errorf("make the world's directory: %w", err)
+		}
+		w.Dir, w.ownsDir = dir, true
+	}
+	if err := w.start(ctx); err != nil {
+		return nil, errors.Join(err, w.Close())
+	}
+	return w, nil
+}
+
+func (w *World) start(ctx context.Context) error {
+	if len(w.Dir) > 60 {
+		return fmt.Errorf("the world's directory %s is too long for unix sockets below it: at most 60 bytes", w.Dir)
+	}
+	for _, d := range []string{"log", "ctl", "tasks"} {
+		if err := os.MkdirAll(filepath.Join(w.Dir, d), 0o755); err != nil {
+			return fmt.Errorf("make the world's directory: %w", err)
+		}
+	}
+	if err := netns.Clean(ctx, w.opt.Prefix); err != nil {
+		return fmt.Errorf("remove leftovers of an earlier world: %w", err)
+	}
+	var err error
+	if w.net, err = netns.New(ctx, w.opt.Prefix, sites()); err != nil {
+		return err
+	}
+	if _, err := w.lab(ctx, "", "ledger", "ledger", "--world", w.Dir); err != nil {
+		return err
+	}
+	if err := w.ready(ctx, "ledger"); err != nil {
+		return err
+	}
+	for _, site := range []string{Net, E1, E2} {
+		if err := w.StartSite(ctx, site); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func sites() []netns.Site {
+	hosts := map[string][]int{
+		E1:    {11, 12, 5, 6, 21, 22, 23, 31, 32},
+		E2:    {11, 12, 5, 6, 21, 22, 23, 31},
+		Third: {11},
+		Net:   {80, 5, 50, 53, 54, 55, 56, 61, 62, 70},
+	}
+	for i := 100; i < 150; i++ { // tasks
+		hosts[E1], hosts[E2] = append(hosts[E1], i), append(hosts[E2], i)
+	}
+	var out []netns.Site
+	for _, s := range []string{E1, E2, Third, Net} {
+		out = append(out, netns.Site{Name: s, Net: octets[s], Hosts: hosts[s], DNS: "198.18.9.50"})
+	}
+	return out
+}
+
+// StartSite starts the lab's process of a region or of the internet, at the beginning and after KillSite. A region comes
+// back with its store and its ECS services as they were configured at the beginning, and with empty queues.
+func (w *World) StartSite(ctx context.Context, site string) error {
+	cmd, cfg := "region", any(nil)
+	if site == Net {
+		cmd, cfg = "internet", w.internetConfig()
+	} else {
+		cfg = w.regionConfig(site)
+	}
+	b, err := json.MarshalIndent(cfg, "", "  ")
+	if err != nil {
+		return fmt.Errorf("configuration of %s: %w", site, err)
+	}
+	path := filepath.Join(w.Dir, site+".json")
+	if err := os.WriteFile(path, b, 0o644); err != nil {
+		return fmt.Errorf("configuration of %s: %w", site, err)
+	}
+	if _, err := w.lab(ctx, site, site, cmd, "--config", path); err != nil {
+		return err
+	}
+	return w.ready(ctx, site)
+}
+
+func (w *World) regionConfig(site string) region.Config {
+	reg, n := RegionOf(site), octets[site]
+	ip := func(net, host, port int) string { return fmt.Sprintf("198.18.%d.%d:%d", net, host, port) }
+	c := region.Config{World: w.Dir, Site: site, Region: reg, TimeFactor: w.opt.TimeFactor, AWS: ip(n, 5, 4566), APIPort: 8080,
+		Zones: map[string]string{"a": ip(n, 21, 80), "b": ip(n, 22, 80), "c": ip(n, 23, 80)},
+		Store: ip(n, 6, 7100), Peer: ip(3-n, 6, 7100), Queues: []string{Queue}, SoloAfter: w.opt.SoloAfter,
+		Members: []region.Member{{Host: ip(1, 31, 27017), Priority: 3}, {Host: ip(1, 32, 27017), Priority: 2}, {Host: ip(2, 31, 27017), Priority: 1}}}
+	for i := 100; i < 150; i++ {
+		c.TaskIPs = append(c.TaskIPs, fmt.Sprintf("198.18.%d.%d", n, i))
+	}
+	c.Mongo = []string{ip(n, 31, 27017)}
+	if site == E1 {
+		c.Mongo = append(c.Mongo, ip(n, 32, 27017))
+	}
+	for _, node := range []string{"use1a", "use1b", "use2a", "use2b", "third"} {
+		c.Queues = append(c.Queues, "failoverd-canary-"+node)
+	}
+	for _, svc := range []string{"api", "workers"} {
+		s := region.Service{Name: svc, Desired: w.opt.Desired[reg][svc], Env: map[string]string{"LAB_COMMAND": "1"}}
+		if w.opt.TaskCommand != nil {
+			s.Command = w.opt.TaskCommand(reg, svc)
+		}
+		if s.Command == nil {
+			s.Command = DefaultCommand(w.opt.Lab, reg, svc, w.opt.TimeFactor)
+		}
+		if w.opt.TaskEnv != nil {
+			for k, v := range w.opt.TaskEnv(reg, svc) {
+				s.Env[k] = v
+			}
+		}
+		c.Services = append(c.Services, s)
+	}
+	return c
+}
+
+// DefaultCommand is the command of a task that runs the application without any agent; lab is the path of the lab binary. An
+// agent's command line ends in it.
+func DefaultCommand(lab, reg, service string, timeFactor float64) []string {
+	if service == "api" {
+		return []string{lab, "api", "--world", "{world}", "--region", "{region}", "--task", "{task}", "--listen", "{ip}:8080", "--queue", QueueURL(reg, Queue)}
+	}
+	return []string{lab, "worker", "--world", "{world}", "--region", "{region}", "--task", "{task}", "--queue", QueueURL(reg, Queue),
+		"--time-factor", fmt.Sprint(timeFactor)}
+}
+
+func (w *World) internetConfig() internet.Config {
+	lb := func(n int) (out []string) {
+		for h := 21; h <= 23; h++ {
+			out = append(out, fmt.Sprintf("198.18.%d.%d", n, h))
+		}
+		return out
+	}
+	return internet.Config{World: w.Dir, Site: Net, TimeFactor: w.opt.TimeFactor, Route53: "198.18.9.5:4566",
+		NS: []string{"198.18.9.53", "198.18.9.54", "198.18.9.55", "198.18.9.56"}, Resolver: "198.18.9.50",
+		References: []string{"198.18.9.61:80", "198.18.9.62:80"}, Slack: "198.18.9.70:80",
+		Regions: map[string][]string{Primary: lb(1), Secondary: lb(2)}, Active: Primary, Rate: w.opt.Rate, Propagation: w.opt.Propagation}
+}
+
+// ready waits until a process answers on its control socket.
+func (w *World) ready(ctx context.Context, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	for {
+		err := w.Control(name).Call(ctx, "GET", "/ready", nil, nil)
+		if err == nil {
+			return nil
+		}
+		if p := w.find(name); p != nil && p.Exited() {
+			return fmt.Errorf("start %s: it ended: %s", name, p.tail())
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("start %s: not ready after 20 s: %w", name, err)
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+}
+
+// Control is the control socket of e1, e2, net or ledger, for what has no method here.
+func (w *World) Control(name string) *ctl.Client {
+	return ctl.Dial(filepath.Join(w.Dir, "ctl", name+".sock"))
+}
+
+// Close kills every process of the world and removes its network. The directory stays unless Start made it.
+func (w *World) Close() error {
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+	defer cancel()
+	err := netns.Clean(ctx, w.opt.Prefix)
+	w.mu.Lock()
+	procs := w.procs
+	w.mu.Unlock()
+	for _, p := range procs {
+		_ = p.Kill()
+		<-p.done
+	}
+	if w.ownsDir {
+		err = errors.Join(err, os.RemoveAll(w.Dir))
+	}
+	return err
+}
+
+// CleanStale removes what crashed worlds whose prefix begins so have left: processes and namespaces.
+func CleanStale(ctx context.Context, prefix string) error { return netns.Clean(ctx, prefix) }

@@ -1,7 +1,15 @@
 package actions
 
 import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 )
 
 // ECSServiceConfig sets the desired count of an ECS service.
@@ -41,4 +49,161 @@ func (c *ECSServiceConfig) Timeout() time.Duration {
 		return time.Minute
 	}
 	return 10 * time.Minute
+}
+
+// ecsService changes one number, the desired count, and believes the others.
+type ecsService struct {
+	cfg    *ECSServiceConfig
+	region string
+	client *ecs.Client
+}
+
+// New implements Config.
+func (c *ECSServiceConfig) New(d Deps) (Action, error) {
+	if d.Cloud == nil {
+		return nil, errors.New("there are no AWS clients")
+	}
+	return &ecsService{cfg: c, region: string(d.Region), client: d.Cloud.ECS(string(d.Region))}, nil
+}
+
+// Idempotent says that Do is absolute: repeated, it changes nothing.
+func (s *ecsService) Idempotent() {}
+
+// ecsPrevious is what Undo puts back.
+type ecsPrevious struct {
+	Desired int32 `json:"desired"`
+}
+
+// Inspect implements Action.
+func (s *ecsService) Inspect(ctx context.Context) (Effect, error) {
+	svc, err := s.describe(ctx)
+	if err != nil {
+		return Effect{}, err
+	}
+	previous, err := json.Marshal(ecsPrevious{svc.DesiredCount})
+	if err != nil {
+		return Effect{}, err
+	}
+	e := Effect{
+		Previous: previous,
+		Detail:   fmt.Sprintf("%s in %s: desired %d, running %d, pending %d", s.cfg.Service, s.region, svc.DesiredCount, svc.RunningCount, svc.PendingCount),
+	}
+	if s.cfg.Count > 0 {
+		want := int32(s.cfg.Count)
+		switch {
+		case svc.DesiredCount < want:
+			e.State = Absent
+		case svc.RunningCount < want:
+			e.State = Partial
+			e.Detail += lastEvent(svc)
+		default:
+			e.State = Present
+		}
+		return e, nil
+	}
+	switch {
+	case svc.DesiredCount > 0:
+		e.State = Absent
+	case svc.RunningCount > 0 || svc.PendingCount > 0:
+		e.State = Partial
+	default:
+		// The counts are a summary. What must have stopped is the tasks.
+		alive, err := s.alive(ctx)
+		if err != nil {
+			return Effect{}, err
+		}
+		if e.State = Present; alive != "" {
+			e.State = Partial
+			e.Detail += ", but " + alive
+		}
+	}
+	return e, nil
+}
+
+// lastEvent tells why tasks do not start, as far as ECS says.
+func lastEvent(svc *types.Service) string {
+	if len(svc.Events) == 0 {
+		return ""
+	}
+	return "; ECS says: " + aws.ToString(svc.Events[0].Message)
+}
+
+func (s *ecsService) describe(ctx context.Context) (*types.Service, error) {
+	out, err := s.client.DescribeServices(ctx, &ecs.DescribeServicesInput{Cluster: &s.cfg.Cluster, Services: []string{s.cfg.Service}})
+	if err != nil {
+		return nil, fmt.Errorf("describing service %s of cluster %s in %s: %w", s.cfg.Service, s.cfg.Cluster, s.region, err)
+	}
+	for _, f := range out.Failures {
+		return nil, fmt.Errorf("service %s of cluster %s in %s: ECS says %s; check the names, and that the service exists there",
+			s.cfg.Service, s.cfg.Cluster, s.region, aws.ToString(f.Reason))
+	}
+	if len(out.Services) != 1 {
+		return nil, fmt.Errorf("service %s of cluster %s in %s: ECS describes %d services", s.cfg.Service, s.cfg.Cluster, s.region, len(out.Services))
+	}
+	svc := &out.Services[0]
+	if s.cfg.Count > 0 && aws.ToString(svc.Status) != "ACTIVE" {
+		return nil, fmt.Errorf("service %s of cluster %s in %s is %s: it has to be created again before it can be started",
+			s.cfg.Service, s.cfg.Cluster, s.region, aws.ToString(svc.Status))
+	}
+	return svc, nil
+}
+
+// alive says which tasks still run. A task that was told to stop is listed
+// under STOPPED long before it has stopped, and for ever if its instance is cut
+// off: only its last status counts.
+func (s *ecsService) alive(ctx context.Context) (string, error) {
+	for _, desired := range []types.DesiredStatus{types.DesiredStatusRunning, types.DesiredStatusStopped} {
+		in := &ecs.ListTasksInput{Cluster: &s.cfg.Cluster, ServiceName: &s.cfg.Service, DesiredStatus: desired}
+		for pages := ecs.NewListTasksPaginator(s.client, in); pages.HasMorePages(); {
+			page, err := pages.NextPage(ctx)
+			if err != nil {
+				return "", fmt.Errorf("listing tasks of service %s in %s: %w", s.cfg.Service, s.region, err)
+			}
+			if len(page.TaskArns) == 0 {
+				continue
+			}
+			out, err := s.client.DescribeTasks(ctx, &ecs.DescribeTasksInput{Cluster: &s.cfg.Cluster, Tasks: page.TaskArns})
+			if err != nil {
+				return "", fmt.Errorf("describing tasks of service %s in %s: %w", s.cfg.Service, s.region, err)
+			}
+			for _, t := range out.Tasks {
+				if status := aws.ToString(t.LastStatus); status != "STOPPED" {
+					return fmt.Sprintf("task %s is %s", aws.ToString(t.TaskArn), status), nil
+				}
+			}
+		}
+	}
+	return "", nil
+}
+
+// Do implements Action. A start never scales down: a run that is repeated after
+// an autoscaler has acted must not take capacity away.
+func (s *ecsService) Do(ctx context.Context, a Attempt) error {
+	count := int32(s.cfg.Count)
+	if count > 0 {
+		var p ecsPrevious
+		if err := json.Unmarshal(a.Previous, &p); err != nil {
+			return fmt.Errorf("reading the previous count: %w", err)
+		}
+		count = max(count, p.Desired)
+	}
+	return s.set(ctx, a, count)
+}
+
+// Undo implements Action.
+func (s *ecsService) Undo(ctx context.Context, a Attempt) error {
+	var p ecsPrevious
+	if err := json.Unmarshal(a.Previous, &p); err != nil {
+		return fmt.Errorf("reading the previous count: %w", err)
+	}
+	return s.set(ctx, a, p.Desired)
+}
+
+func (s *ecsService) set(ctx context.Context, a Attempt, count int32) error {
+	a.Report("setting the desired count of %s in %s to %d", s.cfg.Service, s.region, count)
+	_, err := s.client.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: &s.cfg.Cluster, Service: &s.cfg.Service, DesiredCount: &count})
+	if err != nil {
+		return fmt.Errorf("setting the desired count of %s in %s to %d: %w", s.cfg.Service, s.region, count, err)
+	}
+	return nil
 }

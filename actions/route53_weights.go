@@ -53,3 +53,19 @@ func (c *Route53WeightsConfig) Version() int { return 1 }
 // Timeout implements Config. Route 53 is usually in sync within a minute, and
 // may have to be asked again for an hour when its control plane is impaired.
 func (c *Route53WeightsConfig) Timeout() time.Duration { return 10 * time.Minute }
+
+// regionOf says which of the service's regions a record belongs to, by its
+// SetIdentifier; "" if it is neither's.
+func (c *Route53WeightsConfig) regionOf(identifier string, regions []failover.Region) failover.Region {
+	var found failover.Region
+	for _, r := range regions {
+		if id, ok := c.Identifiers[r]; ok {
+			if id == identifier {
+				return r
+			}
+		} else if strings.Contains(identifier, string(r)) && len(r) > len(found) {
+			found = r // the longest wins, so that us-east-10 is not us-east-1
+		}
+	}
+	return found
+}

@@ -86,7 +86,7 @@ func Decide(in Input, mem Memory) (Decision, Memory) {
 	if !mem.AgreedSince.IsZero() {
 		d.HoldElapsed = in.Now.Sub(mem.AgreedSince)
 	}
-	d.Note = note(s, d.Judgement, &mem)
+	d.Note = note(s, d.Judgement, &mem, in.Now.Sub(in.TermStart) < p.VoteTTL.D())
 
 	healthyFor := time.Duration(0)
 	if !mem.HealthySince.IsZero() {
@@ -209,7 +209,9 @@ func remember(mem Memory, j Judgement, now time.Time, hold time.Duration) Memory
 }
 
 // note proposes a timeline entry when the condition has changed.
-func note(s *State, j Judgement, mem *Memory) *NoteSuspicion {
+// While a new leader still gathers its first votes (warming), it does not say
+// that vantages are missing or differ.
+func note(s *State, j Judgement, mem *Memory, warming bool) *NoteSuspicion {
 	var logged Condition
 	if s.Suspicion != nil && s.Suspicion.Region == j.Region {
 		logged = s.Suspicion.Condition
@@ -218,8 +220,8 @@ func note(s *State, j Judgement, mem *Memory) *NoteSuspicion {
 		mem.Condition = j.Condition
 		return nil
 	}
-	if j.Condition == NoAutonomy && len(j.Voices) == 0 {
-		return nil // a new leader has no votes yet
+	if warming && (j.Condition == NoAutonomy || j.Condition == Disagreement) {
+		return nil
 	}
 	mem.Condition = j.Condition
 	sentence := j.Sentence

@@ -102,7 +102,7 @@ func NewAgent(cfg Config) (*Agent, error) {
 
 // tick is how often the agent looks at its clock. It is far below every part of
 // the stop budget.
-const tick = 25 * time.Millisecond
+const tick = 100 * time.Millisecond
 
 // ErrWorkerEnded means that the worker ended by itself; Status holds its exit
 // status.

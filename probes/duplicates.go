@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"strings"
@@ -63,7 +62,7 @@ type duplicates struct {
 
 // NewCheck implements CheckConfig.
 func (c *DuplicatesConfig) NewCheck(d Deps) (Check, error) {
-	t := &http.Transport{DialContext: dialer{dns: d.dns()}.DialContext, DisableKeepAlives: true}
+	t := &http.Transport{DialContext: d.dns().DialContext, DisableKeepAlives: true}
 	return &duplicates{cfg: c, deps: d, http: &http.Client{Transport: t}}, nil
 }
 
@@ -121,9 +120,7 @@ func (c *duplicates) fromDatabase(ctx context.Context) (int, error) {
 		// The parser's error could repeat a part of the password.
 		return 0, fmt.Errorf("%s does not hold a data source name like user:password@tcp(host:3306)/database", c.cfg.DSNFile)
 	}
-	dsn.DialFunc = func(ctx context.Context, network, addr string) (net.Conn, error) {
-		return dialer{dns: c.deps.dns()}.DialContext(ctx, network, addr)
-	}
+	dsn.DialFunc = c.deps.dns().DialContext
 	connector, err := mysql.NewConnector(dsn)
 	if err != nil {
 		return 0, errors.New("the data source name cannot be used")

@@ -2,6 +2,7 @@ package probes
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"os"
@@ -106,10 +107,10 @@ func (c *MongoConfig) client(d Deps, member string) (*mongo.Client, error) {
 		// The watch behind the client notices a member that came back; the probe
 		// itself does not wait for it.
 		SetHeartbeatInterval(time.Second).
-		SetDialer(dialer{dns: d.dns()})
+		SetDialer(d.dns())
 	if c.TLS {
 		host := hostsOf(member)
-		o.SetTLSConfig(tlsConfig(host[0]))
+		o.SetTLSConfig(&tls.Config{ServerName: host[0], MinVersion: tls.VersionTLS12})
 	}
 	if c.Username != "" {
 		password, err := os.ReadFile(c.PasswordFile)

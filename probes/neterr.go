@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"strings"
 	"syscall"
 
 	"github.com/failoverd/failoverd/failover"
@@ -96,6 +97,9 @@ func awsError(call string, err error) result {
 	switch cloud.Classify(err) {
 	case cloud.Ours:
 		r.outcome, r.reason = failover.Misconfigured, failover.ReasonAuth
+		if strings.Contains(code, "NotExist") || strings.Contains(code, "NonExist") {
+			r.reason = failover.ReasonConfig
+		}
 	case cloud.Throttled:
 		r.outcome, r.reason = failover.Slow, failover.ReasonThrottled
 	case cloud.ServerError:

@@ -179,7 +179,7 @@ func TestSQS(t *testing.T) {
 		reason  failover.ReasonCode
 		detail  string
 	}{
-		{"GetQueueUrl", failure{400, "QueueDoesNotExist"}, failover.Misconfigured, failover.ReasonAuth, "QueueDoesNotExist"},
+		{"GetQueueUrl", failure{400, "QueueDoesNotExist"}, failover.Misconfigured, failover.ReasonConfig, "QueueDoesNotExist"},
 		{"SendMessage", failure{403, "AccessDeniedException"}, failover.Misconfigured, failover.ReasonAuth, "AccessDenied"},
 		{"SendMessage", failure{400, "ExpiredTokenException"}, failover.Misconfigured, failover.ReasonAuth, "ExpiredToken"},
 		{"SendMessage", failure{400, "ThrottlingException"}, failover.Slow, failover.ReasonThrottled, "Throttling"},

@@ -41,7 +41,8 @@ func (c *SQSConfig) Validate() error {
 	return notNegative("slow", c.Slow)
 }
 
-func (c *SQSConfig) wait() time.Duration {
+// LongPoll is how long a receive waits at the queue.
+func (c *SQSConfig) LongPoll() time.Duration {
 	if c.Wait == 0 {
 		return defaultSQSWait
 	}
@@ -49,7 +50,7 @@ func (c *SQSConfig) wait() time.Duration {
 }
 
 // MinTimeout leaves room for the long poll and the calls around it.
-func (c *SQSConfig) MinTimeout() time.Duration { return c.wait() + 2*time.Second }
+func (c *SQSConfig) MinTimeout() time.Duration { return c.LongPoll() + 2*time.Second }
 
 func validQueue(name string) error {
 	switch {
@@ -138,7 +139,7 @@ func (p *sqsProbe) canary(ctx context.Context) result {
 	}
 	for {
 		out, err := p.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-			QueueUrl: &p.url, MaxNumberOfMessages: 10, WaitTimeSeconds: int32(p.cfg.wait() / time.Second),
+			QueueUrl: &p.url, MaxNumberOfMessages: 10, WaitTimeSeconds: int32(p.cfg.LongPoll() / time.Second),
 		}, once)
 		if err != nil {
 			return awsError("ReceiveMessage", err)
@@ -154,7 +155,7 @@ func (p *sqsProbe) canary(ctx context.Context) result {
 		// A long poll that ends without the message may have missed it; within
 		// the deadline it is worth another.
 		if ctx.Err() != nil || len(out.Messages) == 0 {
-			return result{outcome: failover.Failed, reason: failover.ReasonTimeout, detail: fmt.Sprintf("the message was sent but did not come back within %s", p.cfg.wait())}
+			return result{outcome: failover.Failed, reason: failover.ReasonTimeout, detail: fmt.Sprintf("the message was sent but did not come back within %s", p.cfg.LongPoll())}
 		}
 	}
 }

@@ -59,8 +59,12 @@ func (e *Error) Error() string {
 func (e *Error) Unwrap() error { return e.Err }
 
 // attempt bounds one question to one server over UDP, so that a dead server
-// leaves time for the next.
-const attempt = 700 * time.Millisecond
+// leaves time for the next; rounds is how often all resolvers are asked, since a
+// packet that was lost is no answer.
+const (
+	attempt = 400 * time.Millisecond
+	rounds  = 2
+)
 
 // Client asks resolvers and name servers. It has no state and is safe for
 // concurrent use.
@@ -80,11 +84,12 @@ type Answer struct {
 	Name  string
 	Addrs []netip.Addr // of A or AAAA records, sorted
 	// CNAME is the last target of the answer's chain of aliases, "" if there is
-	// none.
-	CNAME string
-	Texts []string // of TXT records
-	Hosts []string // of NS records
-	TTL   uint32   // smallest, in seconds
+	// none; Aliases is the whole chain.
+	CNAME   string
+	Aliases []string
+	Texts   []string // of TXT records
+	Hosts   []string // of NS records
+	TTL     uint32   // smallest, in seconds
 }
 
 // Addrs resolves a host name to all its addresses, A before AAAA. An address
@@ -163,7 +168,7 @@ func (c *Client) resolve(ctx context.Context, name string, typ uint16) (Answer, 
 		servers = systemServers()
 	}
 	var last error
-	for _, s := range servers {
+	for _, s := range slices.Repeat(servers, rounds) {
 		a, err := ask(ctx, s, name, typ, true)
 		if err == nil {
 			return a, nil
@@ -207,27 +212,12 @@ type Server struct {
 // delegation that the resolvers know, each with all its addresses. Servers whose
 // names do not resolve are listed without address. The error is an *Error.
 func (c *Client) Authoritative(ctx context.Context, name string) ([]Server, error) {
-	port := c.Port
-	if port == "" {
-		port = "53"
-	}
 	zone := dns.Fqdn(name)
 	var last error
 	for zone != "." {
 		a, err := c.resolve(ctx, zone, dns.TypeNS)
 		if err == nil && len(a.Hosts) > 0 && a.CNAME == "" {
-			var out []Server
-			for _, h := range a.Hosts {
-				addrs, err := c.Addrs(ctx, strings.TrimSuffix(h, "."))
-				if err != nil {
-					out = append(out, Server{Name: h})
-					continue
-				}
-				for _, ip := range addrs {
-					out = append(out, Server{Name: h, Addr: net.JoinHostPort(ip.String(), port)})
-				}
-			}
-			return out, nil
+			return c.Locate(ctx, a.Hosts), nil
 		}
 		last = err
 		if ctx.Err() != nil {
@@ -243,6 +233,47 @@ func (c *Client) Authoritative(ctx context.Context, name string) ([]Server, erro
 		last = &Error{Name: name, Type: "NS", Kind: NoData}
 	}
 	return nil, last
+}
+
+// Locate resolves the names of name servers. A server whose name does not
+// resolve is listed without address.
+func (c *Client) Locate(ctx context.Context, names []string) []Server {
+	port := c.Port
+	if port == "" {
+		port = "53"
+	}
+	var out []Server
+	for _, n := range names {
+		n = strings.TrimSuffix(n, ".")
+		addrs, err := c.Addrs(ctx, n)
+		if err != nil {
+			out = append(out, Server{Name: n})
+		}
+		for _, ip := range addrs {
+			out = append(out, Server{Name: n, Addr: net.JoinHostPort(ip.String(), port)})
+		}
+	}
+	return out
+}
+
+// DialContext connects to the first address behind a name that accepts. It fits
+// HTTP transports and database drivers.
+func (c *Client) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	host, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return nil, err
+	}
+	addrs, err := c.Addrs(ctx, host)
+	if err != nil {
+		return nil, err
+	}
+	for _, ip := range addrs {
+		var conn net.Conn
+		if conn, err = (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(ip.String(), port)); err == nil {
+			return conn, nil
+		}
+	}
+	return nil, err
 }
 
 // ask sends one question, over UDP and again over TCP if the answer was cut.
@@ -319,6 +350,7 @@ func read(server string, r *dns.Msg) Answer {
 			}
 		case *dns.CNAME:
 			a.CNAME = strings.ToLower(strings.TrimSuffix(rr.Target, "."))
+			a.Aliases = append(a.Aliases, a.CNAME)
 		case *dns.TXT:
 			a.Texts = append(a.Texts, strings.Join(rr.Txt, ""))
 		case *dns.NS:

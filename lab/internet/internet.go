@@ -19,6 +19,7 @@ import (
 	"github.com/failoverd/failoverd/lab/ctl"
 	"github.com/failoverd/failoverd/lab/dnsfake"
 	"github.com/failoverd/failoverd/lab/faults"
+	"github.com/failoverd/failoverd/lab/ledger"
 	"github.com/failoverd/failoverd/lab/slackfake"
 )
 
@@ -32,6 +33,7 @@ type Config struct {
 	Resolver    string              `json:"resolver"` // address (port 53) of the caching resolver
 	References  []string            `json:"references"`
 	Slack       string              `json:"slack"`
+	Ledger      string              `json:"ledger"`  // listen address of GET /duplicates
 	Regions     map[string][]string `json:"regions"` // region → addresses of its load balancer
 	Active      string              `json:"active"`
 	Rate        float64             `json:"rate"`        // provider's messages per second of the world's (scaled) time
@@ -96,6 +98,9 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	if err := serveHTTP(ctx, c.Slack, slack); err != nil {
 		return err
 	}
+	if err := serveHTTP(ctx, c.Ledger, duplicates(c.World)); err != nil {
+		return err
+	}
 	provider, err := app.NewProvider(app.ProviderOptions{World: c.World, URL: "http://api." + strings.TrimSuffix(ZoneName, ".") + "/messages", Resolver: resolver,
 		Rate: c.Rate * c.TimeFactor, Resend: max(500*time.Millisecond, scale(0, 5*time.Second)), StaleDNS: scale(0, 10*time.Minute), Log: log})
 	if err != nil {
@@ -141,6 +146,7 @@ func records(c Config, ttl uint32) (out []dnsfake.RecordSet) {
 	}
 	host := func(addr string) string { h, _, _ := net.SplitHostPort(addr); return h }
 	add("slack", "A", host(c.Slack))
+	add("ledger", "A", host(c.Ledger))
 	for i, r := range c.References {
 		add(fmt.Sprintf("ref%d", i+1), "A", host(r))
 	}
@@ -151,6 +157,22 @@ func records(c Config, ttl uint32) (out []dnsfake.RecordSet) {
 	out = append(out, dnsfake.RecordSet{Name: ZoneName, Type: "NS", TTL: 172800, Values: ns},
 		dnsfake.RecordSet{Name: ZoneName, Type: "SOA", TTL: 900, Values: []string{"ns1." + ZoneName + " awsdns-hostmaster.amazon.com. 1 7200 900 1209600 86400"}})
 	return out
+}
+
+// duplicates answers GET /duplicates with how many messages the ledger has seen processed twice: what a real service would
+// ask its own books.
+func duplicates(world string) http.Handler {
+	witness := ctl.Dial(filepath.Join(world, "ctl", "ledger.sock"))
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /duplicates", func(w http.ResponseWriter, r *http.Request) {
+		var s ledger.Summary
+		if err := witness.Call(r.Context(), "GET", "/summary", nil, &s); err != nil {
+			http.Error(w, err.Error(), http.StatusServiceUnavailable)
+			return
+		}
+		ctl.Reply(w, map[string]int{"duplicates": s.Duplicates})
+	})
+	return mux
 }
 
 // reference is a site that shares no fate with any region: a vantage that cannot reach it is cut off itself.

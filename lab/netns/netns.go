@@ -29,6 +29,7 @@ type Site struct {
 	Net   int      // third octet; unique in the world
 	Hosts []int    // last octets that the site's interface answers for
 	DNS   string   // resolver written to /etc/netns/<ns>/resolv.conf; "" writes none
+	Names []string // lines of /etc/netns/<ns>/hosts beside localhost; none writes no file
 	Extra []string // further ip commands, run inside the namespace
 }
 
@@ -91,6 +92,12 @@ func (n *Net) build(ctx context.Context, sites []Site) error {
 			conf := "nameserver " + s.DNS + "\noptions timeout:1 attempts:2\n"
 			if err := os.WriteFile(filepath.Join(dir, "resolv.conf"), []byte(conf), 0o644); err != nil {
 				return fmt.Errorf("write resolv.conf of %s: %w", ns, err)
+			}
+			if len(s.Names) > 0 {
+				hosts := "127.0.0.1 localhost\n" + strings.Join(s.Names, "\n") + "\n"
+				if err := os.WriteFile(filepath.Join(dir, "hosts"), []byte(hosts), 0o644); err != nil {
+					return fmt.Errorf("write hosts of %s: %w", ns, err)
+				}
 			}
 		}
 	}

@@ -15,6 +15,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,9 +46,16 @@ const (
 	Route53Endpoint = "http://198.18.9.5:4566"
 	Resolver        = "198.18.9.50:53"
 	SlackAPI        = "http://198.18.9.70/api/"
+	LedgerURL       = "http://ledger.example.net/duplicates" // by name, as the configuration has it
 	Reference1      = "http://198.18.9.61/"
 	Reference2      = "http://198.18.9.62/"
 )
+
+// NodeAddresses are the addresses that wait for the watchdog nodes of the reference case. Inside the world a node's name
+// resolves to its address by /etc/hosts.
+var NodeAddresses = map[string]string{
+	"use1a": "198.18.1.11", "use1b": "198.18.1.12", "use2a": "198.18.2.11", "use2b": "198.18.2.12", "third": "198.18.3.11",
+}
 
 // octets is the third octet of each site's network.
 var octets = map[string]int{E1: 1, E2: 2, Third: 3, Net: 9}
@@ -172,14 +180,23 @@ func sites() []netns.Site {
 		E1:    {11, 12, 5, 6, 21, 22, 23, 31, 32},
 		E2:    {11, 12, 5, 6, 21, 22, 23, 31},
 		Third: {11},
-		Net:   {80, 5, 50, 53, 54, 55, 56, 61, 62, 70},
+		Net:   {80, 5, 50, 53, 54, 55, 56, 61, 62, 65, 70},
 	}
 	for i := 100; i < 150; i++ { // tasks
 		hosts[E1], hosts[E2] = append(hosts[E1], i), append(hosts[E2], i)
 	}
+	// A machine knows the names of the nodes from its own file, as it would in a region that has lost its resolver.
+	var names, nodes []string
+	for node := range NodeAddresses {
+		nodes = append(nodes, node)
+	}
+	slices.Sort(nodes)
+	for _, node := range nodes {
+		names = append(names, NodeAddresses[node]+" "+node)
+	}
 	var out []netns.Site
 	for _, s := range []string{E1, E2, Third, Net} {
-		out = append(out, netns.Site{Name: s, Net: octets[s], Hosts: hosts[s], DNS: "198.18.9.50"})
+		out = append(out, netns.Site{Name: s, Net: octets[s], Hosts: hosts[s], DNS: "198.18.9.50", Names: names})
 	}
 	return out
 }
@@ -261,7 +278,7 @@ func (w *World) internetConfig() internet.Config {
 	}
 	return internet.Config{World: w.Dir, Site: Net, TimeFactor: w.opt.TimeFactor, Route53: "198.18.9.5:4566",
 		NS: []string{"198.18.9.53", "198.18.9.54", "198.18.9.55", "198.18.9.56"}, Resolver: "198.18.9.50",
-		References: []string{"198.18.9.61:80", "198.18.9.62:80"}, Slack: "198.18.9.70:80",
+		References: []string{"198.18.9.61:80", "198.18.9.62:80"}, Slack: "198.18.9.70:80", Ledger: "198.18.9.65:80",
 		Regions: map[string][]string{Primary: lb(1), Secondary: lb(2)}, Active: Primary, Rate: w.opt.Rate, Propagation: w.opt.Propagation}
 }
 

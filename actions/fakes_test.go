@@ -1,0 +1,232 @@
+package actions
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
+)
+
+func testDeps(t *testing.T, h http.Handler) Deps {
+	t.Helper()
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	srv := httptest.NewServer(h)
+	t.Cleanup(srv.Close)
+	c, err := cloud.Open(t.Context(), cloud.Options{Endpoints: map[string]string{"us-east-1": srv.URL, "us-east-2": srv.URL, "global": srv.URL}, Timeout: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Deps{
+		Region: "us-east-2", Regions: []failover.Region{"us-east-1", "us-east-2"}, Node: "n1", Cloud: c,
+		Log: slog.New(slog.DiscardHandler),
+	}
+}
+
+// fakeECS is one service; a test moves its counts.
+type fakeECS struct {
+	mu                        sync.Mutex
+	desired, running, pending int
+	tasks                     map[string]string // ARN to last status, all with desired status STOPPED
+	missing                   bool
+	updates                   []int
+}
+
+func (f *fakeECS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var in struct {
+		DesiredCount  *int   `json:"desiredCount"`
+		DesiredStatus string `json:"desiredStatus"`
+	}
+	_ = json.NewDecoder(r.Body).Decode(&in)
+	out := map[string]any{}
+	switch strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AmazonEC2ContainerServiceV20141113.") {
+	case "DescribeServices":
+		if f.missing {
+			out["failures"] = []any{map[string]string{"reason": "MISSING", "arn": "x"}}
+			break
+		}
+		out["services"] = []any{map[string]any{"status": "ACTIVE", "desiredCount": f.desired, "runningCount": f.running, "pendingCount": f.pending}}
+	case "UpdateService":
+		f.desired = *in.DesiredCount
+		f.updates = append(f.updates, f.desired)
+		out["service"] = map[string]any{}
+	case "ListTasks":
+		arns := []string{}
+		for arn := range f.tasks {
+			if in.DesiredStatus == "STOPPED" {
+				arns = append(arns, arn)
+			}
+		}
+		out["taskArns"] = arns
+	case "DescribeTasks":
+		tasks := []any{}
+		for arn, status := range f.tasks {
+			tasks = append(tasks, map[string]string{"taskArn": arn, "lastStatus": status})
+		}
+		out["tasks"] = tasks
+	}
+	w.Header().Set("Content-Type", "application/x-amz-json-1.1")
+	_ = json.NewEncoder(w).Encode(out)
+}
+
+type value struct {
+	V string `xml:"Value"`
+}
+
+func values(texts ...string) []value {
+	var out []value
+	for _, t := range texts {
+		out = append(out, value{t})
+	}
+	return out
+}
+
+// record is a record set as the fake zone keeps it.
+type record struct {
+	XMLName xml.Name `xml:"ResourceRecordSet"`
+	Name    string   `xml:"Name"`
+	Type    string   `xml:"Type"`
+	SetID   string   `xml:"SetIdentifier,omitempty"`
+	Weight  *int     `xml:"Weight,omitempty"`
+	TTL     *int     `xml:"TTL,omitempty"`
+	Values  []value  `xml:"ResourceRecords>ResourceRecord,omitempty"`
+	Alias   *struct {
+		Zone     string `xml:"HostedZoneId"`
+		Name     string `xml:"DNSName"`
+		Evaluate bool   `xml:"EvaluateTargetHealth"`
+	} `xml:"AliasTarget,omitempty"`
+	Check string `xml:"HealthCheckId,omitempty"`
+}
+
+func (r record) key() string { return dns.Fqdn(r.Name) + " " + r.Type + " " + r.SetID }
+
+func (r record) text() string { b, _ := xml.Marshal(r); return string(b) }
+
+// fakeZone is a hosted zone and its only name server.
+type fakeZone struct {
+	mu        sync.Mutex
+	records   map[string]record
+	batches   int
+	loseReply bool              // take the next batch and answer with an error
+	hold      map[string]record // what the name server still answers with; nil: the records
+}
+
+func newZone(records ...record) *fakeZone {
+	z := &fakeZone{records: map[string]record{}}
+	for _, r := range records {
+		r.Name = dns.Fqdn(r.Name)
+		z.records[r.key()] = r
+	}
+	return z
+}
+
+func (z *fakeZone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	switch {
+	case r.Method == http.MethodPost:
+		z.change(w, r)
+	case strings.HasSuffix(r.URL.Path, "/rrset"):
+		var b strings.Builder
+		for _, rec := range z.records {
+			if strings.EqualFold(rec.Name, dns.Fqdn(r.URL.Query().Get("name"))) {
+				b.WriteString(rec.text())
+			}
+		}
+		_, _ = fmt.Fprintf(w, "<ListResourceRecordSetsResponse><ResourceRecordSets>%s</ResourceRecordSets><IsTruncated>false</IsTruncated><MaxItems>100</MaxItems></ListResourceRecordSetsResponse>", &b)
+	case strings.Contains(r.URL.Path, "/change/"):
+		_, _ = fmt.Fprint(w, "<GetChangeResponse><ChangeInfo><Id>C1</Id><Status>PENDING</Status></ChangeInfo></GetChangeResponse>")
+	default:
+		_, _ = fmt.Fprint(w, "<GetHostedZoneResponse><HostedZone><Id>Z1</Id></HostedZone><DelegationSet><NameServers><NameServer>ns1.example.net</NameServer></NameServers></DelegationSet></GetHostedZoneResponse>")
+	}
+}
+
+func (z *fakeZone) change(w http.ResponseWriter, r *http.Request) {
+	var in struct {
+		Changes []struct {
+			Action string `xml:"Action"`
+			Set    record `xml:"ResourceRecordSet"`
+		} `xml:"ChangeBatch>Changes>Change"`
+	}
+	_ = xml.NewDecoder(r.Body).Decode(&in)
+	next := map[string]record{}
+	for k, v := range z.records {
+		next[k] = v
+	}
+	for _, c := range in.Changes {
+		c.Set.Name = dns.Fqdn(c.Set.Name)
+		old, exists := next[c.Set.key()]
+		if (c.Action == "DELETE" && (!exists || old.text() != c.Set.text())) || (c.Action == "CREATE" && exists) {
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = fmt.Fprintf(w, `<ErrorResponse><Error><Type>Sender</Type><Code>InvalidChangeBatch</Code><Message>[Tried to %s resource record set [name='%s', type='%s'] but it was not so]</Message></Error></ErrorResponse>`, c.Action, c.Set.Name, c.Set.Type)
+			return
+		}
+		if next[c.Set.key()] = c.Set; c.Action == "DELETE" {
+			delete(next, c.Set.key())
+		}
+	}
+	z.records, z.batches = next, z.batches+1
+	if z.loseReply {
+		z.loseReply = false
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprint(w, `<ErrorResponse><Error><Code>SomethingElse</Code><Message>lost</Message></Error></ErrorResponse>`)
+		return
+	}
+	_, _ = fmt.Fprint(w, "<ChangeResourceRecordSetsResponse><ChangeInfo><Id>/change/C1</Id><Status>PENDING</Status></ChangeInfo></ChangeResourceRecordSetsResponse>")
+}
+
+// ServeDNS answers with all records of non-zero weight.
+func (z *fakeZone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	records := z.records
+	if z.hold != nil {
+		records = z.hold
+	}
+	r := new(dns.Msg)
+	r.SetReply(q)
+	for _, rec := range records {
+		if !strings.EqualFold(rec.Name, q.Question[0].Name) || rec.Type != dns.TypeToString[q.Question[0].Qtype] || (rec.Weight != nil && *rec.Weight == 0) {
+			continue
+		}
+		answers := rec.Values
+		if rec.Alias != nil {
+			answers = records[dns.Fqdn(rec.Alias.Name)+" A "].Values
+		}
+		for _, v := range answers {
+			rr, err := dns.NewRR(rec.Name + " 60 IN " + rec.Type + " " + v.V)
+			if err != nil {
+				panic(err)
+			}
+			r.Answer = append(r.Answer, rr)
+		}
+	}
+	_ = w.WriteMsg(r)
+}
+
+// serveDNS starts the zone's name server and returns its address.
+func (z *fakeZone) serveDNS(t *testing.T) string {
+	t.Helper()
+	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &dns.Server{PacketConn: pc, Handler: z}
+	go func() { _ = s.ActivateAndServe() }()
+	t.Cleanup(func() { _ = s.Shutdown() })
+	return pc.LocalAddr().String()
+}

@@ -1,0 +1,391 @@
+// Package sim runs whole clusters in a bubble of fake time: real
+// hashicorp/raft, the real core of the daemon, real agents, over a network and a
+// world that are simulated and full of faults. A run is judged by package
+// oracle, from the world's record.
+//
+// Raft in a bubble is not step-for-step repeatable: a seed gives the same
+// schedule of faults, not the same interleaving. A failing seed fails often, not
+// always.
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+
+	"github.com/failoverd/failoverd/actions"
+	"github.com/failoverd/failoverd/consensus"
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/fence"
+	"github.com/failoverd/failoverd/internal/daemon"
+)
+
+// bubbleStart is when time begins in every bubble.
+var bubbleStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// host is one node's machine: what survives a crash, and the process if it runs.
+type host struct {
+	id     string
+	site   string
+	logs   *raft.InmemStore
+	snaps  raft.SnapshotStore
+	starts uint64
+
+	mu     sync.Mutex
+	core   *daemon.Core
+	node   *consensus.Node
+	trans  *transport
+	cancel context.CancelFunc
+	done   chan struct{}
+	view   *eyes
+}
+
+func (h *host) live() *daemon.Core {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.core
+}
+
+// cluster is all hosts and what is between them.
+type cluster struct {
+	net      *network
+	world    *world
+	hosts    map[string]*host
+	names    []string
+	settings failover.Settings
+	log      *slog.Logger
+	fatal    func(error)
+}
+
+func dur(d time.Duration) failover.Duration { return failover.Duration(d) }
+
+// settings are those of the example, with the simulated kinds.
+func settings(mode failover.Mode) failover.Settings {
+	params := map[failover.Region]json.RawMessage{east1: json.RawMessage(`{}`), east2: json.RawMessage(`{}`)}
+	act := func(kind string, timeout time.Duration) failover.ActionSpec {
+		return failover.ActionSpec{Kind: kind, Version: 1, Params: params, Timeout: dur(timeout)}
+	}
+	stop, start := act("stop", 30*time.Second), act("start", 5*time.Minute)
+	return failover.Settings{
+		Service: "messaging", Primary: east1, Secondary: east2,
+		Policy: failover.Policy{
+			Mode: mode, Hold: dur(90 * time.Second), VoteTTL: dur(5 * time.Second), Cooldown: dur(time.Hour), MaxPerDay: 2,
+			Ask: failover.AskPolicy{Wait: dur(2 * time.Minute), Then: "hold"},
+			Lease: failover.LeaseTerms{
+				Length: dur(75 * time.Second), Renew: dur(5 * time.Second), RhoPPM: 10_000, Margin: dur(2 * time.Second), EffectTail: dur(3 * time.Second),
+				Stop: failover.StopBudget{Grace: dur(8 * time.Second), Kill: dur(time.Second), Safety: dur(3 * time.Second)},
+			},
+		},
+		Nodes: map[failover.NodeID]failover.NodeSpec{
+			"use1a": {Vantage: east1}, "use1b": {Vantage: east1}, "use2a": {Vantage: east2}, "use2b": {Vantage: east2}, "third": {Vantage: thirdLoc},
+		},
+		Components: []failover.ComponentSpec{{
+			Name: "workers", Agent: true, Arming: failover.ArmEnforced, OnIsolation: "stop",
+			Stop:   &failover.StopSpec{Action: &stop, Proof: []failover.EvidenceClass{failover.Confirmed, failover.Lease}},
+			Start:  &start,
+			Checks: []failover.ActionSpec{act("check", 5*time.Minute)},
+		}},
+		Traffic: failover.TrafficSpec{Switch: []failover.ActionSpec{act("switch", 10*time.Minute)}, After: []failover.Component{"workers"}},
+	}
+}
+
+// eyes are a node's monitor: it looks once a second, and three misses in a row
+// are down.
+type eyes struct {
+	mu     sync.Mutex
+	misses map[string]int
+	blind  int
+	seen   bool
+}
+
+func (e *eyes) look(c *cluster, h *host) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.seen = true
+	for _, r := range []string{east1, east2} {
+		c.world.mu.Lock()
+		ok := !c.world.dead[r]
+		c.world.mu.Unlock()
+		if ok && c.net.open(h.id, r) && c.net.open(r, h.id) {
+			e.misses[r] = 0
+		} else {
+			e.misses[r]++
+		}
+	}
+	if c.net.open(h.id, internet) {
+		e.blind = 0
+	} else {
+		e.blind++
+	}
+}
+
+func (e *eyes) verdicts() []failover.Verdict {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	var out []failover.Verdict
+	for _, r := range []string{east1, east2} {
+		v := failover.Verdict{Region: failover.Region(r), Health: failover.Healthy, Why: "answers"}
+		if !e.seen {
+			v.Health = failover.Unknown
+		}
+		h := failover.Healthy
+		if e.misses[r] >= 3 {
+			v.Health, h, v.Why = failover.Down, failover.Down, "nothing answers"
+		}
+		for _, kind := range []string{"http", "mongo", "sqs"} {
+			v.Signals = append(v.Signals, failover.SignalState{Component: "workers", Kind: kind, Region: v.Region, Health: h})
+		}
+		v.Abstain = e.blind >= 3
+		out = append(out, v)
+	}
+	return out
+}
+
+// boot starts a host's process.
+func (c *cluster) boot(ctx context.Context, h *host) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.core != nil {
+		return nil
+	}
+	h.starts++
+	addr := raft.ServerAddress(h.id)
+	_, inmem := raft.NewInmemTransportWithTimeout(addr, rpcTimeout)
+	h.trans = &transport{InmemTransport: inmem, net: c.net, self: h.id}
+	var voters []raft.Server
+	for _, name := range c.names {
+		voters = append(voters, raft.Server{ID: raft.ServerID(name), Address: raft.ServerAddress(name)})
+		other := c.hosts[name]
+		if other == h {
+			continue
+		}
+		// Hosts that are down are connected when they boot.
+		if other.mu.TryLock() {
+			if other.trans != nil {
+				h.trans.Connect(raft.ServerAddress(name), other.trans.InmemTransport)
+				other.trans.Connect(addr, h.trans.InmemTransport)
+			}
+			other.mu.Unlock()
+		}
+	}
+	peers := &peers{cluster: c, self: h.id}
+	node, err := consensus.Open(consensus.Config{
+		ID: failover.NodeID(h.id), Voters: voters,
+		Timers: consensus.Timers{
+			Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, LeaderLease: 400 * time.Millisecond, Commit: 20 * time.Millisecond,
+		},
+		Transport: h.trans, Logs: h.logs, Stable: h.logs, Snapshots: h.snaps, Forwarder: peers, Log: c.log, Fatal: c.fatal,
+	})
+	if err != nil {
+		return err
+	}
+	h.view = &eyes{misses: map[string]int{}}
+	h.node = node
+	h.core = daemon.NewCore(daemon.CoreConfig{
+		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: c.settings, ConfigHash: "cfg",
+		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: 1, ConfigHash: "cfg", Disk: "disk-" + h.id, Starts: h.starts},
+		Verdicts: h.view.verdicts, Peers: peers, World: nodeWorld{c.world, h.id},
+		Exec:  actions.Options{CallTimeout: 10 * time.Second, Poll: time.Second, Settle: 2 * time.Second},
+		Fatal: c.fatal, Log: c.log,
+	}, node)
+	hctx, cancel := context.WithCancel(ctx)
+	h.cancel, h.done = cancel, make(chan struct{})
+	core, view, done := h.core, h.view, h.done
+	go func() {
+		defer close(done)
+		var wg sync.WaitGroup
+		wg.Go(func() { core.Run(hctx) })
+		wg.Go(func() {
+			for hctx.Err() == nil {
+				view.look(c, h)
+				t := time.NewTimer(time.Second)
+				select {
+				case <-hctx.Done():
+				case <-t.C:
+				}
+				t.Stop()
+			}
+		})
+		wg.Wait()
+	}()
+	return nil
+}
+
+// crash ends a host's process; its disk stays.
+func (c *cluster) crash(h *host) {
+	h.mu.Lock()
+	if h.core == nil {
+		h.mu.Unlock()
+		return
+	}
+	node, trans, cancel, done := h.node, h.trans, h.cancel, h.done
+	h.core, h.node, h.trans = nil, nil, nil
+	h.mu.Unlock()
+	for _, name := range c.names {
+		if other := c.hosts[name]; other != h {
+			other.mu.Lock()
+			if other.trans != nil {
+				other.trans.Disconnect(raft.ServerAddress(h.id))
+			}
+			other.mu.Unlock()
+		}
+	}
+	cancel()
+	trans.DisconnectAll()
+	_ = node.Close() // a crash asks nobody
+	<-done
+}
+
+// leader is the host that leads, or nil.
+func (c *cluster) leader() *host {
+	for _, name := range c.names {
+		if core := c.hosts[name].live(); core != nil && core.Leads() {
+			return c.hosts[name]
+		}
+	}
+	return nil
+}
+
+// newest is the newest state that any live node has applied.
+func (c *cluster) newest() *failover.State {
+	var best *failover.State
+	for _, name := range c.names {
+		if core := c.hosts[name].live(); core != nil {
+			if s := core.Node().State(); best == nil || s.Index > best.Index {
+				best = s
+			}
+		}
+	}
+	return best
+}
+
+// nodeWorld is the world as one node reaches it.
+type nodeWorld struct {
+	*world
+	node string
+}
+
+func (n nodeWorld) Action(st failover.Step) (actions.Action, error) {
+	return n.world.Action(n.node, st)
+}
+
+// peers carries the nodes' requests over the simulated network.
+type peers struct {
+	cluster *cluster
+	self    string
+}
+
+// to delivers a request and its reply.
+func to[R any](ctx context.Context, p *peers, target failover.NodeID, call func(ctx context.Context, core *daemon.Core) (R, error)) (R, error) {
+	var zero R
+	if err := p.cluster.net.carry(ctx, p.self, string(target)); err != nil {
+		return zero, err
+	}
+	core := p.cluster.hosts[string(target)].live()
+	if core == nil {
+		return zero, errors.New("connection refused")
+	}
+	r, err := call(ctx, core)
+	if cerr := p.cluster.net.carry(ctx, string(target), p.self); cerr != nil {
+		return zero, cerr
+	}
+	return r, err
+}
+
+func (p *peers) Forward(ctx context.Context, target failover.NodeID, prop consensus.Proposal) (consensus.Reply, error) {
+	return to(ctx, p, target, func(ctx context.Context, c *daemon.Core) (consensus.Reply, error) {
+		return c.TakeProposal(ctx, failover.NodeID(p.self), prop), nil
+	})
+}
+
+func (p *peers) Ballot(ctx context.Context, target failover.NodeID, b failover.Ballot) error {
+	_, err := to(ctx, p, target, func(_ context.Context, c *daemon.Core) (struct{}, error) {
+		return struct{}{}, c.TakeBallot(failover.NodeID(p.self), b)
+	})
+	return err
+}
+
+func (p *peers) Ask(ctx context.Context, target failover.NodeID, a fence.Ask) (fence.Answer, error) {
+	return to(ctx, p, target, func(ctx context.Context, c *daemon.Core) (fence.Answer, error) { return c.TakeAsk(ctx, a, true) })
+}
+
+func (p *peers) View(ctx context.Context, target failover.NodeID) (daemon.LeaderView, error) {
+	return to(ctx, p, target, func(_ context.Context, c *daemon.Core) (daemon.LeaderView, error) { return c.LocalView() })
+}
+
+// ask is an agent's way to the nodes: those of its own site first.
+func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answer, error) {
+	order := slices.Clone(c.names)
+	slices.SortStableFunc(order, func(x, y string) int {
+		near := func(n string) int {
+			if c.hosts[n].site == site {
+				return 0
+			}
+			return 1
+		}
+		return near(x) - near(y)
+	})
+	var last error
+	for _, name := range order {
+		cctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		ans, err := to(cctx, &peers{cluster: c, self: site}, failover.NodeID(name), func(ctx context.Context, core *daemon.Core) (fence.Answer, error) {
+			return core.TakeAsk(ctx, a, false)
+		})
+		cancel()
+		if err == nil {
+			return ans, nil
+		}
+		last = err
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return fence.Answer{}, last
+}
+
+// newCluster makes everything and starts nothing.
+func newCluster(ctx context.Context, rng *rand.Rand, mode failover.Mode, log *slog.Logger, fatal func(error)) *cluster {
+	c := &cluster{net: newNetwork(rng), hosts: map[string]*host{}, settings: settings(mode), log: log, fatal: fatal}
+	c.world = &world{
+		rng: rng, net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, fleet: map[string][]*task{}, traffic: east1,
+		dead: map[string]bool{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
+	}
+	for id, spec := range c.settings.Nodes {
+		h := &host{id: string(id), site: string(spec.Vantage), logs: raft.NewInmemStore(), snaps: raft.NewInmemSnapshotStore()}
+		c.hosts[h.id] = h
+		c.names = append(c.names, h.id)
+		c.net.siteOf[h.id] = h.site
+	}
+	slices.Sort(c.names)
+	return c
+}
+
+// diverged names two nodes with different states at the same index, or "".
+func (c *cluster) diverged() string {
+	byIndex := map[uint64]string{}
+	who := map[uint64]string{}
+	for _, name := range c.names {
+		core := c.hosts[name].live()
+		if core == nil {
+			continue
+		}
+		s := core.Node().State()
+		b, err := s.Marshal()
+		if err != nil {
+			return name + ": " + err.Error()
+		}
+		if old, ok := byIndex[s.Index]; ok && old != string(b) {
+			return fmt.Sprintf("%s and %s differ at index %d", who[s.Index], name, s.Index)
+		}
+		byIndex[s.Index], who[s.Index] = string(b), name
+	}
+	return ""
+}

@@ -1,0 +1,178 @@
+package sim
+
+import (
+	"context"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/raft"
+)
+
+// The sites of the simulated world. The third vantage and the internet are
+// sites like the regions.
+const (
+	east1    = "us-east-1"
+	east2    = "us-east-2"
+	thirdLoc = "gru"
+	internet = "internet"
+)
+
+// network decides what reaches what. Hosts are nodes; everything else of a site
+// shares the site's fate. Safe for concurrent use.
+type network struct {
+	mu       sync.Mutex
+	rng      *rand.Rand
+	siteOf   map[string]string // host → site
+	cutSite  map[string]bool
+	cutPair  map[[2]string]bool // one way: from, to
+	isolated map[string]bool    // host
+	delay    time.Duration      // one way, at most
+	loss     float64
+}
+
+func newNetwork(rng *rand.Rand) *network {
+	return &network{
+		rng: rng, siteOf: map[string]string{}, cutSite: map[string]bool{}, cutPair: map[[2]string]bool{},
+		isolated: map[string]bool{}, delay: 30 * time.Millisecond,
+	}
+}
+
+// site resolves a host to its site; a site stands for itself.
+func (n *network) site(h string) string {
+	if s, ok := n.siteOf[h]; ok {
+		return s
+	}
+	return h
+}
+
+// open reports whether a message from a gets to b.
+func (n *network) open(a, b string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.openLocked(a, b)
+}
+
+func (n *network) openLocked(a, b string) bool {
+	if a != b && (n.isolated[a] || n.isolated[b]) {
+		return false
+	}
+	sa, sb := n.site(a), n.site(b)
+	if sa == sb {
+		return true
+	}
+	return !n.cutSite[sa] && !n.cutSite[sb] && !n.cutPair[[2]string{sa, sb}]
+}
+
+var errLost = errors.New("the message was lost")
+
+// carry takes one message from a to b: after its delay it has arrived, or it is
+// lost, and then nobody is told before ctx ends.
+func (n *network) carry(ctx context.Context, a, b string) error {
+	n.mu.Lock()
+	d := time.Duration(0)
+	if n.site(a) != n.site(b) {
+		d = time.Duration(n.rng.Int64N(int64(n.delay) + 1))
+	}
+	lost := n.rng.Float64() < n.loss
+	n.mu.Unlock()
+	if d > 0 {
+		t := time.NewTimer(d)
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+	}
+	if lost || !n.open(a, b) {
+		<-ctx.Done()
+		return errLost
+	}
+	return nil
+}
+
+func (n *network) set(fn func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	fn()
+}
+
+// rpcTimeout bounds raft's exchanges in the simulation, as the daemon's
+// transport does.
+const rpcTimeout = 2 * time.Second
+
+// transport carries raft over the simulated network: real raft, in-memory
+// delivery, our cuts, delays and losses.
+type transport struct {
+	*raft.InmemTransport
+	net  *network
+	self string
+}
+
+func (t *transport) carry(target raft.ServerID) error {
+	ctx, cancel := context.WithTimeout(context.Background(), rpcTimeout)
+	defer cancel()
+	if err := t.net.carry(ctx, t.self, string(target)); err != nil {
+		return err
+	}
+	return nil
+}
+
+// back is the way of the reply.
+func (t *transport) back(target raft.ServerID) error {
+	ctx, cancel := context.WithTimeout(context.Background(), rpcTimeout)
+	defer cancel()
+	return t.net.carry(ctx, string(target), t.self)
+}
+
+func exchange[Q, R any](t *transport, id raft.ServerID, target raft.ServerAddress, args *Q, resp *R, call func(raft.ServerID, raft.ServerAddress, *Q, *R) error) error {
+	if err := t.carry(id); err != nil {
+		return err
+	}
+	var r R
+	if err := call(id, target, args, &r); err != nil {
+		return err
+	}
+	if err := t.back(id); err != nil {
+		return err
+	}
+	*resp = r
+	return nil
+}
+
+// AppendEntries implements raft.Transport.
+func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	return exchange(t, id, target, args, resp, t.InmemTransport.AppendEntries)
+}
+
+// RequestVote implements raft.Transport.
+func (t *transport) RequestVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestVoteRequest, resp *raft.RequestVoteResponse) error {
+	return exchange(t, id, target, args, resp, t.InmemTransport.RequestVote)
+}
+
+// RequestPreVote implements raft.WithPreVote.
+func (t *transport) RequestPreVote(id raft.ServerID, target raft.ServerAddress, args *raft.RequestPreVoteRequest, resp *raft.RequestPreVoteResponse) error {
+	return exchange(t, id, target, args, resp, t.InmemTransport.RequestPreVote)
+}
+
+// TimeoutNow implements raft.Transport.
+func (t *transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args *raft.TimeoutNowRequest, resp *raft.TimeoutNowResponse) error {
+	return exchange(t, id, target, args, resp, t.InmemTransport.TimeoutNow)
+}
+
+// InstallSnapshot implements raft.Transport.
+func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
+	if err := t.carry(id); err != nil {
+		return err
+	}
+	return t.InmemTransport.InstallSnapshot(id, target, args, resp, data)
+}
+
+// AppendEntriesPipeline implements raft.Transport: raft falls back to single
+// exchanges, which is where the faults are.
+func (t *transport) AppendEntriesPipeline(raft.ServerID, raft.ServerAddress) (raft.AppendPipeline, error) {
+	return nil, raft.ErrPipelineReplicationNotSupported
+}

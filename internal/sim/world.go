@@ -1,0 +1,439 @@
+package sim
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/failoverd/failoverd/actions"
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/fence"
+	"github.com/failoverd/failoverd/internal/sim/oracle"
+)
+
+// world is what the daemon acts on: a fleet of workers in each region, each
+// behind a real fence.Agent, and a weighted record with a token. It keeps the
+// record that the oracle reads.
+type world struct {
+	mu      sync.Mutex
+	rng     *rand.Rand
+	net     *network
+	record  []oracle.Entry
+	desired map[string]int // workers per region
+	fleet   map[string][]*task
+	traffic string
+	token   uint64
+	dead    map[string]bool // the region's machines are off
+	serial  int
+	// Faults of the control planes: effects may be late, replies lost, errors
+	// returned although the effect takes place.
+	late  time.Duration
+	lying float64
+
+	ctx   context.Context // of the world itself
+	wg    sync.WaitGroup
+	terms failover.LeaseTerms
+	ask   func(ctx context.Context, site string, a fence.Ask) (fence.Answer, error)
+	log   *slog.Logger
+}
+
+type task struct {
+	id     string
+	cancel context.CancelFunc
+	worker *process
+	done   chan struct{}
+}
+
+func (w *world) note(kind oracle.Kind, region, who, format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.noteLocked(kind, region, who, format, args...)
+}
+
+func (w *world) noteLocked(kind oracle.Kind, region, who, format string, args ...any) {
+	w.record = append(w.record, oracle.Entry{At: time.Now(), Kind: kind, Region: region, Who: who, Detail: fmt.Sprintf(format, args...)})
+}
+
+// bubbleClock is the clock of agents in the bubble.
+type bubbleClock struct{ start time.Time }
+
+func (c bubbleClock) Boot() time.Duration { return time.Since(c.start) + time.Hour }
+func (c bubbleClock) Real() time.Time     { return time.Now() }
+
+// process is a simulated worker with its guard: it dies at its kill deadline
+// whatever its agent does.
+type process struct {
+	w      *world
+	region string
+	id     string
+	clock  bubbleClock
+
+	mu      sync.Mutex
+	running bool
+	killAt  time.Duration
+	wake    chan struct{}
+	exited  chan int
+}
+
+func (p *process) Start(d fence.Deadlines) error {
+	p.mu.Lock()
+	p.running, p.killAt = true, d.Kill
+	p.mu.Unlock()
+	p.w.note(oracle.WorkerUp, p.region, p.id, "")
+	p.w.wg.Go(p.guard)
+	return nil
+}
+
+func (p *process) guard() {
+	for {
+		p.mu.Lock()
+		if !p.running {
+			p.mu.Unlock()
+			return
+		}
+		left := time.Hour
+		if p.killAt > 0 {
+			left = p.killAt - p.clock.Boot()
+		}
+		p.mu.Unlock()
+		if left <= 0 {
+			p.die()
+			return
+		}
+		t := time.NewTimer(left)
+		select {
+		case <-t.C:
+		case <-p.wake:
+		case <-p.w.ctx.Done():
+			p.die()
+		}
+		t.Stop()
+	}
+}
+
+func (p *process) die() {
+	p.mu.Lock()
+	was := p.running
+	p.running = false
+	p.mu.Unlock()
+	if was {
+		p.w.note(oracle.WorkerDown, p.region, p.id, "")
+	}
+}
+
+func (p *process) poke() {
+	select {
+	case p.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (p *process) Extend(d fence.Deadlines) error {
+	p.mu.Lock()
+	p.killAt = d.Kill
+	p.mu.Unlock()
+	p.poke()
+	return nil
+}
+
+// Stop lets the worker end between now and the deadline, as workers do.
+func (p *process) Stop(killAt time.Duration) error {
+	p.mu.Lock()
+	soon := p.clock.Boot() + time.Second
+	if killAt < soon {
+		soon = killAt
+	}
+	p.killAt = max(soon, 1)
+	p.mu.Unlock()
+	p.poke()
+	return nil
+}
+
+func (p *process) Running() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.running
+}
+
+func (p *process) Exited() <-chan int { return p.exited }
+func (p *process) Close() error       { return nil }
+
+// askerFunc adapts the world's way to the nodes.
+type askerFunc func(ctx context.Context, a fence.Ask) (fence.Answer, error)
+
+func (f askerFunc) Ask(ctx context.Context, a fence.Ask) (fence.Answer, error) { return f(ctx, a) }
+
+// reconcile is the scheduler of a region: it brings the fleet to the desired
+// count, with the delays of real ones.
+func (w *world) reconcile(region string) {
+	for w.ctx.Err() == nil {
+		w.mu.Lock()
+		want := w.desired[region]
+		if w.dead[region] {
+			want = 0
+		}
+		fleet := w.fleet[region]
+		var add, drop int
+		if len(fleet) < want {
+			add = want - len(fleet)
+		} else {
+			drop = len(fleet) - want
+		}
+		dead := w.dead[region]
+		w.mu.Unlock()
+		for range add {
+			w.launch(region)
+		}
+		for range drop {
+			w.retire(region, dead)
+		}
+		t := time.NewTimer(time.Second)
+		select {
+		case <-w.ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+func (w *world) launch(region string) {
+	w.mu.Lock()
+	w.serial++
+	id := "worker-" + region + "-" + strconv.Itoa(w.serial)
+	ctx, cancel := context.WithCancel(w.ctx)
+	clock := bubbleClock{start: bubbleStart}
+	p := &process{w: w, region: region, id: id, clock: clock, wake: make(chan struct{}, 1), exited: make(chan int)}
+	tk := &task{id: id, cancel: cancel, worker: p, done: make(chan struct{})}
+	w.fleet[region] = append(w.fleet[region], tk)
+	serial := 0
+	w.mu.Unlock()
+	agent, err := fence.NewAgent(fence.Config{
+		Agent: failover.AgentID(id), Region: failover.Region(region), Component: "workers", Terms: w.terms,
+		Arming: failover.ArmEnforced, OnIsolation: "stop", RPCTimeout: 4 * time.Second,
+		Asker:  askerFunc(func(ctx context.Context, a fence.Ask) (fence.Answer, error) { return w.ask(ctx, region, a) }),
+		Worker: p, Clock: clock, NewID: func() string { serial++; return id + "/" + strconv.Itoa(serial) }, Log: w.log,
+	})
+	if err != nil {
+		panic(err) // no files are involved
+	}
+	w.wg.Go(func() {
+		defer close(tk.done)
+		_ = agent.Run(ctx) // it ends with its context
+	})
+}
+
+// retire ends one task: in good order, or by cutting the power.
+func (w *world) retire(region string, power bool) {
+	w.mu.Lock()
+	fleet := w.fleet[region]
+	tk := fleet[len(fleet)-1]
+	w.mu.Unlock()
+	if power {
+		tk.worker.die()
+	}
+	tk.cancel()
+	<-tk.done
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	// A task is counted until it is dead, as a control plane does.
+	w.fleet[region] = w.fleet[region][:len(w.fleet[region])-1]
+}
+
+func (w *world) workersUp(region string) (up, total int) {
+	w.mu.Lock()
+	fleet := append([]*task{}, w.fleet[region]...)
+	w.mu.Unlock()
+	for _, tk := range fleet {
+		if tk.worker.Running() {
+			up++
+		}
+	}
+	return up, len(fleet)
+}
+
+// action is a call to a control plane from one node.
+type action struct {
+	w      *world
+	node   string
+	kind   string // stop, start, switch
+	region string
+}
+
+// Idempotent implements actions.Idempotent for absolute counts.
+type counted struct{ action }
+
+func (counted) Idempotent() {}
+
+// tokened is the action on the record that checks tokens.
+type tokened struct{ action }
+
+func (tokened) ChecksToken() {}
+
+func (w *world) Action(node string, st failover.Step) (actions.Action, error) {
+	a := action{w: w, node: node, kind: st.Action, region: string(st.Region)}
+	switch st.Action {
+	case "stop", "start":
+		return counted{a}, nil
+	case "switch":
+		return tokened{a}, nil
+	}
+	return nil, fmt.Errorf("unknown kind %q", st.Action)
+}
+
+type previous struct {
+	Desired int    `json:"desired"`
+	Token   uint64 `json:"token"`
+	Traffic string `json:"traffic"`
+}
+
+// plane is where the control plane stands: of a region, or on the internet.
+func (a action) plane() string {
+	if a.kind == "switch" {
+		return internet
+	}
+	return a.region
+}
+
+func (a action) reach(ctx context.Context) error {
+	a.w.mu.Lock()
+	dead := a.w.dead[a.plane()]
+	a.w.mu.Unlock()
+	if dead {
+		<-ctx.Done()
+		return ctx.Err()
+	}
+	return a.w.net.carry(ctx, a.node, a.plane())
+}
+
+func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
+	if err := a.reach(ctx); err != nil {
+		return actions.Effect{}, err
+	}
+	up, total := a.w.workersUp(a.region)
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	prev, err := json.Marshal(previous{Desired: a.w.desired[a.region], Token: a.w.token, Traffic: a.w.traffic})
+	if err != nil {
+		return actions.Effect{}, err
+	}
+	eff := actions.Effect{State: actions.Absent, Previous: prev, Token: a.w.token}
+	switch a.kind {
+	case "stop":
+		eff.Detail = fmt.Sprintf("desired %d, tasks %d", a.w.desired[a.region], total)
+		if a.w.desired[a.region] == 0 && total == 0 {
+			eff.State = actions.Present
+		}
+	case "start":
+		eff.Detail = fmt.Sprintf("desired %d, up %d", a.w.desired[a.region], up)
+		if a.w.desired[a.region] >= fleetSize && up >= fleetSize {
+			eff.State = actions.Present
+		}
+	case "switch":
+		eff.Detail = "traffic " + a.w.traffic
+		if a.w.traffic == a.region {
+			eff.State = actions.Present
+		}
+	}
+	return eff, nil
+}
+
+const fleetSize = 2
+
+// send makes a call whose effect may land late, whose reply may be lost and
+// which may report an error although it took effect. Once sent, it lands
+// whatever becomes of the caller.
+func (a action) send(ctx context.Context, effect func() error) error {
+	if err := a.reach(ctx); err != nil {
+		return err
+	}
+	a.w.mu.Lock()
+	wait := time.Duration(a.w.rng.Int64N(int64(a.w.late) + 1))
+	lie := a.w.rng.Float64() < a.w.lying
+	a.w.mu.Unlock()
+	result := make(chan error, 1)
+	a.w.wg.Go(func() {
+		t := time.NewTimer(wait)
+		defer t.Stop()
+		select {
+		case <-t.C:
+		case <-a.w.ctx.Done():
+			return
+		}
+		result <- effect()
+	})
+	select {
+	case err := <-result:
+		if lie {
+			return errors.New("503: it was done all the same")
+		}
+		if cerr := a.w.net.carry(ctx, a.plane(), a.node); cerr != nil {
+			return cerr
+		}
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+func (a action) Do(ctx context.Context, at actions.Attempt) error {
+	var prev previous
+	if err := json.Unmarshal(at.Previous, &prev); err != nil {
+		return err
+	}
+	want := map[string]int{"stop": 0, "start": fleetSize}[a.kind]
+	return a.send(ctx, func() error { return a.set(at, want, a.region, prev.Token) })
+}
+
+func (a action) Undo(ctx context.Context, at actions.Attempt) error {
+	var prev previous
+	if err := json.Unmarshal(at.Previous, &prev); err != nil {
+		return err
+	}
+	a.w.mu.Lock()
+	token := a.w.token
+	a.w.mu.Unlock()
+	return a.send(ctx, func() error { return a.set(at, prev.Desired, prev.Traffic, token) })
+}
+
+func (a action) set(at actions.Attempt, count int, traffic string, replaces uint64) error {
+	w := a.w
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	switch a.kind {
+	case "switch":
+		if w.token != replaces {
+			w.noteLocked(oracle.Stale, a.region, a.node, "token %d does not replace %d", at.Token, w.token)
+			return errors.New("the record holds another token")
+		}
+		if w.traffic != traffic {
+			w.noteLocked(oracle.Flip, traffic, a.node, "token %d", at.Token)
+		}
+		w.token, w.traffic = at.Token, traffic
+	default:
+		if w.desired[a.region] != count {
+			w.noteLocked(oracle.Kind(a.kind), a.region, a.node, "desired %d → %d, token %d", w.desired[a.region], count, at.Token)
+		}
+		w.desired[a.region] = count
+	}
+	return nil
+}
+
+// Check passes when the region's workers run and traffic is there.
+func (w *world) Check(st failover.Step) (actions.Check, error) {
+	return checkFunc(func(context.Context) actions.Finding {
+		up, _ := w.workersUp(string(st.Region))
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		return actions.Finding{Pass: up > 0 && w.traffic == string(st.Region), Detail: fmt.Sprintf("%d workers up, traffic %s", up, w.traffic)}
+	}), nil
+}
+
+type checkFunc func(ctx context.Context) actions.Finding
+
+func (f checkFunc) Check(ctx context.Context) actions.Finding { return f(ctx) }

@@ -1,0 +1,273 @@
+package harness
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/failoverd/failoverd/lab/world"
+)
+
+// Nodes are the watchdog nodes of the reference case.
+var Nodes = []string{"use1a", "use1b", "use2a", "use2b", "third"}
+
+// KeyPrefix begins the access key of every node, which ends in the node's name: it tells in the world's record who called.
+const KeyPrefix = "AKIAFAILOVERD"
+
+// SiteOfNode is where a node stands.
+func SiteOfNode(node string) string {
+	switch {
+	case strings.HasPrefix(node, "use1"):
+		return world.E1
+	case strings.HasPrefix(node, "use2"):
+		return world.E2
+	}
+	return world.Third
+}
+
+// Options set up a cluster in a world.
+type Options struct {
+	Example   string // path of config.toml.example
+	Failoverd string // path of the daemon's binary
+	Config    ConfigOptions
+	World     world.Options // Dir, Prefix, Lab, Rate, Log; the rest is filled in
+}
+
+// Cluster is a world with the daemon's nodes and agents in it. Its methods are safe for concurrent use.
+type Cluster struct {
+	W       *world.World
+	Dir     string
+	Config  string   // path of the configuration
+	Summary []string // what was substituted in the example
+
+	opt   Options
+	mu    sync.Mutex
+	nodes map[string]*world.Proc
+}
+
+// Start writes the configuration, makes the certificates, builds the world and starts the nodes. It does not wait until they
+// are healthy. The world's directory must not exist, or be empty.
+func Start(ctx context.Context, o Options) (*Cluster, error) {
+	c := &Cluster{Dir: o.World.Dir, Config: filepath.Join(o.World.Dir, "config.toml"), opt: o, nodes: map[string]*world.Proc{}}
+	if err := c.prepare(ctx); err != nil {
+		return nil, err
+	}
+	wo := o.World
+	wo.TimeFactor = o.Config.Factor
+	wo.TaskCommand = c.taskCommand
+	w, err := world.Start(ctx, wo)
+	if err != nil {
+		return nil, err
+	}
+	c.W = w
+	for _, n := range Nodes {
+		if err := c.StartNode(ctx, n); err != nil {
+			return nil, errors.Join(err, c.Close())
+		}
+	}
+	return c, nil
+}
+
+// prepare writes what nodes and agents need before they start.
+func (c *Cluster) prepare(ctx context.Context) error {
+	example, err := os.ReadFile(c.opt.Example)
+	if err != nil {
+		return fmt.Errorf("read the example configuration: %w", err)
+	}
+	o := c.opt.Config
+	o.Dir = c.Dir
+	text, summary, err := Configure(string(example), o)
+	if err != nil {
+		return err
+	}
+	c.Summary = summary
+	for _, d := range []string{"node", "sock", "tls"} {
+		if err := os.MkdirAll(filepath.Join(c.Dir, d), 0o755); err != nil {
+			return fmt.Errorf("make the world's directory: %w", err)
+		}
+	}
+	for path, content := range map[string]string{c.Config: text, filepath.Join(c.Dir, "slack-bot"): "xoxb-lab\n", filepath.Join(c.Dir, "slack-app"): "xapp-lab\n"} {
+		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
+			return fmt.Errorf("write %s: %w", path, err)
+		}
+	}
+	return c.run(ctx, "--config", c.Config, "certs", "--dir", filepath.Join(c.Dir, "tls"))
+}
+
+// run runs the daemon's binary outside of all sites.
+func (c *Cluster) run(ctx context.Context, args ...string) error {
+	_, err := c.output(ctx, args...)
+	return err
+}
+
+func (c *Cluster) output(ctx context.Context, args ...string) (string, error) {
+	cmd := exec.CommandContext(ctx, c.opt.Failoverd, args...)
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		return out.String(), fmt.Errorf("failoverd %s: %w: %s", strings.Join(args, " "), err, strings.TrimSpace(errs.String()))
+	}
+	return out.String(), nil
+}
+
+// taskCommand puts the workers behind an agent; the API runs without one.
+func (c *Cluster) taskCommand(region, service string) []string {
+	lab := c.opt.World.Lab
+	worker := world.DefaultCommand(lab, region, service, c.opt.Config.Factor)
+	if service != "workers" {
+		return worker
+	}
+	longest := time.Duration(float64(3*time.Second) / c.opt.Config.Factor) // a worker holds a message 0.5 to 3 s
+	return append([]string{c.opt.Failoverd, "agent", "--config", c.Config, "--region", "{region}", "--component", "workers", "--id", "{task}",
+		"--cert", c.Dir + "/tls/agent-" + region + ".pem", "--key", c.Dir + "/tls/agent-" + region + ".key", "--ca", c.Dir + "/tls/ca.pem",
+		"--listen", "{dir}/active.sock", "--lease-file", "{dir}/lease", "--work", longest.String(), "--"}, worker...)
+}
+
+// Socket is the path of a node's admin socket.
+func (c *Cluster) Socket(node string) string { return filepath.Join(c.Dir, "sock", node+".sock") }
+
+// Data is the path of a node's data directory.
+func (c *Cluster) Data(node string) string { return filepath.Join(c.Dir, "node", node) }
+
+// StartNode starts a node in its site.
+func (c *Cluster) StartNode(ctx context.Context, node string) error {
+	p, err := c.Run(ctx, node, node, c.Config)
+	if err != nil {
+		return err
+	}
+	c.mu.Lock()
+	c.nodes[node] = p
+	c.mu.Unlock()
+	return nil
+}
+
+// Run starts a `failoverd run` in a node's site with any configuration, without counting it as the node.
+func (c *Cluster) Run(ctx context.Context, node, logName, config string) (*world.Proc, error) {
+	return c.W.Exec(ctx, SiteOfNode(node), []string{c.opt.Failoverd, "run", "--config", config, "--node", node},
+		world.ProcOptions{Name: logName, Env: []string{"AWS_ACCESS_KEY_ID=" + KeyPrefix + strings.ToUpper(node), "AWS_SECRET_ACCESS_KEY=secret",
+			"AWS_REGION=us-east-1", "AWS_EC2_METADATA_DISABLED=true", "AWS_CONFIG_FILE=" + c.Dir + "/none", "AWS_SHARED_CREDENTIALS_FILE=" + c.Dir + "/none"}})
+}
+
+// Node is a node's newest process.
+func (c *Cluster) Node(node string) *world.Proc {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.nodes[node]
+}
+
+// KillNode is kill -9 of a node.
+func (c *Cluster) KillNode(ctx context.Context, node string) error {
+	p := c.Node(node)
+	if p == nil {
+		return fmt.Errorf("node %s was never started", node)
+	}
+	if err := p.Kill(); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	_ = p.Wait(ctx) // how it ended is known
+	if !p.Exited() {
+		return fmt.Errorf("node %s survived SIGKILL for 5 s", node)
+	}
+	return nil
+}
+
+// CLI runs a command of the daemon's command line against a node's admin socket.
+func (c *Cluster) CLI(ctx context.Context, node string, args ...string) (string, error) {
+	return c.output(ctx, append([]string{"--socket", c.Socket(node)}, args...)...)
+}
+
+// Leader is the node that leads, by the word of the nodes given; "" if none of them knows one that it can hear.
+func (c *Cluster) Leader(ctx context.Context) string {
+	s, err := c.AnyStatus(ctx)
+	if err != nil || s.LeaderError != "" {
+		return ""
+	}
+	return s.Raft.Leader
+}
+
+// Healthy says what is still missing until the service runs in us-east-1, watched and under a lease; "" if nothing.
+func (c *Cluster) Healthy(ctx context.Context) string {
+	s, err := c.AnyStatus(ctx)
+	if err != nil {
+		return err.Error()
+	}
+	leased := 0
+	for _, a := range s.Agents {
+		if a.Granted != 0 && a.Region == world.Primary {
+			leased++
+		}
+	}
+	voted := 0
+	for _, m := range s.Members {
+		if m.Voted {
+			voted++
+		}
+	}
+	r, err := c.W.Record(ctx)
+	switch {
+	case err != nil:
+		return err.Error()
+	case s.LeaderError != "" || s.Raft.Leader == "":
+		return "no leader yet " + s.LeaderError
+	case SiteOfNode(s.Raft.Leader) == world.E1:
+		return "the leader, " + s.Raft.Leader + ", is still inside us-east-1"
+	case voted < len(Nodes):
+		return fmt.Sprintf("%d of %d nodes have voted", voted, len(Nodes))
+	case leased < 3:
+		return fmt.Sprintf("%d of 3 agents have a lease", leased)
+	case s.Condition != "":
+		return "condition " + s.Condition + ": " + s.Sentence
+	case r.Alive[world.Primary] < 3:
+		return fmt.Sprintf("%d of 3 workers run", r.Alive[world.Primary])
+	case r.Regions[world.Primary].Processed < 5:
+		return fmt.Sprintf("%d messages processed", r.Regions[world.Primary].Processed)
+	case !r.Stores[world.Primary].LinkUp || !r.Stores[world.Secondary].LinkUp:
+		return "the stores do not replicate yet"
+	}
+	return ""
+}
+
+// WaitHealthy waits until Healthy has had nothing to say twice in a row. seen is called with what is still missing.
+func (c *Cluster) WaitHealthy(ctx context.Context, limit time.Duration, seen func(string)) error {
+	missing, good := "", 0
+	return c.Poll(ctx, limit, func() (bool, string) {
+		if missing = c.Healthy(ctx); missing == "" {
+			good++
+		} else {
+			good = 0
+		}
+		if seen != nil {
+			seen(missing)
+		}
+		return good >= 2, "the world to be healthy: " + missing
+	})
+}
+
+// Poll calls look until it is true. Its error says what was missing at the last look.
+func (c *Cluster) Poll(ctx context.Context, limit time.Duration, look func() (done bool, waiting string)) error {
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	for {
+		done, waiting := look()
+		if done {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waited %s for %s", limit.Round(100*time.Millisecond), waiting)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// Close ends everything.
+func (c *Cluster) Close() error { return c.W.Close() }

@@ -1,0 +1,270 @@
+package harness
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/lab/awsfake"
+	"github.com/failoverd/failoverd/lab/dnsfake"
+	"github.com/failoverd/failoverd/lab/ledger"
+	"github.com/failoverd/failoverd/lab/world"
+)
+
+// Verdict is how it went, computed from the world's ledger, its record of API calls and its DNS answers, and from nothing
+// that the daemon says.
+type Verdict struct {
+	Active       string // where name servers send clients and messages are processed; "split" if they differ
+	Epoch        uint64 // of the token in Route 53; 1 if none was ever written
+	Duplicates   int
+	DualActiveMs int64
+	Messages     int // acknowledged by the service
+	Lost         int
+	Detect       time.Duration // from the loss to the failover's first mutating AWS call; -1: none was made
+	Recover      time.Duration // from the loss to a message that came in by the new way and was processed; -1: never
+	Factor       float64
+
+	InDoubt int         // claimed by a worker that died: a person looks at them
+	Steps   []Milestone // from the loss on
+}
+
+// Milestone is one moment of the world's record.
+type Milestone struct {
+	What  string
+	After time.Duration // since the loss
+}
+
+// Line is the last line of the demo.
+func (v Verdict) Line() string {
+	sec := func(d time.Duration) string {
+		if d < 0 {
+			return "-"
+		}
+		return fmt.Sprintf("%.1f", d.Seconds())
+	}
+	return fmt.Sprintf("result: active=%s epoch=%d duplicates=%d dual_active_ms=%d messages=%d lost=%d detect_s=%s recover_s=%s time_factor=%g",
+		v.Active, v.Epoch, v.Duplicates, v.DualActiveMs, v.Messages, v.Lost, sec(v.Detect), sec(v.Recover), v.Factor)
+}
+
+// Judge computes the verdict. lossAt is the moment of the loss; zero means that nothing was lost.
+func (c *Cluster) Judge(ctx context.Context, lossAt time.Time) (Verdict, error) {
+	v := Verdict{Active: "unknown", Epoch: 1, Detect: -1, Recover: -1, Factor: c.opt.Config.Factor}
+	r, err := c.W.Record(ctx)
+	if err != nil {
+		return v, err
+	}
+	v.Duplicates, v.DualActiveMs, v.Messages = r.Duplicates, r.DualActiveMs, r.Acked
+	v.Lost, v.InDoubt = len(r.Lost)+len(r.Stranded), len(r.InDoubt)
+	if v.Epoch, err = c.TokenEpoch(ctx); err != nil {
+		return v, err
+	}
+	if v.Active, err = c.ActiveRegion(ctx); err != nil {
+		return v, err
+	}
+	if lossAt.IsZero() {
+		return v, nil
+	}
+	calls, err := c.Mutations(ctx)
+	if err != nil {
+		return v, err
+	}
+	for _, call := range calls {
+		if call.At.After(lossAt) {
+			v.Detect = call.At.Sub(lossAt)
+			break
+		}
+	}
+	changes, err := c.W.Route53Changes(ctx)
+	if err != nil {
+		return v, err
+	}
+	if len(changes) == 0 {
+		return v, nil
+	}
+	return v, c.recovery(ctx, &v, lossAt, changes[0].At)
+}
+
+// recovery finds the first message that a client brought to us-east-2 by the new way and that was processed there.
+func (c *Cluster) recovery(ctx context.Context, v *Verdict, lossAt, switchAt time.Time) error {
+	events, err := c.W.Events(ctx, "")
+	if err != nil {
+		return err
+	}
+	came := map[string]bool{}
+	var firstWorker, lastDied time.Time
+	for _, e := range events {
+		switch {
+		case e.Type == ledger.Acked && e.Region == world.Secondary && e.At.After(switchAt):
+			came[e.Key] = true
+		case e.Type == ledger.Hello && e.Role == "worker" && e.Region == world.Secondary && firstWorker.IsZero():
+			firstWorker = e.At
+		case e.Type == ledger.Bye && e.Role == "worker" && e.Region == world.Primary && e.At.Before(lossAt.Add(10*time.Minute)):
+			lastDied = e.At
+		}
+	}
+	for _, e := range events {
+		if e.Type == ledger.Processed && e.Region == world.Secondary && came[e.Key] {
+			v.Recover = e.End.Sub(lossAt)
+			break
+		}
+	}
+	add := func(what string, at time.Time) {
+		if !at.IsZero() {
+			v.Steps = append(v.Steps, Milestone{what, at.Sub(lossAt)})
+		}
+	}
+	add("last worker of us-east-1 dead", lastDied)
+	add("first worker of us-east-2 alive", firstWorker)
+	add("Route 53 batch accepted", switchAt)
+	return nil
+}
+
+// Mutations are the changing AWS calls of the nodes in all the world, oldest first, refused ones included.
+func (c *Cluster) Mutations(ctx context.Context) ([]awsfake.Call, error) {
+	var out []awsfake.Call
+	for _, site := range []string{world.E1, world.E2, world.Net} {
+		calls, err := c.W.Calls(ctx, site)
+		if err != nil {
+			if site == world.Net {
+				return nil, err
+			}
+			continue // the region is dead, and its record with it
+		}
+		for _, call := range calls {
+			if call.Mutating && strings.HasPrefix(call.AccessKey, KeyPrefix) {
+				out = append(out, call)
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b awsfake.Call) int { return a.At.Compare(b.At) })
+	return out, nil
+}
+
+// Records reads the zone as Route 53's control plane has it.
+func (c *Cluster) Records(ctx context.Context) ([]dnsfake.RecordSet, error) {
+	var sets []dnsfake.RecordSet
+	err := c.W.Control(world.Net).Call(ctx, "GET", "/route53/records", nil, &sets)
+	return sets, err
+}
+
+// Weights reads the weights of a name by region.
+func (c *Cluster) Weights(ctx context.Context, name string) (map[string]int, error) {
+	sets, err := c.Records(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]int{}
+	for _, s := range sets {
+		if s.Name == dnsfake.FQDN(name) && s.SetID != "" {
+			out[s.SetID] = s.Weight
+		}
+	}
+	return out, nil
+}
+
+// TokenEpoch reads the epoch of the token in Route 53; 1 if there is none.
+func (c *Cluster) TokenEpoch(ctx context.Context) (uint64, error) {
+	sets, err := c.Records(ctx)
+	if err != nil {
+		return 0, err
+	}
+	for _, s := range sets {
+		if s.Name != "_failoverd.example.net." || s.Type != "TXT" || len(s.Values) != 1 {
+			continue
+		}
+		for _, f := range strings.Fields(strings.Trim(s.Values[0], `"`)) {
+			if n, ok := strings.CutPrefix(f, "epoch="); ok {
+				epoch, err := strconv.ParseUint(n, 10, 64)
+				if err != nil {
+					return 0, fmt.Errorf("the token in Route 53, %s, has no epoch: %w", s.Values[0], err)
+				}
+				return epoch, nil
+			}
+		}
+		return 0, fmt.Errorf("the token in Route 53, %s, has no epoch", s.Values[0])
+	}
+	return 1, nil
+}
+
+// ActiveRegion is the region to which all four name servers send clients, if messages were last processed there and nowhere
+// else; otherwise a word that says what is wrong.
+func (c *Cluster) ActiveRegion(ctx context.Context) (string, error) {
+	toward, err := c.DNSRegion(ctx, "api.example.net")
+	if err != nil {
+		return "unknown", err
+	}
+	done, err := c.W.Events(ctx, ledger.Processed)
+	if err != nil {
+		return "unknown", err
+	}
+	if len(done) == 0 {
+		return "none", nil
+	}
+	last := done[len(done)-1]
+	for _, e := range slices.Backward(done) {
+		if last.End.Sub(e.End) > 3*time.Second {
+			break
+		}
+		if e.Region != last.Region {
+			return "both", nil
+		}
+	}
+	if last.Region != toward {
+		return "split", nil
+	}
+	return toward, nil
+}
+
+// DNSRegion is the region that all four name servers answer for a name; "split" if they differ.
+func (c *Cluster) DNSRegion(ctx context.Context, name string) (string, error) {
+	all, err := c.W.Lookup(ctx, name)
+	if err != nil {
+		return "", err
+	}
+	found := ""
+	for _, ips := range all {
+		region := ""
+		for _, ip := range ips {
+			switch {
+			case strings.HasPrefix(ip, "198.18.1."):
+				region = world.Primary
+			case strings.HasPrefix(ip, "198.18.2."):
+				region = world.Secondary
+			}
+		}
+		if found != "" && region != found || region == "" {
+			return "split", nil
+		}
+		found = region
+	}
+	return found, nil
+}
+
+// NoteTime is when the world noted a text first, such as "cut e1".
+func (c *Cluster) NoteTime(ctx context.Context, text string) (time.Time, error) {
+	notes, err := c.W.Events(ctx, ledger.Note)
+	if err != nil {
+		return time.Time{}, err
+	}
+	for _, e := range notes {
+		if e.Text == text {
+			return e.At, nil
+		}
+	}
+	return time.Time{}, fmt.Errorf("the world has no note %q", text)
+}
+
+// Drain waits until the living regions have processed what they have accepted. Providers must be paused.
+func (c *Cluster) Drain(ctx context.Context, limit time.Duration) error {
+	return c.Poll(ctx, limit, func() (bool, string) {
+		r, err := c.W.Record(ctx)
+		if err != nil {
+			return false, err.Error()
+		}
+		return r.Provider.Unacked == 0 && r.Pending == 0,
+			fmt.Sprintf("the queues to drain: %d messages not acknowledged, %d not processed", r.Provider.Unacked, r.Pending)
+	})
+}

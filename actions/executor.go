@@ -213,20 +213,20 @@ func (x *Executor) launch(ctx context.Context, st failover.Step, fn func(context
 	x.mu.Unlock()
 	x.wg.Go(func() {
 		defer cancel()
+		before := x.journal.State().Index
 		fn(sctx)
 		x.mu.Lock()
 		delete(x.inflight, st.ID)
 		delete(x.progress, st.ID)
 		x.mu.Unlock()
-		x.poke()
+		if x.journal.State().Index == before {
+			return // nothing came of it: the next poll looks again, not at once
+		}
+		select {
+		case x.wake <- struct{}{}:
+		default:
+		}
 	})
-}
-
-func (x *Executor) poke() {
-	select {
-	case x.wake <- struct{}{}:
-	default:
-	}
 }
 
 func (x *Executor) busy() bool {

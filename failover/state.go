@@ -152,6 +152,7 @@ type Pause struct {
 type MessageRef struct {
 	Channel string `json:"channel"`
 	TS      string `json:"ts"`
+	Details int    `json:"details,omitempty"` // how many details are in its thread
 }
 
 // Event is one line of the audit trail.

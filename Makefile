@@ -12,6 +12,17 @@ build: ## the daemon and the lab, in bin/
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/failoverd ./cmd/failoverd
 	cd lab && CGO_ENABLED=0 $(GO) build -trimpath -o ../bin/lab ./cmd/lab
 
+# The daemon without its fence, for UNSAFE=skip-fence only: lab/unsafe/README.md.
+bin/failoverd-unsafe: build
+	@printf '{"Replace":{"%s":"%s","%s":"%s"}}' '$(CURDIR)/failover/unproven.go' '$(CURDIR)/lab/unsafe/unproven.go.txt' \
+		'$(CURDIR)/fence/bound.go' '$(CURDIR)/lab/unsafe/bound.go.txt' > bin/unsafe-overlay.json
+	CGO_ENABLED=0 $(GO) build -trimpath -overlay bin/unsafe-overlay.json -ldflags '$(LDFLAGS)-unsafe' -o $@ ./cmd/failoverd
+
+# A region goes dark before your eyes. DEATH=cut|killed SCENARIO=blip|leader-crash|manual|api-only VIA=slack|cli
+# UNSAFE=skip-fence KEEP=1 FACTOR=4; needs root for its network namespaces.
+demo: deps build $(if $(UNSAFE),bin/failoverd-unsafe)
+	@DEATH='$(DEATH)' SCENARIO='$(SCENARIO)' VIA='$(VIA)' UNSAFE='$(UNSAFE)' KEEP='$(KEEP)' FACTOR='$(FACTOR)' bin/lab demo
+
 test: deps
 	$(GO) vet ./...
 	$(GO) test -race ./...

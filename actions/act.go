@@ -164,6 +164,9 @@ func (r *run) stale(ctx context.Context) bool {
 // may or may not have been asked for.
 func (r *run) attempt(ctx context.Context) error {
 	eff := r.look(ctx)
+	if ctx.Err() != nil { // no intent that nobody would stay to resolve
+		return fmt.Errorf("ended before anything was done: %w", ctx.Err())
+	}
 	already := eff.State == Present && r.token == 0
 	state := r.x.journal.State()
 	rec := failover.StepRecord{}
@@ -280,9 +283,12 @@ func (r *run) timedOut(ctx context.Context) {
 // cancelled is called when the step's context has ended: either the tenure is
 // over, and the next leader goes on, or the fence no longer needs this stop.
 func (r *run) cancelled() {
-	if r.st.Kind != failover.KindStop || r.token == 0 {
+	// The log knows the attempt, also one whose commit was reported to nobody.
+	rec := r.record()
+	if r.st.Kind != failover.KindStop || rec.State != failover.StepRunning {
 		return
 	}
+	r.token = rec.Last().Token
 	ctx, cancel := context.WithTimeout(context.Background(), r.x.opts.CallTimeout)
 	defer cancel()
 	r.x.finish(ctx, r.e, r.st, r.token, failover.StepUnproven, "not seen to take effect; other evidence proves the stop; last seen: "+r.last.Detail)

@@ -14,6 +14,7 @@ import (
 	"github.com/hashicorp/raft"
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
+	berrors "go.etcd.io/bbolt/errors"
 )
 
 // Disk is a node's data directory: the raft log, its snapshots, and who it
@@ -72,7 +73,7 @@ func openBolt(path string) (store *raftboltdb.BoltStore, err error) {
 	})
 	switch {
 	case err == nil:
-	case errors.Is(err, bbolt.ErrTimeout):
+	case errors.Is(err, berrors.ErrTimeout):
 		return nil, fmt.Errorf("%s is in use: another failoverd runs on this data directory; stop it, or give this one its own", path)
 	case errors.Is(err, syscall.ENOSPC):
 		return nil, fmt.Errorf("%s cannot be opened: the disk is full; make room and start again", path)

@@ -481,13 +481,23 @@ func (s *State) finish(m Meta, c Command, e *Execution, state ExecState, outcome
 	if s.Freeze != nil && s.Freeze.Execution == e.ID {
 		s.liftFreeze(m, c, "execution "+string(state))
 	}
+	aborted := e.State == ExecAborting
 	e.State, e.Outcome, e.FinishedAt, e.Question = state, outcome, m.At, nil
 	if state == ExecStable {
 		// Only a completed failover starts the cool-down.
 		s.CooldownUntil = m.At.Add(s.Settings.Policy.Cooldown.D())
 	}
-	if s.Incident != nil && s.Incident.ID == e.Incident {
-		s.Incident = nil
+	if i := s.Incident; i != nil {
+		switch {
+		case state == ExecStable || i.Region != s.Active:
+			s.Incident = nil // whatever started it, the service has left the region
+		case i.ID == e.Incident && aborted:
+			// A person ended it: the incident stays open, so that automation does
+			// not begin again a second later.
+			i.Refusal = "its execution was aborted; `failoverd failover --why …` acts, and a whole hold of good health closes the incident"
+		case i.ID == e.Incident:
+			s.Incident = nil
+		}
 	}
 	s.History = append(s.History, e)
 	s.Execution = nil

@@ -152,7 +152,7 @@ func TestOrderOfSteps(t *testing.T) {
 // advances and refused after it.
 func TestAbort(t *testing.T) {
 	c, exec := opened(t)
-	freeze := c.frozen(exec)
+	c.frozen(exec)
 	tok := c.start("stop-workers")
 	c.must(failover.Abort{Execution: exec, Undo: true})
 	c.refused("state", failover.StepStarted{Execution: exec, Step: plan.FenceID, Epoch: 1, PlanHash: c.s.Execution.PlanHash})
@@ -162,12 +162,15 @@ func TestAbort(t *testing.T) {
 	c.refused("outcome", failover.StepFinished{Execution: exec, Step: "stop-workers", Token: undo, Outcome: failover.StepDone})
 	c.finish("stop-workers", undo, failover.StepUndone)
 	c.must(failover.FinishExecution{Execution: exec, State: failover.ExecUndone, Outcome: "undone"})
-	if c.s.Freeze != nil || c.s.Incident != nil || !c.s.CooldownUntil.IsZero() {
-		t.Fatal("an undone execution leaves nothing behind and starts no cool-down")
+	if c.s.Freeze != nil || !c.s.CooldownUntil.IsZero() {
+		t.Fatal("an undone execution leaves no freeze behind and starts no cool-down")
+	}
+	if c.s.Incident == nil || c.s.Incident.Execution != exec {
+		t.Fatal("the incident of an execution that a person ended stays open: automation does not begin again")
 	}
 
 	c, exec = opened(t)
-	freeze = c.frozen(exec)
+	freeze := c.frozen(exec)
 	fence := c.start(plan.FenceID)
 	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
 	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze})

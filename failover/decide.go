@@ -119,8 +119,8 @@ func decideIncident(d *Decision, s *State, healthyFor, hold time.Duration, now t
 	if inc.Execution != 0 {
 		return // it had its execution; that one was aborted, and a person goes on
 	}
-	if d.Judgement.Condition != RegionDown {
-		return // wait: it may come back, or be confirmed again
+	if d.Judgement.Condition != RegionDown || d.HoldElapsed < hold {
+		return // wait: it may come back, or be confirmed again for a whole hold (D2)
 	}
 	stamp := now
 	if s.Time.After(stamp) {

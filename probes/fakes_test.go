@@ -149,7 +149,7 @@ func sqsDeps(t *testing.T, f *fakeSQS) Deps {
 	f.messages = map[string]string{"old": "left over"}
 	srv := httptest.NewServer(f)
 	t.Cleanup(srv.Close)
-	c, err := cloud.Open(t.Context(), cloud.Options{Endpoints: map[string]string{"us-east-1": srv.URL}, Timeout: time.Second})
+	c, err := cloud.Open(t.Context(), cloud.Options{Endpoints: map[string]string{"us-east-1": srv.URL}, Timeout: 3 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

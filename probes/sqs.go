@@ -137,9 +137,13 @@ func (p *sqsProbe) canary(ctx context.Context) result {
 	if _, err := p.client.SendMessage(ctx, &sqs.SendMessageInput{QueueUrl: &p.url, MessageBody: &nonce}, once); err != nil {
 		return awsError("SendMessage", err)
 	}
+	wait := p.cfg.LongPoll()
+	if p.cfg.Wait == 0 { // the default gives way to a short time-out of the calls
+		wait = min(wait, (p.deps.Cloud.Timeout() - 200*time.Millisecond).Truncate(time.Second))
+	}
 	for {
 		out, err := p.client.ReceiveMessage(ctx, &sqs.ReceiveMessageInput{
-			QueueUrl: &p.url, MaxNumberOfMessages: 10, WaitTimeSeconds: int32(p.cfg.LongPoll() / time.Second),
+			QueueUrl: &p.url, MaxNumberOfMessages: 10, WaitTimeSeconds: int32(max(0, wait) / time.Second),
 		}, once)
 		if err != nil {
 			return awsError("ReceiveMessage", err)
@@ -155,7 +159,7 @@ func (p *sqsProbe) canary(ctx context.Context) result {
 		// A long poll that ends without the message may have missed it; within
 		// the deadline it is worth another.
 		if ctx.Err() != nil || len(out.Messages) == 0 {
-			return result{outcome: failover.Failed, reason: failover.ReasonTimeout, detail: fmt.Sprintf("the message was sent but did not come back within %s", p.cfg.LongPoll())}
+			return result{outcome: failover.Failed, reason: failover.ReasonTimeout, detail: fmt.Sprintf("the message was sent but did not come back within %s", wait)}
 		}
 	}
 }

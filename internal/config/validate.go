@@ -18,9 +18,9 @@ import (
 // the proof that a lease survives a change of leader.
 const LeaseRPCTimeout = 2 * time.Second
 
-// minVoteTTL keeps a vote alive over one ballot that is lost: nodes vote every
-// second.
-const minVoteTTL = 2 * time.Second
+// minVoteTTL keeps a vote alive over one ballot that is late: nodes vote five
+// times within it.
+const minVoteTTL = 250 * time.Millisecond
 
 // longest is a bound on every time in the file; nothing overflows below it.
 const longest = 30 * 24 * time.Hour
@@ -126,9 +126,9 @@ func (v *validator) policy() {
 	}
 	switch {
 	case p.VoteTTL.D() < minVoteTTL:
-		v.bad("policy.vote_ttl", "", "%s is shorter than %s: nodes vote every second, and one lost ballot would silence a vantage", p.VoteTTL, minVoteTTL)
+		v.bad("policy.vote_ttl", "", "%s is shorter than %s: nodes vote five times within it, and one late ballot would silence a vantage", p.VoteTTL, minVoteTTL)
 	case p.VoteTTL >= p.Hold && p.Hold > 0:
-		v.bad("policy.vote_ttl", "5s suits nodes that vote every second", "%s is not shorter than the hold of %s: a vote could outlive what it saw", p.VoteTTL, p.Hold)
+		v.bad("policy.vote_ttl", "5s suits a hold of 90s", "%s is not shorter than the hold of %s: a vote could outlive what it saw", p.VoteTTL, p.Hold)
 	}
 }
 

@@ -32,7 +32,7 @@ func (v *validator) components() {
 		for _, k := range kindsOf[probes.Config](p.See.Kinds) {
 			validateKind(v, path+".see."+k.Name, k.Config, probes.Config.Validate)
 		}
-		if s := p.See.SQS; s != nil && v.c.AWS.Timeout > 0 && s.LongPoll() >= v.c.AWS.Timeout.D() {
+		if s := p.See.SQS; s != nil && s.Wait > 0 && v.c.AWS.Timeout > 0 && s.LongPoll() >= v.c.AWS.Timeout.D() {
 			v.bad(path+".see.sqs.wait", "make aws.timeout longer or the wait shorter", "a long poll of %s does not fit into aws.timeout, %s", s.LongPoll(), v.c.AWS.Timeout)
 		}
 		if p.See.Mongo != nil {

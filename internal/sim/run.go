@@ -178,6 +178,11 @@ func (c *cluster) schedule(ctx context.Context, rng *rand.Rand) {
 	for i := range 8 {
 		if i == lossAt {
 			lose()
+			if rng.IntN(3) == 0 {
+				// A person does not wait for the hold: the lease is all that is left.
+				sleep(time.Duration(rng.IntN(20)) * time.Second)
+				c.request(ctx)
+			}
 			if rng.IntN(2) == 0 {
 				sleep(time.Duration(85+rng.IntN(30)) * time.Second)
 			}
@@ -247,6 +252,23 @@ func (c *cluster) oneFault(ctx context.Context, rng *rand.Rand, fault func(strin
 		after(func() { c.net.set(func() { delete(c.net.cutSite, internet) }) })
 	default:
 		c.operator(ctx, rng)
+	}
+}
+
+// request is a person who orders a failover, at the first node that takes it.
+func (c *cluster) request(ctx context.Context) {
+	for _, name := range []string{"use2a", "use2b", "third"} {
+		core := c.hosts[name].live()
+		if core == nil {
+			continue
+		}
+		octx, cancel := context.WithTimeout(ctx, 5*time.Second)
+		_, err := core.Propose(octx, "uid 2", "a person who knows", failover.RequestExecution{Kind: failover.Failover})
+		cancel()
+		c.world.note(oracle.Asked, "", "operator", "failover: %v", err)
+		if err == nil {
+			return
+		}
 	}
 }
 

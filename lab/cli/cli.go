@@ -29,7 +29,7 @@ const usage = `lab: a simulated world of two AWS regions
   lab api      --world DIR --region R --task T --listen ADDR --queue URL
   lab worker   --world DIR --region R --task T --queue URL [--time-factor F]
   lab clean    [--prefix P]           remove what crashed worlds left behind
-  lab demo                            (not written yet)
+  lab demo                            a region goes dark, and the daemon takes the service to the other one
 
 The first five are started by package world. A worker asks the agent behind $FAILOVERD_ACTIVE_SOCKET before each piece of
 work; without that variable it just works.
@@ -48,6 +48,8 @@ func Main(args []string, stderr io.Writer) int {
 	switch {
 	case errors.Is(err, errUsage):
 		return 2
+	case errors.Is(err, ErrSaid):
+		return 1
 	case err != nil:
 		log.Error("lab "+args[0]+" ended", "err", err)
 		return 1
@@ -56,6 +58,12 @@ func Main(args []string, stderr io.Writer) int {
 }
 
 var errUsage = errors.New("usage")
+
+// ErrSaid is a failure that has told the person all there is to tell.
+var ErrSaid = errors.New("failed, and said so")
+
+// Demo runs the demo. It is set by cmd/lab: the demo is built on package world, whose tests are built on this package.
+var Demo func(ctx context.Context, stderr io.Writer) error
 
 func run(ctx context.Context, cmd string, args []string, stderr io.Writer, log *slog.Logger) error {
 	fs := flag.NewFlagSet("lab "+cmd, flag.ContinueOnError)
@@ -96,7 +104,10 @@ func run(ctx context.Context, cmd string, args []string, stderr io.Writer, log *
 	case "clean":
 		return netns.Clean(ctx, *prefix)
 	case "demo":
-		return errors.New("the demo is not written yet")
+		if Demo == nil {
+			return errors.New("this binary is not the lab's own: the demo is in cmd/lab")
+		}
+		return Demo(ctx, stderr)
 	}
 	fmt.Fprint(stderr, usage)
 	return errUsage

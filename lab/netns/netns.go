@@ -146,6 +146,25 @@ func (n *Net) HealOneWay(ctx context.Context, from, to string) error {
 	return ip(ctx, n.Namespace(from), neigh(n.sites[to].Net, mac(n.sites[to].Net)))
 }
 
+// Dark takes addresses away from a site, by their last octets: packets for them vanish, as if the machines behind them had
+// lost power. Everything else of the site stays connected.
+func (n *Net) Dark(ctx context.Context, site string, hosts ...int) error {
+	return n.addr(ctx, "del", site, hosts)
+}
+
+// Light gives the addresses back; whoever listened there is reached again.
+func (n *Net) Light(ctx context.Context, site string, hosts ...int) error {
+	return n.addr(ctx, "add", site, hosts)
+}
+
+func (n *Net) addr(ctx context.Context, verb, site string, hosts []int) error {
+	var cmds []string
+	for _, h := range hosts {
+		cmds = append(cmds, fmt.Sprintf("addr %s 198.18.%d.%d/32 dev eth0", verb, n.sites[site].Net, h))
+	}
+	return ip(ctx, n.Namespace(site), cmds...)
+}
+
 // Kill ends every process inside a site, without warning.
 func (n *Net) Kill(ctx context.Context, site string) { kill(ctx, n.Namespace(site)) }
 

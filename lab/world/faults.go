@@ -43,6 +43,22 @@ func (w *World) CutOneWay(ctx context.Context, from, to string) error {
 	return w.net.CutOneWay(ctx, from, to)
 }
 
+// services are the last octets of what probes and clients see of a region: AWS APIs, load balancer, MongoDB.
+var services = map[string][]int{E1: {5, 21, 22, 23, 31, 32}, E2: {5, 21, 22, 23, 31}}
+
+// DarkServices takes a region's AWS APIs, load balancer and MongoDB off the network; its nodes, agents and workers stay
+// connected. LightServices brings them back.
+func (w *World) DarkServices(ctx context.Context, site string) error {
+	w.note(ctx, "dark services in "+site)
+	return w.net.Dark(ctx, site, services[site]...)
+}
+
+// LightServices undoes DarkServices.
+func (w *World) LightServices(ctx context.Context, site string) error {
+	w.note(ctx, "services back in "+site)
+	return w.net.Light(ctx, site, services[site]...)
+}
+
 // KillSite kills every process inside a site: its region's AWS, load balancer, databases and tasks, and what Exec started
 // there. StartSite brings the lab's part back.
 func (w *World) KillSite(ctx context.Context, site string) {

@@ -164,7 +164,13 @@ func (x *Executor) drive(ctx context.Context, s *failover.State) {
 	x.expire(ctx, s)
 	switch e.State {
 	case failover.ExecRunning:
+		// Once everything is proven, the fence ends the stops that still try;
+		// none begins anew in its face.
+		proven := s.Freeze != nil && len(e.Unproven(s.Freeze.ID)) == 0
 		for _, st := range e.Plan.Steps {
+			if st.Kind == failover.KindStop && proven {
+				continue
+			}
 			if x.ready(e, st) {
 				x.launch(ctx, st, func(ctx context.Context) { x.runStep(ctx, e.ID, st) })
 			}
@@ -294,7 +300,13 @@ func (x *Executor) runStep(ctx context.Context, exec uint64, st failover.Step) {
 		x.freeze(ctx, e, st)
 	case failover.KindFence:
 		x.fence(ctx, e, st)
-	case failover.KindStop, failover.KindStart, failover.KindSwitch:
+	case failover.KindStop:
+		if s.Epoch > e.Epoch {
+			x.unneeded(ctx, e, st)
+			return
+		}
+		x.act(ctx, e, st)
+	case failover.KindStart, failover.KindSwitch:
 		x.act(ctx, e, st)
 	case failover.KindCheck:
 		x.check(ctx, e, st)
@@ -329,6 +341,15 @@ func (x *Executor) freeze(ctx context.Context, e *failover.Execution, st failove
 		return // the next look tries again, or finds the execution changed
 	}
 	x.finish(ctx, e, st, token, failover.StepDone, fmt.Sprintf("no lease is granted for %s any more (freeze %v)", e.From, res.Value))
+}
+
+// unneeded ends a stop that was not seen to take effect before other evidence
+// let the epoch advance. What it may have asked for is harmless: it stops what
+// must not run.
+func (x *Executor) unneeded(ctx context.Context, e *failover.Execution, st failover.Step) {
+	if token, ok := x.begin(ctx, e, st); ok {
+		x.finish(ctx, e, st, token, failover.StepUnproven, "the region is fenced by other evidence; this stop was not seen to take effect")
+	}
 }
 
 func (x *Executor) check(ctx context.Context, e *failover.Execution, st failover.Step) {

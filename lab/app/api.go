@@ -47,7 +47,7 @@ func RunAPI(ctx context.Context, world, region, task, listen, queueURL string, l
 	}()
 	base, _, _ := strings.Cut(strings.TrimPrefix(queueURL, "http://"), "/")
 	queue := sqs.New(sqs.Options{Region: region, BaseEndpoint: aws.String("http://" + base),
-		Credentials: credentials.NewStaticCredentialsProvider("AKIAAPI", "secret", "")})
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAAPI", "secret", ""), HTTPClient: impatient()})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "ok %s\n", region)

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
@@ -65,7 +66,7 @@ func RunWorker(ctx context.Context, opt WorkerOptions) error {
 		return fmt.Errorf("queue URL %q: want http://host:port/account/name", opt.QueueURL)
 	}
 	w.sqs = sqs.New(sqs.Options{Region: opt.Region, BaseEndpoint: aws.String("http://" + base),
-		Credentials: credentials.NewStaticCredentialsProvider("AKIAWORKER", "secret", "")})
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAWORKER", "secret", ""), HTTPClient: impatient()})
 	w.agent = agentClient(opt.ActiveSocket)
 	w.sweep(ctx)
 	for ctx.Err() == nil {
@@ -166,6 +167,11 @@ func (w *worker) handle(ctx context.Context, key string) (settled bool, err erro
 		return false, fmt.Errorf("%w: %w", errWorldEnded, err)
 	}
 	return true, nil
+}
+
+// impatient is a client that gives a dead connection up instead of waiting for TCP to do so: long polls take 2 s.
+func impatient() *awshttp.BuildableClient {
+	return awshttp.NewBuildableClient().WithTimeout(4 * time.Second)
 }
 
 func agentClient(socket string) *http.Client {

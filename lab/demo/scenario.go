@@ -231,7 +231,17 @@ func (d *demo) blip(ctx context.Context) error {
 	if err := d.c.WaitHealthy(ctx, 40*time.Second, nil); err != nil {
 		return err
 	}
-	if err := sleep(ctx, 5*time.Second); err != nil {
+	before, err := d.c.W.Record(ctx)
+	if err != nil {
+		return err
+	}
+	if err := d.c.Poll(ctx, 20*time.Second, func() (bool, string) {
+		r, err := d.c.W.Record(ctx)
+		return err == nil && r.Regions[world.Primary].Processed > before.Regions[world.Primary].Processed+20, "us-east-1 to go on working"
+	}); err != nil {
+		return err
+	}
+	if err := sleep(ctx, 3*time.Second); err != nil {
 		return err
 	}
 	return d.nothingHappened(ctx)

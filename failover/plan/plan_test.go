@@ -1,0 +1,209 @@
+package plan_test
+
+import (
+	"encoding/json"
+	"errors"
+	"flag"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
+)
+
+var update = flag.Bool("update", false, "write what came out into the testdata files")
+
+const (
+	east1 = failover.Region("us-east-1")
+	east2 = failover.Region("us-east-2")
+)
+
+func act(kind string) *failover.ActionSpec {
+	p := json.RawMessage(`{}`)
+	return &failover.ActionSpec{Kind: kind, Version: 1, Params: map[failover.Region]json.RawMessage{east1: p, east2: p}}
+}
+
+// service has a component of every shape: in an order that is not the one that
+// they start in.
+func service() *failover.Settings {
+	approval := act("approval")
+	approval.Approval, approval.Timeout, approval.OnError = true, failover.Duration(time.Hour), "continue"
+	return &failover.Settings{
+		Primary: east1, Secondary: east2,
+		Components: []failover.ComponentSpec{
+			{
+				Name: "workers", After: []failover.Component{"mongo", "api"}, Agent: true, Arming: failover.ArmEnforced, OnIsolation: "stop",
+				Stop:  &failover.StopSpec{Action: act("ecs_service"), Proof: []failover.EvidenceClass{failover.Confirmed, failover.Lease}},
+				Start: act("ecs_service"), Checks: []failover.ActionSpec{*act("sqs_backlog")},
+			},
+			{Name: "api", Start: act("ecs_service"), After: []failover.Component{"network"}},
+			// Neither stopped nor started: it passes its dependencies on.
+			{Name: "network", After: []failover.Component{"mongo"}},
+			{Name: "mongo", Start: act("mongo_reconfig")},
+			// Stopped by its agents alone.
+			{
+				Name: "cron", Agent: true, Arming: failover.ArmEnforced, OnIsolation: "stop",
+				Stop: &failover.StopSpec{Proof: []failover.EvidenceClass{failover.Lease}},
+			},
+		},
+		Traffic: failover.TrafficSpec{
+			Switch: []failover.ActionSpec{*approval, *act("route53_weights")}, After: []failover.Component{"api", "network"},
+			Checks: []failover.ActionSpec{*act("http")},
+		},
+	}
+}
+
+func TestDeriveAndRender(t *testing.T) {
+	p, err := plan.Derive(service(), east1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := plan.Render(&p)
+	const file = "testdata/render.golden"
+	if *update {
+		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got != string(want) {
+		t.Errorf("the plan differs from %s; it is\n%s", file, got)
+	}
+	// The order of the steps is one in which they could run.
+	seen := map[failover.StepID]bool{}
+	for _, st := range p.Steps {
+		for _, dep := range st.After {
+			if !seen[dep] {
+				t.Errorf("%s comes before %s, which it waits for", st.ID, dep)
+			}
+		}
+		if (st.Kind == failover.KindStart || st.Kind == failover.KindSwitch) && !after(&p, st, plan.FenceID) {
+			t.Errorf("%s does not wait for the fence (S1, S3)", st.ID)
+		}
+		seen[st.ID] = true
+	}
+	if st := p.Step("switch-approval"); st.Timeout.D() != time.Hour || st.OnError != "continue" || !st.Approval {
+		t.Errorf("what the component says about its step is lost: %+v", st)
+	}
+	if st := p.Step("stop-workers"); st.Region != east1 || st.Timeout.D() != 30*time.Second || st.OnError != "halt" {
+		t.Errorf("%+v", st)
+	}
+}
+
+// after reports whether st waits for id, directly or through others.
+func after(p *failover.Plan, st failover.Step, id failover.StepID) bool {
+	for _, dep := range st.After {
+		if dep == id || after(p, *p.Step(dep), id) {
+			return true
+		}
+	}
+	return false
+}
+
+// The same components in any order give the same plan: it is frozen by its hash.
+func TestDeriveIsIndependentOfOrder(t *testing.T) {
+	a, _ := plan.Derive(service(), east1)
+	s := service()
+	slices.Reverse(s.Components)
+	b, _ := plan.Derive(s, east1)
+	if a.Hash() != b.Hash() {
+		t.Errorf("plans %s and %s", a.Hash(), b.Hash())
+	}
+	back, err := plan.Derive(service(), east2)
+	if err != nil || back.From != east2 || back.To != east1 || back.Hash() == a.Hash() {
+		t.Errorf("the way back: %s → %s, %v", back.From, back.To, err)
+	}
+}
+
+// A service of which nothing is started and nothing switched is only fenced.
+func TestDeriveFenceOnly(t *testing.T) {
+	s := &failover.Settings{Primary: east1, Secondary: east2, Components: []failover.ComponentSpec{{Name: "a", Checks: []failover.ActionSpec{*act("http")}}}}
+	p, err := plan.Derive(s, east1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids []string
+	for _, st := range p.Steps {
+		ids = append(ids, string(st.ID))
+	}
+	if got := strings.Join(ids, " "); got != "freeze fence check-a-http stable" || !slices.Equal(p.Step("check-a-http").After, []failover.StepID{"fence"}) {
+		t.Errorf("%s", got)
+	}
+}
+
+func TestDeriveErrors(t *testing.T) {
+	noParams := func(a *failover.ActionSpec, r failover.Region) { delete(a.Params, r) }
+	for _, c := range []struct {
+		name, want string
+		from       failover.Region
+		change     func(*failover.Settings)
+	}{
+		{"region", "no plan leaves gru: the service runs in us-east-1 and us-east-2", "gru", func(*failover.Settings) {}},
+		{"unknown component", `component "mongo" comes after "nothing", which does not exist`, east1, func(s *failover.Settings) {
+			s.Components[3].After = []failover.Component{"nothing"}
+		}},
+		{"cycle", "components wait for each other: api → network → mongo → workers → api", east1, func(s *failover.Settings) {
+			s.Components[0].After = []failover.Component{"api"}
+			s.Components[3].After = []failover.Component{"workers"}
+		}},
+		{"itself", "components wait for each other: mongo → mongo", east1, func(s *failover.Settings) {
+			s.Components[3].After = []failover.Component{"mongo"}
+		}},
+		{"traffic", `traffic waits for component "nothing", which does not exist`, east1, func(s *failover.Settings) {
+			s.Traffic.After = []failover.Component{"nothing"}
+		}},
+		{"stop", "step stop-workers: ecs_service has no parameters for us-east-1", east1, func(s *failover.Settings) { noParams(s.Components[0].Stop.Action, east1) }},
+		{"start", "step start-workers: ecs_service has no parameters for us-east-2", east1, func(s *failover.Settings) { noParams(s.Components[0].Start, east2) }},
+		{"switch", "step switch-route53_weights: route53_weights has no parameters for us-east-2", east1, func(s *failover.Settings) { noParams(&s.Traffic.Switch[1], east2) }},
+		{"check", "step check-workers-sqs_backlog: sqs_backlog has no parameters for us-east-2", east1, func(s *failover.Settings) { noParams(&s.Components[0].Checks[0], east2) }},
+		{"traffic check", "step check-traffic-http: http has no parameters for us-east-2", east1, func(s *failover.Settings) { noParams(&s.Traffic.Checks[0], east2) }},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := service()
+			c.change(s)
+			_, err := plan.Derive(s, c.from)
+			if err == nil || err.Error() != c.want {
+				t.Errorf("got  %v\nwant %s", err, c.want)
+			}
+			var cycle *plan.CycleError
+			if errors.As(err, &cycle) != strings.Contains(c.want, "wait for each other") {
+				t.Errorf("%T", err)
+			}
+		})
+	}
+}
+
+// The autonomy line says how far the plan runs in the worst night, and why no
+// farther.
+func TestAutonomy(t *testing.T) {
+	const dark = "autonomy: with us-east-1 dark and its control plane dead, runs unattended "
+	for _, c := range []struct {
+		name, want string
+		change     func(*failover.Settings)
+	}{
+		{"approval", "up to step switch-approval, then waits for an approval", func(*failover.Settings) {}},
+		{"to the end", "to the end", func(s *failover.Settings) { s.Traffic.Switch = s.Traffic.Switch[1:] }},
+		{"API only", "up to step fence, then waits for a person because: workers (API only, it runs under no lease)", func(s *failover.Settings) { s.Components[0].Agent = false }},
+		{"arming", "up to step fence, then waits for a person because: workers (its arming is advisory)", func(s *failover.Settings) { s.Components[0].Arming = failover.ArmAdvisory }},
+		{"keep", "up to step fence, then waits for a person because: workers (on_isolation is keep)", func(s *failover.Settings) { s.Components[0].OnIsolation = "keep" }},
+		{"proof", "up to step fence, then waits for a person because: workers (its proof does not accept lease expiry)", func(s *failover.Settings) {
+			s.Components[0].Stop.Proof = []failover.EvidenceClass{failover.Confirmed}
+		}},
+	} {
+		s := service()
+		c.change(s)
+		p, err := plan.Derive(s, east1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := plan.Autonomy(&p); got != dark+c.want {
+			t.Errorf("%s:\ngot  %s\nwant %s", c.name, got, dark+c.want)
+		}
+	}
+}

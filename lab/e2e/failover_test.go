@@ -1,0 +1,204 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/lab/faults"
+	"github.com/failoverd/failoverd/lab/harness"
+	"github.com/failoverd/failoverd/lab/slackfake"
+	"github.com/failoverd/failoverd/lab/world"
+)
+
+// S1, S3, S4: a region that is cut off stops by itself before the other one starts.
+func TestRegionCutOff(t *testing.T) {
+	r := start(t)
+	at := r.lose()
+	r.stable()
+	r.movedSafely(at)
+}
+
+// A region whose every process dies is left in the same way, and does not work again when it comes back as it was.
+func TestRegionKilled(t *testing.T) {
+	r := start(t)
+	r.w.KillSite(r.ctx, world.E1)
+	at, err := r.c.NoteTime(r.ctx, "kill e1")
+	r.do(err)
+	r.stable()
+	r.do(r.w.StartSite(r.ctx, world.E1))
+	r.do(r.c.StartNode(r.ctx, "use1a"))
+	r.do(r.c.StartNode(r.ctx, "use1b"))
+	r.movedSafely(at)
+}
+
+// L1, S4: leaders die in every phase, and each time another one goes on exactly there.
+func TestLeaderKilledInEachPhase(t *testing.T) {
+	r := start(t)
+	// Slow control planes, so that no phase is over before it has been seen.
+	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "ecs", Op: "UpdateService", Mode: faults.Slow, DelayMs: 700}))
+	at := r.lose()
+	running := func(kind string) func(*harness.Status) bool {
+		return func(s *harness.Status) bool {
+			if s.Execution == nil {
+				return false
+			}
+			for _, st := range s.Execution.Plan.Steps {
+				if st.Kind == kind && s.Execution.StepState(st.ID) == "running" {
+					return true
+				}
+			}
+			return false
+		}
+	}
+	for _, phase := range []struct {
+		name string
+		in   func(*harness.Status) bool
+	}{
+		{"held", func(s *harness.Status) bool { return s.HoldElapsed > 0 && s.HoldElapsed.D() > s.Hold.D()/10 }},
+		{"frozen", func(s *harness.Status) bool { return s.Freeze != nil }},
+		{"epoch advanced", func(s *harness.Status) bool { return s.Epoch == 2 }},
+		{"starting", running("start")},
+		{"switching", running("switch")},
+	} {
+		s := r.until(40*time.Second, "phase "+phase.name, func(s *harness.Status) bool { return s.LeaderError == "" && phase.in(s) })
+		leader := s.Raft.Leader
+		t.Logf("%s: kill %s", phase.name, leader)
+		r.do(r.c.KillNode(r.ctx, leader))
+		time.Sleep(300 * time.Millisecond)
+		r.do(r.c.StartNode(r.ctx, leader)) // the majority outside us-east-1 needs all three
+	}
+	r.stable()
+	r.movedSafely(at)
+}
+
+// S2: an old leader's Route 53 batch that arrives after the new leader's is refused by Route 53 itself.
+func TestStaleLeaderIsRefusedByRoute53(t *testing.T) {
+	r := start(t)
+	// The batch is taken in and waits, as on a slow network, before it takes effect.
+	r.do(r.w.Fault(r.ctx, world.Net, faults.Fault{Service: "route53", Op: "ChangeResourceRecordSets", Mode: faults.Slow, DelayMs: 15000}))
+	at := r.lose()
+	const step = "switch-route53_weights"
+	s := r.until(40*time.Second, "the switch", func(s *harness.Status) bool {
+		return s.LeaderError == "" && s.Execution.StepState(step) == "running"
+	})
+	old := s.Raft.Leader
+	time.Sleep(400 * time.Millisecond) // intent, proof, and the batch on its way; the call gives up only after 1.5 s
+	r.do(r.c.Node(old).Stop())
+	r.do(r.w.ClearFaults(r.ctx, world.Net)) // the one under way still waits
+	r.until(40*time.Second, "another leader to finish", func(s *harness.Status) bool {
+		return s.Raft.Leader != old && s.Execution == nil && s.Last != nil && s.Last.State == "stable"
+	})
+	r.weights(0, 255)
+	key := harness.KeyPrefix + upper(old)
+	r.do(r.c.Poll(r.ctx, 25*time.Second, func() (bool, string) {
+		calls, err := r.w.Calls(r.ctx, world.Net)
+		if err != nil {
+			return false, err.Error()
+		}
+		for _, c := range calls {
+			if c.AccessKey == key && c.Op == "ChangeResourceRecordSets" {
+				if c.Outcome != "InvalidChangeBatch" {
+					t.Fatalf("the stale batch of %s ended as %s", old, c.Outcome)
+				}
+				return true, ""
+			}
+		}
+		return false, "the batch of " + old + " to arrive late"
+	}))
+	r.do(r.c.Node(old).Cont())
+	time.Sleep(3 * time.Second) // it wakes up, and may try whatever it had in mind
+	changes, err := r.w.Route53Changes(r.ctx)
+	r.do(err)
+	for _, c := range changes {
+		if c.AccessKey == key {
+			t.Errorf("S2: a batch of the old leader %s was accepted: %+v", old, c)
+		}
+	}
+	r.movedSafely(at)
+}
+
+func upper(s string) string {
+	b := []byte(s)
+	for i, c := range b {
+		if c >= 'a' && c <= 'z' {
+			b[i] = c - 'a' + 'A'
+		}
+	}
+	return string(b)
+}
+
+// S4, S8: every node dies in mid-plan, and all come back.
+func TestAllNodesRestartInMidPlan(t *testing.T) {
+	r := start(t)
+	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "ecs", Op: "UpdateService", Mode: faults.Slow, DelayMs: 700}))
+	at := r.lose()
+	r.until(40*time.Second, "the starts in us-east-2", func(s *harness.Status) bool {
+		return s.Epoch == 2 && s.Execution.StepState("start-api") == "running"
+	})
+	r.restartAll()
+	r.stable()
+	r.movedSafely(at)
+}
+
+// restartAll kills every node and starts it again.
+func (r *rig) restartAll() {
+	r.Helper()
+	for _, n := range harness.Nodes {
+		r.do(r.c.KillNode(r.ctx, n))
+	}
+	for _, n := range harness.Nodes {
+		r.do(r.c.StartNode(r.ctx, n))
+	}
+}
+
+// A supervised failover that nobody answers holds, with nothing done beyond the fence of the lease; a late answer lets it go on.
+func TestSupervisedTimesOutThenGoesOn(t *testing.T) {
+	r := start(t, edit(harness.Supervised), set("policy.ask", `{ wait = "2s", then = "hold" }`))
+	at := r.lose()
+	r.until(30*time.Second, "the question", func(s *harness.Status) bool { return s.Execution != nil && s.Execution.State == "awaiting-approval" })
+	r.until(10*time.Second, "the hold after the time-out", func(s *harness.Status) bool { return s.Execution != nil && s.Execution.State == "held" })
+	time.Sleep(3 * time.Second)
+	r.weights(255, 0)
+	calls, err := r.c.Mutations(r.ctx)
+	r.do(err)
+	if len(calls) > 0 {
+		t.Errorf("%d mutating AWS calls although nobody has approved, the first %s", len(calls), calls[0].Op)
+	}
+	if out, err := r.c.CLI(r.ctx, "use2b", "approve", "--why", "late, but yes"); err != nil {
+		t.Fatal(err, out)
+	}
+	r.stable()
+	r.movedSafely(at)
+}
+
+// A supervised failover is approved by a click in Slack, by an approver only.
+func TestSupervisedApprovedInSlack(t *testing.T) {
+	r := start(t, edit(harness.Supervised))
+	at := r.lose()
+	r.until(30*time.Second, "the question", func(s *harness.Status) bool { return s.Execution != nil && s.Execution.State == "awaiting-approval" })
+	click := func(user string) {
+		t.Helper()
+		r.do(r.c.Poll(r.ctx, 15*time.Second, func() (bool, string) {
+			d, err := r.w.SlackClick(r.ctx, slackfake.Click{Button: "Approve", User: user, Team: harness.SlackTeam})
+			if err != nil {
+				return false, err.Error()
+			}
+			return d.Acked, "a node to acknowledge the click"
+		}))
+	}
+	click("U0000000666")
+	time.Sleep(time.Second)
+	if s, err := r.c.AnyStatus(r.ctx); err != nil || s.Execution == nil || s.Execution.State != "awaiting-approval" {
+		t.Fatalf("after the click of somebody who may not approve: %s, error %v", describe(s), err)
+	}
+	click(harness.SlackUser)
+	r.stable()
+	r.movedSafely(at)
+}
+
+// What the zeros mean: a daemon without its fence is found out by the same record.
+func TestUnsafeIsRed(t *testing.T) {
+	r := start(t, func(o *harness.Options) { o.Failoverd = unsafeBin })
+	r.lose()
+	r.record(60*time.Second, "duplicates", func(rec world.Record) bool { return rec.Duplicates > 0 && rec.DualActiveMs > 0 })
+}

@@ -1,0 +1,263 @@
+package e2e
+
+import (
+	"context"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/lab/harness"
+	"github.com/failoverd/failoverd/lab/ledger"
+	"github.com/failoverd/failoverd/lab/world"
+)
+
+// factor divides all durations: the hold is 7.5 s, a lease 6.25 s, its wait 6.8 s, the application's solo time 7.5 s.
+const factor = 12
+
+// fast keeps what must not become too short for a small machine with everything on it.
+var fast = map[string]string{
+	"raft.heartbeat": `"200ms"`, "raft.election": `"200ms"`, "raft.leader_lease": `"160ms"`, "raft.commit": `"10ms"`,
+	"policy.vote_ttl": `"1s"`, "probes.interval": `"250ms"`, "probes.timeout": `"500ms"`,
+	"self_check.interval": `"500ms"`, "self_check.timeout": `"400ms"`, "aws.timeout": `"1500ms"`,
+	"component.workers.see.sqs": `{ queue = "failoverd-canary-{node}", slow = "1s" }`,
+	"component.api.see.http":    `{ url = "http://api.{region}.example.net/healthz", slow = "400ms" }`,
+}
+
+// rig is one world with a cluster in it, and the test's way to look at both.
+type rig struct {
+	*testing.T
+	c   *harness.Cluster
+	w   *world.World
+	ctx context.Context
+}
+
+// option changes how a rig is built.
+type option func(*harness.Options)
+
+func edit(e harness.Edit) option {
+	return func(o *harness.Options) { o.Config.Edits = append(o.Config.Edits, e) }
+}
+
+func set(path, value string) option {
+	return func(o *harness.Options) { o.Config.Set[path] = value }
+}
+
+// start builds a world and waits until it is healthy.
+func start(t *testing.T, opts ...option) *rig {
+	t.Helper()
+	if os.Geteuid() != 0 {
+		t.Skip("NOT TESTED: the simulated world needs root for its network namespaces")
+	}
+	dir, err := os.MkdirTemp("", "e2e-") // t.TempDir is too long for unix sockets
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := harness.Options{
+		Example: "../../config.toml.example", Failoverd: failoverdBin,
+		Config: harness.ConfigOptions{Factor: factor, Set: map[string]string{}},
+		World:  world.Options{Dir: dir, Prefix: "e2e", Lab: labBin, Log: slog.New(slog.NewTextHandler(t.Output(), nil))},
+	}
+	for k, v := range fast {
+		o.Config.Set[k] = v
+	}
+	for _, f := range opts {
+		f(&o)
+	}
+	c, err := harness.Start(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &rig{T: t, c: c, w: c.W, ctx: t.Context()}
+	t.Cleanup(func() {
+		if t.Failed() {
+			r.logs()
+		}
+		if err := c.Close(); err != nil {
+			t.Error(err)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	if err := c.WaitHealthy(r.ctx, 30*time.Second, nil); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// logs shows how each node's log ends.
+func (r *rig) logs() {
+	for _, n := range harness.Nodes {
+		b, err := os.ReadFile(filepath.Join(r.c.Dir, "log", n+".log"))
+		if err != nil {
+			continue
+		}
+		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		for _, l := range lines[max(0, len(lines)-25):] {
+			r.Logf("%s: %.300s", n, l)
+		}
+	}
+}
+
+func (r *rig) do(err error) {
+	r.Helper()
+	if err != nil {
+		r.Fatal(err)
+	}
+}
+
+// until polls the status of any node until cond holds.
+func (r *rig) until(limit time.Duration, what string, cond func(s *harness.Status) bool) *harness.Status {
+	r.Helper()
+	var got *harness.Status
+	begin := time.Now()
+	for {
+		s, err := r.c.AnyStatus(r.ctx)
+		if err == nil {
+			if got = s; cond(s) {
+				return s
+			}
+		}
+		if time.Since(begin) > limit {
+			r.Fatalf("waited %s for %s; last status: %s, error %v", limit, what, describe(got), err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
+// record polls the world's record until cond holds.
+func (r *rig) record(limit time.Duration, what string, cond func(world.Record) bool) world.Record {
+	r.Helper()
+	var got world.Record
+	r.do(r.c.Poll(r.ctx, limit, func() (bool, string) {
+		var err error
+		if got, err = r.w.Record(r.ctx); err != nil {
+			return false, err.Error()
+		}
+		return cond(got), what
+	}))
+	return got
+}
+
+func describe(s *harness.Status) string {
+	if s == nil {
+		return "none"
+	}
+	out := "leader " + s.Raft.Leader + " " + s.LeaderError + ", condition " + s.Condition + ", hold " + s.HoldElapsed.D().String()
+	if e := s.Current(); e != nil {
+		out += ", execution " + e.State
+		for _, st := range e.Plan.Steps {
+			if state := e.StepState(st.ID); state != "done" && state != "pending" {
+				out += ", " + st.ID + " " + state + " (" + e.Steps[st.ID].Detail + " " + s.Progress[st.ID] + ")"
+			}
+		}
+		if e.Question != nil {
+			out += ", asks: " + e.Question.Text
+		}
+	}
+	return out
+}
+
+// lose cuts us-east-1 off and returns when that was.
+func (r *rig) lose() time.Time {
+	r.Helper()
+	r.do(r.w.Cut(r.ctx, world.E1))
+	at, err := r.c.NoteTime(r.ctx, "cut e1")
+	r.do(err)
+	return at
+}
+
+// stable waits until the execution is stable.
+func (r *rig) stable() {
+	r.Helper()
+	r.until(60*time.Second, "a stable execution", func(s *harness.Status) bool {
+		return s.Execution == nil && s.Last != nil && s.Last.State == "stable"
+	})
+}
+
+// movedSafely brings everything to rest, the lost region included, and judges a failover by the world's record.
+func (r *rig) movedSafely(lossAt time.Time) harness.Verdict {
+	r.Helper()
+	r.record(20*time.Second, "messages in us-east-2", func(rec world.Record) bool { return rec.Regions[world.Secondary].Acked > 5 })
+	r.do(r.w.PauseProviders(r.ctx, true))
+	r.do(r.w.Heal(r.ctx, world.E1))
+	r.do(r.c.Drain(r.ctx, 30*time.Second))
+	time.Sleep(3 * time.Second) // the old region is back: nothing there may start working
+	v, err := r.c.Judge(r.ctx, lossAt)
+	r.do(err)
+	r.Log(v.Line())
+	if v.Active != world.Secondary || v.Epoch != 2 {
+		r.Errorf("active %s, epoch %d by DNS answers, processed messages and the token: want us-east-2, 2", v.Active, v.Epoch)
+	}
+	if v.Duplicates != 0 || v.DualActiveMs != 0 || v.Lost != 0 {
+		r.Errorf("S1: duplicates %d, both active %d ms, lost %d: want none", v.Duplicates, v.DualActiveMs, v.Lost)
+	}
+	if v.Detect < 0 || v.Recover < 0 {
+		r.Errorf("detected after %s, recovered after %s", v.Detect, v.Recover)
+	}
+	r.weights(0, 255)
+	changes, err := r.w.Route53Changes(r.ctx)
+	r.do(err)
+	if len(changes) != 1 {
+		r.Errorf("S4: %d accepted Route 53 batches, want 1: %+v", len(changes), changes)
+	}
+	tasks, err := r.w.Tasks(r.ctx, world.E2)
+	r.do(err)
+	running := 0
+	for _, t := range tasks {
+		if t.Service == "workers" && t.State == "RUNNING" {
+			running++
+		}
+	}
+	if running != 3 {
+		r.Errorf("S4: %d tasks of workers run in us-east-2, want the 3 of the plan", running)
+	}
+	return v
+}
+
+// weights checks both names' weights in Route 53.
+func (r *rig) weights(primary, secondary int) {
+	r.Helper()
+	for _, name := range []string{"api.example.net", "ws.example.net"} {
+		w, err := r.c.Weights(r.ctx, name)
+		r.do(err)
+		if w[world.Primary] != primary || w[world.Secondary] != secondary {
+			r.Errorf("weights of %s are %v, want %d and %d", name, w, primary, secondary)
+		}
+	}
+}
+
+// nothingMoved checks that no node has changed anything in the world: no call, no record, no worker gone since a moment.
+func (r *rig) nothingMoved(since time.Time) {
+	r.Helper()
+	calls, err := r.c.Mutations(r.ctx)
+	r.do(err)
+	if len(calls) > 0 {
+		r.Errorf("%d mutating AWS calls, the first: %s %s in %s by %s", len(calls), calls[0].Service, calls[0].Op, calls[0].Region, calls[0].AccessKey)
+	}
+	r.weights(255, 0)
+	r.workersLived(since)
+}
+
+// workersLived checks that no worker has ended since a moment.
+func (r *rig) workersLived(since time.Time) {
+	r.Helper()
+	gone, err := r.w.Events(r.ctx, ledger.Bye)
+	r.do(err)
+	for _, e := range gone {
+		if e.Role == "worker" && e.At.After(since) {
+			r.Errorf("a worker of %s ended %s after the trouble began", e.Region, e.At.Sub(since))
+		}
+	}
+}
+
+// runs starts a program and returns its output, and its exit status; -1 if it did not run.
+func runs(ctx context.Context, argv ...string) (string, int) {
+	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
+	out, _ := cmd.CombinedOutput() // the status says how it went
+	return string(out), cmd.ProcessState.ExitCode()
+}

@@ -1,0 +1,107 @@
+package e2e
+
+import (
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/lab/faults"
+	"github.com/failoverd/failoverd/lab/harness"
+	"github.com/failoverd/failoverd/lab/world"
+)
+
+// S6: troubles that must not move a region, one after the other in one world. Each lasts longer than the hold, the blip
+// excepted, and each is over before the next begins.
+func TestNothingMoves(t *testing.T) {
+	r := start(t)
+	hold := r.until(time.Second, "a status", func(*harness.Status) bool { return true }).Hold.D()
+	for _, tt := range []struct {
+		name      string
+		begin     func() error
+		end       func() error
+		condition string
+		lasts     time.Duration
+	}{
+		{"blip of 80 % of the hold", func() error { return r.w.DarkServices(r.ctx, world.E1) }, func() error { return r.w.LightServices(r.ctx, world.E1) },
+			"region-down", hold * 8 / 10},
+		{"isolated observer", func() error { return r.w.Cut(r.ctx, world.Third) }, func() error { return r.w.Heal(r.ctx, world.Third) },
+			"no-autonomy", hold * 13 / 10},
+		{"one vantage loses sight of the region", func() error { return r.w.CutPair(r.ctx, world.Third, world.E1) }, func() error { return r.w.HealPair(r.ctx, world.Third, world.E1) },
+			"disagreement", hold * 13 / 10},
+		{"slow primary", func() error {
+			return r.w.Fault(r.ctx, world.E1, faults.Fault{Service: "alb", Mode: faults.Slow, DelayMs: 450})
+		}, func() error { return r.w.ClearFaults(r.ctx, world.E1) }, "brownout", hold * 13 / 10},
+		{"third vantage dead, then the region dark", func() error {
+			r.do(r.c.KillNode(r.ctx, "third"))
+			r.until(10*time.Second, "no autonomy after the death of third", func(s *harness.Status) bool { return s.Condition == "no-autonomy" })
+			return r.w.DarkServices(r.ctx, world.E1)
+		}, func() error {
+			r.do(r.w.LightServices(r.ctx, world.E1))
+			return r.c.StartNode(r.ctx, "third")
+		}, "no-autonomy", hold * 13 / 10},
+	} {
+		ok := t.Run(tt.name, func(t *testing.T) {
+			r := &rig{T: t, c: r.c, w: r.w, ctx: r.ctx}
+			since := time.Now()
+			r.do(tt.begin())
+			r.until(hold, "condition "+tt.condition, func(s *harness.Status) bool { return s.Condition == tt.condition })
+			time.Sleep(tt.lasts) // the trouble itself, not a wait for something
+			if s, err := r.c.AnyStatus(r.ctx); err != nil || s.Condition != tt.condition || s.Epoch != 1 {
+				t.Errorf("at the end of the trouble: %s, error %v; want condition %s in epoch 1", describe(s), err, tt.condition)
+			}
+			r.do(tt.end())
+			r.nothingMoved(since)
+			r.do(r.c.WaitHealthy(r.ctx, 30*time.Second, nil))
+			done := r.record(5*time.Second, "a record", func(world.Record) bool { return true }).Regions[world.Primary].Processed
+			r.record(20*time.Second, "us-east-1 to go on working", func(rec world.Record) bool { return rec.Regions[world.Primary].Processed > done })
+			r.nothingMoved(since)
+		})
+		if !ok {
+			return // the next trouble would meet a world that is not healthy
+		}
+	}
+}
+
+// S8: without a majority nothing is done; leases run out where the policy says so, and that is all.
+func TestMajorityLost(t *testing.T) {
+	r := start(t)
+	r.do(r.w.Cut(r.ctx, world.Third))
+	r.until(10*time.Second, "no autonomy", func(s *harness.Status) bool { return s.Condition == "no-autonomy" })
+	r.lose()
+	r.record(20*time.Second, "the workers of us-east-1 to stop with their lease", func(rec world.Record) bool { return rec.Alive[world.Primary] == 0 })
+	time.Sleep(8 * time.Second) // another hold
+	calls, err := r.c.Mutations(r.ctx)
+	r.do(err)
+	if len(calls) > 0 {
+		t.Errorf("two nodes of five made %d mutating AWS calls, the first %s", len(calls), calls[0].Op)
+	}
+	r.weights(255, 0)
+	if rec := r.record(time.Second, "a record", func(world.Record) bool { return true }); rec.Alive[world.Secondary] != 0 {
+		t.Errorf("S1: %d workers live in us-east-2 without an epoch", rec.Alive[world.Secondary])
+	}
+	// The majority comes back, and with it the service.
+	r.do(r.w.Heal(r.ctx, world.E1))
+	r.do(r.w.Heal(r.ctx, world.Third))
+	r.record(30*time.Second, "the workers of us-east-1 to run again", func(rec world.Record) bool { return rec.Alive[world.Primary] == 3 })
+	if rec := r.record(time.Second, "a record", func(world.Record) bool { return true }); rec.Duplicates != 0 || rec.DualActiveMs != 0 {
+		t.Errorf("S1: duplicates %d, both active %d ms", rec.Duplicates, rec.DualActiveMs)
+	}
+}
+
+// A pause is in the log: it outlives a restart of every node, and keeps automation from a region that is really gone.
+func TestPauseSurvivesRestarts(t *testing.T) {
+	r := start(t)
+	if out, err := r.c.CLI(r.ctx, "use2a", "pause", "--for", "1h", "--why", "maintenance"); err != nil {
+		t.Fatal(err, out)
+	}
+	r.restartAll()
+	r.do(r.c.WaitHealthy(r.ctx, 30*time.Second, nil))
+	r.do(r.w.DarkServices(r.ctx, world.E1))
+	since := time.Now()
+	r.until(30*time.Second, "an incident that is refused", func(s *harness.Status) bool { return s.Incident != nil && s.Incident.Refusal != "" })
+	time.Sleep(2 * time.Second)
+	if s, err := r.c.AnyStatus(r.ctx); err != nil || s.Pause == nil || s.Execution != nil || s.Last != nil || s.Epoch != 1 {
+		t.Errorf("paused: %s, error %v", describe(s), err)
+	}
+	r.do(r.w.LightServices(r.ctx, world.E1))
+	r.nothingMoved(since)
+}

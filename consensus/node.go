@@ -138,7 +138,8 @@ func Open(cfg Config) (*Node, error) {
 			return nil, fmt.Errorf("writing the first configuration: %w", err)
 		}
 	}
-	n.raft, err = raft.NewRaft(rc, n.fsm, cfg.Logs, cfg.Stable, cfg.Snapshots, cfg.Transport)
+	disk := newWatchful(cfg.Logs, cfg.Stable, cfg.Fatal)
+	n.raft, err = raft.NewRaft(rc, n.fsm, disk, disk, cfg.Snapshots, cfg.Transport)
 	if err != nil {
 		return nil, fmt.Errorf("starting raft: %w", err)
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/failoverd/failoverd/fence"
+	"github.com/failoverd/failoverd/internal/admin"
 )
 
 // version is set by the linker.
@@ -76,6 +77,9 @@ func failed(err error) error {
 	var ended *fence.ErrWorkerEnded
 	if errors.As(err, &ended) {
 		return err
+	}
+	if errors.Is(err, admin.ErrUnavailable) {
+		return &exitError{exitNoQuo, err}
 	}
 	return &exitError{exitFailed, err}
 }

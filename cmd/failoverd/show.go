@@ -86,6 +86,9 @@ func showStatus(w io.Writer, s admin.Status) {
 		fmt.Fprintf(w, "the leader's view is missing: %s\n", s.LeaderError)
 	}
 	cond := "healthy"
+	if s.LeaderError != "" {
+		cond = "unknown: only the leader judges"
+	}
 	if s.Condition != "" {
 		cond = string(s.Condition) + " – " + s.Condition.Meaning()
 	}

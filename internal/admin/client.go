@@ -19,6 +19,10 @@ import (
 	"github.com/failoverd/failoverd/failover"
 )
 
+// ErrUnavailable means that the node answers, but cannot say what was asked for:
+// there is no leader, or no quorum.
+var ErrUnavailable = errors.New("not now")
+
 // Client speaks to a node's admin socket. Safe for concurrent use.
 type Client struct {
 	path string
@@ -56,6 +60,9 @@ func (c *Client) do(ctx context.Context, method, path string, body io.Reader) (*
 	if resp.StatusCode != http.StatusOK {
 		defer func() { _ = resp.Body.Close() }() // its text is all that matters
 		b, _ := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+		if resp.StatusCode == http.StatusServiceUnavailable {
+			return nil, fmt.Errorf("%w: %s", ErrUnavailable, strings.TrimSpace(string(b)))
+		}
 		return nil, errors.New(strings.TrimSpace(string(b)))
 	}
 	return resp, nil

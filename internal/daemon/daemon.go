@@ -229,7 +229,20 @@ func (d *Daemon) openCloud(ctx context.Context) (*cloud.Clients, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return cloud.Open(ctx, cloud.Options{Endpoints: cfg.AWS.Endpoints, Timeout: cfg.AWS.Timeout.D()})
+	clients, err := cloud.Open(ctx, cloud.Options{Endpoints: cfg.AWS.Endpoints, Timeout: cfg.AWS.Timeout.D()})
+	if err != nil {
+		return nil, err
+	}
+	// A node without credentials still votes and keeps the quorum, so it starts
+	// all the same; its AWS probes are misconfigured and never a vote.
+	d.run = append(d.run, func(ctx context.Context) {
+		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		if err := clients.Credentials(ctx); err != nil && !errors.Is(err, context.Canceled) {
+			d.log.Error("AWS cannot be used by this node", "error", err)
+		}
+	})
+	return clients, nil
 }
 
 // openMonitor makes the node's probes. They start with Run.

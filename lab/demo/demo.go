@@ -14,6 +14,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/failoverd/failoverd/lab/cli"
 	"github.com/failoverd/failoverd/lab/harness"
 	"github.com/failoverd/failoverd/lab/world"
@@ -124,6 +126,14 @@ type demo struct {
 // play builds the world, runs the scenario, and judges. The verdict is always usable.
 func (d *demo) play(ctx context.Context) (v harness.Verdict, err error) {
 	v = harness.Verdict{Active: "unknown", Detect: -1, Recover: -1, Factor: d.Factor}
+	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "failoverd-"+d.Prefix+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return v, fmt.Errorf("lock: %w", err)
+	}
+	defer lock.Close()
+	if err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		return v, errors.New("another demo is running on this machine: end it first")
+	}
 	if err := world.CleanStale(ctx, d.Prefix); err != nil {
 		return v, fmt.Errorf("remove what an earlier demo left: %w", err)
 	}

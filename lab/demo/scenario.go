@@ -114,7 +114,11 @@ func (d *demo) answer(ctx context.Context, e *harness.Execution) (bool, error) {
 		if err != nil {
 			return false, fmt.Errorf("click Approve in Slack: %w", err)
 		}
-		d.show.say(fmt.Sprintf("a person clicks Approve in Slack (acknowledged: %v)", click.Acked))
+		if !click.Acked { // as Slack does, it shows an error, and the person clicks again
+			d.show.say("a person clicks Approve in Slack; nobody answers within 3 s")
+			return false, nil
+		}
+		d.show.say("a person clicks Approve in Slack")
 		d.slack = "approved by a click in Slack"
 	case d.Scenario == "manual":
 		if _, err := d.c.CLI(ctx, "use2b", "approve", "--why", "the demo's operator has seen it"); err != nil {

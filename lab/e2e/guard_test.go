@@ -43,7 +43,10 @@ func TestStrangersAreRefused(t *testing.T) {
 	sub("an agent's certificate for the other region", func(r *rig) {
 		ask := func(region string) (int, error) {
 			return r.post(filepath.Join(r.c.Dir, "tls"), "agent-us-east-2", "/v1/lease",
-				fmt.Sprintf(`{"agent":"stranger","region":%q,"component":"workers","request":"1","boot":"x","lease":"6.25s"}`, region))
+				fmt.Sprintf(`{"agent":"stranger","region":%q,"component":"workers","request":"1","lease":"6.25s"}`, region))
+		}
+		if status, err := ask(world.Secondary); err != nil || status == http.StatusForbidden || status == http.StatusBadRequest {
+			r.Errorf("asking for its own region: status %d, error %v", status, err)
 		}
 		if status, err := ask(world.Primary); err != nil || status != http.StatusForbidden {
 			r.Errorf("asking for us-east-1: status %d, error %v; want 403", status, err)

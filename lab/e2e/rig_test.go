@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -94,7 +95,9 @@ func (r *rig) logs() {
 		if err != nil {
 			continue
 		}
-		lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+		lines := slices.DeleteFunc(strings.Split(strings.TrimSpace(string(b)), "\n"), func(l string) bool {
+			return strings.Contains(l, `msg="signal changed"`) || strings.Contains(l, `msg="raft: `)
+		})
 		for _, l := range lines[max(0, len(lines)-25):] {
 			r.Logf("%s: %.300s", n, l)
 		}

@@ -63,6 +63,9 @@ type Delivered struct {
 	Acked       bool   `json:"acked"`
 }
 
+// deadAfter is how long a Socket Mode connection may be silent.
+const deadAfter = 6 * time.Second
+
 // Server is the fake. It is safe for concurrent use.
 type Server struct {
 	addr   string // host:port that clients reach it at
@@ -251,8 +254,11 @@ func (s *Server) link(w http.ResponseWriter, r *http.Request) {
 	}
 	stop := make(chan struct{})
 	defer close(stop)
+	// A connection that answers no ping is closed: a client behind a cut gets no more clicks.
+	_ = ws.SetReadDeadline(time.Now().Add(deadAfter))
+	ws.SetPongHandler(func(string) error { return ws.SetReadDeadline(time.Now().Add(deadAfter)) })
 	go func() { // Slack pings; clients reconnect when the pings stop
-		t := time.NewTicker(5 * time.Second)
+		t := time.NewTicker(deadAfter / 4)
 		defer t.Stop()
 		for {
 			select {
@@ -275,6 +281,7 @@ func (s *Server) link(w http.ResponseWriter, r *http.Request) {
 		if ws.ReadJSON(&ack) != nil {
 			return
 		}
+		_ = ws.SetReadDeadline(time.Now().Add(deadAfter)) // fails only on a closed connection
 		s.mu.Lock()
 		if ch := s.acks[ack.EnvelopeID]; ch != nil {
 			close(ch)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -130,7 +131,7 @@ func (c *Codec) Decode(data []byte) (m failover.Meta, cmd failover.Command, skip
 	if err := dec.Decode(&e); err != nil {
 		return m, nil, false, fmt.Errorf("the log entry is not readable: %w", err)
 	}
-	if dec.More() {
+	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
 		return m, nil, false, errors.New("the log entry has something after its end")
 	}
 	m = failover.Meta{

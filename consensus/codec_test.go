@@ -228,6 +228,7 @@ func TestDecodeRefuses(t *testing.T) {
 		"no JSON":                "\x00\x01",
 		"something after":        string(good) + `{}`,
 		"rubbish after":          string(good) + `x`,
+		"a bracket after":        string(good) + `}`,
 		"unknown command":        `{"v":1,"type":"explode","node":"a","body":{}}`,
 		"frame of another kind":  `{"v":2,"type":"lead","node":"a","body":{"node":"a"}}`,
 		"unknown field":          `{"v":1,"type":"lead","node":"a","body":{"node":"a","colour":"red"}}`,

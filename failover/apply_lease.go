@@ -1,15 +1,43 @@
 package failover
 
-import "time"
+import (
+	"maps"
+	"slices"
+	"time"
+)
 
 // This file holds the lease protocol's side of the log (rules G1 to G8).
 
 func (c Round) apply(s *State, m Meta) (any, error) {
+	if len(c.Requests) > 0 {
+		s.forgetAgents(m, c)
+	}
 	grants := make([]Grant, len(c.Requests))
 	for i, r := range c.Requests {
 		grants[i] = s.answer(m, c, r)
 	}
 	return grants, nil
+}
+
+// forgetAgents drops agents that were not heard for so long that they cannot
+// hold anything any more: ten leases for one that stops its workers by itself, a
+// day for one that would not. A crashed agent says no goodbye.
+func (s *State) forgetAgents(m Meta, c Round) {
+	if s.Settings == nil {
+		return
+	}
+	ids := slices.Sorted(maps.Keys(s.Agents))
+	for _, id := range ids {
+		a := s.Agents[id]
+		limit := 24 * time.Hour
+		if a.Enforced {
+			limit = min(limit, 10*max(a.MaxLease, s.Settings.Policy.Lease.Length).D())
+		}
+		if s.Freeze == nil && m.At.Sub(a.LastAsked) > limit {
+			delete(s.Agents, id)
+			s.event(m, c, "agent %s of %s in %s was not heard for %s and is forgotten", id, a.Component, a.Region, m.At.Sub(a.LastAsked).Round(time.Second))
+		}
+	}
 }
 
 // answer grants or refuses one request. Whether a grant is valid is decided
@@ -61,7 +89,9 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		return g
 	}
 	a.MaxLease = max(a.MaxLease, r.Lease, s.Settings.Policy.Lease.Length)
-	a.Enforced = a.Enforced && r.Enforced && spec.Arming == ArmEnforced && spec.OnIsolation == "stop"
+	// The agent says how it behaves now, not how it is configured: one that has
+	// not yet heard that it is enforced would not stop its workers.
+	a.Enforced = r.Enforced && spec.Arming == ArmEnforced && spec.OnIsolation == "stop"
 	a.Granted, a.StoppedFor = m.Index, 0
 	g.Granted, g.Sentence = true, "granted"
 	return g

@@ -303,3 +303,28 @@ func TestRegisterNode(t *testing.T) {
 	c.refused("disk-set-back", reg("d1", 4))
 	c.refused("disk-replaced", reg("d2", 1))
 }
+
+// A crashed agent says no goodbye: it is forgotten once it cannot hold anything
+// any more, but never while a freeze asks what it held.
+func TestForgottenAgents(t *testing.T) {
+	c := newCluster(t)
+	c.ask("gone", east1)
+	c.now = c.now.Add(11 * 75 * time.Second)
+	c.must(failover.FreezeLease{Region: east1, Epoch: 1, Provisional: true})
+	// Another region's agents do not lift the freeze, and one that was never
+	// granted anything is remembered like the others.
+	c.ask("w1", east2)
+	c.now = c.now.Add(time.Minute)
+	c.ask("w3", east2)
+	if c.s.Agents["w1"] == nil {
+		t.Fatal("an agent that was only refused is forgotten after a minute")
+	}
+	if c.s.Agents["gone"] == nil {
+		t.Fatal("forgotten during a freeze")
+	}
+	c.ask("w2", east1)
+	c.ask("w2", east1)
+	if c.s.Agents["gone"] != nil || c.s.Agents["w2"] == nil {
+		t.Fatalf("agents: %v", c.s.AgentIDs(east1, ""))
+	}
+}

@@ -94,8 +94,8 @@ type AgentRecord struct {
 	// MaxLease is the largest lease that it may still hold: it only grows while
 	// the epoch stands (rule G4).
 	MaxLease Duration `json:"max_lease"`
-	// Weakest mode that it ever asked with: expiry proves nothing of an agent
-	// that would not stop its workers.
+	// Whether it stops its workers when its lease ends, as it said when it asked
+	// last: expiry proves nothing of one that would not.
 	Enforced bool `json:"enforced"`
 	// LastAsked is the state time of its last request, granted or refused.
 	LastAsked time.Time `json:"last_asked"`

@@ -16,10 +16,10 @@ import (
 type ConfigOptions struct {
 	Factor float64 // divides every duration
 	Dir    string  // the world's directory
-	// Edits are made after the world's addresses. Each must find its place: an edit that no longer fits the example is an
+	// Edits are made after the world's addresses, in the times of the undivided file. Each must find its place: an edit that no longer fits the example is an
 	// error, not a silent nothing.
 	Edits []Edit
-	// Set overrides single keys, "section.key" → TOML value, after everything else.
+	// Set overrides single keys, "section.key" → TOML value, after everything else and undivided.
 	Set map[string]string
 }
 
@@ -34,7 +34,7 @@ var Supervised = Edit{`mode = "automatic"`, `mode = "supervised"`, "mode: superv
 
 // StopAPI makes the API a fenced component that only the region's own control plane can confirm as stopped.
 var StopAPI = Edit{"start.ecs_service = { cluster = \"prod\", service = \"api\", count = 2 }",
-	"stop.ecs_service = { cluster = \"prod\", service = \"api\", count = 0 }\nstop.proof = [\"confirmed\"]\n" +
+	"stop.ecs_service = { cluster = \"prod\", service = \"api\", count = 0 }\nstop.proof = [\"confirmed\"]\nstop.timeout = \"30s\"\n" +
 		"start.ecs_service = { cluster = \"prod\", service = \"api\", count = 2 }",
 	"component api: stop.ecs_service with proof = [\"confirmed\"] only"}
 
@@ -78,8 +78,7 @@ func addresses(dir string) []Edit {
 // Configure turns the example configuration into the world's: other addresses, all durations divided by one factor, and
 // nothing else but the options' edits. summary says what was substituted, one line each.
 func Configure(example string, o ConfigOptions) (text string, summary []string, err error) {
-	text, n := divideDurations(example, o.Factor)
-	summary = append(summary, fmt.Sprintf("%d durations divided by %g, raft's timers included", n, o.Factor))
+	text = example
 	for _, e := range append(addresses(o.Dir), o.Edits...) {
 		if !strings.Contains(text, e.Old) {
 			return "", nil, fmt.Errorf("config.toml.example has no %q any more: the substitution into %q has nothing to do", e.Old, e.New)
@@ -89,6 +88,8 @@ func Configure(example string, o ConfigOptions) (text string, summary []string, 
 			summary = append(summary, e.What)
 		}
 	}
+	text, n := divideDurations(text, o.Factor)
+	summary = append([]string{fmt.Sprintf("%d durations divided by %g, raft's timers included", n, o.Factor)}, summary...)
 	for path, value := range o.Set {
 		if text, err = set(text, path, value); err != nil {
 			return "", nil, err

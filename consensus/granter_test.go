@@ -1,0 +1,162 @@
+package consensus
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// rounds are the agents of each round that a node has applied, in log order;
+// empty rounds only prove leadership.
+func (h *host) rounds() [][]failover.AgentID {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	var out [][]failover.AgentID
+	for _, cmd := range h.applied {
+		if r, ok := cmd.(failover.Round); ok && len(r.Requests) > 0 {
+			var ids []failover.AgentID
+			for _, q := range r.Requests {
+				ids = append(ids, q.Agent)
+			}
+			slices.Sort(ids)
+			out = append(out, ids)
+		}
+	}
+	return out
+}
+
+func request(id failover.AgentID) failover.LeaseRequest {
+	return failover.LeaseRequest{Agent: id, Region: "east1", Component: "workers", Lease: failover.Duration(time.Minute), Enforced: true}
+}
+
+// G1: a request that arrives while a round is under way is answered by the next
+// one, never by the one that had begun before it.
+func TestGranterAnswersWithALaterRound(t *testing.T) {
+	bubble(t, func(c *trio) {
+		lead, tn := c.tenure()
+		c.configure(tn)
+		ctx, cancel := context.WithCancel(c.ctx)
+		defer cancel()
+		g := NewGranter()
+		if !g.Heard("east1").IsZero() {
+			t.Error("an agent was heard before any asked")
+		}
+		var wg sync.WaitGroup
+		wg.Go(func() { g.Run(ctx, tn.Tenure) })
+		ask := func(id failover.AgentID) {
+			wg.Go(func() {
+				if grant, err := g.Ask(ctx, request(id)); err != nil || !grant.Granted {
+					t.Errorf("%s: %+v, %v", id, grant, err)
+				}
+			})
+		}
+		// The quorum is away for a moment: the first round is under way.
+		for _, id := range c.ids {
+			if id != lead.id {
+				c.isolate(id)
+			}
+		}
+		ask("a")
+		time.Sleep(50 * time.Millisecond)
+		ask("b")
+		ask("c")
+		time.Sleep(50 * time.Millisecond)
+		if r := lead.rounds(); len(r) != 0 {
+			t.Fatalf("answered without a quorum: %v", r)
+		}
+		for _, id := range c.ids {
+			c.heal(id)
+		}
+		time.Sleep(2 * time.Second)
+		if tn.ctx.Err() != nil {
+			t.Fatal("the leadership was lost: the test shows nothing")
+		}
+		want := [][]failover.AgentID{{"a"}, {"b", "c"}}
+		if r := lead.rounds(); !slices.EqualFunc(r, want, slices.Equal) {
+			t.Errorf("rounds %v, want %v", r, want)
+		}
+		if at := g.Heard("east1"); at.IsZero() || !g.Heard("east2").IsZero() {
+			t.Errorf("heard at %s", at)
+		}
+		// An asker that leaves blocks nobody.
+		gone, leave := context.WithCancel(ctx)
+		leave()
+		if _, err := g.Ask(gone, request("d")); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+		ask("e")
+		time.Sleep(time.Second)
+		cancel()
+		wg.Wait()
+	})
+}
+
+// Requests that wait when the tenure ends are told so, and none is granted by
+// a leader without a quorum (G1).
+func TestGranterEndsWithItsTenure(t *testing.T) {
+	bubble(t, func(c *trio) {
+		lead, tn := c.tenure()
+		c.configure(tn)
+		g := NewGranter()
+		var wg sync.WaitGroup
+		wg.Go(func() { g.Run(tn.ctx, tn.Tenure) })
+		c.isolate(lead.id)
+		for _, id := range []failover.AgentID{"a", "b", "c"} {
+			wg.Go(func() {
+				if grant, err := g.Ask(c.ctx, request(id)); err == nil {
+					t.Errorf("an isolated leader granted %+v", grant)
+				}
+			})
+			time.Sleep(30 * time.Millisecond)
+		}
+		wg.Wait()
+		c.heal(lead.id)
+		time.Sleep(5 * time.Second)
+		c.converged(c.ids...)
+		for _, id := range c.ids {
+			for _, r := range c.hosts[id].rounds() {
+				if slices.Contains(r, "b") || slices.Contains(r, "c") {
+					t.Errorf("%s: a request that was answered with an error stands in the log: %v", id, r)
+				}
+			}
+		}
+	})
+}
+
+// A proposal whose leader stops answering is of unknown outcome, and sending it
+// again under the same ID is safe.
+func TestUnknownOutcome(t *testing.T) {
+	bubble(t, func(c *trio) {
+		lead, _ := c.tenure()
+		for _, id := range c.ids {
+			if id != lead.id {
+				c.isolate(id)
+			}
+		}
+		ctx, cancel := context.WithTimeout(c.ctx, 200*time.Millisecond)
+		_, err := lead.live().Propose(ctx, by("once"), minute())
+		cancel()
+		if !errors.Is(err, ErrUnknownOutcome) {
+			t.Fatalf("%v", err)
+		}
+		for _, id := range c.ids {
+			c.heal(id)
+		}
+		time.Sleep(5 * time.Second)
+		now, _ := c.tenure()
+		if _, err := now.live().Propose(c.ctx, by("once"), minute()); err != nil {
+			t.Fatal(err)
+		}
+		c.converged(c.ids...)
+		if n := c.events(now, "pause"); n != 1 {
+			t.Errorf("counted %d times", n)
+		}
+		synctest.Wait()
+	})
+}

@@ -5,6 +5,7 @@ GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
 SEEDS ?= 200
+SEED ?= 1
 
 .PHONY: build demo test check sim lint fmt clean tools deps cover
 
@@ -26,7 +27,16 @@ demo: deps build $(if $(UNSAFE),bin/failoverd-unsafe)
 test: deps
 	$(GO) vet ./...
 	$(GO) test -race ./...
-	cd lab && $(GO) vet ./... && $(GO) test -race ./...
+	@$(MAKE) --no-print-directory sim
+	cd lab && $(GO) vet ./... && $(GO) test -race -timeout 40m ./...
+
+# Whole clusters under faults, in fake time, judged from the world's record. SEEDS=n, SEED=first.
+sim:
+	@mkdir -p out
+	@$(GO) test ./internal/sim -run TestSim -v -seeds $(SEEDS) -seed $(SEED) -timeout 120m > out/sim.log 2>&1 \
+		|| { cat out/sim.log; grep -h '^sim:' out/sim.log; exit 1; }
+	@grep -h 'ends:' out/sim.log
+	@grep -h '^sim:' out/sim.log
 
 # What the tests and the demo need beside Go: ip, for network namespaces.
 deps:

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"syscall"
 	"time"
 
@@ -60,7 +61,9 @@ func OpenDisk(dir, node string, log *slog.Logger) (*Disk, error) {
 func (d *Disk) Close() error { return d.Store.Close() }
 
 func openBolt(path string) (store *raftboltdb.BoltStore, err error) {
-	// bbolt panics on some kinds of damage while it reads the file.
+	// bbolt panics on some kinds of damage while it reads the file, and a file
+	// that was cut short faults in its memory map.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() {
 		if p := recover(); p != nil {
 			store, err = nil, corrupt(path, fmt.Errorf("%v", p))
@@ -82,7 +85,22 @@ func openBolt(path string) (store *raftboltdb.BoltStore, err error) {
 	default:
 		return nil, corrupt(path, err)
 	}
+	if err := readEnds(store); err != nil {
+		return nil, errors.Join(corrupt(path, err), store.Close())
+	}
 	return store, nil
+}
+
+// readEnds reads the first and the last entry: damage is better found here than
+// by raft in mid-flight.
+func readEnds(store *raftboltdb.BoltStore) error {
+	first, err := store.FirstIndex()
+	if err != nil || first == 0 {
+		return err
+	}
+	last, err := store.LastIndex()
+	var l raft.Log
+	return errors.Join(err, store.GetLog(first, &l), store.GetLog(last, &l))
 }
 
 func corrupt(path string, err error) error {

@@ -180,7 +180,9 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	node, err := consensus.Open(consensus.Config{
 		ID: failover.NodeID(h.id), Voters: voters,
 		Timers: consensus.Timers{
-			Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, LeaderLease: 400 * time.Millisecond, Commit: 20 * time.Millisecond,
+			Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, LeaderLease: 400 * time.Millisecond,
+			// Longer than the daemon's: the idle exchange is most of a run's work.
+			Commit: 100 * time.Millisecond,
 		},
 		Transport: h.trans, Logs: h.logs, Stable: h.logs, Snapshots: h.snaps, Forwarder: peers, Log: c.log, Fatal: c.fatal,
 	})

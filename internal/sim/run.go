@@ -82,7 +82,7 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 			died = err
 		}
 	}
-	sleep(12 * time.Minute)
+	c.awaitEnd()
 
 	final := oracle.Final{At: time.Now(), Diverged: c.diverged()}
 	s := c.newest()
@@ -116,6 +116,20 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 		out.Violations = append(out.Violations, "S10: a node ended: "+died.Error())
 	}
 	return out
+}
+
+// awaitEnd gives the healed cluster as much time as its longest step, and ends
+// early when nothing has been open for a while.
+func (c *cluster) awaitEnd() {
+	const look, longest, enough = 15 * time.Second, 13 * time.Minute, 3 * time.Minute
+	quiet := time.Duration(0)
+	for waited := time.Duration(0); waited < longest && quiet < enough; waited += look {
+		sleep(look)
+		quiet += look
+		if s := c.newest(); s == nil || s.Incident != nil || s.Request != nil || s.Execution != nil && s.Execution.Question == nil {
+			quiet = 0
+		}
+	}
 }
 
 func sleep(d time.Duration) { time.Sleep(d) } // fake time: a bubble

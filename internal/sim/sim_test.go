@@ -12,7 +12,7 @@ import (
 )
 
 var (
-	seeds = flag.Uint64("seeds", 12, "how many seeds to run")
+	seeds = flag.Uint64("seeds", 6, "how many seeds to run")
 	first = flag.Uint64("seed", 1, "the first seed")
 )
 

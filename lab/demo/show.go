@@ -26,6 +26,7 @@ type show struct {
 	says    []string // the newest last
 	waiting string   // what is missing before the world is healthy
 	lossAt  time.Time
+	dup     int
 	lines   lineLog
 }
 
@@ -100,6 +101,13 @@ func (s *show) status() *harness.Status {
 	return s.last
 }
 
+// duplicates is how many messages have been processed twice, by the ledger.
+func (s *show) duplicates() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.dup
+}
+
 // poll keeps the daemon's status fresh, apart from the drawing: a node that hangs must not stop the picture.
 func (s *show) poll(ctx context.Context) {
 	for sleep(ctx, 150*time.Millisecond) == nil {
@@ -132,7 +140,7 @@ func (s *show) draw(ctx context.Context) {
 		}
 		f.share = s.traffic(ctx)
 		s.mu.Lock()
-		f.status, f.lossAt, f.waiting = s.last, s.lossAt, s.waiting
+		f.status, f.lossAt, f.waiting, s.dup = s.last, s.lossAt, s.waiting, f.ledger.Duplicates
 		f.says = append(f.says, s.says[max(0, len(s.says)-4):]...)
 		if s.tty {
 			fmt.Fprint(s.d.Out, "\x1b[H"+strings.ReplaceAll(render(f), "\n", "\x1b[K\n")+"\x1b[J")

@@ -265,6 +265,7 @@ func (c *Cluster) Drain(ctx context.Context, limit time.Duration) error {
 			return false, err.Error()
 		}
 		return r.Provider.Unacked == 0 && r.Pending == 0,
-			fmt.Sprintf("the queues to drain: %d messages not acknowledged, %d not processed", r.Provider.Unacked, r.Pending)
+			fmt.Sprintf("the queues to drain: %d messages not acknowledged, %d not processed; workers alive: %v; unclaimed in us-east-1 %d, in us-east-2 %d",
+				r.Provider.Unacked, r.Pending, r.Alive, len(r.Stores[world.Primary].New), len(r.Stores[world.Secondary].New))
 	})
 }

@@ -1,0 +1,195 @@
+package fence
+
+import (
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+func d(v time.Duration) failover.Duration { return failover.Duration(v) }
+
+// terms: 75 s, of which the last 12 s are for stopping: stop at 63 s, kill at
+// 71 s after the request was sent.
+func terms() failover.LeaseTerms {
+	return failover.LeaseTerms{
+		Length: d(75 * time.Second), Renew: d(5 * time.Second),
+		Stop: failover.StopBudget{Grace: d(8 * time.Second), Kill: d(time.Second), Safety: d(3 * time.Second)},
+	}
+}
+
+func granted(request string) Answer {
+	return Answer{Request: request, Grant: failover.Grant{
+		Granted: true, Epoch: 1, Terms: terms(), Arming: failover.ArmEnforced, OnIsol: "stop", Sentence: "granted",
+	}}
+}
+
+func refused(request string, change func(*failover.Grant)) Answer {
+	a := granted(request)
+	a.Granted = false
+	change(&a.Grant)
+	return a
+}
+
+const s = time.Second
+
+// TestHolder runs a holder through what may happen, and looks at it at one
+// moment (rules G2, G4 to G6).
+func TestHolder(t *testing.T) {
+	for _, c := range []struct {
+		name            string
+		seen            uint64
+		run             func(t *testing.T, h *Holder)
+		at              time.Duration
+		runs, active    bool
+		stopAt, killAt  time.Duration // 0: no lease
+		epoch, freezeID uint64
+	}{
+		{name: "no answer yet", run: func(*testing.T, *Holder) {}, at: 0},
+		{name: "granted", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			take(t, h, granted("a"), 101*s, true)
+		}, at: 102 * s, runs: true, active: true, stopAt: 163 * s, killAt: 171 * s, epoch: 1},
+		{name: "counts from when it was sent", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			take(t, h, granted("a"), 160*s, true)
+		}, at: 163 * s, stopAt: 163 * s, killAt: 171 * s, epoch: 1},
+		{name: "the moment before", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			take(t, h, granted("a"), 101*s, true)
+		}, at: 163*s - 1, runs: true, active: true, stopAt: 163 * s, killAt: 171 * s, epoch: 1},
+		{name: "too late to be of use", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			take(t, h, granted("a"), 163*s, false)
+		}, at: 163 * s, epoch: 1},
+		{name: "answered twice", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			take(t, h, granted("a"), 101*s, true)
+			take(t, h, granted("a"), 102*s, false)
+		}, at: 103 * s, runs: true, active: true, stopAt: 163 * s, killAt: 171 * s, epoch: 1},
+		{name: "never asked", run: func(t *testing.T, h *Holder) {
+			take(t, h, granted("x"), 101*s, false)
+		}, at: 101 * s},
+		{name: "an older request answered late", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			h.Sent("b", 110*s)
+			take(t, h, granted("b"), 111*s, true)
+			take(t, h, granted("a"), 112*s, true)
+		}, at: 172 * s, runs: true, active: true, stopAt: 173 * s, killAt: 181 * s, epoch: 1},
+		{name: "an older epoch", seen: 2, run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			take(t, h, granted("a"), 101*s, false)
+		}, at: 102 * s, epoch: 2},
+		{name: "frozen", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			take(t, h, granted("a"), 101*s, true)
+			h.Sent("b", 105*s)
+			take(t, h, refused("b", func(g *failover.Grant) { g.Freeze = 7 }), 106*s, true)
+		}, at: 107 * s, stopAt: 163 * s, killAt: 171 * s, epoch: 1, freezeID: 7},
+		{name: "a late grant after the promise", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			take(t, h, granted("a"), 101*s, true)
+			h.Sent("late", 104*s)
+			h.Sent("b", 105*s)
+			take(t, h, refused("b", func(g *failover.Grant) { g.Freeze = 7 }), 106*s, true)
+			h.Forget() // the workers are dead, and it is about to be said
+			take(t, h, granted("late"), 107*s, false)
+		}, at: 108 * s, epoch: 1, freezeID: 7},
+		{name: "granted again after a freeze", run: func(t *testing.T, h *Holder) {
+			h.Sent("b", 105*s)
+			take(t, h, refused("b", func(g *failover.Grant) { g.Freeze = 7 }), 106*s, true)
+			h.Forget()
+			h.Sent("c", 120*s)
+			take(t, h, granted("c"), 121*s, true)
+		}, at: 122 * s, runs: true, active: true, stopAt: 183 * s, killAt: 191 * s, epoch: 1},
+		{name: "another region", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			take(t, h, granted("a"), 101*s, true)
+			h.Sent("b", 105*s)
+			take(t, h, refused("b", func(g *failover.Grant) { g.Gone, g.Epoch = true, 2 }), 106*s, true)
+		}, at: 107 * s, stopAt: 163 * s, killAt: 171 * s, epoch: 2},
+		{name: "shorter terms", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			g := granted("a")
+			g.Terms.Length = d(20 * s)
+			take(t, h, g, 101*s, true)
+		}, at: 107 * s, runs: true, active: true, stopAt: 108 * s, killAt: 116 * s, epoch: 1},
+		{name: "advisory", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			g := granted("a")
+			g.Arming = failover.ArmAdvisory
+			take(t, h, g, 101*s, true)
+		}, at: 300 * s, runs: true, stopAt: 163 * s, killAt: 171 * s, epoch: 1},
+		{name: "keep", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			g := granted("a")
+			g.OnIsol = "keep"
+			take(t, h, g, 101*s, true)
+		}, at: 300 * s, runs: true, stopAt: 163 * s, killAt: 171 * s, epoch: 1},
+		{name: "observe in a standby region", run: func(t *testing.T, h *Holder) {
+			h.Sent("a", 100*s)
+			take(t, h, refused("a", func(g *failover.Grant) { g.Arming, g.Gone = failover.ArmObserve, true }), 101*s, true)
+		}, at: 102 * s, epoch: 1},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := NewHolder(c.seen, 0)
+			c.run(t, h)
+			if got := h.MayRun(c.at); got != c.runs {
+				t.Errorf("may run: %t, want %t (%s)", got, c.runs, h.sentence)
+			}
+			if got := h.Active(c.at); got != c.active {
+				t.Errorf("active: %t, want %t (%s)", got, c.active, h.sentence)
+			}
+			stop, held := h.StopAt()
+			if !held {
+				stop = 0
+			}
+			if stop != c.stopAt || (held && h.KillAt() != c.killAt) {
+				t.Errorf("stop at %s, kill at %s, want %s, %s", stop, h.KillAt(), c.stopAt, c.killAt)
+			}
+			if h.epoch != c.epoch || h.freeze != c.freezeID {
+				t.Errorf("epoch %d, freeze %d, want %d, %d", h.epoch, h.freeze, c.epoch, c.freezeID)
+			}
+		})
+	}
+}
+
+func take(t *testing.T, h *Holder, a Answer, now time.Duration, want bool) {
+	t.Helper()
+	if got := h.Received(a, now); got != want {
+		t.Errorf("answer %s at %s was of use: %t, want %t (%s)", a.Request, now, got, want, h.sentence)
+	}
+}
+
+// G6: work may begin only if its longest piece ends before the kill.
+func TestActiveEndsBeforeTheLongestPieceOfWork(t *testing.T) {
+	for work, want := range map[time.Duration]time.Duration{
+		0: 163 * s, 8 * s: 163 * s, 20 * s: 151 * s, 100 * s: 71 * s,
+	} {
+		h := NewHolder(0, work)
+		h.Sent("a", 100*s)
+		take(t, h, granted("a"), 101*s, true)
+		if got := h.ActiveUntil(); got != want {
+			t.Errorf("pieces of %s: until %s, want %s", work, got, want)
+		}
+	}
+	if got := NewHolder(0, 0).ActiveUntil(); got != 0 {
+		t.Errorf("without a lease: until %s", got)
+	}
+}
+
+// Old requests are forgotten, the newest are not.
+func TestHolderForgetsOldRequests(t *testing.T) {
+	h := NewHolder(0, 0)
+	for i := range 100 {
+		h.Sent(string(rune('a'+i)), time.Duration(i)*s)
+	}
+	if len(h.pending) != 16 {
+		t.Errorf("%d requests are remembered", len(h.pending))
+	}
+	take(t, h, granted(string(rune('a'+10))), 100*s, false)
+	take(t, h, granted(string(rune('a'+99))), 100*s, true)
+	if h.Renew(7*s) != 5*s || NewHolder(0, 0).Renew(7*s) != 7*s {
+		t.Error("the leader's interval is not used, or none without one")
+	}
+}

@@ -55,6 +55,9 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		return g
 	}
 	g.Terms, g.Arming, g.OnIsol = s.Settings.Policy.Lease, spec.Arming, spec.OnIsolation
+	if s.Settings.Policy.Mode == ModeObserve {
+		g.Arming = ArmObserve // a cluster that only observes stops nothing, on any rung
+	}
 	a := s.Agents[r.Agent]
 	if a == nil {
 		a = &AgentRecord{Region: r.Region, Component: r.Component, Enforced: true}
@@ -91,7 +94,7 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	a.MaxLease = max(a.MaxLease, r.Lease, s.Settings.Policy.Lease.Length)
 	// The agent says how it behaves now, not how it is configured: one that has
 	// not yet heard that it is enforced would not stop its workers.
-	a.Enforced = r.Enforced && spec.Arming == ArmEnforced && spec.OnIsolation == "stop"
+	a.Enforced = r.Enforced && g.Arming == ArmEnforced && spec.OnIsolation == "stop"
 	a.Granted, a.StoppedFor = m.Index, 0
 	g.Granted, g.Sentence = true, "granted"
 	return g

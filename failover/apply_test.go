@@ -328,3 +328,15 @@ func TestForgottenAgents(t *testing.T) {
 		t.Fatalf("agents: %v", c.s.AgentIDs(east1, ""))
 	}
 }
+
+// A cluster in observe mode can stop nothing: its agents are told so, and the
+// expiry of their leases proves nothing.
+func TestObserveModeDisarmsAgents(t *testing.T) {
+	c := newCluster(t)
+	s := settings()
+	s.Policy.Mode = failover.ModeObserve
+	c.must(failover.Configure{Settings: s, Hash: "h2"})
+	if g := c.ask("w1", east1); !g.Granted || g.Arming != failover.ArmObserve || c.s.Agents["w1"].Enforced {
+		t.Fatalf("grant %+v, agent %+v", g, c.s.Agents["w1"])
+	}
+}

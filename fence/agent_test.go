@@ -251,7 +251,7 @@ func TestAgentReportsForAFreeze(t *testing.T) {
 			t.Fatalf("no report: %+v", a)
 		}
 		r.leader.set(func(l *fakeLeader) { l.grant.Granted, l.grant.Freeze = true, 0 })
-		time.Sleep(8 * time.Second)
+		time.Sleep(11 * time.Second)
 		r.runs(true)
 		if a := r.leader.last(); a.Stopped != 0 {
 			t.Errorf("the report outlives the freeze: %+v", a)

@@ -219,9 +219,10 @@ func (p *peerServer) lease(w http.ResponseWriter, r *http.Request, passedOn bool
 	writeJSON(w, ans)
 }
 
+// readJSON is lenient about fields that it does not know: an agent of a newer
+// version must not lose its lease to an older node.
 func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
-	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
 		http.Error(w, "the request cannot be read: "+err.Error(), http.StatusBadRequest)
 		return false

@@ -80,6 +80,10 @@ func start(t *testing.T, opts ...option) *rig {
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}
+		if t.Failed() && os.Getenv("E2E_KEEP") == "1" {
+			t.Log("logs of all processes: " + dir + "/log")
+			return
+		}
 		_ = os.RemoveAll(dir)
 	})
 	if err := c.WaitHealthy(r.ctx, 30*time.Second, nil); err != nil {

@@ -20,7 +20,7 @@ bin/failoverd-unsafe: build
 	CGO_ENABLED=0 $(GO) build -trimpath -overlay bin/unsafe-overlay.json -ldflags '$(LDFLAGS)-unsafe' -o $@ ./cmd/failoverd
 
 # A region goes dark before your eyes. DEATH=cut|killed SCENARIO=blip|leader-crash|manual|api-only VIA=slack|cli
-# UNSAFE=skip-fence KEEP=1 FACTOR=4; needs root for its network namespaces.
+# UNSAFE=skip-fence KEEP=1 FACTOR=1..4; needs root for its network namespaces.
 demo: deps build $(if $(UNSAFE),bin/failoverd-unsafe)
 	@DEATH='$(DEATH)' SCENARIO='$(SCENARIO)' VIA='$(VIA)' UNSAFE='$(UNSAFE)' KEEP='$(KEEP)' FACTOR='$(FACTOR)' bin/lab demo
 
@@ -28,7 +28,7 @@ test: deps
 	$(GO) vet ./...
 	$(GO) test -race ./...
 	@$(MAKE) --no-print-directory sim
-	cd lab && $(GO) vet ./... && $(GO) test -race -timeout 40m ./...
+	cd lab && $(GO) vet ./... && $(GO) test -race -p 1 -timeout 40m ./... # one world at a time
 
 # Whole clusters under faults, in fake time, judged from the world's record. SEEDS=n, SEED=first.
 sim:
@@ -41,6 +41,39 @@ sim:
 # What the tests and the demo need beside Go: ip, for network namespaces.
 deps:
 	@command -v ip >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2; }
+
+# What a change must pass; nothing is written. The seeds of the fuzz targets run as tests.
+check: tidy
+	@files=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); test -z "$$files" || { echo "gofmt (make fmt):"; echo "$$files"; exit 1; }
+	$(GO) vet ./...
+	cd lab && $(GO) vet ./...
+	$(GO) tool -modfile=tools/go.mod staticcheck ./...
+	cd lab && $(GO) tool -modfile=../tools/go.mod staticcheck ./...
+	$(GO) test -race ./...
+
+# go.mod and go.sum of each module say what the code needs, no more and no less.
+.PHONY: tidy
+tidy:
+	@for m in . lab tools; do (cd $$m && $(GO) mod tidy -diff) || { echo "go mod tidy in $$m"; exit 1; }; done
+
+# golangci-lint with .golangci.yml where it is installed; make check does without it.
+lint:
+	@command -v golangci-lint >/dev/null || { echo "golangci-lint is not installed: go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@v2.15.0"; exit 1; }
+	golangci-lint run ./...
+	cd lab && golangci-lint run --config ../.golangci.yml ./...
+
+# Statement coverage of each package by all tests, and the total.
+cover:
+	@mkdir -p out
+	$(GO) test -coverpkg=./... -coverprofile=out/cover.out ./...
+	@$(GO) tool cover -func=out/cover.out | tail -1
+
+# Each fuzz target for FUZZTIME.
+FUZZTIME ?= 30s
+.PHONY: fuzz
+fuzz:
+	$(GO) test ./consensus -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME)
+	$(GO) test ./internal/admin -run '^$$' -fuzz FuzzCommand -fuzztime $(FUZZTIME)
 
 fmt:
 	gofmt -w $$(git ls-files '*.go')

@@ -27,8 +27,10 @@ func (x *Executor) act(ctx context.Context, e *failover.Execution, st failover.S
 	run := &run{x: x, e: e, st: st, action: action, deadline: time.Now().Add(st.Timeout.D())}
 	if rec := e.Step(st.ID); rec.State == failover.StepRunning {
 		run.token = rec.Last().Token
-		run.resumed = true
-		if done := run.takeOver(ctx, rec); done {
+		if done := run.takeOver(ctx, rec, "found done by an earlier leader", "was started by a leader that died"); done {
+			if ctx.Err() != nil {
+				run.cancelled()
+			}
 			return
 		}
 	}
@@ -55,7 +57,7 @@ type run struct {
 	action   Action
 	deadline time.Time
 	token    uint64 // of the attempt in flight; zero: none yet
-	resumed  bool
+	asked    bool   // whether that attempt came as far as Do
 	last     Effect
 	lastErr  error
 }
@@ -73,12 +75,14 @@ func (r *run) look(ctx context.Context) Effect {
 	return eff
 }
 
-// takeOver resolves what an earlier leader started (rule E3). It returns true
-// when the step is resolved; otherwise a new attempt may be made.
-func (r *run) takeOver(ctx context.Context, rec failover.StepRecord) bool {
+// takeOver resolves an attempt of which it is not known whether it took effect:
+// that of an earlier leader, or our own one that reported an error (rule E3). It
+// returns true when the step is resolved; otherwise a new attempt may be made.
+// found and was say for a person what is known of it.
+func (r *run) takeOver(ctx context.Context, rec failover.StepRecord, found, was string) bool {
 	prev := rec.Last()
 	if eff := r.look(ctx); eff.State == Present {
-		r.done(ctx, "found done by an earlier leader: "+eff.Detail, prev.Already)
+		r.done(ctx, found+": "+eff.Detail, prev.Already)
 		return true
 	}
 	if _, checks := r.action.(TokenChecker); checks || r.idempotent() {
@@ -98,14 +102,14 @@ func (r *run) takeOver(ctx context.Context, rec failover.StepRecord) bool {
 	second := r.look(ctx)
 	switch {
 	case second.State == Present:
-		r.done(ctx, "found done by an earlier leader: "+second.Detail, false)
+		r.done(ctx, found+": "+second.Detail, false)
 		return true
 	case first.State == Absent && second.State == Absent:
 		return false
 	}
 	r.x.finish(ctx, r.e, r.st, r.token, failover.StepUnclear, second.Detail)
 	r.x.ask(ctx, r.e.ID, "unknown", r.st.ID,
-		fmt.Sprintf("Step %s was started by a leader that died, and the world does not say whether it took effect: %s", r.st.ID, second.Detail),
+		fmt.Sprintf("Step %s %s, and the world does not say whether it took effect: %s", r.st.ID, was, second.Detail),
 		"failoverd retry "+string(r.st.ID), "failoverd skip "+string(r.st.ID)+" --why …", "failoverd abort")
 	return true
 }
@@ -129,6 +133,14 @@ func (r *run) loop(ctx context.Context) {
 		}
 		if err := r.attempt(ctx); err != nil {
 			r.x.log.Warn("an attempt failed", "step", r.st.ID, "token", r.token, "error", err)
+			// An error does not mean that nothing happened: the world decides.
+			if rec := r.record(); r.asked && rec.State == failover.StepRunning && ctx.Err() == nil &&
+				r.takeOver(ctx, rec, "done, although the call failed ("+err.Error()+")", "failed ("+err.Error()+")") {
+				if ctx.Err() != nil {
+					r.cancelled()
+				}
+				return
+			}
 			r.lastErr = err
 		} else if r.awaitPresent(ctx) {
 			return
@@ -163,6 +175,7 @@ func (r *run) stale(ctx context.Context) bool {
 // attempt makes one try: intent, proof, effect. An error means that the effect
 // may or may not have been asked for.
 func (r *run) attempt(ctx context.Context) error {
+	r.asked = false
 	eff := r.look(ctx)
 	if ctx.Err() != nil { // no intent that nobody would stay to resolve
 		return fmt.Errorf("ended before anything was done: %w", ctx.Err())
@@ -198,10 +211,8 @@ func (r *run) attempt(ctx context.Context) error {
 	a := r.newAttempt(len(rec.Attempts)+1, now.Epoch, previous, until)
 	cctx, cancel := context.WithDeadline(cloud.WithEffectDeadline(ctx, until), until)
 	defer cancel()
-	if err := r.action.Do(cctx, a); err != nil {
-		return err
-	}
-	return nil
+	r.asked = true
+	return r.action.Do(cctx, a)
 }
 
 func (r *run) newAttempt(number int, epoch uint64, previous json.RawMessage, until time.Time) Attempt {
@@ -255,6 +266,11 @@ func (r *run) done(ctx context.Context, detail string, already bool) {
 		}
 	}
 	if r.st.Kind == failover.KindStop {
+		// The fence, woken by this evidence, cancels stops that still try: this
+		// one does not, and the epoch waits for it to be resolved.
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), r.x.opts.CallTimeout)
+		defer cancel()
 		r.x.confirm(ctx, r.e, r.st.Component, r.st.Action+": "+detail)
 	}
 	r.x.propose(ctx, failover.StepFinished{
@@ -298,6 +314,14 @@ func (r *run) cancelled() {
 // world shows.
 func (r *run) resolve(ctx context.Context) {
 	eff := r.look(ctx)
+	if last := r.record().Last(); eff.State != Present && last != nil {
+		// A call whose reply was lost may still land: it must have aged out
+		// before the world's word counts (rule E3).
+		if !r.x.sleep(ctx, max(0, time.Until(last.Until))) {
+			return
+		}
+		eff = r.look(ctx)
+	}
 	outcome, detail := failover.StepUnclear, "the execution was aborted; the world shows: "+eff.Detail
 	switch eff.State {
 	case Present:
@@ -341,12 +365,11 @@ func (x *Executor) settle(ctx context.Context, exec uint64, st failover.Step) {
 		return
 	}
 	r := &run{x: x, e: e, st: st, action: action, token: last.Token, deadline: time.Now()}
-	// Its calls must have aged out before the world's word counts.
-	if !x.sleep(ctx, max(0, time.Until(last.Until))) {
-		return
-	}
 	if last.Undo {
-		r.finishUndo(ctx)
+		// Its calls must have aged out before the world's word counts.
+		if x.sleep(ctx, max(0, time.Until(last.Until))) {
+			r.finishUndo(ctx)
+		}
 		return
 	}
 	r.resolve(ctx)

@@ -164,11 +164,15 @@ func (x *Executor) drive(ctx context.Context, s *failover.State) {
 	x.expire(ctx, s)
 	switch e.State {
 	case failover.ExecRunning:
+		if x.complete(ctx, e) {
+			return
+		}
 		// Once everything is proven, the fence ends the stops that still try;
-		// none begins anew in its face.
+		// none begins anew in its face. One that an earlier leader left started is
+		// resolved, or the epoch would wait for it for ever.
 		proven := s.Freeze != nil && len(e.Unproven(s.Freeze.ID)) == 0
 		for _, st := range e.Plan.Steps {
-			if st.Kind == failover.KindStop && proven {
+			if st.Kind == failover.KindStop && proven && e.Step(st.ID).State == failover.StepPending {
 				continue
 			}
 			if x.ready(e, st) {
@@ -392,8 +396,19 @@ func (x *Executor) stable(ctx context.Context, e *failover.Execution, st failove
 		return
 	}
 	x.finish(ctx, e, st, token, failover.StepDone, "every step and check has passed")
+}
+
+// complete closes an execution whose steps have all passed, whoever carried out
+// the last one. It returns false while any is left.
+func (x *Executor) complete(ctx context.Context, e *failover.Execution) bool {
+	for _, st := range e.Plan.Steps {
+		if !e.Step(st.ID).Passed() {
+			return false
+		}
+	}
 	x.propose(ctx, failover.FinishExecution{Execution: e.ID, State: failover.ExecStable,
 		Outcome: fmt.Sprintf("%s serves from %s", e.Kind, e.To)}, "")
+	return true
 }
 
 // fail ends a step that did not succeed in its time, and asks a person unless

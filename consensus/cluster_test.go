@@ -464,39 +464,3 @@ func TestSnapshot(t *testing.T) {
 		}
 	})
 }
-
-// An entry that a node does not know stops it; one that may be passed over is.
-func TestUnknownEntry(t *testing.T) {
-	bubble(t, func(c *trio) {
-		lead, _ := c.tenure()
-		r := lead.live().raft
-		if err := r.Apply([]byte(`{"v":1,"type":"new","ignorable":true,"body":{}}`), time.Second).Error(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Second)
-		select {
-		case err := <-c.fatals:
-			t.Fatalf("an ignorable entry stopped a node: %v", err)
-		default:
-		}
-		if err := r.Apply([]byte(`{"v":1,"type":"explode","body":{}}`), time.Second).Error(); err != nil {
-			t.Fatal(err)
-		}
-		time.Sleep(time.Second)
-		for range c.ids {
-			select {
-			case err := <-c.fatals:
-				if !errors.Is(err, ErrUnknownCommand) {
-					t.Error(err)
-				}
-			default:
-				t.Fatal("a node went on after an entry that it does not know")
-			}
-		}
-		// From then on it applies nothing.
-		at := lead.live().State().Index
-		if _, err := lead.live().Propose(c.ctx, by(""), minute()); !errors.Is(err, ErrUnknownCommand) || lead.live().State().Index != at {
-			t.Errorf("applied after that: %v", err)
-		}
-	})
-}

@@ -103,6 +103,12 @@ func (w *fakeWorker) Running() bool {
 	return w.running
 }
 
+func (w *fakeWorker) facts() (starts int, killAt time.Duration) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.starts, w.killAt
+}
+
 func (w *fakeWorker) Exited() <-chan int { return w.exited }
 func (w *fakeWorker) Close() error       { w.closed = true; return nil }
 
@@ -324,8 +330,8 @@ func TestAgentOnLowerRungs(t *testing.T) {
 					r.leader.set(func(l *fakeLeader) { l.silent = false })
 					time.Sleep(10 * time.Second)
 				}
-				if r.worker.starts != 1 || r.worker.killAt != 0 {
-					t.Errorf("%d starts, kill at %s", r.worker.starts, r.worker.killAt)
+				if starts, kill := r.worker.facts(); starts != 1 || kill != 0 {
+					t.Errorf("%d starts, kill at %s", starts, kill)
 				}
 				// Nothing critical starts, or goes on, in a standby region.
 				r.leader.set(func(l *fakeLeader) { l.grant.Granted, l.grant.Gone = false, true })

@@ -55,8 +55,9 @@ func RunGuard(argv []string, in io.Reader, out io.Writer, clock boottime.Clock) 
 	}
 	// PDEATHSIG is bound to the thread that forked: keep it.
 	runtime.LockOSThread()
-	// The guard ends with its worker, not before it.
-	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
+	// The guard ends with its worker, not before it. The signals are caught and
+	// not read: ignored ones the worker would inherit, and never hear SIGTERM.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr

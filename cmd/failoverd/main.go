@@ -88,7 +88,6 @@ func failed(err error) error {
 type shared struct {
 	config string
 	socket string
-	json   bool
 	level  string
 }
 

@@ -68,8 +68,12 @@ func RunWorker(ctx context.Context, opt WorkerOptions) error {
 	w.sqs = sqs.New(sqs.Options{Region: opt.Region, BaseEndpoint: aws.String("http://" + base),
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAWORKER", "secret", ""), HTTPClient: impatient()})
 	w.agent = agentClient(opt.ActiveSocket)
-	w.sweep(ctx)
+	var swept time.Time
 	for ctx.Err() == nil {
+		if time.Since(swept) > w.scale(15*time.Second) {
+			w.sweep(ctx)
+			swept = time.Now()
+		}
 		if err := w.poll(ctx); err != nil && ctx.Err() == nil {
 			if _, gone := w.ledger.ProcessedIn(w.Region, ""); gone != nil || errors.Is(err, errWorldEnded) {
 				return fmt.Errorf("%w: %w", errWorldEnded, err)
@@ -87,7 +91,8 @@ func (w *worker) scale(d time.Duration) time.Duration {
 	return time.Duration(float64(d) / w.TimeFactor)
 }
 
-// sweep handles what the store holds and nobody has claimed: messages of the other region whose queue is out of reach.
+// sweep handles what the store holds and nobody has claimed: messages of the other region, whose queue is out of reach, or
+// in reach and without workers, as when a client that ignores the TTL still speaks to a region that came back.
 func (w *worker) sweep(ctx context.Context) {
 	a, err := w.store.Call(Request{Op: "sweep"})
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,8 +40,8 @@ func FromEnv(getenv func(string) string) (Options, error) {
 	o := Options{Death: or(getenv("DEATH"), "cut"), Scenario: getenv("SCENARIO"), Via: or(getenv("VIA"), "slack"), Keep: getenv("KEEP") == "1",
 		Unsafe: getenv("UNSAFE"), Prefix: "demo", Out: os.Stdout}
 	var err error
-	if o.Factor, err = strconv.ParseFloat(or(getenv("FACTOR"), "4"), 64); err != nil || o.Factor < 1 || o.Factor > 12 {
-		return o, fmt.Errorf("FACTOR=%s: want a number from 1 to 12, such as 4", getenv("FACTOR"))
+	if o.Factor, err = strconv.ParseFloat(or(getenv("FACTOR"), "4"), 64); err != nil || o.Factor < 1 || o.Factor > 4 {
+		return o, fmt.Errorf("FACTOR=%s: want a number from 1 to 4; beyond it a long poll of SQS, at least 1 s, no longer fits into aws.timeout", getenv("FACTOR"))
 	}
 	for _, c := range []struct {
 		name, value string
@@ -51,7 +52,7 @@ func FromEnv(getenv func(string) string) (Options, error) {
 		{"VIA", o.Via, []string{"slack", "cli"}},
 		{"UNSAFE", o.Unsafe, []string{"", "skip-fence"}},
 	} {
-		if !contains(c.allowed, c.value) {
+		if !slices.Contains(c.allowed, c.value) {
 			return o, fmt.Errorf("%s=%s is not one of: %s", c.name, c.value, strings.Join(c.allowed, ", "))
 		}
 	}
@@ -70,15 +71,6 @@ func or(s, def string) string {
 	return s
 }
 
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
-}
-
 // Main is the sub-command: options from the environment, then Run.
 func Main(ctx context.Context, stderr io.Writer) error {
 	o, err := FromEnv(os.Getenv)
@@ -92,8 +84,8 @@ func Main(ctx context.Context, stderr io.Writer) error {
 	return nil
 }
 
-// limit bounds the whole demo; the daemon needs about half of it at factor 4.
-const limit = 175 * time.Second
+// limit bounds the whole demo; about a third of it is needed. Three minutes at factor 4.
+func (d *demo) limit() time.Duration { return d.real(4 * 175 * time.Second) }
 
 // Run plays the demo and returns the exit status.
 func Run(ctx context.Context, o Options) int {
@@ -116,11 +108,12 @@ func Run(ctx context.Context, o Options) int {
 // demo is one run.
 type demo struct {
 	Options
-	c      *harness.Cluster
-	begin  time.Time
-	lossAt time.Time
-	show   *show
-	slack  string // what became of the click, for the summary
+	c       *harness.Cluster
+	begin   time.Time
+	lossAt  time.Time
+	crashAt time.Time // of the leader
+	show    *show
+	slack   string // what became of the click, for the summary
 }
 
 // play builds the world, runs the scenario, and judges. The verdict is always usable.
@@ -162,7 +155,7 @@ func (d *demo) play(ctx context.Context) (v harness.Verdict, err error) {
 	d.announce()
 	d.show = newShow(d)
 	d.show.start(ctx)
-	bounded, cancel := context.WithTimeout(ctx, limit-time.Since(d.begin))
+	bounded, cancel := context.WithTimeout(ctx, d.limit()-time.Since(d.begin))
 	err = d.scenario(bounded)
 	cancel()
 	d.show.stop()
@@ -230,7 +223,22 @@ func (d *demo) announce() {
 func (d *demo) judge(ctx context.Context) (harness.Verdict, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	return d.c.Judge(ctx, d.lossAt)
+	v, err := d.c.Judge(ctx, d.lossAt)
+	if err != nil || d.crashAt.IsZero() {
+		return v, err
+	}
+	v.Steps = append(v.Steps, harness.Milestone{What: "leader killed", After: d.crashAt.Sub(d.lossAt)})
+	calls, err := d.c.Mutations(ctx)
+	if err != nil {
+		return v, err
+	}
+	for _, call := range calls {
+		if call.At.After(d.crashAt) {
+			v.Steps = append(v.Steps, harness.Milestone{What: "next effect, by another leader", After: call.At.Sub(d.lossAt)})
+			break
+		}
+	}
+	return v, nil
 }
 
 // expect says in one sentence what is not as it should be.
@@ -258,6 +266,7 @@ func (d *demo) summary(v harness.Verdict) {
 	p := func(format string, args ...any) { fmt.Fprintf(d.Out, format+"\n", args...) }
 	p("")
 	p("By the world's record (ledger, AWS calls, DNS answers), after the loss of us-east-1:")
+	slices.SortStableFunc(v.Steps, func(a, b harness.Milestone) int { return int(a.After - b.After) })
 	for _, m := range v.Steps {
 		p("  %-32s %6.1f s", m.What, m.After.Seconds())
 	}
@@ -304,6 +313,6 @@ func usage(w io.Writer) {
   VIA=slack|cli                                       how SCENARIO=manual is approved
   UNSAFE=skip-fence                                   a daemon without its fence; must end red
   KEEP=1                                              leave the world running
-  FACTOR=4                                            divides all durations
+  FACTOR=4                                            divides all durations; 1 to 4
 `)
 }

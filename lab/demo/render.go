@@ -100,7 +100,7 @@ func deciding(line func(string, ...any), s *harness.Status) {
 	if s.Hold > 0 {
 		hold = s.HoldElapsed.D().Seconds() / s.Hold.D().Seconds()
 	}
-	line("hold               %s  %4.1f s of %.1f s", bar(hold, 40, yellow), min(s.HoldElapsed.D(), s.Hold.D()).Seconds(), s.Hold.D().Seconds())
+	line("hold               %s  %4.1f s of %.1f s", bar(hold, 34, yellow), min(s.HoldElapsed.D(), s.Hold.D()).Seconds(), s.Hold.D().Seconds())
 	if s.Freeze == nil {
 		line("lease of %-9s %srenewed; workers run under it%s", s.Active, dim, off)
 		return
@@ -110,7 +110,7 @@ func deciding(line func(string, ...any), s *harness.Status) {
 		kind = "frozen, provisionally"
 	}
 	wait := s.FreezeAge.D().Seconds() / max(s.FreezeWait.D().Seconds(), 0.001)
-	line("lease runs out     %s  %4.1f s of %.1f s  %s", bar(wait, 40, yellow), min(s.FreezeAge.D(), s.FreezeWait.D()).Seconds(), s.FreezeWait.D().Seconds(), kind)
+	line("lease runs out     %s  %4.1f s of %.1f s  %s", bar(wait, 34, yellow), min(s.FreezeAge.D(), s.FreezeWait.D()).Seconds(), s.FreezeWait.D().Seconds(), kind)
 }
 
 // executing shows the plan's steps, the evidence and the question, if there is one.

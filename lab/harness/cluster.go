@@ -185,15 +185,6 @@ func (c *Cluster) CLI(ctx context.Context, node string, args ...string) (string,
 	return c.output(ctx, append([]string{"--socket", c.Socket(node)}, args...)...)
 }
 
-// Leader is the node that leads, by the word of the nodes given; "" if none of them knows one that it can hear.
-func (c *Cluster) Leader(ctx context.Context) string {
-	s, err := c.AnyStatus(ctx)
-	if err != nil || s.LeaderError != "" {
-		return ""
-	}
-	return s.Raft.Leader
-}
-
 // Healthy says what is still missing until the service runs in us-east-1, watched and under a lease; "" if nothing.
 func (c *Cluster) Healthy(ctx context.Context) string {
 	s, err := c.AnyStatus(ctx)

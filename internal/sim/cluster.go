@@ -355,9 +355,11 @@ func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answ
 
 // newCluster makes everything and starts nothing.
 func newCluster(ctx context.Context, rng *rand.Rand, mode failover.Mode, log *slog.Logger, fatal func(error)) *cluster {
-	c := &cluster{net: newNetwork(rng), hosts: map[string]*host{}, settings: settings(mode), log: log, fatal: fatal}
+	// Each draws under a lock of its own, hence from a source of its own.
+	own := func() *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64())) } //nolint:gosec // a seed gives the schedule again
+	c := &cluster{net: newNetwork(own()), hosts: map[string]*host{}, settings: settings(mode), log: log, fatal: fatal}
 	c.world = &world{
-		rng: rng, net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, fleet: map[string][]*task{}, traffic: east1,
+		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, fleet: map[string][]*task{}, traffic: east1,
 		dead: map[string]bool{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
 	}
 	for id, spec := range c.settings.Nodes {

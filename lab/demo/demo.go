@@ -171,6 +171,9 @@ func (d *demo) play(ctx context.Context) (v harness.Verdict, err error) {
 	}
 	d.summary(v)
 	if d.Keep {
+		if perr := d.c.W.PauseProviders(ctx, false); perr != nil {
+			fmt.Fprintf(d.Out, "the providers stay paused: %v\n", perr)
+		}
 		d.explore(dir)
 		<-ctx.Done()
 	}

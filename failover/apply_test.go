@@ -225,6 +225,9 @@ func TestOpenIncidentJudgesAgain(t *testing.T) {
 	forged := downVotes()
 	forged[2].Node = "stranger"
 	c.refused("verdict-quorum", failover.OpenIncident{Region: east1, Votes: forged, Held: dur("90s")})
+	second := downVotes()[:2] // one node plays a second vantage
+	second[0].Vantage = third
+	c.refused("verdict-quorum", failover.OpenIncident{Region: east1, Votes: second, Held: dur("90s")})
 	moved := downVotes()
 	moved[0].Vantage, moved[1].Vantage = third, third
 	c.refused("verdict-quorum", failover.OpenIncident{Region: east1, Votes: moved, Held: dur("90s")})

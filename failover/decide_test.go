@@ -29,6 +29,7 @@ var update = flag.Bool("update", false, "write what came out into the testdata f
 //	decide            prints how things stand
 //	agent-heard       an agent of the active region asks for its lease
 //	restart-leader    a new leader begins, with the log and without memory
+//	node NAME VANTAGE  adds a node to the cluster
 //	mode|ask|cooldown|max-per-day VALUE   configures
 //	pause 1h · resume · approve · abort
 //	stable            carries the open execution through to its end
@@ -154,6 +155,12 @@ func (w *watch) command(f []string) {
 		w.must(failover.Lead{Node: "third"})
 	case "mode", "ask", "cooldown", "max-per-day":
 		w.configure(f[0], arg)
+	case "node":
+		s := *w.s.Settings
+		s.Nodes = maps.Clone(s.Nodes)
+		s.Nodes[failover.NodeID(f[1])] = failover.NodeSpec{Vantage: failover.Region(f[2])}
+		w.must(failover.Configure{Settings: s, Hash: f[1]})
+		w.said[failover.NodeID(f[1])] = map[failover.Region]failover.Verdict{}
 	case "pause":
 		w.person(failover.PauseAutomation{For: dur(arg)})
 	case "resume":

@@ -57,7 +57,10 @@ func TestProperties(t *testing.T) {
 			}
 			switch rapid.IntRange(0, 9).Draw(t, "copy") {
 			case 0:
-				kept, keptAs = append(kept, s.Clone()), append(keptAs, bytesOf(t, s))
+				// It goes another way, and no later entry of s may be seen in it.
+				fork := s.Clone()
+				fork.Apply(failover.Meta{Index: e.meta.Index + 1, Term: 99, ProposedTerm: 99}, failover.Lead{Node: "elsewhere"})
+				kept, keptAs = append(kept, fork), append(keptAs, bytesOf(t, fork))
 			case 1:
 				twins = append(twins, s.Clone())
 			case 2:

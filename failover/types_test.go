@@ -94,3 +94,32 @@ func TestDecideUsesTheLaterClock(t *testing.T) {
 		t.Errorf("start %t, refused %+v", d.Start, d.Refuse)
 	}
 }
+
+// G7: evidence counts for its own component, freeze and epoch, of a class that
+// the proof accepts, and only until it is taken back.
+func TestAcceptedEvidence(t *testing.T) {
+	f := failover.FencedComponent{Component: "workers", Proof: []failover.EvidenceClass{failover.Confirmed}}
+	good := failover.Evidence{Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: 7}
+	for name, change := range map[string]func(*failover.Evidence){
+		"":                  func(*failover.Evidence) {},
+		"another component": func(e *failover.Evidence) { e.Component = "cron" },
+		"another freeze":    func(e *failover.Evidence) { e.Freeze = 6 },
+		"another epoch":     func(e *failover.Evidence) { e.Epoch = 2 },
+		"taken back":        func(e *failover.Evidence) { e.Void = "seen running" },
+		"another class":     func(e *failover.Evidence) { e.Class = failover.Lease },
+	} {
+		ev := good
+		change(&ev)
+		ex := failover.Execution{Epoch: 1, Evidence: []failover.Evidence{ev}}
+		if got := ex.AcceptedEvidence(f, 7) != nil; got != (name == "") {
+			t.Errorf("evidence of %q is accepted: %t", name, got)
+		}
+	}
+	// A person's word is always admitted.
+	attested := good
+	attested.Class = failover.Attested
+	ex := failover.Execution{Epoch: 1, Evidence: []failover.Evidence{attested}}
+	if ex.AcceptedEvidence(f, 7) == nil {
+		t.Error("an attestation is not accepted")
+	}
+}

@@ -119,6 +119,8 @@ type fakeLeader struct {
 	delay  time.Duration
 	grant  failover.Grant
 	asked  []Ask
+	// script, if set, answers instead.
+	script func(a Ask) (g failover.Grant, delay time.Duration)
 }
 
 func (l *fakeLeader) set(change func(*fakeLeader)) {
@@ -131,6 +133,9 @@ func (l *fakeLeader) Ask(ctx context.Context, a Ask) (Answer, error) {
 	l.mu.Lock()
 	l.asked = append(l.asked, a)
 	silent, delay, grant := l.silent, l.delay, l.grant
+	if l.script != nil {
+		grant, delay = l.script(a)
+	}
 	l.mu.Unlock()
 	if silent {
 		<-ctx.Done()
@@ -456,6 +461,38 @@ func TestAgentIgnoresAGrantThatIsLate(t *testing.T) {
 		r.runs(false)
 		if r.worker.starts != 1 {
 			t.Errorf("%d starts", r.worker.starts)
+		}
+	})
+}
+
+// G7: once it is said that the workers are dead, a grant that was asked for
+// before and comes late does not bring them back.
+func TestAgentKeepsItsPromise(t *testing.T) {
+	agentIn(t, func(c *Config) { c.RPCTimeout = 100 * time.Second }, func(r *rig) {
+		r.leader.set(func(l *fakeLeader) {
+			l.script = func(a Ask) (failover.Grant, time.Duration) {
+				frozen := granted("").Grant
+				frozen.Granted, frozen.Freeze = false, 7
+				switch a.Request {
+				case "1":
+					return granted("").Grant, 0
+				case "2":
+					return granted("").Grant, 20 * time.Second // granted before the freeze, and on its way for long
+				}
+				return frozen, 0
+			}
+		})
+		time.Sleep(18 * time.Second)
+		r.runs(false)
+		if a := r.leader.last(); a.Stopped != 7 {
+			t.Fatalf("no report: %+v", a)
+		}
+		for range 300 {
+			time.Sleep(100 * time.Millisecond)
+			r.runs(false)
+		}
+		if starts, _ := r.worker.facts(); starts != 1 {
+			t.Errorf("%d starts", starts)
 		}
 	})
 }

@@ -208,6 +208,17 @@ func TestGuardEnforcesTheDeadline(t *testing.T) {
 	gone(t, child, time.Second)
 }
 
+// What a worker leaves behind in its process group ends with it.
+func TestGuardLeavesNobodyBehind(t *testing.T) {
+	dir := t.TempDir()
+	g := startGuard(t, "/bin/sh", "-c", fmt.Sprintf("sleep 60 & echo $! > %s/child", dir))
+	child := number(t, dir+"/child")
+	if status, _ := g.wait(t); status != 0 {
+		t.Errorf("status %d", status)
+	}
+	gone(t, child, time.Second)
+}
+
 func TestGuardStopsWhenTold(t *testing.T) {
 	g := startGuard(t, "/bin/sh", "-c", `trap "exit 5" TERM; while :; do sleep 0.01; done`)
 	g.say(t, "unbound")

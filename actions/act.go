@@ -187,6 +187,11 @@ func (r *run) attempt(ctx context.Context) error {
 		rec = state.Execution.Step(r.st.ID)
 	}
 	previous := eff.Previous
+	if len(previous) == 0 && r.st.Kind != failover.KindStop {
+		// Without the previous values in the log a crash would lose them (rule
+		// E2). A stop in a dying region is tried blind all the same.
+		return fmt.Errorf("the world could not be read, so nothing was changed: %s", eff.Detail)
+	}
 	until := time.Now().Add(r.x.opts.CallTimeout)
 	res, ok := r.x.propose(ctx, failover.StepStarted{
 		Execution: r.e.ID, Step: r.st.ID, Epoch: state.Epoch, PlanHash: r.e.PlanHash,
@@ -285,7 +290,13 @@ func (r *run) timedOut(ctx context.Context) {
 		detail += "; last error: " + r.lastErr.Error()
 	}
 	if r.token == 0 {
-		return // no intent was committed: the next look starts again
+		// Nothing was begun. The step is begun and failed, so that a person is
+		// asked.
+		token, ok := r.x.begin(ctx, r.e, r.st)
+		if !ok {
+			return
+		}
+		r.token = token
 	}
 	if r.st.Kind == failover.KindStop {
 		// A stop that cannot be seen is no failure of the plan: other evidence

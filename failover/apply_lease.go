@@ -29,6 +29,9 @@ func (s *State) forgetAgents(m Meta, c Round) {
 	ids := slices.Sorted(maps.Keys(s.Agents))
 	for _, id := range ids {
 		a := s.Agents[id]
+		if !slices.ContainsFunc(c.Requests, func(r LeaseRequest) bool { return r.Region == a.Region }) {
+			continue // its region is silent as a whole: silence says nothing about it (G4)
+		}
 		limit := 24 * time.Hour
 		if a.Enforced {
 			limit = min(limit, 10*max(a.MaxLease, s.Settings.Policy.Lease.Length).D())
@@ -100,16 +103,19 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	return g
 }
 
-// voidContradicted takes back a person's attestation when an agent of the
-// attested component is heard with running workers (rule G7).
+// voidContradicted takes evidence back when an agent of the component is heard
+// with running workers (rule G7). What the leases prove it cannot contradict.
 func (s *State) voidContradicted(m Meta, c Round, r LeaseRequest) {
 	e := s.Execution
 	if e == nil || r.Region != e.From || s.Active != e.From {
 		return
 	}
+	// If it had reported before, this is a late request; it reports again with
+	// its next one.
+	s.Agents[r.Agent].StoppedFor = 0
 	for i := range e.Evidence {
 		ev := &e.Evidence[i]
-		if ev.Component == r.Component && ev.Void == "" && ev.Class == Attested {
+		if ev.Component == r.Component && ev.Void == "" && (ev.Class == Attested || ev.Class == Confirmed) {
 			ev.Void = "agent " + string(r.Agent) + " reported running workers afterwards"
 			s.event(m, c, "evidence void: %s of %s: %s", ev.Class, ev.Component, ev.Void)
 		}

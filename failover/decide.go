@@ -100,6 +100,9 @@ func Decide(in Input, mem Memory) (Decision, Memory) {
 		d.Withdraw = e.State == ExecAwaiting && e.Auto && healthyFor >= p.Hold.D()
 	case s.Incident != nil:
 		decideIncident(&d, s, healthyFor, p.Hold.D(), in.Now)
+		if s.Incident.Execution == 0 && d.Close == nil && !d.Start {
+			decideFreeze(&d, s, in)
+		}
 	case d.Judgement.Condition == RegionDown && d.HoldElapsed >= p.Hold.D():
 		votes := withAges(fresh, active, in.Now)
 		d.Open = &OpenIncident{Region: active, Votes: votes, Held: Duration(d.HoldElapsed)}

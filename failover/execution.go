@@ -254,12 +254,13 @@ func (r StepRecord) Last() *AttemptRecord {
 	return &r.Attempts[len(r.Attempts)-1]
 }
 
-// First returns the oldest forward attempt whose previous values are the true
-// ones, or nil: later attempts may have recorded our own half-done change.
+// First returns the oldest forward attempt that recorded previous values, or
+// nil: they are the true ones, later attempts may have read our own half-done
+// change. An attempt that was made blind recorded none.
 func (r StepRecord) First() *AttemptRecord {
 	for i := range r.Attempts {
-		if !r.Attempts[i].Undo {
-			return &r.Attempts[i]
+		if a := &r.Attempts[i]; !a.Undo && len(a.Previous) > 0 {
+			return a
 		}
 	}
 	return nil

@@ -146,7 +146,7 @@ func opened(t *testing.T) (*cluster, uint64) {
 
 func (c *cluster) start(step failover.StepID) uint64 {
 	c.t.Helper()
-	return c.must(failover.StepStarted{Execution: c.s.Execution.ID, Step: step, Epoch: c.s.Epoch, PlanHash: c.s.Execution.PlanHash}).Index
+	return c.must(failover.StepStarted{Execution: c.s.Execution.ID, Step: step, Epoch: c.s.Epoch, PlanHash: c.s.Execution.PlanHash, Previous: json.RawMessage(`{"n":3}`)}).Index
 }
 
 func (c *cluster) finish(step failover.StepID, token uint64, outcome failover.StepState) {

@@ -103,9 +103,13 @@ func (m *Material) refresh() error {
 	if err != nil {
 		return fmt.Errorf("certificate %s cannot be read: %w; make it with `failoverd certs`", m.files.Cert, err)
 	}
+	stamp := info.ModTime()
+	if ca, err := os.Stat(m.files.CA); err == nil && ca.ModTime().After(stamp) {
+		stamp = ca.ModTime() // a changed authority counts as well
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.cert != nil && info.ModTime().Equal(m.stamp) {
+	if m.cert != nil && stamp.Equal(m.stamp) {
 		return nil
 	}
 	cert, err := tls.LoadX509KeyPair(m.files.Cert, m.files.Key)
@@ -124,7 +128,7 @@ func (m *Material) refresh() error {
 		return fmt.Errorf("certificate %s is valid from %s to %s, and it is %s: renew it with `failoverd certs`, or set the clock",
 			m.files.Cert, cert.Leaf.NotBefore.Format(time.RFC3339), cert.Leaf.NotAfter.Format(time.RFC3339), now.Format(time.RFC3339))
 	}
-	m.cert, m.pool, m.stamp = &cert, pool, info.ModTime()
+	m.cert, m.pool, m.stamp = &cert, pool, stamp
 	return nil
 }
 

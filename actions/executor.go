@@ -164,7 +164,7 @@ func (x *Executor) drive(ctx context.Context, s *failover.State) {
 	x.expire(ctx, s)
 	switch e.State {
 	case failover.ExecRunning:
-		if x.complete(ctx, e) {
+		if x.complete(ctx, e) || x.unanswered(ctx, e) {
 			return
 		}
 		// Once everything is proven, the fence ends the stops that still try;
@@ -396,6 +396,36 @@ func (x *Executor) stable(ctx context.Context, e *failover.Execution, st failove
 		return
 	}
 	x.finish(ctx, e, st, token, failover.StepDone, "every step and check has passed")
+}
+
+// unanswered makes sure that a step which failed or is unclear has its question,
+// whoever found out and whatever became of him: an execution never stands in
+// silence (L1). It returns true when it changed something.
+func (x *Executor) unanswered(ctx context.Context, e *failover.Execution) bool {
+	if e.Question != nil {
+		return false // one at a time; the next look finds the next
+	}
+	for _, st := range e.Plan.Steps {
+		rec := e.Step(st.ID)
+		x.mu.Lock()
+		_, busy := x.inflight[st.ID]
+		x.mu.Unlock()
+		if busy || rec.State != failover.StepFailed && rec.State != failover.StepUnclear {
+			continue
+		}
+		if rec.State == failover.StepFailed && st.OnError == "continue" {
+			x.propose(ctx, failover.Skip{Execution: e.ID, Step: st.ID}, "on_error = \"continue\"")
+			return true
+		}
+		kind := "failed"
+		if rec.State == failover.StepUnclear {
+			kind = "unknown"
+		}
+		x.ask(ctx, e.ID, kind, st.ID, fmt.Sprintf("Step %s %s: %s", st.ID, rec.State, rec.Detail),
+			"failoverd retry "+string(st.ID), "failoverd skip "+string(st.ID)+" --why …", "failoverd abort")
+		return true
+	}
+	return false
 }
 
 // complete closes an execution whose steps have all passed, whoever carried out

@@ -69,7 +69,12 @@ func (x *Executor) undo(ctx context.Context, exec uint64, st failover.Step) {
 	rec := e.Step(st.ID)
 	action, err := x.world.Action(st)
 	if err != nil {
-		x.log.Error("a step cannot be undone", "step", st.ID, "error", err)
+		// Said in the journal, so that the execution can end.
+		if res, ok := x.propose(ctx, failover.StepStarted{
+			Execution: e.ID, Step: st.ID, Epoch: x.journal.State().Epoch, PlanHash: e.PlanHash, Undo: true, Previous: rec.First().Previous,
+		}, ""); ok {
+			x.finish(ctx, e, st, res.Index, failover.StepFailed, "cannot be undone: "+err.Error())
+		}
 		return
 	}
 	until := time.Now().Add(x.opts.CallTimeout)

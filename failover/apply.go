@@ -101,7 +101,8 @@ func (c Configure) apply(s *State, m Meta) (any, error) {
 
 func (c RegisterNode) apply(s *State, m Meta) (any, error) {
 	old, known := s.Nodes[c.Node]
-	if known && old.Disk == c.Record.Disk && c.Record.Starts < old.Starts {
+	if known && old.Disk == c.Record.Disk &&
+		(c.Record.Starts < old.Starts || c.Record.Starts == old.Starts && c.Record.Boot != old.Boot) {
 		return nil, refuse("disk-set-back", "node %s started with start counter %d, but %d was recorded: its disk was set back to an older copy and may have forgotten votes; remove the node from the cluster and let it rejoin with an empty data directory under a new name", c.Node, c.Record.Starts, old.Starts)
 	}
 	if known && old.Disk != c.Record.Disk {

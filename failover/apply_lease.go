@@ -19,6 +19,10 @@ func (c Round) apply(s *State, m Meta) (any, error) {
 	return grants, nil
 }
 
+// longestLease bounds what an agent may ask for, in configured leases: a wrong
+// number on one host must not stretch the wait of all.
+const longestLease = 10
+
 // forgetAgents drops agents that were not heard for so long that they cannot
 // hold anything any more: ten leases for one that stops its workers by itself, a
 // day for one that would not. A crashed agent says no goodbye.
@@ -61,9 +65,16 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	if s.Settings.Policy.Mode == ModeObserve {
 		g.Arming = ArmObserve // a cluster that only observes stops nothing, on any rung
 	}
+	if limit := longestLease * s.Settings.Policy.Lease.Length; r.Lease > limit {
+		g.Sentence = "the agent asks for a lease of " + r.Lease.String() + ": more than " + limit.String() + " is a mistake in its configuration"
+		return g
+	}
+	// Only an agent that stops its workers, and is told to, makes the end of its
+	// lease worth anything; it is told with a refusal as much as with a grant.
+	bound := g.Arming == ArmEnforced && g.OnIsol == "stop" && r.Enforced
 	a := s.Agents[r.Agent]
 	if a == nil {
-		a = &AgentRecord{Region: r.Region, Component: r.Component, Enforced: true}
+		a = &AgentRecord{Region: r.Region, Component: r.Component, Enforced: bound}
 		s.Agents[r.Agent] = a
 		s.event(m, c, "agent %s of %s in %s asks for a lease for the first time", r.Agent, r.Component, r.Region)
 	}
@@ -72,6 +83,7 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		return g
 	}
 	a.LastAsked = m.At
+	a.Enforced = a.Enforced && bound
 	if r.SeenEpoch > s.Epoch {
 		// T4: somebody knows more than this log. Granting would be a rollback.
 		g.Sentence = "the agent has seen a later epoch than this cluster's log"
@@ -97,7 +109,7 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	a.MaxLease = max(a.MaxLease, r.Lease, s.Settings.Policy.Lease.Length)
 	// The agent says how it behaves now, not how it is configured: one that has
 	// not yet heard that it is enforced would not stop its workers.
-	a.Enforced = r.Enforced && g.Arming == ArmEnforced && spec.OnIsolation == "stop"
+	a.Enforced = bound
 	a.Granted, a.StoppedFor = m.Index, 0
 	g.Granted, g.Sentence = true, "granted"
 	return g
@@ -246,8 +258,8 @@ func (s *State) leaseEvidence(e *Execution, f FencedComponent, c RecordEvidence)
 		return refuse("proof", "lease expiry proves nothing for %s: it needs agent = true, arming = \"enforced\", on_isolation = \"stop\" and \"lease\" in its proof", f.Component)
 	}
 	for _, id := range s.AgentIDs(e.From, f.Component) {
-		if a := s.Agents[id]; !a.Enforced && a.Granted != 0 {
-			return refuse("mode", "lease expiry proves nothing for %s: agent %s was granted a lease while it would not have stopped its workers", f.Component, id)
+		if !s.Agents[id].Enforced {
+			return refuse("mode", "lease expiry proves nothing for %s: agent %s would not have stopped its workers when it was heard last", f.Component, id)
 		}
 	}
 	if need := s.FreezeWait(e.From); c.Waited.D() < need {

@@ -343,3 +343,40 @@ func TestObserveModeDisarmsAgents(t *testing.T) {
 		t.Fatalf("grant %+v, agent %+v", g, c.s.Agents["w1"])
 	}
 }
+
+// G4: an agent that a refusal finds unbound makes lease expiry worthless, and a
+// wrong lease on one host does not stretch the wait of all.
+func TestUnboundAndGreedyAgents(t *testing.T) {
+	c, exec := opened(t)
+	freeze := c.frozen(exec)
+	c.must(failover.Round{Requests: []failover.LeaseRequest{{Agent: "w1", Region: east1, Component: "workers", Lease: dur("75s"), Running: true}}})
+	c.refused("mode", failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Lease, Epoch: 1, Freeze: freeze, Waited: dur("1h")})
+
+	c = newCluster(t)
+	wait := c.s.FreezeWait(east1)
+	g := c.must(failover.Round{Requests: []failover.LeaseRequest{{Agent: "w1", Region: east1, Component: "workers", Lease: dur("3000h"), Enforced: true}}}).Value.([]failover.Grant)[0]
+	if g.Granted || c.s.FreezeWait(east1) != wait {
+		t.Fatalf("grant %+v, wait %s", g, c.s.FreezeWait(east1))
+	}
+}
+
+// G7: what agents confirmed is contradicted by one that runs workers.
+func TestConfirmedEvidenceIsContradicted(t *testing.T) {
+	c, exec := opened(t)
+	freeze := c.frozen(exec)
+	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
+	c.ask("another", east1)
+	c.refused("evidence", failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze})
+}
+
+// T3: a disk that was set back across exactly one start has the recorded counter
+// and is told by its boot.
+func TestDiskSetBackByOneStart(t *testing.T) {
+	c := newCluster(t)
+	reg := func(starts uint64, boot string) failover.RegisterNode {
+		return failover.RegisterNode{Node: "third", Record: failover.NodeRecord{Vantage: third, Disk: "d1", Starts: starts, Boot: boot}}
+	}
+	c.must(reg(5, "a"))
+	c.must(reg(5, "a")) // the same start, proposed again
+	c.refused("disk-set-back", reg(5, "b"))
+}

@@ -168,7 +168,15 @@ func followedUs(s *State, fresh []Vote, j Judgement) Judgement {
 		return j
 	}
 	other := s.Settings.Other(j.Region)
-	if o := Judge(s.Settings, other, fresh); o.Condition == RegionDown || o.Condition == Partitioned {
+	// One voice is enough for this: the question is not whether to leave, but
+	// whether to go there.
+	o := Judge(s.Settings, other, fresh)
+	seenDown, seenUp := len(o.Voices) > len(o.Dissent), false
+	for _, v := range o.Views {
+		seenDown = seenDown || v.Inside && v.Health == Down
+		seenUp = seenUp || !v.Inside && v.Health == Healthy
+	}
+	if seenDown && !seenUp {
 		j.Condition = FollowedUs
 		j.Sentence = fmt.Sprintf("%s is down (%s), and so is %s (%s)", j.Region, j.Sentence, other, o.Sentence)
 	}

@@ -85,7 +85,10 @@ func Judge(s *Settings, region Region, votes []Vote) Judgement {
 		view.Inside = vt == region
 		j.Views = append(j.Views, view)
 		if view.Inside {
-			insideHealthy = view.Health == Healthy || view.Health == Degraded
+			// One node inside that sees it alive is enough to ask a person (D5).
+			for _, v := range byVantage[vt] {
+				insideHealthy = insideHealthy || !v.Verdict.Abstain && (v.Verdict.Health == Healthy || v.Verdict.Health == Degraded)
+			}
 			continue
 		}
 		if view.Nodes == 0 {

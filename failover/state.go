@@ -68,10 +68,11 @@ func NewState() *State {
 type NodeRecord struct {
 	Vantage    Region    `json:"vantage"`
 	Version    string    `json:"version"`
-	Features   int       `json:"features"`    // highest feature level that it understands
-	ConfigHash string    `json:"config_hash"` // of its own file
-	Disk       string    `json:"disk"`        // random, made with the data directory (rule T3)
-	Starts     uint64    `json:"starts"`      // counts the starts with that disk
+	Features   int       `json:"features"`       // highest feature level that it understands
+	ConfigHash string    `json:"config_hash"`    // of its own file
+	Disk       string    `json:"disk"`           // random, made with the data directory (rule T3)
+	Starts     uint64    `json:"starts"`         // counts the starts with that disk
+	Boot       string    `json:"boot,omitempty"` // random per start
 	At         time.Time `json:"at"`
 }
 

@@ -48,6 +48,9 @@ type Config struct {
 	LeaseFile string
 	// EpochFile keeps the highest epoch that was seen, with fsync; "" for none.
 	EpochFile string
+	// Unguarded: nothing would stop the worker if the agent itself were stuck, so
+	// the end of its lease proves nothing and it does not ask as enforced.
+	Unguarded bool
 	// KeepRunning: an exit of the worker does not end the agent.
 	KeepRunning bool
 	Asker       Asker
@@ -88,6 +91,7 @@ type Agent struct {
 	bootAt       time.Duration
 	realAt       time.Time
 	warnedBefore bool
+	overdue      bool   // the clocks say that the lease ended in the past
 	leaseFile    []byte // as it was written last
 }
 
@@ -189,8 +193,11 @@ func (a *Agent) nextAsk() Ask {
 	defer a.mu.Unlock()
 	msg := Ask{
 		Request: a.cfg.NewID(), Agent: a.cfg.Agent, Region: a.cfg.Region, Component: a.cfg.Component,
-		Lease:     a.cfg.Terms.Length,
-		Enforced:  a.cfg.Arming == failover.ArmEnforced && a.cfg.OnIsolation != "keep",
+		Lease: a.cfg.Terms.Length,
+		// How the agent behaves now: while nothing runs there is nothing that it
+		// would fail to stop.
+		Enforced: a.cfg.Arming == failover.ArmEnforced && a.cfg.OnIsolation != "keep" && !a.cfg.Unguarded &&
+			(a.holder.Bound() || !running),
 		SeenEpoch: a.holder.epoch, Running: running, Stopped: a.stoppedFor,
 	}
 	a.holder.Sent(msg.Request, a.cfg.Clock.Boot())
@@ -263,6 +270,7 @@ func (a *Agent) checkClocks(now time.Duration) {
 	if jump := wall - boot; jump > a.cfg.Terms.Stop.Safety.D() && a.holder.held {
 		a.cfg.Log.Warn("real time jumped ahead of CLOCK_BOOTTIME: the lease counts as ended", "jump", jump.String())
 		a.holder.Forget()
+		a.overdue = true
 	}
 }
 
@@ -305,6 +313,10 @@ func (a *Agent) stop(now time.Duration) {
 			grace = g
 		}
 		a.stopKillAt = now + grace
+		if a.overdue {
+			// Nobody knows for how long the lease has been over: no grace.
+			a.stopKillAt, a.overdue = now, false
+		}
 		if a.holder.held && a.holder.Bound() {
 			a.stopKillAt = min(a.stopKillAt, a.holder.KillAt())
 		}

@@ -59,19 +59,27 @@ func RunGuard(argv []string, in io.Reader, out io.Writer, clock boottime.Clock) 
 	// not read: ignored ones the worker would inherit, and never hear SIGTERM.
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 
+	// No worker before its deadline is known.
+	g := &guard{clock: clock, out: out, agentPresent: true}
+	sc := bufio.NewScanner(in)
+	if !sc.Scan() {
+		return 1, errors.New("the agent ended before it named a deadline: the worker was not started")
+	}
+	if err := g.obey(sc.Text()); err != nil {
+		return 2, err
+	}
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	if err := cmd.Start(); err != nil {
 		return 127, fmt.Errorf("the worker %s cannot be started: %w", argv[0], err)
 	}
-	g := &guard{clock: clock, out: out, pgid: cmd.Process.Pid, agentPresent: true}
+	g.pgid = cmd.Process.Pid
 	fmt.Fprintf(out, "started %d\n", g.pgid)
 
 	lines := make(chan string)
 	go func() {
 		defer close(lines)
-		sc := bufio.NewScanner(in)
 		for sc.Scan() {
 			lines <- sc.Text()
 		}

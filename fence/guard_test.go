@@ -81,6 +81,7 @@ func startGuard(t *testing.T, argv ...string) *guarded {
 	}
 	g := &guarded{Cmd: cmd, in: in, out: bufio.NewReader(out)}
 	t.Cleanup(func() { _ = cmd.Process.Kill() })
+	g.say(t, "unbound") // no worker before its deadline is known
 	if _, err := fmt.Fscanf(g.out, "started %d\n", &g.pid); err != nil {
 		t.Fatal(err)
 	}
@@ -162,9 +163,14 @@ func TestGuardRefusesNonsense(t *testing.T) {
 	}
 	cmd := exec.Command(self, "/nowhere/worker") //nolint:gosec // this test's own binary
 	cmd.Env = append(os.Environ(), "FENCE_TEST_ROLE=guard")
+	cmd.Stdin = strings.NewReader("unbound\n")
 	out, err := cmd.CombinedOutput()
 	if cmd.ProcessState.ExitCode() != 127 || !strings.Contains(string(out), "the worker /nowhere/worker cannot be started") {
 		t.Errorf("%v: %s", err, out)
+	}
+	// An agent that ends before it names a deadline starts no worker.
+	if status, err := RunGuard([]string{"/bin/true"}, strings.NewReader(""), io.Discard, boottime.System{}); err == nil || status != 1 {
+		t.Errorf("status %d, %v", status, err)
 	}
 	// An agent that speaks nonsense is no agent: the worker does not live on.
 	for _, line := range []string{"hello", "", "deadline 1", "deadline x y", "stop", "stop soon"} {

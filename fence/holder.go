@@ -92,16 +92,18 @@ func (h *Holder) Received(a Answer, now time.Duration) bool {
 	}
 	h.epoch = a.Epoch
 	h.sentence = a.Sentence
-	if a.Arming != "" {
-		h.arming, h.isolation = a.Arming, a.OnIsol
-	}
 	if !a.Granted {
+		// A refusal may bind the workers, never unbind them.
+		if a.Arming == failover.ArmEnforced {
+			h.arming, h.isolation = a.Arming, a.OnIsol
+		}
 		h.freeze, h.gone = a.Freeze, a.Gone
 		return true
 	}
 	if h.held && sent < h.sent {
 		return true // an older request answered late: the newer lease stands
 	}
+	h.arming, h.isolation = a.Arming, a.OnIsol
 	if now >= sent+a.Terms.Length.D()-a.Terms.Stop.Total() {
 		h.sentence = "the grant came too late to be of use"
 		return false

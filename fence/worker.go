@@ -50,6 +50,7 @@ type Child struct {
 	cmd    *exec.Cmd
 	stdin  io.WriteCloser
 	pgid   int
+	told   string // the last deadline that was written to the guard
 	exited chan int
 }
 
@@ -81,7 +82,7 @@ func (c *Child) Start(d Deadlines) error {
 	started := make(chan int, 1)
 	go c.listen(cmd, stdout, started)
 	c.mu.Lock()
-	c.cmd, c.stdin, c.pgid = cmd, stdin, 0
+	c.cmd, c.stdin, c.pgid, c.told = cmd, stdin, 0, ""
 	c.mu.Unlock()
 	if err := c.Extend(d); err != nil {
 		return err
@@ -128,10 +129,18 @@ func (c *Child) listen(cmd *exec.Cmd, out io.Reader, started chan<- int) {
 
 // Extend implements Worker.
 func (c *Child) Extend(d Deadlines) error {
-	if d.Kill == 0 {
-		return c.say("unbound\n")
+	line := "unbound\n"
+	if d.Kill != 0 {
+		line = fmt.Sprintf("deadline %d %d\n", d.Term, d.Kill)
 	}
-	return c.say(fmt.Sprintf("deadline %d %d\n", d.Term, d.Kill))
+	c.mu.Lock()
+	known := line == c.told
+	c.told = line
+	c.mu.Unlock()
+	if known {
+		return nil // a guard that does not read must not fill its pipe
+	}
+	return c.say(line)
 }
 
 // Stop implements Worker.

@@ -56,7 +56,7 @@ func CheckEffectDeadline(ctx context.Context, call string) error {
 	}
 	// Whichever clock says that it is too late is believed: the wall clock sees
 	// a virtual machine that its host paused, the boot clock a step backward.
-	late := max(e.now()-e.boot, time.Since(e.deadline))
+	late := max(e.now()-e.boot, time.Since(e.deadline.Round(0))) // without the monotonic reading, which stands still while a machine is paused
 	if late < 0 {
 		return nil
 	}

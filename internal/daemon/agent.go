@@ -96,7 +96,7 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 	agent, err := fence.NewAgent(fence.Config{
 		Agent: id, Region: o.Region, Component: o.Component, Terms: settings.Policy.Lease,
 		Arming: part.Arming, OnIsolation: part.OnIsolation, Work: o.Work, RPCTimeout: 2 * rpc,
-		LeaseFile: o.LeaseFile, EpochFile: o.EpochFile, KeepRunning: o.Unit != "",
+		LeaseFile: o.LeaseFile, EpochFile: o.EpochFile, KeepRunning: o.Unit != "", Unguarded: o.Unit != "",
 		Asker: asker, Worker: worker, Clock: clock, BootID: bootID, NewID: consensus.NewID,
 		Log: o.Log.With("agent", id, "component", o.Component, "region", o.Region),
 	})

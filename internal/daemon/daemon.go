@@ -208,7 +208,7 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 		ID: d.this.ID, Vantage: d.this.Vantage, Settings: settings, ConfigHash: cfg.Hash(),
 		Record: failover.NodeRecord{
 			Vantage: d.this.Vantage, Version: d.opts.Version, Features: features, ConfigHash: cfg.Hash(),
-			Disk: disk.Identity.Disk, Starts: disk.Identity.Starts,
+			Disk: disk.Identity.Disk, Starts: disk.Identity.Starts, Boot: consensus.NewID(),
 		},
 		Verdicts: d.monitor.Verdicts, Changed: d.monitor.Changed(), Peers: calls,
 		World: &world{node: d.this.ID, regions: cfg.Regions(), resolvers: cfg.Probes.Resolvers, cloud: clients, log: d.log},

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"sync"
@@ -105,6 +106,11 @@ func (l *leadership) votes() []failover.Vote {
 // ask answers an agent's request (rules G1, G2, G7).
 func (l *leadership) ask(ctx context.Context, a fence.Ask) (fence.Answer, error) {
 	ans := fence.Answer{Request: a.Request}
+	// The region was held against the certificate by the node that took the
+	// request: no agent speaks for one of another region.
+	if known := l.tenure.State().Agents[a.Agent]; known != nil && (known.Region != a.Region || known.Component != a.Component) {
+		return ans, fmt.Errorf("agent %s is known for %s in %s, not for %s in %s: an agent's name is never reused", a.Agent, known.Component, known.Region, a.Component, a.Region)
+	}
 	if a.Bye {
 		_, err := l.tenure.Propose(ctx, failover.AgentLeft{Agent: a.Agent}, "")
 		return ans, err

@@ -90,6 +90,19 @@ func newDecoders() decoders {
 	decoderOf[failover.PauseAutomation](d)
 	decoderOf[failover.ResumeAutomation](d)
 	decoderOf[failover.SaveMessage](d)
+	decoderOf[failover.ReapplyStarted](d)
+	decoderOf[failover.ReapplyFinished](d)
+	decoderOf[failover.NoteHold](d)
+	decoderOf[failover.StartPreparation](d)
+	decoderOf[failover.EndPreparation](d)
+	decoderOf[failover.RefuseRequest](d)
+	decoderOf[failover.Suspend](d)
+	decoderOf[failover.NoteStuck](d)
+	decoderOf[failover.RecordInventory](d)
+	decoderOf[failover.RecordLoss](d)
+	decoderOf[failover.ReleaseHold](d)
+	decoderOf[failover.AcceptInventory](d)
+	decoderOf[failover.RehearseFence](d)
 	return d
 }
 

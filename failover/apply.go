@@ -81,6 +81,9 @@ func (c Lead) apply(s *State, m Meta) (any, error) {
 }
 
 func (c Configure) apply(s *State, m Meta) (any, error) {
+	if s.Preparation != nil {
+		return nil, refuse("preparation", "configuration %s was not taken: preparation %d is under way; it is taken when that has ended", c.Hash, s.Preparation.ID)
+	}
 	if s.Execution != nil {
 		return nil, refuse("execution-open", "configuration %s was not taken: execution %d runs with the configuration that it began with; apply it when that has ended", c.Hash, s.Execution.ID)
 	}
@@ -154,6 +157,7 @@ func (c OpenIncident) apply(s *State, m Meta) (any, error) {
 	}
 	s.Incident = &Incident{ID: m.Index, Region: c.Region, Condition: j.Condition, Votes: c.Votes, Held: c.Held, At: m.At}
 	s.event(m, c, "incident %d: %s is down: %s; held for %s", m.Index, c.Region, j.Sentence, c.Held)
+	s.keepPreparation(m, c)
 	return nil, nil
 }
 

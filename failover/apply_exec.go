@@ -20,6 +20,14 @@ func (s *State) running(id uint64) (*Execution, error) {
 	return s.Execution, nil
 }
 
+// open is running, also for a preparation.
+func (s *State) open(id uint64) (*Execution, error) {
+	if s.Preparation != nil && s.Preparation.ID == id {
+		return s.Preparation, nil
+	}
+	return s.running(id)
+}
+
 func (c RequestExecution) apply(s *State, m Meta) (any, error) {
 	switch {
 	case s.Settings == nil:
@@ -34,9 +42,16 @@ func (c RequestExecution) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("why", "a failover needs a reason, such as --why \"us-east-1 control plane lost\"")
 	case s.Active != s.Settings.Primary:
 		return nil, refuse("direction", "%s is active: the way back is a failback, which this version does not carry out", s.Active)
-	case s.Paused(m.At) && !slices.Contains(c.Overrides, "pause"):
-		return nil, refuse("pause", "automation is paused by %s until %s (%s): `failoverd resume` ends the pause, `--override pause` acts in spite of it", s.Pause.By, s.Pause.Until.Format(time.RFC3339), s.Pause.Why)
 	}
+	for _, o := range c.Overrides {
+		if !slices.Contains(Overridable(), o) {
+			return nil, refuse("override", "%q cannot be overridden; these can: %s", o, strings.Join(Overridable(), ", "))
+		}
+	}
+	if guard, reason := s.HandGuard(m.At, c.Overrides); guard != "" {
+		return nil, refuse(guard, "%s", reason)
+	}
+	s.Refused = nil
 	s.Request = &Request{ID: m.Index, Kind: c.Kind, By: m.By, Why: m.Why, Overrides: c.Overrides}
 	s.event(m, c, "%s requested", c.Kind)
 	return m.Index, nil
@@ -67,11 +82,22 @@ func (c StartExecution) apply(s *State, m Meta) (any, error) {
 		if s.Request == nil || s.Request.ID != c.Request {
 			return nil, refuse("request", "request %d is not pending", c.Request)
 		}
+		if guard, reason := s.HandGuard(m.At, s.Request.Overrides); guard != "" {
+			return nil, refuse(guard, "%s", reason)
+		}
 		e.By, e.Why = s.Request.By, s.Request.Why
-		s.Request = nil
 	}
 	plan := c.Plan
 	e.Plan, e.PlanHash = &plan, plan.Hash()
+	if err := s.adopt(m, c, e); err != nil {
+		return nil, err
+	}
+	if c.Incident != 0 {
+		s.Incident.Execution, s.Incident.Refusal = m.Index, ""
+		s.AutoRuns = append(s.AutoRuns, m.At)
+	} else {
+		s.Request = nil
+	}
 	s.Execution = e
 	s.event(m, c, "execution %d: %s from %s to %s, plan %s, %d steps", e.ID, e.Kind, e.From, e.To, e.PlanHash, len(plan.Steps))
 	if c.Approval {
@@ -98,34 +124,7 @@ func (s *State) startAutomatic(m Meta, c StartExecution, e *Execution) error {
 	}
 	e.Incident, e.Auto, e.By = c.Incident, true, "failoverd"
 	e.Why = "incident: " + string(s.Incident.Condition)
-	s.Incident.Execution, s.Incident.Refusal = m.Index, ""
-	s.AutoRuns = append(s.AutoRuns, m.At)
 	return nil
-}
-
-// AutoGuard names the first guard that objects to an automatic execution at
-// the given time and says how to go on. Guard "" means that none does.
-func (s *State) AutoGuard(now time.Time) (guard, reason string) {
-	p := s.Settings.Policy
-	recent := 0
-	for _, t := range s.AutoRuns {
-		if now.Sub(t) < 24*time.Hour {
-			recent++
-		}
-	}
-	switch {
-	case p.Mode == ModeObserve:
-		return "mode", "the mode is observe: failoverd only says what it would do; `failoverd failover --why …` acts"
-	case s.Active != s.Settings.Primary:
-		return "direction", string(s.Active) + " is active and the way back is a person's decision"
-	case s.Paused(now):
-		return "pause", "automation is paused by " + s.Pause.By + " until " + s.Pause.Until.Format(time.RFC3339) + " (" + s.Pause.Why + "); `failoverd resume` ends the pause"
-	case now.Before(s.CooldownUntil):
-		return "cooldown", "a failover was completed recently; automation rests until " + s.CooldownUntil.Format(time.RFC3339) + "; `failoverd failover --why …` acts"
-	case recent >= p.MaxPerDay:
-		return "max-per-day", "the limit of automatic executions in 24 hours is reached (max_per_day); `failoverd failover --why …` acts"
-	}
-	return "", ""
 }
 
 // ask puts a question; its nonce is the entry's index.
@@ -229,6 +228,13 @@ func (c Continue) apply(s *State, m Meta) (any, error) {
 }
 
 func (c Abort) apply(s *State, m Meta) (any, error) {
+	if p := s.Preparation; p != nil && p.ID == c.Execution {
+		if p.State == ExecRunning {
+			p.State, p.Undo = ExecAborting, true
+			s.event(m, c, "preparation %d is taken back", p.ID)
+		}
+		return nil, nil
+	}
 	e, err := s.running(c.Execution)
 	if err != nil {
 		return nil, err
@@ -245,7 +251,7 @@ func (c Abort) apply(s *State, m Meta) (any, error) {
 }
 
 func (c StepStarted) apply(s *State, m Meta) (any, error) {
-	e, err := s.running(c.Execution)
+	e, err := s.open(c.Execution)
 	if err != nil {
 		return nil, err
 	}
@@ -259,14 +265,19 @@ func (c StepStarted) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("epoch", "step %s was meant for epoch %d; it is %d", c.Step, c.Epoch, s.Epoch)
 	}
 	rec := e.Steps[c.Step]
-	if c.Undo {
+	switch {
+	case c.Burn:
+		if rec == nil || rec.Consumed() || rec.State == StepRunning || rec.State == StepUndoing || rec.State == StepDone {
+			return nil, refuse("state", "step %s has no token to burn", c.Step)
+		}
+	case c.Undo:
 		if e.State != ExecAborting || !e.Undo || e.BeyondReturn() {
 			return nil, refuse("state", "execution %d does not undo", e.ID)
 		}
 		if rec == nil || rec.First() == nil || rec.State == StepRunning || rec.State == StepUndone {
 			return nil, refuse("state", "step %s has nothing to undo", c.Step)
 		}
-	} else {
+	default:
 		if err := s.mayStart(e, st, rec); err != nil {
 			return nil, err
 		}
@@ -275,13 +286,16 @@ func (c StepStarted) apply(s *State, m Meta) (any, error) {
 		rec = &StepRecord{}
 		e.Steps[c.Step] = rec
 	}
-	rec.State = StepRunning
-	if c.Undo {
-		rec.State = StepUndoing
+	switch {
+	case c.Burn: // the step stays what it is
+	case c.Undo:
+		rec.State, rec.Slow = StepUndoing, ""
+	default:
+		rec.State, rec.Slow = StepRunning, ""
 	}
 	rec.Attempts = append(rec.Attempts, AttemptRecord{
 		Number: len(rec.Attempts) + 1, Token: m.Index, Epoch: c.Epoch, Node: m.Node, Term: m.Term,
-		Undo: c.Undo, Previous: c.Previous, Until: c.Until, StartedAt: m.At,
+		Undo: c.Undo, Burn: c.Burn, Previous: c.Previous, Until: c.Until, StartedAt: m.At,
 	})
 	s.event(m, c, "step %s started (attempt %d, token %d)", c.Step, len(rec.Attempts), m.Index)
 	return m.Index, nil
@@ -300,7 +314,11 @@ func (s *State) mayStart(e *Execution, st *Step, rec *StepRecord) error {
 			return refuse("order", "step %s comes after %s, which is %s", st.ID, dep, e.Step(dep).State)
 		}
 	}
-	if (st.Kind == KindStart || st.Kind == KindSwitch) && s.Active != e.To {
+	if e.Kind == Preparation {
+		if err := s.mayPrepare(*st); err != nil {
+			return err
+		}
+	} else if (st.Kind == KindStart || st.Kind == KindSwitch) && s.Active != e.To {
 		return refuse("fence", "step %s acts in %s, but %s is the active region: the fence comes first", st.ID, e.To, s.Active)
 	}
 	if rec == nil {
@@ -319,17 +337,25 @@ func (s *State) mayStart(e *Execution, st *Step, rec *StepRecord) error {
 }
 
 func (c StepFinished) apply(s *State, m Meta) (any, error) {
-	e, err := s.running(c.Execution)
+	e, err := s.open(c.Execution)
 	if err != nil {
 		return nil, err
 	}
 	rec := e.Steps[c.Step]
-	if rec == nil || (rec.State != StepRunning && rec.State != StepUndoing) {
+	if rec == nil || rec.Last() == nil || (rec.State != StepRunning && rec.State != StepUndoing && !rec.Burning()) {
 		return nil, refuse("state", "step %s is not running", c.Step)
 	}
 	last := rec.Last()
 	if last.Token != c.Token {
 		return nil, refuse("token", "step %s runs with token %d, not %d", c.Step, last.Token, c.Token)
+	}
+	if last.Burn {
+		if c.Outcome != StepDone && c.Outcome != StepFailed {
+			return nil, refuse("outcome", "a burnt token ends done or failed, not %q", c.Outcome)
+		}
+		last.FinishedAt, last.Outcome, last.Detail = m.At, c.Outcome, c.Detail
+		s.event(m, c, "step %s: token burnt: %s: %s", c.Step, c.Outcome, c.Detail)
+		return nil, nil
 	}
 	switch c.Outcome {
 	case StepFailed, StepUnclear:
@@ -345,9 +371,26 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("outcome", "a step cannot end %q", c.Outcome)
 	}
 	last.FinishedAt, last.Outcome, last.Detail, last.Already = m.At, c.Outcome, c.Detail, c.Already
-	rec.State, rec.Detail = c.Outcome, c.Detail
+	rec.State, rec.Detail, rec.Slow = c.Outcome, c.Detail, ""
+	switch {
+	case c.Outcome == StepUndone && e.State != ExecAborting:
+		// An undo that had begun before an execution adopted the step: the step is
+		// still to be done (rule E7).
+		rec.State = StepPending
+	case c.Outcome == StepDone && !c.Already:
+		s.learn(c.Step, Duration(m.At.Sub(startedAt(*rec))))
+	}
 	s.event(m, c, "step %s %s: %s", c.Step, c.Outcome, c.Detail)
 	return nil, nil
+}
+
+// startedAt is when the first attempt began that was not undone since.
+func startedAt(rec StepRecord) time.Time {
+	at := rec.Last().StartedAt
+	for i := len(rec.Attempts) - 1; i >= 0 && !rec.Attempts[i].Undo; i-- {
+		at = rec.Attempts[i].StartedAt
+	}
+	return at
 }
 
 func (c Retry) apply(s *State, m Meta) (any, error) {
@@ -379,8 +422,12 @@ func (c Skip) apply(s *State, m Meta) (any, error) {
 		if rec.State == StepRunning || rec.State == StepUndoing {
 			return nil, refuse("in-flight", "step %s is in flight: hold the execution and wait for it", c.Step)
 		}
-		if rec.Passed() {
+		if rec.Passed() && !(rec.State == StepSkipped && st.Tokens && !rec.Consumed()) {
 			return nil, refuse("state", "step %s is %s", c.Step, rec.State)
+		}
+		if st.Tokens && !rec.Consumed() && (e.State == ExecAborting || rec.State == StepSkipped) {
+			// The person takes it upon himself that the late effect cannot come.
+			rec.Last().Outcome = StepSkipped
 		}
 	} else {
 		e.Steps[c.Step] = &StepRecord{}

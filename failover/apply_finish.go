@@ -25,6 +25,8 @@ func (c DeclareStable) apply(s *State, m Meta) (any, error) {
 	for _, st := range e.Plan.Steps {
 		rec := e.Step(st.ID)
 		switch {
+		case st.Tokens && !rec.Consumed():
+			return nil, refuse("token", "step %s may still take effect: its token is neither consumed nor burnt", st.ID)
 		case rec.State == StepRunning || rec.State == StepUndoing:
 			if st.Kind != KindCheck {
 				return nil, refuse("in-flight", "step %s is in flight", st.ID)
@@ -39,7 +41,7 @@ func (c DeclareStable) apply(s *State, m Meta) (any, error) {
 }
 
 func (c FinishExecution) apply(s *State, m Meta) (any, error) {
-	e, err := s.running(c.Execution)
+	e, err := s.open(c.Execution)
 	if err != nil {
 		return nil, err
 	}
@@ -60,6 +62,18 @@ func (c FinishExecution) apply(s *State, m Meta) (any, error) {
 		}
 	} else if e.State != ExecAborting && e.State != ExecAwaiting {
 		return nil, refuse("state", "execution %d is %s, not aborting", e.ID, e.State)
+	}
+	for _, st := range e.Plan.Steps {
+		// E4: closed only when no token of it can still take effect; this holds for
+		// actuators that were passed over, too.
+		if rec := e.Step(st.ID); st.Tokens && !rec.Consumed() {
+			return nil, refuse("token", "step %s may still take effect: its token is neither consumed nor burnt", st.ID)
+		}
+	}
+	if e == s.Preparation {
+		s.Preparation = nil
+		s.event(m, c, "preparation %d %s: %s", e.ID, c.State, c.Outcome)
+		return nil, nil
 	}
 	s.finish(m, c, e, c.State, c.Outcome)
 	return nil, nil

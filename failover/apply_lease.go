@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"cmp"
 	"maps"
 	"slices"
 	"time"
@@ -42,6 +43,11 @@ func (s *State) forgetAgents(m Meta, c Round) {
 		}
 		if s.Freeze == nil && m.At.Sub(a.LastAsked) > limit {
 			delete(s.Agents, id)
+			if a.Running && a.Region == s.Active {
+				// It said no goodbye: until another takes its place, what the agents
+				// report is the word of fewer than there were.
+				s.Vanished = added(s.Vanished, a.Component, 1)
+			}
 			s.event(m, c, "agent %s of %s in %s was not heard for %s and is forgotten", id, a.Component, a.Region, m.At.Sub(a.LastAsked).Round(time.Second))
 		}
 	}
@@ -62,6 +68,11 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		return g
 	}
 	g.Terms, g.Arming, g.OnIsol = s.Settings.Policy.Lease, spec.Arming, spec.OnIsolation
+	if s.Paused(m.At) {
+		// A pause hands out a lease as long as the pause, so that nothing stops
+		// while it lasts; until it has run out, lease expiry is no evidence.
+		g.Terms.Length += Duration(s.Pause.Until.Sub(m.At))
+	}
 	if s.Settings.Policy.Mode == ModeObserve {
 		g.Arming = ArmObserve // a cluster that only observes stops nothing, on any rung
 	}
@@ -76,14 +87,22 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	if a == nil {
 		a = &AgentRecord{Region: r.Region, Component: r.Component, Enforced: bound}
 		s.Agents[r.Agent] = a
+		if r.Region == s.Active && s.Vanished[r.Component] > 0 {
+			s.Vanished = added(s.Vanished, r.Component, -1)
+		}
 		s.event(m, c, "agent %s of %s in %s asks for a lease for the first time", r.Agent, r.Component, r.Region)
 	}
 	if a.Region != r.Region || a.Component != r.Component {
 		g.Sentence = "agent " + string(r.Agent) + " is known for " + string(a.Component) + " in " + string(a.Region) + ": an agent's name is never reused"
 		return g
 	}
-	a.LastAsked = m.At
+	a.LastAsked, a.Running = m.At, r.Running
 	a.Enforced = a.Enforced && bound
+	a.holds(r.Holding)
+	s.noteAgent(m, c, r, a)
+	if h := s.Rehearsal; h != nil && h.Component == r.Component && (a.Rehearsed == nil || a.Rehearsed.ID != h.ID) {
+		g.Rehearse = h.ID
+	}
 	if r.SeenEpoch > s.Epoch {
 		// T4: somebody knows more than this log. Granting would be a rollback.
 		g.Sentence = "the agent has seen a later epoch than this cluster's log"
@@ -106,13 +125,85 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		g.Freeze, g.Sentence = s.Freeze.ID, "the lease of "+string(r.Region)+" is frozen"
 		return g
 	}
-	a.MaxLease = max(a.MaxLease, r.Lease, s.Settings.Policy.Lease.Length)
+	g.Index = m.Index
+	a.granted(max(r.Lease, g.Terms.Length), m.Index)
 	// The agent says how it behaves now, not how it is configured: one that has
 	// not yet heard that it is enforced would not stop its workers.
 	a.Enforced = bound
 	a.Granted, a.StoppedFor = m.Index, 0
 	g.Granted, g.Sentence = true, "granted"
 	return g
+}
+
+// granted remembers a grant of the given length.
+func (a *AgentRecord) granted(length Duration, index uint64) {
+	a.seedLengths()
+	a.Lengths = slices.DeleteFunc(a.Lengths, func(l GrantedLength) bool { return l.Length == length })
+	a.Lengths = append(a.Lengths, GrantedLength{Length: length, Index: index})
+	slices.SortFunc(a.Lengths, func(x, y GrantedLength) int { return cmp.Compare(y.Length, x.Length) })
+	const keep = 8
+	if len(a.Lengths) > keep {
+		// Too many to tell apart: what is left out is taken for as long as the next
+		// longer one.
+		last := &a.Lengths[keep-1]
+		for _, l := range a.Lengths[keep:] {
+			last.Index = max(last.Index, l.Index)
+		}
+		a.Lengths = a.Lengths[:keep]
+	}
+	a.MaxLease = a.Lengths[0].Length
+}
+
+// holds drops the lengths of grants that the agent has replaced: it says that it
+// holds a later one, and never goes back to an earlier one (fence.Holder). Only
+// this makes a lease shorter in the log (rule G4).
+func (a *AgentRecord) holds(index uint64) {
+	if index == 0 {
+		return
+	}
+	a.seedLengths()
+	kept := slices.DeleteFunc(slices.Clone(a.Lengths), func(l GrantedLength) bool { return l.Index < index })
+	if len(kept) > 0 { // an index that was never granted proves nothing
+		a.Lengths, a.MaxLease = kept, kept[0].Length
+	}
+}
+
+// seedLengths takes over what a snapshot of an earlier version knew.
+func (a *AgentRecord) seedLengths() {
+	if len(a.Lengths) == 0 && a.MaxLease > 0 {
+		a.Lengths = []GrantedLength{{Length: a.MaxLease, Index: a.Granted}}
+	}
+}
+
+// noteAgent records what an agent says of itself beside its request.
+func (s *State) noteAgent(m Meta, c Round, r LeaseRequest, a *AgentRecord) {
+	if r.WouldHave > a.WouldHave {
+		s.event(m, c, "agent %s of %s in %s would have stopped its workers (%d times so far): its rung is %s", r.Agent, r.Component, r.Region, r.WouldHave, s.Settings.Component(r.Component).Arming)
+	}
+	a.WouldHave = r.WouldHave
+	if h := r.Rehearsed; h != nil && (a.Rehearsed == nil || a.Rehearsed.ID != h.ID) {
+		a.Rehearsed = &RehearsalResult{ID: h.ID, Passed: h.Passed, Detail: h.Detail, At: m.At}
+		verdict := "passed"
+		if !h.Passed {
+			verdict = "FAILED"
+		}
+		s.event(m, c, "rehearsal %d %s: agent %s of %s in %s: %s", h.ID, verdict, r.Agent, r.Component, r.Region, h.Detail)
+	}
+}
+
+// added returns counts with n added to key; a count of zero is left out.
+func added(counts map[Component]int, key Component, n int) map[Component]int {
+	out := maps.Clone(counts)
+	if out == nil {
+		out = map[Component]int{}
+	}
+	if out[key] += n; out[key] <= 0 {
+		delete(out, key)
+	}
+	if len(out) == 0 {
+		return nil
+	}
+	return out
 }
 
 // voidContradicted takes evidence back when an agent of the component is heard
@@ -217,169 +308,4 @@ func (s *State) liftFreeze(m Meta, c Command, reason string) {
 		}
 	}
 	s.event(m, c, "freeze %d of %s lifted: %s", f.ID, f.Region, reason)
-}
-
-func (c RecordEvidence) apply(s *State, m Meta) (any, error) {
-	e, err := s.running(c.Execution)
-	if err != nil {
-		return nil, err
-	}
-	f := fenced(e, c.Component)
-	switch {
-	case f == nil:
-		return nil, refuse("component", "%s is not a fenced component of execution %d", c.Component, c.Execution)
-	case c.Epoch != s.Epoch || c.Epoch != e.Epoch:
-		return nil, refuse("epoch", "evidence for epoch %d: it is %d", c.Epoch, s.Epoch)
-	case s.Freeze == nil || s.Freeze.ID != c.Freeze || s.Freeze.Provisional:
-		return nil, refuse("freeze", "evidence for freeze %d, which is not in force", c.Freeze)
-	}
-	switch c.Class {
-	case Lease:
-		if err := s.leaseEvidence(e, *f, c); err != nil {
-			return nil, err
-		}
-	case Confirmed, Resource:
-	case Attested:
-		return nil, refuse("attest", "an attestation is a person's command, not a leader's")
-	default:
-		return nil, refuse("class", "%q is not a class of evidence", c.Class)
-	}
-	s.addEvidence(m, c, e, Evidence{
-		Component: c.Component, Class: c.Class, Epoch: c.Epoch, Freeze: c.Freeze, Detail: c.Detail,
-		By: "node " + string(m.Node), At: m.At,
-	})
-	return nil, nil
-}
-
-// leaseEvidence checks what Apply can check of rule G3: the wait that the
-// leader measured against the largest lease and the weakest mode of any agent.
-func (s *State) leaseEvidence(e *Execution, f FencedComponent, c RecordEvidence) error {
-	if !f.LeaseProves() {
-		return refuse("proof", "lease expiry proves nothing for %s: it needs agent = true, arming = \"enforced\", on_isolation = \"stop\" and \"lease\" in its proof", f.Component)
-	}
-	for _, id := range s.AgentIDs(e.From, f.Component) {
-		if !s.Agents[id].Enforced {
-			return refuse("mode", "lease expiry proves nothing for %s: agent %s would not have stopped its workers when it was heard last", f.Component, id)
-		}
-	}
-	if need := s.FreezeWait(e.From); c.Waited.D() < need {
-		return refuse("wait", "waited %s since freeze %d; %s are needed", c.Waited, c.Freeze, need)
-	}
-	return nil
-}
-
-func (s *State) addEvidence(m Meta, c Command, e *Execution, ev Evidence) {
-	for i := range e.Evidence {
-		old := &e.Evidence[i]
-		if old.Component == ev.Component && old.Class == ev.Class && old.Freeze == ev.Freeze && old.Void == "" {
-			return // known
-		}
-	}
-	e.Evidence = append(e.Evidence, ev)
-	if q := e.Question; q != nil && q.Kind == "evidence" && len(e.Unproven(ev.Freeze)) == 0 {
-		e.Question = nil
-	}
-	s.event(m, c, "%s has stopped: %s: %s", ev.Component, ev.Class, ev.Detail)
-}
-
-func (c VoidEvidence) apply(s *State, m Meta) (any, error) {
-	e, err := s.running(c.Execution)
-	if err != nil {
-		return nil, err
-	}
-	for i := range e.Evidence {
-		ev := &e.Evidence[i]
-		if ev.Component == c.Component && ev.Class == c.Class && ev.Void == "" {
-			ev.Void = c.Reason
-			s.event(m, c, "evidence void: %s of %s: %s", c.Class, c.Component, c.Reason)
-		}
-	}
-	return nil, nil
-}
-
-// attestWindow is how recently an agent must have asked for its voice to stand
-// against a person's: three renewals.
-const attestWindow = 3
-
-func (c Attest) apply(s *State, m Meta) (any, error) {
-	e, err := s.running(c.Execution)
-	if err != nil {
-		return nil, err
-	}
-	if fenced(e, c.Component) == nil {
-		return nil, refuse("component", "%s is not a fenced component of execution %d; these are: %s", c.Component, e.ID, fencedNames(e))
-	}
-	if c.Epoch != s.Epoch || c.Epoch != e.Epoch {
-		return nil, refuse("epoch", "the attestation is for epoch %d, but it is %d: look again before you attest", c.Epoch, s.Epoch)
-	}
-	if s.Freeze == nil || s.Freeze.Provisional || s.Freeze.Region != e.From {
-		return nil, refuse("freeze", "the lease of %s is not frozen yet: attest when the execution asks for it", e.From)
-	}
-	if m.Why == "" {
-		return nil, refuse("why", "an attestation needs what you saw, such as --why \"instances terminated, seen in the console\"")
-	}
-	recent := attestWindow * s.Settings.Policy.Lease.Renew.D()
-	for _, id := range s.AgentIDs(e.From, c.Component) {
-		a := s.Agents[id]
-		if a.StoppedFor != s.Freeze.ID && m.At.Sub(a.LastAsked) < recent {
-			return nil, refuse("agent-alive", "agent %s of %s asked for a lease %s ago: its workers may be running; stop it, or wait for its report", id, c.Component, m.At.Sub(a.LastAsked).Round(100*time.Millisecond))
-		}
-	}
-	s.addEvidence(m, c, e, Evidence{
-		Component: c.Component, Class: Attested, Epoch: c.Epoch, Freeze: s.Freeze.ID, Detail: m.Why, By: m.By, At: m.At,
-	})
-	return nil, nil
-}
-
-func (c AdvanceEpoch) apply(s *State, m Meta) (any, error) {
-	e, err := s.running(c.Execution)
-	if err != nil {
-		return nil, err
-	}
-	switch {
-	case e.State != ExecRunning:
-		return nil, refuse("state", "execution %d is %s", e.ID, e.State)
-	case c.Epoch != s.Epoch+1 || e.Epoch != s.Epoch:
-		return nil, refuse("epoch", "cannot advance from epoch %d to %d", s.Epoch, c.Epoch)
-	case c.Region != e.To:
-		return nil, refuse("region", "execution %d goes to %s, not to %s", e.ID, e.To, c.Region)
-	case s.Freeze == nil || s.Freeze.ID != c.Freeze || s.Freeze.Provisional || s.Freeze.Execution != e.ID:
-		return nil, refuse("freeze", "freeze %d is not in force for execution %d", c.Freeze, e.ID)
-	}
-	if missing := e.Unproven(c.Freeze); len(missing) > 0 {
-		return nil, refuse("evidence", "%s is not proven to have stopped in %s: nothing may start in %s", missing[0].Component, e.From, e.To)
-	}
-	for _, st := range e.Plan.Steps {
-		if st.Kind == KindStop && e.Step(st.ID).State == StepRunning {
-			return nil, refuse("in-flight", "step %s is still in flight", st.ID)
-		}
-	}
-	s.Epoch, s.Active, s.Freeze = c.Epoch, c.Region, nil
-	for _, id := range s.AgentIDs(e.From, "") {
-		// Whatever they held has provably ended; what they ask now is refused.
-		delete(s.Agents, id)
-	}
-	s.Suspicion = nil
-	s.event(m, c, "epoch %d: %s is active, %s is fenced", s.Epoch, s.Active, e.From)
-	return nil, nil
-}
-
-func fenced(e *Execution, c Component) *FencedComponent {
-	for i := range e.Plan.Fenced {
-		if e.Plan.Fenced[i].Component == c {
-			return &e.Plan.Fenced[i]
-		}
-	}
-	return nil
-}
-
-func fencedNames(e *Execution) string {
-	out := ""
-	for i, f := range e.Plan.Fenced {
-		if i > 0 {
-			out += ", "
-		}
-		out += string(f.Component)
-	}
-	return out
 }

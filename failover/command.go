@@ -125,6 +125,7 @@ type (
 		Epoch     uint64          `json:"epoch"`
 		PlanHash  string          `json:"plan_hash"`
 		Undo      bool            `json:"undo,omitempty"`
+		Burn      bool            `json:"burn,omitempty"` // see AttemptRecord.Burn
 		Previous  json.RawMessage `json:"previous,omitempty"`
 		Until     time.Time       `json:"until,omitzero"`
 	}
@@ -145,14 +146,19 @@ type (
 		Epoch     uint64        `json:"epoch"`
 		Freeze    uint64        `json:"freeze"`
 		Waited    Duration      `json:"waited,omitempty"` // for class lease: since the leader applied the freeze in its own term
-		Detail    string        `json:"detail"`
+		// Source is AgentsSource, or the stop step that was seen to have taken
+		// effect. Empty for class lease.
+		Source string `json:"source,omitempty"`
+		Detail string `json:"detail"`
 	}
 	// VoidEvidence takes evidence back after a contrary observation.
 	VoidEvidence struct {
 		Execution uint64        `json:"execution"`
 		Component Component     `json:"component"`
 		Class     EvidenceClass `json:"class"`
-		Reason    string        `json:"reason"`
+		// Source limits it to evidence of that source; empty: all of the class.
+		Source string `json:"source,omitempty"`
+		Reason string `json:"reason"`
 	}
 	// AdvanceEpoch makes another region the active one (invariant S1).
 	AdvanceEpoch struct {
@@ -247,6 +253,14 @@ type LeaseRequest struct {
 	Enforced  bool      `json:"enforced"` // whether it would stop its workers
 	SeenEpoch uint64    `json:"seen_epoch"`
 	Running   bool      `json:"running"` // whether workers run now
+	// Holding is the index of the grant that the agent holds; zero: none. It will
+	// never go back to an earlier one.
+	Holding uint64 `json:"holding,omitempty"`
+	// WouldHave counts how often the agent would have stopped its workers on a
+	// higher rung, since it started.
+	WouldHave uint64 `json:"would_have_stopped,omitempty"`
+	// Rehearsed is the result of the newest rehearsal that it was asked for.
+	Rehearsed *RehearsalResult `json:"rehearsed,omitempty"`
 }
 
 // Grant is the answer to one LeaseRequest.
@@ -257,81 +271,13 @@ type Grant struct {
 	// workers and reports for that ID.
 	Freeze uint64 `json:"freeze,omitempty"`
 	// Gone says that the agent's region is not the active one.
-	Gone     bool       `json:"gone,omitempty"`
+	Gone bool `json:"gone,omitempty"`
+	// Index is the raft index of the entry that granted it; zero if none did.
+	Index uint64 `json:"index,omitempty"`
+	// Rehearse asks the agent to rehearse its fence and to report under this ID.
+	Rehearse uint64     `json:"rehearse,omitempty"`
 	Terms    LeaseTerms `json:"terms"`
 	Arming   Arming     `json:"arming"`
 	OnIsol   string     `json:"on_isolation"`
 	Sentence string     `json:"sentence"`
 }
-
-// The names are what stands in the log: they never change.
-
-func (Lead) Name() string             { return "lead" }
-func (Configure) Name() string        { return "configure" }
-func (Round) Name() string            { return "round" }
-func (AgentStopped) Name() string     { return "agent-stopped" }
-func (AgentLeft) Name() string        { return "agent-left" }
-func (FreezeLease) Name() string      { return "freeze-lease" }
-func (LiftFreeze) Name() string       { return "lift-freeze" }
-func (NoteSuspicion) Name() string    { return "note-suspicion" }
-func (OpenIncident) Name() string     { return "open-incident" }
-func (RefuseIncident) Name() string   { return "refuse-incident" }
-func (CloseIncident) Name() string    { return "close-incident" }
-func (StartExecution) Name() string   { return "start-execution" }
-func (Ask) Name() string              { return "ask" }
-func (AskExpired) Name() string       { return "ask-expired" }
-func (StepStarted) Name() string      { return "step-started" }
-func (StepFinished) Name() string     { return "step-finished" }
-func (RecordEvidence) Name() string   { return "record-evidence" }
-func (VoidEvidence) Name() string     { return "void-evidence" }
-func (AdvanceEpoch) Name() string     { return "advance-epoch" }
-func (SetTraffic) Name() string       { return "set-traffic" }
-func (FinishExecution) Name() string  { return "finish-execution" }
-func (RegisterNode) Name() string     { return "register-node" }
-func (RequestExecution) Name() string { return "request-execution" }
-func (Approve) Name() string          { return "approve" }
-func (Hold) Name() string             { return "hold" }
-func (Continue) Name() string         { return "continue" }
-func (Abort) Name() string            { return "abort" }
-func (Attest) Name() string           { return "attest" }
-func (Retry) Name() string            { return "retry" }
-func (Skip) Name() string             { return "skip" }
-func (DeclareStable) Name() string    { return "declare-stable" }
-func (PauseAutomation) Name() string  { return "pause" }
-func (ResumeAutomation) Name() string { return "resume" }
-func (SaveMessage) Name() string      { return "save-message" }
-
-func (Lead) LeaderOnly() bool             { return true }
-func (Configure) LeaderOnly() bool        { return true }
-func (Round) LeaderOnly() bool            { return true }
-func (AgentStopped) LeaderOnly() bool     { return true }
-func (AgentLeft) LeaderOnly() bool        { return true }
-func (FreezeLease) LeaderOnly() bool      { return true }
-func (LiftFreeze) LeaderOnly() bool       { return true }
-func (NoteSuspicion) LeaderOnly() bool    { return true }
-func (OpenIncident) LeaderOnly() bool     { return true }
-func (RefuseIncident) LeaderOnly() bool   { return true }
-func (CloseIncident) LeaderOnly() bool    { return true }
-func (StartExecution) LeaderOnly() bool   { return true }
-func (Ask) LeaderOnly() bool              { return true }
-func (AskExpired) LeaderOnly() bool       { return true }
-func (StepStarted) LeaderOnly() bool      { return true }
-func (StepFinished) LeaderOnly() bool     { return true }
-func (RecordEvidence) LeaderOnly() bool   { return true }
-func (VoidEvidence) LeaderOnly() bool     { return true }
-func (AdvanceEpoch) LeaderOnly() bool     { return true }
-func (SetTraffic) LeaderOnly() bool       { return true }
-func (FinishExecution) LeaderOnly() bool  { return true }
-func (RegisterNode) LeaderOnly() bool     { return false }
-func (RequestExecution) LeaderOnly() bool { return false }
-func (Approve) LeaderOnly() bool          { return false }
-func (Hold) LeaderOnly() bool             { return false }
-func (Continue) LeaderOnly() bool         { return false }
-func (Abort) LeaderOnly() bool            { return false }
-func (Attest) LeaderOnly() bool           { return false }
-func (Retry) LeaderOnly() bool            { return false }
-func (Skip) LeaderOnly() bool             { return false }
-func (DeclareStable) LeaderOnly() bool    { return false }
-func (PauseAutomation) LeaderOnly() bool  { return false }
-func (ResumeAutomation) LeaderOnly() bool { return false }
-func (SaveMessage) LeaderOnly() bool      { return false }

@@ -24,6 +24,14 @@ type Memory struct {
 	HealthySince time.Time
 	// Condition is the last condition that was noted in the log.
 	Condition Condition
+	// LastAgreed is when all voices agreed last; zero: not in this term.
+	LastAgreed time.Time
+	// TargetDown is since when the region that a running execution enters is seen
+	// down; zero: it is not.
+	TargetDown time.Time
+	// Request is the pending request and RequestAt when it was first seen.
+	Request   uint64
+	RequestAt time.Time
 }
 
 // Input is everything that Decide looks at.
@@ -39,6 +47,10 @@ type Input struct {
 	AgentHeard time.Time
 	// TermStart is when the leader passed its barrier.
 	TermStart time.Time
+	// Standby is what the leader has seen of the region that would be entered.
+	Standby Standby
+	// Preparable says that the plan has steps that may be prepared.
+	Preparable bool
 }
 
 // Decision is what the leader should do now. At most one of the pointers is set
@@ -64,6 +76,16 @@ type Decision struct {
 	Close *CloseIncident
 	// Withdraw says that an unapproved execution is no longer needed.
 	Withdraw bool
+	// Prepare says that the steps marked prepare may begin; Unprepare that they
+	// are to be undone.
+	Prepare   bool
+	Unprepare *EndPreparation
+	// StartRequested says that the execution a person asked for may start;
+	// RefuseRequest says why it may not.
+	StartRequested bool
+	RefuseRequest  *RefuseRequest
+	// Suspend stops the running execution and asks.
+	Suspend *Suspend
 }
 
 // Decide is the whole policy: it looks at the votes and the state and says what
@@ -92,14 +114,18 @@ func Decide(in Input, mem Memory) (Decision, Memory) {
 	if !mem.HealthySince.IsZero() {
 		healthyFor = in.Now.Sub(mem.HealthySince)
 	}
+	decidePreparation(&d, s, in, mem)
 	switch {
 	case s.Execution != nil:
 		// A running execution is never blocked by the policy; one that still
 		// waits for a person is withdrawn when its reason is gone.
 		e := s.Execution
 		d.Withdraw = e.State == ExecAwaiting && e.Auto && healthyFor >= p.Hold.D()
+		mem = decideTarget(&d, s, fresh, mem, in.Now)
+	case s.Request != nil:
+		mem = decideRequest(&d, s, in, mem)
 	case s.Incident != nil:
-		decideIncident(&d, s, healthyFor, p.Hold.D(), in.Now)
+		decideIncident(&d, s, in, healthyFor, p.Hold.D())
 		if s.Incident.Execution == 0 && d.Close == nil && !d.Start {
 			decideFreeze(&d, s, in)
 		}
@@ -113,7 +139,7 @@ func Decide(in Input, mem Memory) (Decision, Memory) {
 }
 
 // decideIncident looks at an open incident without an execution.
-func decideIncident(d *Decision, s *State, healthyFor, hold time.Duration, now time.Time) {
+func decideIncident(d *Decision, s *State, in Input, healthyFor, hold time.Duration) {
 	inc := s.Incident
 	if healthyFor >= hold {
 		d.Close = &CloseIncident{Incident: inc.ID, Reason: fmt.Sprintf("%s has been healthy for %s", inc.Region, hold)}
@@ -125,11 +151,14 @@ func decideIncident(d *Decision, s *State, healthyFor, hold time.Duration, now t
 	if d.Judgement.Condition != RegionDown || d.HoldElapsed < hold {
 		return // wait: it may come back, or be confirmed again for a whole hold (D2)
 	}
-	stamp := now
-	if s.Time.After(stamp) {
-		stamp = s.Time
+	guard, reason := s.AutoGuard(later(in.Now, s.Time))
+	if guard == "" {
+		if !in.Standby.Checked {
+			return // the leader looks at the other region right now
+		}
+		guard, reason = LeaderGuard(d.Judgement, in.Standby, nil)
 	}
-	if guard, reason := s.AutoGuard(stamp); guard != "" {
+	if guard != "" {
 		if inc.Refusal != reason {
 			d.Refuse = &RefuseIncident{Incident: inc.ID, Guard: guard, Reason: reason}
 		}
@@ -142,11 +171,13 @@ func decideIncident(d *Decision, s *State, healthyFor, hold time.Duration, now t
 // long as no agent of the region is heard.
 func decideFreeze(d *Decision, s *State, in Input) {
 	p := s.Settings.Policy
-	lead := p.Hold.D() - s.FreezeWait(s.Active)
+	// Never at the first sign: an agent asks every few seconds, and one that is
+	// heard shows that the region is not dark.
+	lead := max(p.Hold.D()-s.FreezeWait(s.Active), p.Lease.Renew.D())
 	silent := in.Now.Sub(later(in.AgentHeard, in.TermStart))
 	f := s.Freeze
 	switch {
-	case f == nil && p.Mode != ModeObserve && d.Judgement.Condition == RegionDown && d.HoldElapsed > 0 &&
+	case f == nil && p.Mode != ModeObserve && !s.Paused(later(in.Now, s.Time)) && d.Judgement.Condition == RegionDown && d.HoldElapsed > 0 &&
 		d.HoldElapsed >= lead && silent >= lead:
 		d.Freeze = &FreezeLease{Region: s.Active, Epoch: s.Epoch, Provisional: true}
 	case f != nil && f.Provisional && d.HoldElapsed == 0:
@@ -168,19 +199,93 @@ func followedUs(s *State, fresh []Vote, j Judgement) Judgement {
 		return j
 	}
 	other := s.Settings.Other(j.Region)
-	// One voice is enough for this: the question is not whether to leave, but
-	// whether to go there.
-	o := Judge(s.Settings, other, fresh)
+	if sentence := failing(s, other, fresh); sentence != "" {
+		j.Condition = FollowedUs
+		j.Sentence = fmt.Sprintf("%s is down (%s), and so is %s (%s)", j.Region, j.Sentence, other, sentence)
+	}
+	return j
+}
+
+// failing says how the region to be entered is seen down; "" if it is not. One
+// voice is enough for this: the question is not whether to leave, but whether to
+// go there.
+func failing(s *State, region Region, fresh []Vote) string {
+	o := Judge(s.Settings, region, fresh)
 	seenDown, seenUp := len(o.Voices) > len(o.Dissent), false
 	for _, v := range o.Views {
 		seenDown = seenDown || v.Inside && v.Health == Down
 		seenUp = seenUp || !v.Inside && v.Health == Healthy
 	}
 	if seenDown && !seenUp {
-		j.Condition = FollowedUs
-		j.Sentence = fmt.Sprintf("%s is down (%s), and so is %s (%s)", j.Region, j.Sentence, other, o.Sentence)
+		return o.Sentence
 	}
-	return j
+	return ""
+}
+
+// decidePreparation begins what is cheap and undoable, and takes it back when
+// the vantages have not agreed for as long as it took to begin.
+func decidePreparation(d *Decision, s *State, in Input, mem Memory) {
+	after := s.Settings.Policy.PrepareAfter.D()
+	p := s.Preparation
+	switch {
+	case p != nil && p.State == ExecRunning && s.Incident == nil && s.Execution == nil && s.Request == nil:
+		if in.Now.Sub(later(mem.LastAgreed, in.TermStart)) >= after {
+			d.Unprepare = &EndPreparation{Preparation: p.ID, Reason: "the vantages have not agreed that " + string(s.Active) + " is down for " + after.String()}
+		}
+	case p != nil || s.Execution != nil || s.Incident != nil || after == 0 || !in.Preparable:
+	case d.Judgement.Condition == RegionDown && d.HoldElapsed >= after:
+		since := suspectedSince(s)
+		guard, _ := s.AutoGuard(later(in.Now, s.Time))
+		d.Prepare = guard == "" && !since.IsZero() && !since.Equal(s.PreparedFor)
+	}
+}
+
+// decideRequest judges the wish of a person. What the leader has not yet looked
+// at is waited for, within limits: a person waits for the answer.
+func decideRequest(d *Decision, s *State, in Input, mem Memory) Memory {
+	r := s.Request
+	if mem.Request != r.ID {
+		mem.Request, mem.RequestAt = r.ID, in.Now
+	}
+	guard, reason := s.HandGuard(later(in.Now, s.Time), r.Overrides)
+	if guard == "" {
+		guard, reason = LeaderGuard(d.Judgement, in.Standby, r.Overrides)
+		if guard == GuardStandby && !in.Standby.Checked && in.Now.Sub(mem.RequestAt) < requestPatience {
+			return mem
+		}
+	}
+	if guard == "" {
+		d.StartRequested = true
+	} else {
+		d.RefuseRequest = &RefuseRequest{Request: r.ID, Guard: guard, Reason: reason}
+	}
+	return mem
+}
+
+// requestPatience is how long a request waits for the leader to look at the
+// region to be entered.
+const requestPatience = 30 * time.Second
+
+// decideTarget stops an execution whose target has been failing for as long as a
+// suspicion of it would take to prepare anything.
+func decideTarget(d *Decision, s *State, fresh []Vote, mem Memory, now time.Time) Memory {
+	e, p := s.Execution, s.Settings.Policy
+	sentence := failing(s, e.To, fresh)
+	if sentence == "" {
+		mem.TargetDown = time.Time{}
+		return mem
+	}
+	if mem.TargetDown.IsZero() {
+		mem.TargetDown = now
+	}
+	patience := p.PrepareAfter.D()
+	if patience == 0 {
+		patience = p.Hold.D() / 3
+	}
+	if e.State == ExecRunning && e.Question == nil && now.Sub(mem.TargetDown) >= patience && !e.Approved(suspended) {
+		d.Suspend = &Suspend{Execution: e.ID, Condition: FollowedUs, Sentence: sentence}
+	}
+	return mem
 }
 
 // remember updates the hold (rule D2).
@@ -208,6 +313,9 @@ func remember(mem Memory, j Judgement, now time.Time, hold time.Duration) Memory
 		mem.AgreedSince, mem.Voices = time.Time{}, nil
 	case mem.AgreedSince.IsZero() || !slices.Equal(mem.Voices, j.Voices):
 		mem.AgreedSince, mem.Voices = now, slices.Clone(j.Voices)
+	}
+	if agreed {
+		mem.LastAgreed = now
 	}
 	if j.Condition == "" {
 		if mem.HealthySince.IsZero() {

@@ -30,7 +30,10 @@ var update = flag.Bool("update", false, "write what came out into the testdata f
 //	agent-heard       an agent of the active region asks for its lease
 //	restart-leader    a new leader begins, with the log and without memory
 //	node NAME VANTAGE  adds a node to the cluster
-//	mode|ask|cooldown|max-per-day VALUE   configures
+//	mode|ask|cooldown|max-per-day|prepare-after|max-loss VALUE   configures
+//	standby ready|unknown|PROBLEM   what the leader sees of the other region
+//	sample STORE 5s     a sample of what would be lost
+//	request [GUARD…]    a person orders a failover, in spite of the guards
 //	pause 1h · resume · approve · abort
 //	stable            carries the open execution through to its end
 func TestDecide(t *testing.T) {
@@ -86,13 +89,14 @@ type watch struct {
 	heard   time.Time
 	began   time.Time
 	last    failover.Decision
+	standby failover.Standby
 	printed strings.Builder
 }
 
 func newWatch(t *testing.T) *watch {
 	c := newCluster(t)
 	w := &watch{
-		cluster: c, start: c.now, began: c.now, said: map[failover.NodeID]map[failover.Region]failover.Verdict{}, silent: map[failover.NodeID]bool{},
+		cluster: c, start: c.now, began: c.now, standby: failover.Standby{Checked: true}, said: map[failover.NodeID]map[failover.Region]failover.Verdict{}, silent: map[failover.NodeID]bool{},
 	}
 	for id := range settings().Nodes {
 		w.said[id] = map[failover.Region]failover.Verdict{}
@@ -153,8 +157,17 @@ func (w *watch) command(f []string) {
 		w.term++
 		w.mem, w.votes, w.heard, w.began = failover.Memory{}, nil, time.Time{}, w.now
 		w.must(failover.Lead{Node: "third"})
-	case "mode", "ask", "cooldown", "max-per-day":
+	case "mode", "ask", "cooldown", "max-per-day", "prepare-after", "max-loss":
 		w.configure(f[0], arg)
+	case "standby":
+		w.standby = failover.Standby{Checked: arg != "unknown"}
+		if arg != "ready" && arg != "unknown" {
+			w.standby.Problems = []string{arg}
+		}
+	case "sample":
+		w.must(failover.RecordLoss{Samples: map[string]failover.LossSample{f[1]: {Behind: dur(f[2]), Detail: "as sampled"}}})
+	case "request":
+		w.person(failover.RequestExecution{Kind: failover.Failover, Overrides: f[1:]})
 	case "node":
 		s := *w.s.Settings
 		s.Nodes = maps.Clone(s.Nodes)
@@ -203,6 +216,14 @@ func (w *watch) configure(what, value string) {
 		s.Policy.Ask.Then = value
 	case "cooldown":
 		s.Policy.Cooldown = dur(value)
+	case "prepare-after":
+		s.Policy.PrepareAfter = dur(value)
+		s.Components = slices.Clone(s.Components)
+		start := *s.Components[0].Start
+		start.Prepare = true
+		s.Components[0].Start = &start
+	case "max-loss":
+		s.Policy.MaxLoss = map[string]failover.Duration{"mongo": dur(value)}
 	case "max-per-day":
 		_, err := fmt.Sscan(value, &s.Policy.MaxPerDay)
 		if err != nil {
@@ -254,7 +275,7 @@ func (w *watch) look() {
 		}
 	}
 	w.votes = votes
-	w.last, w.mem = failover.Decide(failover.Input{State: w.s, Votes: votes, Now: w.now, AgentHeard: w.heard, TermStart: w.began}, w.mem)
+	w.last, w.mem = failover.Decide(failover.Input{State: w.s, Votes: votes, Now: w.now, AgentHeard: w.heard, TermStart: w.began, Standby: w.standby, Preparable: w.preparable()}, w.mem)
 	w.carryOut(w.last)
 }
 
@@ -264,6 +285,23 @@ func (w *watch) carryOut(d failover.Decision) {
 		w.print("note %q: %s", d.Note.Condition, d.Note.Sentence)
 	}
 	switch {
+	case d.Prepare:
+		p := plan.Preparation(w.plan())
+		w.must(failover.StartPreparation{Epoch: w.s.Epoch, Plan: p})
+		w.print("preparation started: %d steps", len(p.Steps))
+	case d.Unprepare != nil:
+		w.must(*d.Unprepare)
+		w.print("preparation taken back: %s", d.Unprepare.Reason)
+		w.must(failover.FinishExecution{Execution: w.s.Preparation.ID, State: failover.ExecUndone, Outcome: "undone"})
+	case d.Suspend != nil:
+		w.must(*d.Suspend)
+		w.print("execution suspended: %s", d.Suspend.Condition)
+	case d.RefuseRequest != nil:
+		w.must(*d.RefuseRequest)
+		w.print("request refused by %s: %s", d.RefuseRequest.Guard, d.RefuseRequest.Reason)
+	case d.StartRequested:
+		w.must(failover.StartExecution{Kind: failover.Failover, Request: w.s.Request.ID, Epoch: w.s.Epoch, Plan: *w.plan()})
+		w.print("requested execution started: %s", w.s.Execution.State)
 	case d.Withdraw:
 		w.must(failover.FinishExecution{Execution: w.s.Execution.ID, State: failover.ExecUndone, Outcome: "withdrawn"})
 		w.print("execution withdrawn")
@@ -287,16 +325,25 @@ func (w *watch) carryOut(d failover.Decision) {
 		w.must(*d.Refuse)
 		w.print("refused by %s: %s", d.Refuse.Guard, d.Refuse.Reason)
 	case d.Start:
-		p, err := plan.Derive(w.s.Settings, w.s.Active)
-		if err != nil {
-			w.t.Fatal(err)
-		}
 		w.must(failover.StartExecution{
-			Kind: failover.Failover, Incident: w.s.Incident.ID, Epoch: w.s.Epoch, Plan: p,
+			Kind: failover.Failover, Incident: w.s.Incident.ID, Epoch: w.s.Epoch, Plan: *w.plan(),
 			Approval: w.s.Settings.Policy.Mode == failover.ModeSupervised,
 		})
 		w.print("execution started: %s", w.s.Execution.State)
 	}
+}
+
+func (w *watch) plan() *failover.Plan {
+	p, err := plan.Derive(w.s.Settings, w.s.Active)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return &p
+}
+
+func (w *watch) preparable() bool {
+	p := plan.Preparation(w.plan())
+	return len(p.Steps) > 0
 }
 
 func (w *watch) show() {
@@ -312,6 +359,9 @@ func (w *watch) show() {
 	}
 	if i := w.s.Incident; i != nil {
 		w.print("incident open since %s, refusal %q", i.At.Sub(w.start), i.Refusal)
+	}
+	if p := w.s.Preparation; p != nil {
+		w.print("preparation %s", p.State)
 	}
 	if e := w.s.Execution; e != nil {
 		w.print("execution %s, question open: %t", e.State, e.Question != nil)

@@ -12,10 +12,15 @@ import (
 // ExecKind is the kind of an execution.
 type ExecKind string
 
-// Failover moves the service out of a region that failed. Failback,
-// switchover and drill are further kinds of the same machinery; none of them is
-// accepted yet.
-const Failover ExecKind = "failover"
+// The kinds. Failback, switchover and drill are further kinds of the same
+// machinery; none of them is accepted yet.
+const (
+	// Failover moves the service out of a region that failed.
+	Failover ExecKind = "failover"
+	// Preparation carries out the steps marked prepare while a failure is only
+	// suspected. It is adopted by the failover, or undoes itself (rule E7).
+	Preparation ExecKind = "preparation"
+)
 
 // ExecState says where an execution stands.
 type ExecState string
@@ -67,6 +72,7 @@ type FencedComponent struct {
 	Agent       bool            `json:"agent,omitempty"`
 	Arming      Arming          `json:"arming,omitempty"`
 	OnIsolation string          `json:"on_isolation,omitempty"`
+	LongestWork Duration        `json:"longest_work,omitempty"`
 }
 
 // LeaseProves reports whether lease expiry can be evidence for the component
@@ -92,6 +98,34 @@ type Step struct {
 	Approval bool `json:"approval,omitempty"`
 	// NoReturn marks the step after which going back means failback.
 	NoReturn bool `json:"no_return,omitempty"`
+	// Retries bounds how often the action is tried again; zero: the time-out does.
+	Retries int `json:"retries,omitempty"`
+	// Tokens says that the resource refuses a write that does not name the token
+	// that it replaces.
+	Tokens bool `json:"tokens,omitempty"`
+	// Prepare says that the step may begin before the fence (rule E7).
+	Prepare bool `json:"prepare,omitempty"`
+	// Proves is the class of evidence that a stop gives; empty: Confirmed.
+	Proves EvidenceClass `json:"proves,omitempty"`
+	// Require and Verify are looked at before and after the action.
+	Require []CheckSpec `json:"require,omitempty"`
+	Verify  []CheckSpec `json:"verify,omitempty"`
+}
+
+// CheckSpec is a check beside an action, with resolved parameters.
+type CheckSpec struct {
+	Kind    string          `json:"kind"`
+	Version int             `json:"version"`
+	Params  json.RawMessage `json:"params"`
+}
+
+// Evidence is the class that a stop step gives when it is seen to have taken
+// effect.
+func (s Step) Evidence() EvidenceClass {
+	if s.Proves == "" {
+		return Confirmed
+	}
+	return s.Proves
 }
 
 // Hash identifies the plan by its content.
@@ -170,9 +204,12 @@ type Evidence struct {
 	Epoch     uint64        `json:"epoch"`
 	Freeze    uint64        `json:"freeze"`
 	Detail    string        `json:"detail"`
-	By        string        `json:"by"`
-	At        time.Time     `json:"at"`
-	Void      string        `json:"void,omitempty"` // why it does not count any more
+	// Source is AgentsSource, the ID of the stop step that was seen to have taken
+	// effect, or who attested.
+	Source string    `json:"source,omitempty"`
+	By     string    `json:"by"`
+	At     time.Time `json:"at"`
+	Void   string    `json:"void,omitempty"` // why it does not count any more
 }
 
 // StepState says where a step stands.
@@ -196,6 +233,9 @@ type StepRecord struct {
 	State    StepState       `json:"state"`
 	Attempts []AttemptRecord `json:"attempts,omitempty"`
 	Detail   string          `json:"detail,omitempty"`
+	// Slow says that the running attempt takes longer than earlier runs did, with
+	// a new estimate.
+	Slow string `json:"slow,omitempty"`
 }
 
 // AttemptRecord is one try. Its token is the raft index of its StepStarted.
@@ -214,6 +254,9 @@ type AttemptRecord struct {
 	Detail     string          `json:"detail,omitempty"`
 	// Already says that the effect was there before us: Undo does nothing.
 	Already bool `json:"already,omitempty"`
+	// Burn marks an attempt that writes nothing but its token, so that every
+	// earlier one is refused from then on (rule E4).
+	Burn bool `json:"burn,omitempty"`
 }
 
 func (e *Execution) clone() *Execution {
@@ -256,14 +299,34 @@ func (r StepRecord) Last() *AttemptRecord {
 
 // First returns the oldest forward attempt that recorded previous values, or
 // nil: they are the true ones, later attempts may have read our own half-done
-// change. An attempt that was made blind recorded none.
+// change. An attempt that was made blind recorded none. What was undone before
+// an execution adopted the step is over: attempts after it count.
 func (r StepRecord) First() *AttemptRecord {
+	var first *AttemptRecord
 	for i := range r.Attempts {
-		if a := &r.Attempts[i]; !a.Undo && len(a.Previous) > 0 {
-			return a
+		a := &r.Attempts[i]
+		switch {
+		case a.Undo && a.Outcome == StepUndone:
+			first = nil
+		case first == nil && !a.Undo && !a.Burn && len(a.Previous) > 0:
+			first = a
 		}
 	}
-	return nil
+	return first
+}
+
+// Consumed reports whether no attempt's token can still take effect at a
+// resource that checks tokens: the newest attempt was seen to land, or nothing
+// was ever tried (rule E4).
+func (r StepRecord) Consumed() bool {
+	last := r.Last()
+	return last == nil || last.Outcome == StepDone || last.Outcome == StepUndone || last.Outcome == StepSkipped
+}
+
+// Burning reports whether a token is being burnt.
+func (r StepRecord) Burning() bool {
+	last := r.Last()
+	return last != nil && last.Burn && last.FinishedAt.IsZero()
 }
 
 // BeyondReturn reports whether a step marked NoReturn has begun to take effect.

@@ -6,36 +6,6 @@ import (
 	"strings"
 )
 
-// Condition is the name of what is wrong with the active region. "" means
-// nothing.
-type Condition string
-
-// The conditions. Only RegionDown moves a region; every other pages with its
-// name and what it means.
-const (
-	RegionDown   Condition = "region-down"
-	ServiceDown  Condition = "service-down"
-	Partitioned  Condition = "partitioned"
-	Brownout     Condition = "brownout"
-	FollowedUs   Condition = "failure-followed-us"
-	NoAutonomy   Condition = "no-autonomy"
-	Disagreement Condition = "disagreement"
-)
-
-// ConditionMeaning is the sentence that a person gets for each condition.
-var conditionMeanings = map[Condition]string{
-	RegionDown:   "every vantage outside the region sees it down; failover is the remedy",
-	ServiceDown:  "some signals are down, but too few kinds of them to call it the region; look at the service",
-	Partitioned:  "vantages outside see the region down, while nodes inside are connected and see it healthy: a person must decide",
-	Brownout:     "the region is slow or partly failing; slow is not dead",
-	FollowedUs:   "the other region fails in the same way: moving would not help, and may be the cause",
-	NoAutonomy:   "fewer than two vantages outside the region can see it: nothing is decided automatically",
-	Disagreement: "vantages outside the region disagree; nothing is done while one of them sees it up",
-}
-
-// Meaning explains the condition in one sentence.
-func (c Condition) Meaning() string { return conditionMeanings[c] }
-
 // VantageView is what one vantage thinks of a region.
 type VantageView struct {
 	Vantage Region `json:"vantage"`
@@ -78,8 +48,8 @@ func Judge(s *Settings, region Region, votes []Vote) Judgement {
 		byVantage[v.Vantage] = append(byVantage[v.Vantage], v)
 	}
 	vantages := append(s.OutsideVantages(region), region)
+	seen := outsideSigns{}
 	insideHealthy := false
-	degraded, signals := 0, 0
 	for _, vt := range vantages {
 		view := viewOf(vt, byVantage[vt])
 		view.Inside = vt == region
@@ -91,6 +61,9 @@ func Judge(s *Settings, region Region, votes []Vote) Judgement {
 			}
 			continue
 		}
+		for _, v := range byVantage[vt] {
+			seen.add(v.Verdict)
+		}
 		if view.Nodes == 0 {
 			continue
 		}
@@ -98,23 +71,47 @@ func Judge(s *Settings, region Region, votes []Vote) Judgement {
 		if view.Health != Down {
 			j.Dissent = append(j.Dissent, vt)
 		}
-		for _, v := range byVantage[vt] {
-			if v.Verdict.Abstain {
-				continue
-			}
-			if v.Verdict.Health == Degraded {
-				degraded++
-			}
-			signals += len(v.Verdict.DownKinds())
-		}
 	}
-	j.Condition, j.Sentence = j.conclude(insideHealthy, degraded, signals)
+	j.Condition, j.Sentence = j.conclude(insideHealthy, seen)
 	return j
 }
 
-func (j *Judgement) conclude(insideHealthy bool, degraded, signals int) (Condition, string) {
+// outsideSigns counts what the nodes outside the region say about it.
+type outsideSigns struct {
+	blind     int // nodes that abstain
+	seeing    int // nodes that do not
+	degraded  int // nodes that see it degraded
+	dataDown  int // signals of the data plane that are down
+	planeDown int // signals of the control plane that are down
+	part      int // signals of which only a part is dark
+}
+
+func (o *outsideSigns) add(v Verdict) {
+	if v.Abstain {
+		o.blind++
+		return
+	}
+	o.seeing++
+	if v.Health == Degraded {
+		o.degraded++
+	}
+	for _, s := range v.Signals {
+		switch {
+		case s.Health == Down && s.Plane == PlaneControl:
+			o.planeDown++
+		case s.Health == Down:
+			o.dataDown++
+		case s.Health == Degraded && s.Part:
+			o.part++
+		}
+	}
+}
+
+func (j *Judgement) conclude(insideHealthy bool, seen outsideSigns) (Condition, string) {
 	down := len(j.Voices) - len(j.Dissent)
 	switch {
+	case seen.seeing == 0 && seen.blind > 0:
+		return SelfIsolated, j.describe()
 	case len(j.Voices) < 2 && down > 0:
 		return NoAutonomy, fmt.Sprintf("%s; %d of the vantages outside have an opinion, two are needed", j.describe(), len(j.Voices))
 	case down > 0 && len(j.Dissent) == 0 && insideHealthy:
@@ -125,9 +122,13 @@ func (j *Judgement) conclude(insideHealthy bool, degraded, signals int) (Conditi
 		return Disagreement, j.describe()
 	case len(j.Voices) < 2:
 		return NoAutonomy, fmt.Sprintf("%d of the vantages outside %s have an opinion, two are needed", len(j.Voices), j.Region)
-	case signals > 0:
+	case seen.dataDown > 0:
 		return ServiceDown, j.describe()
-	case degraded > 0:
+	case seen.part > 0:
+		return ZoneDown, j.describe()
+	case seen.planeDown > 0:
+		return ControlPlane, j.describe()
+	case seen.degraded > 0:
 		return Brownout, j.describe()
 	}
 	return "", "every vantage sees " + string(j.Region) + " healthy"

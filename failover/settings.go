@@ -27,6 +27,10 @@ type Policy struct {
 	Mode Mode `json:"mode"`
 	// Hold is how long all outside vantages must agree without a break.
 	Hold Duration `json:"hold"`
+	// PrepareAfter is how long the vantages must agree before steps marked
+	// prepare are started, and people are told. They undo themselves when the
+	// suspicion passes. Zero prepares nothing.
+	PrepareAfter Duration `json:"prepare_after,omitempty"`
 	// VoteTTL is how long a ballot stays fresh after the leader received it.
 	VoteTTL Duration `json:"vote_ttl"`
 	// Ask says how long a supervised execution waits for a person, and what
@@ -35,8 +39,28 @@ type Policy struct {
 	// Cooldown keeps automation quiet after a completed failover.
 	Cooldown Duration `json:"cooldown"`
 	// MaxPerDay is the number of automatic executions in any 24 hours.
-	MaxPerDay int        `json:"max_per_day"`
+	MaxPerDay int `json:"max_per_day"`
+	// MaxLoss is the largest loss of data per store that automation may accept.
+	// A store that is not named is not asked about.
+	MaxLoss map[string]Duration `json:"max_loss,omitempty"`
+	// MaxShrink is the share of an inventory, in percent, that may be missing
+	// before it is distrusted. Zero means the default.
+	MaxShrink int        `json:"max_shrink,omitempty"`
 	Lease     LeaseTerms `json:"lease"`
+}
+
+// DefaultMaxShrink is the share of an inventory, in percent, that may be
+// missing before it is distrusted.
+const DefaultMaxShrink = 30
+
+// Shrunk reports whether an inventory that should have been want objects, and
+// is have, must be distrusted.
+func (p Policy) Shrunk(want, have int) bool {
+	limit := p.MaxShrink
+	if limit == 0 {
+		limit = DefaultMaxShrink
+	}
+	return want > 0 && have < want && (want-have)*100 > want*limit
 }
 
 // AskPolicy is what happens to a question that nobody answers.
@@ -66,13 +90,18 @@ type LeaseTerms struct {
 
 // StopBudget is the time that stopping takes, in its parts (rule G5).
 type StopBudget struct {
-	Grace  Duration `json:"grace"`  // from SIGTERM to SIGKILL
-	Kill   Duration `json:"kill"`   // for SIGKILL to be effective
-	Safety Duration `json:"safety"` // for everything that nobody thought of
+	// Watchdog is how long an agent may be stuck before its service manager
+	// kills it, and the worker with it. Zero: the worker has a guard of its own.
+	Watchdog Duration `json:"watchdog,omitempty"`
+	Grace    Duration `json:"grace"`  // from SIGTERM to SIGKILL
+	Kill     Duration `json:"kill"`   // for SIGKILL to be effective
+	Safety   Duration `json:"safety"` // for everything that nobody thought of
 }
 
 // Total is the whole budget.
-func (b StopBudget) Total() time.Duration { return b.Grace.D() + b.Kill.D() + b.Safety.D() }
+func (b StopBudget) Total() time.Duration {
+	return b.Watchdog.D() + b.Grace.D() + b.Kill.D() + b.Safety.D()
+}
 
 // Wait is how long the granter waits after a freeze before lease expiry is
 // evidence: length × (1+ρ)/(1−ρ) + margin + effect tail (rule G3). The largest
@@ -116,12 +145,26 @@ type ComponentSpec struct {
 	// OnIsolation is "stop" or "keep": what its agents do when the lease ends.
 	// With "keep", lease expiry is never evidence.
 	OnIsolation string `json:"on_isolation,omitempty"`
+	// LongestWork is how long a piece of work may go on after its process was
+	// told to stop, where no lease bounds it (a function's time-out). Zero: not
+	// known.
+	LongestWork Duration `json:"longest_work,omitempty"`
 }
 
-// StopSpec is how a component is stopped and what proves it.
+// StopSpec is how a component is stopped and what proves it. All its actions are
+// tried at once; each is verified by itself, and one that is proven is enough.
 type StopSpec struct {
 	Action *ActionSpec     `json:"action,omitempty"` // nil: the agents alone
+	Also   []ActionSpec    `json:"also,omitempty"`   // further levels beside Action
 	Proof  []EvidenceClass `json:"proof"`
+}
+
+// Actions are all levels of the stop.
+func (s StopSpec) Actions() []ActionSpec {
+	if s.Action == nil {
+		return nil
+	}
+	return append([]ActionSpec{*s.Action}, s.Also...)
 }
 
 // Accepts says whether the component's proof admits evidence of class c. A
@@ -145,6 +188,20 @@ type ActionSpec struct {
 	Irreversible bool `json:"irreversible,omitempty"`
 	// OnError is "halt" (default) or "continue".
 	OnError string `json:"on_error,omitempty"`
+	// Retries bounds how often the action is tried again. Zero: as often as the
+	// time-out allows.
+	Retries int `json:"retries,omitempty"`
+	// Tokens says that the resource checks tokens (see Step.Tokens).
+	Tokens bool `json:"tokens,omitempty"`
+	// Prepare lets the step start before the fence, after Policy.PrepareAfter.
+	Prepare bool `json:"prepare,omitempty"`
+	// Proves is the class of evidence that a stop gives when it is seen to have
+	// taken effect. Empty means Confirmed.
+	Proves EvidenceClass `json:"proves,omitempty"`
+	// Require are checks that must pass before the action is tried; Verify are
+	// checks that must pass after it has taken effect.
+	Require []ActionSpec `json:"require,omitempty"`
+	Verify  []ActionSpec `json:"verify,omitempty"`
 }
 
 // TrafficSpec is how clients are moved.

@@ -38,12 +38,36 @@ type State struct {
 	Incident  *Incident  `json:"incident,omitempty"`
 	Request   *Request   `json:"request,omitempty"`
 	Execution *Execution `json:"execution,omitempty"`
+	// Preparation carries out what is cheap and undoable while a failure is only
+	// suspected. An execution that starts adopts its steps (rule E7).
+	Preparation *Execution `json:"preparation,omitempty"`
+	// PreparedFor is since when the suspicion lasted for which the last preparation
+	// began: there is one per suspicion.
+	PreparedFor time.Time `json:"prepared_for,omitzero"`
+	// Refused is the last request of a person that could not be started.
+	Refused *RefusedRequest `json:"refused,omitempty"`
+	// Holds are wanted states that outlive their execution: what was stopped in a
+	// region that was left stays stopped there.
+	Holds []StandingHold `json:"holds,omitempty"`
 	// History holds the finished executions, oldest first.
 	History []*Execution `json:"history,omitempty"`
 
 	Pause         *Pause      `json:"pause,omitempty"`
 	CooldownUntil time.Time   `json:"cooldown_until,omitzero"`
 	AutoRuns      []time.Time `json:"auto_runs,omitempty"` // starts of automatic executions within 24 h
+
+	// Rehearsal is the newest rehearsal of the fence that a person asked for.
+	Rehearsal *Rehearsal `json:"rehearsal,omitempty"`
+	// Vanished counts, per component of the active region, the agents that were
+	// forgotten without a goodbye: an inventory that shrank.
+	Vanished map[Component]int `json:"vanished,omitempty"`
+	// Inventory is how many objects a step's selector matched while all was well.
+	Inventory map[StepID]int `json:"inventory,omitempty"`
+	// Durations are how long the newest successful runs of each step took, oldest
+	// first.
+	Durations map[StepID][]Duration `json:"durations,omitempty"`
+	// Loss is what the newest samples say would be lost, by store.
+	Loss map[string]LossSample `json:"loss,omitempty"`
 
 	Messages map[string]MessageRef `json:"messages"` // where progress is posted, by incident key
 
@@ -92,9 +116,12 @@ type Freeze struct {
 type AgentRecord struct {
 	Region    Region    `json:"region"`
 	Component Component `json:"component"`
-	// MaxLease is the largest lease that it may still hold: it only grows while
-	// the epoch stands (rule G4).
+	// MaxLease is the largest lease that it may still hold (rule G4).
 	MaxLease Duration `json:"max_lease"`
+	// Lengths are the lengths of its grants that it may still hold, longest first,
+	// each with the index of the newest grant of that length. One is dropped when
+	// the agent has said that it holds a later grant.
+	Lengths []GrantedLength `json:"lengths,omitempty"`
 	// Whether it stops its workers when its lease ends, as it said when it asked
 	// last: expiry proves nothing of one that would not.
 	Enforced bool `json:"enforced"`
@@ -105,6 +132,83 @@ type AgentRecord struct {
 	// StoppedFor is the ID of the freeze for which it has reported that its
 	// workers are dead and promised to ignore every earlier grant; zero: none.
 	StoppedFor uint64 `json:"stopped_for,omitempty"`
+	// Running says whether its workers ran when it asked last.
+	Running bool `json:"running,omitempty"`
+	// WouldHave counts how often it would have stopped its workers on a higher
+	// rung of the ladder.
+	WouldHave uint64 `json:"would_have_stopped,omitempty"`
+	// Rehearsed is the newest rehearsal of its fence.
+	Rehearsed *RehearsalResult `json:"rehearsed,omitempty"`
+}
+
+// GrantedLength is the length of a grant and the index of the newest grant of
+// that length.
+type GrantedLength struct {
+	Length Duration `json:"length"`
+	Index  uint64   `json:"index"`
+}
+
+// StandingHold keeps a component of a region that was left stopped: whenever the
+// region can be reached and the component is not seen stopped, the stop is
+// applied again.
+type StandingHold struct {
+	ID        uint64    `json:"id"` // index of the epoch's entry, plus the hold's place
+	Component Component `json:"component"`
+	Step      Step      `json:"step"`  // the stop, with its parameters
+	Epoch     uint64    `json:"epoch"` // that made it
+	Since     time.Time `json:"since"`
+	// Status is HoldUnseen until the stop was seen in effect.
+	Status HoldStatus `json:"status"`
+	Detail string     `json:"detail,omitempty"`
+	At     time.Time  `json:"at,omitzero"` // of the status
+	// Running is the attempt under way, if any; Applied are the newest times at
+	// which the stop was applied again.
+	Running *AttemptRecord `json:"running,omitempty"`
+	Applied []time.Time    `json:"applied,omitempty"`
+	Last    *AttemptRecord `json:"last,omitempty"`
+}
+
+// HoldStatus says what was seen of a standing hold.
+type HoldStatus string
+
+// The statuses of a standing hold.
+const (
+	HoldUnseen   HoldStatus = "unseen"   // the region has not been readable since
+	HoldKept     HoldStatus = "kept"     // seen stopped
+	HoldViolated HoldStatus = "violated" // seen running: it is being stopped again
+)
+
+// Rehearsal asks the agents of a component to prove, on a process that is none
+// of their workers, that they kill in time.
+type Rehearsal struct {
+	ID        uint64    `json:"id"`
+	Component Component `json:"component"`
+	By        string    `json:"by"`
+	Why       string    `json:"why,omitempty"`
+	At        time.Time `json:"at"`
+}
+
+// RehearsalResult is what an agent found.
+type RehearsalResult struct {
+	ID     uint64    `json:"id"`
+	Passed bool      `json:"passed"`
+	Detail string    `json:"detail"`
+	At     time.Time `json:"at"`
+}
+
+// LossSample bounds what would be lost of one store if its region were gone.
+type LossSample struct {
+	Behind Duration  `json:"behind"` // how far the copy elsewhere is behind
+	Detail string    `json:"detail,omitempty"`
+	At     time.Time `json:"at"`
+}
+
+// RefusedRequest is a person's request that could not be started, and why.
+type RefusedRequest struct {
+	Request
+	Guard  string    `json:"guard"`
+	Reason string    `json:"reason"`
+	At     time.Time `json:"at"`
 }
 
 // Suspicion is the fact that signals of the active region are down. It is kept
@@ -175,6 +279,7 @@ func (s *State) Clone() *State {
 	c.Agents = make(map[AgentID]*AgentRecord, len(s.Agents))
 	for id, a := range s.Agents {
 		cp := *a
+		cp.Lengths, cp.Rehearsed = slices.Clone(a.Lengths), clonePtr(a.Rehearsed)
 		c.Agents[id] = &cp
 	}
 	c.Freeze = clonePtr(s.Freeze)
@@ -183,7 +288,16 @@ func (s *State) Clone() *State {
 	c.Request = clonePtr(s.Request)
 	c.Pause = clonePtr(s.Pause)
 	c.Execution = s.Execution.clone()
-	c.History = slices.Clone(s.History) // finished executions never change
+	c.Preparation = s.Preparation.clone()
+	c.Refused, c.Rehearsal = clonePtr(s.Refused), clonePtr(s.Rehearsal)
+	c.Holds = slices.Clone(s.Holds)
+	for i := range c.Holds {
+		h := &c.Holds[i]
+		h.Running, h.Last, h.Applied = clonePtr(h.Running), clonePtr(h.Last), slices.Clone(h.Applied)
+	}
+	c.Vanished, c.Inventory, c.Loss = maps.Clone(s.Vanished), maps.Clone(s.Inventory), maps.Clone(s.Loss)
+	c.Durations = maps.Clone(s.Durations) // the slices are replaced, never written to
+	c.History = slices.Clone(s.History)   // finished executions never change
 	c.AutoRuns = slices.Clone(s.AutoRuns)
 	c.Messages = maps.Clone(s.Messages)
 	c.Events = slices.Clip(s.Events) // append-only: an append to either copies
@@ -237,6 +351,18 @@ func (s *State) AgentIDs(r Region, c Component) []AgentID {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// Open returns the execution or preparation with the given ID if it is not
+// finished, or nil.
+func (s *State) Open(id uint64) *Execution {
+	switch {
+	case s.Execution != nil && s.Execution.ID == id:
+		return s.Execution
+	case s.Preparation != nil && s.Preparation.ID == id:
+		return s.Preparation
+	}
+	return nil
 }
 
 // Paused reports whether automation is paused at the given time.

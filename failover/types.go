@@ -109,15 +109,21 @@ const (
 // Observation is one check of one target from one node. Observations stay on
 // the node that made them; they never enter the raft log.
 type Observation struct {
-	Component Component                `json:"component"`
-	Kind      string                   `json:"kind"`   // the probe kind, e.g. "http"
-	Region    Region                   `json:"region"` // the region that the target is in
-	Target    string                   `json:"target"` // what was asked, e.g. a URL with its address
-	Outcome   Outcome                  `json:"outcome"`
-	Reason    ReasonCode               `json:"reason,omitempty"`
-	Detail    string                   `json:"detail,omitempty"` // one line for a person; never a secret
-	At        time.Time                `json:"at"`               // when the check began
-	Latency   time.Duration            `json:"latency_ns"`
+	Component Component     `json:"component"`
+	Kind      string        `json:"kind"`   // the probe kind, e.g. "http"
+	Region    Region        `json:"region"` // the region that the target is in
+	Target    string        `json:"target"` // what was asked, e.g. a URL with its address
+	Outcome   Outcome       `json:"outcome"`
+	Reason    ReasonCode    `json:"reason,omitempty"`
+	Detail    string        `json:"detail,omitempty"` // one line for a person; never a secret
+	At        time.Time     `json:"at"`               // when the check began
+	Latency   time.Duration `json:"latency_ns"`
+	// Part says that some of the addresses or members behind the target are dark
+	// while others answer.
+	Part bool `json:"part,omitempty"`
+	// LastWrite is when the newest write was made that the target knows of, by the
+	// store's own clock; zero where the probe does not look at data.
+	LastWrite time.Time                `json:"last_write,omitzero"`
 	Phases    map[string]time.Duration `json:"phases_ns,omitempty"` // e.g. dns, connect, tls, first_byte
 }
 
@@ -131,7 +137,18 @@ type SignalState struct {
 	Reason    ReasonCode `json:"reason,omitempty"`
 	Detail    string     `json:"detail,omitempty"`
 	Since     time.Time  `json:"since"` // when this health began, by the node's clock: for people only
+	// Plane is PlaneControl for a signal that looks at a region's control plane:
+	// it never makes a region down.
+	Plane string `json:"plane,omitempty"`
+	// Part says that only a part of what is behind the signal is dark.
+	Part bool `json:"part,omitempty"`
+	// LastWrite is Observation.LastWrite of the newest look.
+	LastWrite time.Time `json:"last_write,omitzero"`
 }
+
+// PlaneControl marks a signal of a control plane; every other is of the data
+// plane.
+const PlaneControl = "control"
 
 // Verdict is one node's opinion of one region.
 type Verdict struct {
@@ -162,7 +179,7 @@ func (v Verdict) Kinds() []string {
 func kindsWith(signals []SignalState, h Health) []string {
 	var out []string
 	for _, s := range signals {
-		if s.Health == h {
+		if s.Health == h && s.Plane != PlaneControl {
 			out = append(out, s.Kind)
 		}
 	}

@@ -89,7 +89,7 @@ func TestDecideUsesTheLaterClock(t *testing.T) {
 		votes[i].Received = now
 	}
 	mem := failover.Memory{Region: east1, AgreedSince: now.Add(-2 * time.Minute), Voices: []failover.Region{third, east2}}
-	d, _ := failover.Decide(failover.Input{State: c.s, Votes: votes, Now: now}, mem)
+	d, _ := failover.Decide(failover.Input{State: c.s, Votes: votes, Now: now, Standby: failover.Standby{Checked: true}}, mem)
 	if !d.Start || d.Refuse != nil {
 		t.Errorf("start %t, refused %+v", d.Start, d.Refuse)
 	}

@@ -86,18 +86,43 @@ func addStops(p *failover.Plan, order []failover.ComponentSpec) error {
 		}
 		p.Fenced = append(p.Fenced, failover.FencedComponent{
 			Component: c.Name, Proof: c.Stop.Proof, Agent: c.Agent, Arming: c.Arming, OnIsolation: c.OnIsolation,
+			LongestWork: c.LongestWork,
 		})
-		if c.Stop.Action == nil {
-			continue
+		// All levels are tried at once: whichever proves it is enough.
+		for i, a := range c.Stop.Actions() {
+			id := "stop-" + string(c.Name)
+			if i > 0 {
+				id += "-" + a.Kind
+			}
+			step, err := actionStep(id, failover.KindStop, a, p.From, defaultStopTimeout)
+			if err != nil {
+				return err
+			}
+			step.Component, step.After = c.Name, []failover.StepID{FreezeID}
+			p.Steps = append(p.Steps, step)
 		}
-		step, err := actionStep("stop-"+string(c.Name), failover.KindStop, *c.Stop.Action, p.From, defaultStopTimeout)
-		if err != nil {
-			return err
-		}
-		step.Component, step.After = c.Name, []failover.StepID{FreezeID}
-		p.Steps = append(p.Steps, step)
 	}
 	return nil
+}
+
+// Preparation is the part of a plan that may begin before the fence: its steps
+// wait only for each other. A plan without such steps gives one without steps.
+func Preparation(p *failover.Plan) failover.Plan {
+	out := failover.Plan{Version: p.Version, Kind: failover.Preparation, From: p.From, To: p.To}
+	for _, st := range p.Steps {
+		if !st.Prepare {
+			continue
+		}
+		var after []failover.StepID
+		for _, dep := range st.After {
+			if d := p.Step(dep); d != nil && d.Prepare {
+				after = append(after, dep)
+			}
+		}
+		st.After = after
+		out.Steps = append(out.Steps, st)
+	}
+	return out
 }
 
 func addStarts(p *failover.Plan, order []failover.ComponentSpec) error {
@@ -206,11 +231,32 @@ func actionStep(id string, kind failover.StepKind, a failover.ActionSpec, region
 	if onError == "" {
 		onError = "halt"
 	}
+	require, err := checkSpecs(id, a.Require, region)
+	if err != nil {
+		return failover.Step{}, err
+	}
+	verify, err := checkSpecs(id, a.Verify, region)
+	if err != nil {
+		return failover.Step{}, err
+	}
 	return failover.Step{
 		ID: failover.StepID(id), Kind: kind, Region: region, Action: a.Kind, Version: a.Version, Params: params,
 		Timeout: failover.Duration(timeout), OnError: onError, Approval: a.Approval,
-		NoReturn: a.Irreversible,
+		NoReturn: a.Irreversible, Retries: a.Retries, Tokens: a.Tokens, Prepare: a.Prepare && kind == failover.KindStart,
+		Proves: a.Proves, Require: require, Verify: verify,
 	}, nil
+}
+
+func checkSpecs(id string, specs []failover.ActionSpec, region failover.Region) ([]failover.CheckSpec, error) {
+	var out []failover.CheckSpec
+	for _, c := range specs {
+		params, ok := c.Params[region]
+		if !ok {
+			return nil, fmt.Errorf("step %s: its check %s has no parameters for %s", id, c.Kind, region)
+		}
+		out = append(out, failover.CheckSpec{Kind: c.Kind, Version: c.Version, Params: params})
+	}
+	return out, nil
 }
 
 // Order sorts components so that each comes after those that it names, ties by
@@ -283,6 +329,9 @@ func Render(p *failover.Plan) string {
 			after = "  after " + strings.Join(ids, ", ")
 		}
 		fmt.Fprintf(&b, "%3d  %-26s %-28s%s\n", i+1, st.ID, what, after)
+		if st.Prepare {
+			fmt.Fprintf(&b, "     (may begin before the fence, after prepare_after; undone if the suspicion passes)\n")
+		}
 		if st.NoReturn {
 			fmt.Fprintf(&b, "     ---- point of no return: from here on, going back is a failback ----\n")
 		}

@@ -1,0 +1,161 @@
+package failover
+
+import (
+	"encoding/json"
+	"slices"
+	"time"
+)
+
+// This file holds the standing holds: what was stopped in a region that was left
+// stays stopped there, also when the region comes back with everything that was
+// never stopped. A standing hold is not a step: it is applied as often as it is
+// found violated, within a limit.
+
+// ReapplyPerHour is how often a standing hold may be applied again within an
+// hour before a person has to look: something else keeps starting what it stops.
+const ReapplyPerHour = 6
+
+type (
+	// ReapplyStarted is the intent that precedes the stop that a standing hold
+	// applies again (rule E2).
+	ReapplyStarted struct {
+		Hold     uint64          `json:"hold"`
+		Epoch    uint64          `json:"epoch"`
+		Previous json.RawMessage `json:"previous,omitempty"`
+		Until    time.Time       `json:"until"`
+	}
+	// ReapplyFinished resolves it.
+	ReapplyFinished struct {
+		Hold    uint64    `json:"hold"`
+		Token   uint64    `json:"token"`
+		Outcome StepState `json:"outcome"` // StepDone, StepFailed or StepUnclear
+		Detail  string    `json:"detail"`
+	}
+	// NoteHold records that what is seen of a standing hold has changed.
+	NoteHold struct {
+		Hold   uint64     `json:"hold"`
+		Status HoldStatus `json:"status"`
+		Detail string     `json:"detail"`
+	}
+	// ReleaseHold is a person's word that a component may run again in the region
+	// that was left.
+	ReleaseHold struct {
+		Component Component `json:"component"`
+	}
+)
+
+// makeHolds turns the stops of an execution that has advanced the epoch into
+// standing holds. Holds on the region that has become active end.
+func (s *State) makeHolds(m Meta, c Command, e *Execution) {
+	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return h.Step.Region == s.Active })
+	n := uint64(0)
+	for _, st := range e.Plan.Steps {
+		if st.Kind != KindStop || e.Step(st.ID).State == StepSkipped {
+			continue
+		}
+		s.Holds = append(s.Holds, StandingHold{
+			ID: m.Index<<8 | n, Component: st.Component, Step: st, Epoch: s.Epoch, Since: m.At, Status: HoldUnseen,
+		})
+		n++
+		s.event(m, c, "standing hold: %s stays stopped in %s", st.Component, st.Region)
+	}
+}
+
+// hold returns the standing hold with the given ID, or a refusal.
+func (s *State) hold(id uint64) (*StandingHold, error) {
+	for i := range s.Holds {
+		if s.Holds[i].ID == id {
+			return &s.Holds[i], nil
+		}
+	}
+	return nil, refuse("hold", "there is no standing hold %d", id)
+}
+
+// TooOften reports whether a standing hold was applied as often as it may be
+// within the hour before now.
+func (h *StandingHold) TooOften(now time.Time) bool {
+	n := 0
+	for _, t := range h.Applied {
+		if now.Sub(t) < time.Hour {
+			n++
+		}
+	}
+	return n >= ReapplyPerHour
+}
+
+func (c ReapplyStarted) apply(s *State, m Meta) (any, error) {
+	h, err := s.hold(c.Hold)
+	switch {
+	case err != nil:
+		return nil, err
+	case c.Epoch != s.Epoch:
+		return nil, refuse("epoch", "the stop was meant for epoch %d; it is %d", c.Epoch, s.Epoch)
+	case h.Step.Region == s.Active:
+		return nil, refuse("active-region", "%s is the active region: nothing is held down there", s.Active)
+	case h.Running != nil && m.At.Before(h.Running.Until):
+		return nil, refuse("in-flight", "an earlier attempt may still be under way until %s", h.Running.Until.Format(time.RFC3339))
+	case h.TooOften(m.At):
+		return nil, refuse("rate", "%s in %s was stopped %d times within an hour: something else keeps starting it; find out what, or end the hold with `failoverd release %s --why …`", h.Component, h.Step.Region, ReapplyPerHour, h.Component)
+	}
+	n := 1
+	if h.Last != nil {
+		n = h.Last.Number + 1
+	}
+	if h.Running != nil {
+		n = h.Running.Number + 1
+	}
+	h.Running = &AttemptRecord{Number: n, Token: m.Index, Epoch: c.Epoch, Node: m.Node, Term: m.Term, Previous: c.Previous, Until: c.Until, StartedAt: m.At}
+	h.Applied = append(slices.DeleteFunc(slices.Clone(h.Applied), func(t time.Time) bool { return m.At.Sub(t) >= time.Hour }), m.At)
+	s.event(m, c, "%s was seen running in %s, which was left: it is stopped again (attempt %d)", h.Component, h.Step.Region, n)
+	return m.Index, nil
+}
+
+func (c ReapplyFinished) apply(s *State, m Meta) (any, error) {
+	h, err := s.hold(c.Hold)
+	switch {
+	case err != nil:
+		return nil, err
+	case h.Running == nil || h.Running.Token != c.Token:
+		return nil, refuse("token", "the standing hold of %s is not being applied with token %d", h.Component, c.Token)
+	case c.Outcome != StepDone && c.Outcome != StepFailed && c.Outcome != StepUnclear:
+		return nil, refuse("outcome", "it cannot end %q", c.Outcome)
+	}
+	last := *h.Running
+	last.FinishedAt, last.Outcome, last.Detail = m.At, c.Outcome, c.Detail
+	h.Last, h.Running = &last, nil
+	s.event(m, c, "standing hold of %s in %s: %s: %s", h.Component, h.Step.Region, c.Outcome, c.Detail)
+	return nil, nil
+}
+
+func (c NoteHold) apply(s *State, m Meta) (any, error) {
+	h, err := s.hold(c.Hold)
+	switch {
+	case err != nil:
+		return nil, err
+	case c.Status != HoldUnseen && c.Status != HoldKept && c.Status != HoldViolated:
+		return nil, refuse("status", "%q is not a status of a standing hold", c.Status)
+	}
+	if h.Status != c.Status {
+		s.event(m, c, "standing hold of %s in %s: %s (was %s): %s", h.Component, h.Step.Region, c.Status, h.Status, c.Detail)
+	}
+	h.Status, h.Detail, h.At = c.Status, c.Detail, m.At
+	return nil, nil
+}
+
+func (c ReleaseHold) apply(s *State, m Meta) (any, error) {
+	if m.Why == "" {
+		return nil, refuse("why", "ending a standing hold needs a reason (--why): what was stopped may start again")
+	}
+	before := len(s.Holds)
+	for i := range s.Holds {
+		if h := &s.Holds[i]; h.Component == c.Component && h.Running != nil && m.At.Before(h.Running.Until) {
+			return nil, refuse("in-flight", "%s is being stopped right now: try again after %s", c.Component, h.Running.Until.Format(time.RFC3339))
+		}
+	}
+	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return h.Component == c.Component })
+	if len(s.Holds) == before {
+		return nil, refuse("hold", "there is no standing hold on %q", c.Component)
+	}
+	s.event(m, c, "standing hold of %s ended: it may start again in the region that was left; it still gets no lease there", c.Component)
+	return nil, nil
+}

@@ -1,0 +1,146 @@
+package failover
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+)
+
+// Standby is what the leader has seen of the region that would be entered. It is
+// soft state: a new leader looks anew.
+type Standby struct {
+	// Checked says that every step of the plan has been looked at in this term.
+	Checked bool
+	// Problems are what would stand in the way of the plan there, each as a
+	// sentence.
+	Problems []string
+}
+
+// The guards. Each objection names its guard; a person may act in spite of one
+// with --override, which is recorded with who and why. The fence is no guard:
+// nothing overrides it.
+const (
+	GuardMode      = "mode"
+	GuardDirection = "direction"
+	GuardPause     = "pause"
+	GuardCooldown  = "cooldown"
+	GuardMaxPerDay = "max-per-day"
+	GuardLoss      = "loss"
+	GuardStandby   = "standby"
+	GuardFollowed  = "failure-followed-us"
+)
+
+// Overridable lists the guards that --override accepts for an execution that a
+// person asks for. The others bind automation only.
+func Overridable() []string {
+	return []string{GuardPause, GuardLoss, GuardStandby, GuardFollowed}
+}
+
+// byHand is how a person acts where automation may not.
+const byHand = "`failoverd failover --why …` acts"
+
+func override(guard string) string {
+	return "`failoverd failover --override " + guard + " --why …` acts in spite of it"
+}
+
+// AutoGuard names the first guard that objects to an automatic execution at
+// the given time and says how to go on. Guard "" means that none does. It looks
+// only at what is in the log, so that Apply and the leader agree.
+func (s *State) AutoGuard(now time.Time) (guard, reason string) {
+	p := s.Settings.Policy
+	recent := 0
+	for _, t := range s.AutoRuns {
+		if now.Sub(t) < 24*time.Hour {
+			recent++
+		}
+	}
+	switch {
+	case p.Mode == ModeObserve:
+		return GuardMode, "the mode is observe: failoverd only says what it would do; " + byHand
+	case s.Active != s.Settings.Primary:
+		return GuardDirection, string(s.Active) + " is active and the way back is a person's decision"
+	case s.Paused(now):
+		return GuardPause, s.pausedSentence() + "; `failoverd resume` ends the pause, " + override(GuardPause)
+	case now.Before(s.CooldownUntil):
+		return GuardCooldown, "a failover was completed recently; automation rests until " + s.CooldownUntil.Format(time.RFC3339) + "; " + byHand
+	case recent >= p.MaxPerDay:
+		return GuardMaxPerDay, "the limit of automatic executions in 24 hours is reached (max_per_day); " + byHand
+	}
+	if reason := s.lossObjection(now); reason != "" {
+		return GuardLoss, reason + "; " + override(GuardLoss)
+	}
+	return "", ""
+}
+
+// HandGuard is AutoGuard for an execution that a person asked for, in spite of
+// the guards named in overrides.
+func (s *State) HandGuard(now time.Time, overrides []string) (guard, reason string) {
+	objects := func(g, why string) bool {
+		if why == "" || slices.Contains(overrides, g) {
+			return false
+		}
+		guard, reason = g, why+"; "+override(g)
+		return true
+	}
+	paused := ""
+	if s.Paused(now) {
+		paused = s.pausedSentence() + "; `failoverd resume` ends the pause"
+	}
+	if objects(GuardPause, paused) || objects(GuardLoss, s.lossObjection(now)) {
+		return guard, reason
+	}
+	return "", ""
+}
+
+// LeaderGuard adds to the guards of the log what only the leader sees: whether
+// the other region is ready and not failing itself.
+func LeaderGuard(j Judgement, sb Standby, overrides []string) (guard, reason string) {
+	switch {
+	case j.Condition == FollowedUs && !slices.Contains(overrides, GuardFollowed):
+		return GuardFollowed, j.Sentence + "; " + FollowedUs.Meaning() + "; " + override(GuardFollowed)
+	case slices.Contains(overrides, GuardStandby):
+	case !sb.Checked:
+		return GuardStandby, "the leader has not yet looked at the region to be entered; it does so at once"
+	case len(sb.Problems) > 0:
+		more := ""
+		if n := len(sb.Problems) - 1; n > 0 {
+			more = fmt.Sprintf(" (and %d more)", n)
+		}
+		return GuardStandby, "the region to be entered is not ready: " + sb.Problems[0] + more + "; " + override(GuardStandby)
+	}
+	return "", ""
+}
+
+func (s *State) pausedSentence() string {
+	return "automation is paused by " + s.Pause.By + " until " + s.Pause.Until.Format(time.RFC3339) + " (" + s.Pause.Why + ")"
+}
+
+// sampleGap is how long before the failure the newest sample of a loss may have
+// been taken and still count.
+const sampleGap = 2 * time.Minute
+
+// lossObjection says why too much data may be lost. The samples were taken
+// before the failure; how old they may be counts from its beginning.
+func (s *State) lossObjection(now time.Time) string {
+	began := now
+	switch {
+	case s.Incident != nil:
+		began = s.Incident.At.Add(-s.Incident.Held.D())
+	case s.Suspicion != nil:
+		began = s.Suspicion.Since
+	}
+	limits := s.Settings.Policy.MaxLoss
+	for _, store := range slices.Sorted(maps.Keys(limits)) {
+		sample, ok := s.Loss[store]
+		switch {
+		case !ok:
+			return fmt.Sprintf("it is not known what would be lost of %s: there is no sample, and max_loss allows %s", store, limits[store])
+		case began.Sub(sample.At) > sampleGap:
+			return fmt.Sprintf("it is not known what would be lost of %s: the newest sample is from %s, long before the failure", store, sample.At.Format(time.RFC3339))
+		case sample.Behind > limits[store]:
+			return fmt.Sprintf("up to %s of %s would be lost (%s), and max_loss allows %s", sample.Behind, store, sample.Detail, limits[store])
+		}
+	}
+	return ""
+}

@@ -92,7 +92,7 @@ func (r *run) takeOver(ctx context.Context, rec failover.StepRecord, found, was 
 	}
 	// Neither: believe Absent only when the earlier calls cannot land any more,
 	// seen twice.
-	if !r.x.sleep(ctx, max(0, time.Until(prev.Until))) {
+	if !r.x.sleep(ctx, max(0, time.Until(ages(r.action, prev.Until)))) {
 		return true
 	}
 	first := r.look(ctx)
@@ -117,6 +117,11 @@ func (r *run) takeOver(ctx context.Context, rec failover.StepRecord, found, was 
 // Idempotent is an Action whose Do, repeated at any time while its epoch
 // stands, changes nothing.
 type Idempotent interface{ Idempotent() }
+
+func (r *run) tokens() bool {
+	_, ok := r.action.(TokenChecker)
+	return ok
+}
 
 func (r *run) idempotent() bool {
 	_, ok := r.action.(Idempotent)
@@ -149,7 +154,7 @@ func (r *run) loop(ctx context.Context) {
 			r.cancelled()
 			return
 		}
-		if !time.Now().Before(r.deadline) {
+		if !time.Now().Before(r.deadline) || r.spent(r.record()) {
 			r.timedOut(ctx)
 			return
 		}
@@ -183,8 +188,17 @@ func (r *run) attempt(ctx context.Context) error {
 	already := eff.State == Present && r.token == 0
 	state := r.x.journal.State()
 	rec := failover.StepRecord{}
-	if state.Execution != nil {
-		rec = state.Execution.Step(r.st.ID)
+	if e := state.Open(r.e.ID); e != nil {
+		rec = e.Step(r.st.ID)
+	}
+	if r.spent(rec) {
+		return errSpent
+	}
+	if why := r.distrusted(state, eff); why != "" {
+		return fmt.Errorf("nothing was changed: %s", why)
+	}
+	if why := r.unmet(ctx, r.st.Require); why != "" && !already {
+		return fmt.Errorf("nothing was changed: what the step requires is not so: %s", why)
 	}
 	previous := eff.Previous
 	if len(previous) == 0 && r.st.Kind != failover.KindStop {
@@ -202,6 +216,9 @@ func (r *run) attempt(ctx context.Context) error {
 	}
 	r.token = res.Index
 	if already {
+		if why := r.unmet(ctx, r.st.Verify); why != "" {
+			return fmt.Errorf("it was already so, but %s", why)
+		}
 		r.done(ctx, "was already so: "+eff.Detail, true)
 		return nil
 	}
@@ -210,7 +227,7 @@ func (r *run) attempt(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", errNotLeading, err)
 	}
 	now := r.x.journal.State()
-	if now.Execution == nil || now.Execution.ID != r.e.ID || now.Execution.State != failover.ExecRunning || now.Epoch != state.Epoch {
+	if e := now.Open(r.e.ID); e == nil || e.State != failover.ExecRunning || now.Epoch != state.Epoch {
 		return fmt.Errorf("the execution changed right before the effect: nothing was done")
 	}
 	a := r.newAttempt(len(rec.Attempts)+1, now.Epoch, previous, until)
@@ -236,8 +253,13 @@ func (r *run) awaitPresent(ctx context.Context) bool {
 			return true // resolved: it was there already, or a person decided
 		}
 		if r.look(ctx).State == Present {
-			r.done(ctx, r.last.Detail, false)
-			return true
+			why := r.unmet(ctx, r.st.Verify)
+			if why == "" {
+				r.done(ctx, r.last.Detail, false)
+				return true
+			}
+			r.last.Detail += ", but " + why
+			r.x.say(r.st.ID, r.last.Detail)
 		}
 		if r.x.stopped(r.e.ID) {
 			r.resolve(ctx)
@@ -255,8 +277,8 @@ func (r *run) awaitPresent(ctx context.Context) bool {
 }
 
 func (r *run) record() failover.StepRecord {
-	e := r.x.journal.State().Execution
-	if e == nil || e.ID != r.e.ID {
+	e := r.x.open(r.e.ID)
+	if e == nil {
 		return failover.StepRecord{State: failover.StepFailed}
 	}
 	return e.Step(r.st.ID)
@@ -276,7 +298,7 @@ func (r *run) done(ctx context.Context, detail string, already bool) {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), r.x.opts.CallTimeout)
 		defer cancel()
-		r.x.confirm(ctx, r.e, r.st.Component, r.st.Action+": "+detail)
+		r.x.confirm(ctx, r.e, r.st.Component, r.st.Evidence(), string(r.st.ID), r.st.Action+": "+detail)
 	}
 	r.x.propose(ctx, failover.StepFinished{
 		Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepDone, Detail: detail, Already: already,
@@ -286,6 +308,9 @@ func (r *run) done(ctx context.Context, detail string, already bool) {
 // timedOut ends a step whose effect did not show in its time.
 func (r *run) timedOut(ctx context.Context) {
 	detail := fmt.Sprintf("not seen to take effect within %s; last seen: %s", r.st.Timeout, r.last.Detail)
+	if r.spent(r.record()) && time.Now().Before(r.deadline) {
+		detail = fmt.Sprintf("not seen to take effect after %d retries; last seen: %s", r.st.Retries, r.last.Detail)
+	}
 	if r.lastErr != nil {
 		detail += "; last error: " + r.lastErr.Error()
 	}
@@ -326,10 +351,19 @@ func (r *run) cancelled() {
 func (r *run) resolve(ctx context.Context) {
 	eff := r.look(ctx)
 	if last := r.record().Last(); eff.State != Present && last != nil {
-		// A call whose reply was lost may still land: it must have aged out
-		// before the world's word counts (rule E3).
-		if !r.x.sleep(ctx, max(0, time.Until(last.Until))) {
-			return
+		// A call whose reply was lost may still land: it must have aged out, or its
+		// token must be burnt, before the world's word counts, and that is looked at
+		// twice (rule E3). A token is burnt before the execution closes.
+		if until := ages(r.action, last.Until); !r.tokens() && time.Until(until) > 0 {
+			r.x.say(r.st.ID, "waiting until "+until.UTC().Format(time.TimeOnly)+"Z: until then a call that is under way may still land")
+			if !r.x.sleep(ctx, time.Until(until)) {
+				return
+			}
+		}
+		if first := r.look(ctx); first.State != Present {
+			if !r.x.sleep(ctx, r.x.opts.Settle) {
+				return
+			}
 		}
 		eff = r.look(ctx)
 	}
@@ -349,8 +383,8 @@ func (r *run) resolve(ctx context.Context) {
 // settle resolves a step that an earlier leader left started, in an execution
 // that starts nothing new (rule E6).
 func (x *Executor) settle(ctx context.Context, exec uint64, st failover.Step) {
-	e := x.journal.State().Execution
-	if e == nil || e.ID != exec {
+	e := x.open(exec)
+	if e == nil {
 		return
 	}
 	rec := e.Step(st.ID)
@@ -378,7 +412,7 @@ func (x *Executor) settle(ctx context.Context, exec uint64, st failover.Step) {
 	r := &run{x: x, e: e, st: st, action: action, token: last.Token, deadline: time.Now()}
 	if last.Undo {
 		// Its calls must have aged out before the world's word counts.
-		if x.sleep(ctx, max(0, time.Until(last.Until))) {
+		if x.sleep(ctx, max(0, time.Until(ages(action, last.Until)))) {
 			r.finishUndo(ctx)
 		}
 		return

@@ -39,6 +39,9 @@ func (s EffectState) String() string {
 type Effect struct {
 	State  EffectState
 	Detail string // one line for a person: counts, tokens, answers
+	// Inventory is how many objects the action's selector matched; zero for an
+	// action that names its one object.
+	Inventory int
 	// Token is the fencing token found at the resource, or zero when the
 	// resource holds none or cannot hold one.
 	Token uint64
@@ -88,6 +91,32 @@ type Action interface {
 	Do(ctx context.Context, a Attempt) error
 	// Undo puts back what a.Previous recorded, carrying a's new token.
 	Undo(ctx context.Context, a Attempt) error
+}
+
+// Aging is an Action whose calls may still land for a while after the attempt's
+// deadline, which bounds only when they are sent: a request that was signed in
+// time is accepted for as long as its signature is valid (rule E3).
+type Aging interface {
+	Action
+	// Ages is how long after the deadline the last call may land.
+	Ages() time.Duration
+}
+
+// ages is when no call of an attempt with the given deadline can land any more.
+func ages(a Action, until time.Time) time.Time {
+	if g, ok := a.(Aging); ok {
+		return until.Add(g.Ages())
+	}
+	return until
+}
+
+// Burner is a TokenChecker that can write a new token and nothing else, so that
+// every earlier attempt is refused from then on (rule E4).
+type Burner interface {
+	TokenChecker
+	// Burn replaces the token that stands at the resource with a's, changing
+	// nothing else.
+	Burn(ctx context.Context, a Attempt) error
 }
 
 // TokenChecker is an Action whose resource refuses a write that does not name

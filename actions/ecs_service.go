@@ -10,6 +10,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
+
+	"github.com/failoverd/failoverd/internal/cloud"
 )
 
 // ECSServiceConfig sets the desired count of an ECS service.
@@ -68,6 +70,9 @@ func (c *ECSServiceConfig) New(d Deps) (Action, error) {
 
 // Idempotent says that Do is absolute: repeated, it changes nothing.
 func (s *ecsService) Idempotent() {}
+
+// Ages implements Aging: AWS accepts a signed request for five minutes.
+func (s *ecsService) Ages() time.Duration { return cloud.SignatureLife }
 
 // ecsPrevious is what Undo puts back.
 type ecsPrevious struct {
@@ -165,6 +170,10 @@ func (s *ecsService) alive(ctx context.Context) (string, error) {
 			out, err := s.client.DescribeTasks(ctx, &ecs.DescribeTasksInput{Cluster: &s.cfg.Cluster, Tasks: page.TaskArns})
 			if err != nil {
 				return "", fmt.Errorf("describing tasks of service %s in %s: %w", s.cfg.Service, s.region, err)
+			}
+			for _, f := range out.Failures {
+				// A task that cannot be described is not known to have stopped.
+				return fmt.Sprintf("task %s cannot be described (%s)", aws.ToString(f.Arn), aws.ToString(f.Reason)), nil
 			}
 			for _, t := range out.Tasks {
 				if status := aws.ToString(t.LastStatus); status != "STOPPED" {

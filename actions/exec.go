@@ -3,6 +3,7 @@ package actions
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os/exec"
@@ -12,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/cloud"
 )
 
@@ -29,7 +31,14 @@ type ExecConfig struct {
 	Undo []string `toml:"undo" json:"undo,omitempty"`
 	// Env is added to a minimal environment (PATH, HOME, LANG).
 	Env map[string]string `toml:"env" json:"env,omitempty"`
+	// Proves is the class of evidence that a stop gives when Inspect sees it:
+	// "confirmed" (default) or "resource", for a command that fences at what the
+	// component would change.
+	Proves failover.EvidenceClass `toml:"proves" json:"proves,omitempty"`
 }
+
+// Evidence says what a stop of this kind proves.
+func (c *ExecConfig) Evidence() failover.EvidenceClass { return c.Proves }
 
 // Validate implements Config.
 func (c *ExecConfig) Validate(Role) error {
@@ -44,6 +53,8 @@ func (c *ExecConfig) Validate(Role) error {
 		return badParam("inspect", "%q is not an absolute path", c.Inspect[0])
 	case len(c.Undo) > 0 && !strings.HasPrefix(c.Undo[0], "/"):
 		return badParam("undo", "%q is not an absolute path", c.Undo[0])
+	case c.Proves != "" && c.Proves != failover.Confirmed && c.Proves != failover.Resource:
+		return badParam("proves", "%q is neither \"confirmed\" nor \"resource\"", c.Proves)
 	}
 	return nil
 }
@@ -62,15 +73,19 @@ type execAction struct {
 // New implements Config.
 func (c *ExecConfig) New(d Deps) (Action, error) { return &execAction{c, d}, nil }
 
+// execPrevious is what an undo command needs to be told: nothing. That it stands
+// in the log shows that the world was read before the change (rule E2).
+var execPrevious = json.RawMessage(`{}`)
+
 // Inspect implements Action.
 func (x *execAction) Inspect(ctx context.Context) (Effect, error) {
 	out, err := x.run(ctx, x.cfg.Inspect, Attempt{})
 	var exit *exec.ExitError
 	switch {
 	case err == nil:
-		return Effect{State: Present, Detail: lastLine(out, "present")}, nil
+		return Effect{State: Present, Detail: lastLine(out, "present"), Previous: execPrevious}, nil
 	case errors.As(err, &exit) && exit.ExitCode() == 1:
-		return Effect{State: Absent, Detail: lastLine(out, "absent")}, nil
+		return Effect{State: Absent, Detail: lastLine(out, "absent"), Previous: execPrevious}, nil
 	}
 	return Effect{}, fmt.Errorf("running %s to inspect: %w%s", x.cfg.Inspect[0], err, said(out))
 }

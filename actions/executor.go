@@ -155,18 +155,25 @@ func (x *Executor) noteFreeze(s *failover.State) {
 	}
 }
 
-// drive looks once and starts what may start.
+// drive looks once and starts what may start. Steps of a preparation and of the
+// execution that adopts them have the same IDs, so that one change is in flight
+// per resource (rule E7).
 func (x *Executor) drive(ctx context.Context, s *failover.State) {
+	if p := s.Preparation; p != nil {
+		x.prepare(ctx, p)
+	}
 	e := s.Execution
 	if e == nil {
 		return
 	}
 	x.expire(ctx, s)
+	x.noteStuck(ctx, s, e)
 	switch e.State {
 	case failover.ExecRunning:
 		if x.complete(ctx, e) || x.unanswered(ctx, e) {
 			return
 		}
+		x.finishUndos(ctx, e)
 		// Once everything is proven, the fence ends the stops that still try;
 		// none begins anew in its face. One that an earlier leader left started is
 		// resolved, or the epoch would wait for it for ever.
@@ -188,6 +195,37 @@ func (x *Executor) drive(ctx context.Context, s *failover.State) {
 		}
 	}
 }
+
+// prepare drives a preparation. It asks nobody anything: what fails is left to
+// the execution.
+func (x *Executor) prepare(ctx context.Context, p *failover.Execution) {
+	if p.State == failover.ExecAborting {
+		if !x.resolve(ctx, p) {
+			x.unwind(ctx, p)
+		}
+		return
+	}
+	x.finishUndos(ctx, p)
+	for _, st := range p.Plan.Steps {
+		if x.ready(p, st) {
+			x.launch(ctx, st, func(ctx context.Context) { x.runStep(ctx, p.ID, st) })
+		}
+	}
+}
+
+// finishUndos ends undos that had begun before the execution wanted the step
+// after all (rule E7).
+func (x *Executor) finishUndos(ctx context.Context, e *failover.Execution) {
+	for _, st := range e.Plan.Steps {
+		if e.Step(st.ID).State == failover.StepUndoing {
+			x.launch(ctx, st, func(ctx context.Context) { x.settle(ctx, e.ID, st) })
+		}
+	}
+}
+
+// open returns the execution or preparation with the given ID as the log knows
+// it now, or nil when it has ended.
+func (x *Executor) open(id uint64) *failover.Execution { return x.journal.State().Open(id) }
 
 // ready reports whether a step may run now and is not being run.
 func (x *Executor) ready(e *failover.Execution, st failover.Step) bool {
@@ -290,8 +328,8 @@ func (x *Executor) ask(ctx context.Context, exec uint64, kind string, step failo
 // runStep carries one step out, from wherever the log says that it stands.
 func (x *Executor) runStep(ctx context.Context, exec uint64, st failover.Step) {
 	s := x.journal.State()
-	e := s.Execution
-	if e == nil || e.ID != exec || e.State != failover.ExecRunning {
+	e := s.Open(exec)
+	if e == nil || e.State != failover.ExecRunning {
 		return
 	}
 	if st.Approval && !e.Approved(st.ID) {
@@ -436,6 +474,9 @@ func (x *Executor) complete(ctx context.Context, e *failover.Execution) bool {
 			return false
 		}
 	}
+	if x.burnLeft(ctx, e) {
+		return true // closed only when no token can still take effect (rule E4)
+	}
 	x.propose(ctx, failover.FinishExecution{Execution: e.ID, State: failover.ExecStable,
 		Outcome: fmt.Sprintf("%s serves from %s", e.Kind, e.To)}, "")
 	return true
@@ -445,6 +486,9 @@ func (x *Executor) complete(ctx context.Context, e *failover.Execution) bool {
 // the plan says to go on without it.
 func (x *Executor) fail(ctx context.Context, e *failover.Execution, st failover.Step, token uint64, detail string) {
 	x.finish(ctx, e, st, token, failover.StepFailed, detail)
+	if e.Kind == failover.Preparation {
+		return // the execution tries again, and asks
+	}
 	if st.OnError == "continue" {
 		x.propose(ctx, failover.Skip{Execution: e.ID, Step: st.ID}, "on_error = \"continue\"")
 		return
@@ -455,8 +499,8 @@ func (x *Executor) fail(ctx context.Context, e *failover.Execution, st failover.
 
 // stopped reports whether the execution no longer wants new effects.
 func (x *Executor) stopped(exec uint64) bool {
-	e := x.journal.State().Execution
-	return e == nil || e.ID != exec || e.State == failover.ExecAborting
+	e := x.open(exec)
+	return e == nil || e.State == failover.ExecAborting
 }
 
 // sleep waits, or returns false when ctx has ended.

@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -61,9 +62,12 @@ func (x *Executor) gather(ctx context.Context, s *failover.State) {
 		if e.AcceptedEvidence(f, s.Freeze.ID) != nil {
 			continue
 		}
-		if ids := s.AgentIDs(e.From, f.Component); f.Agent && allStopped(s, ids) {
-			x.confirm(ctx, e, f.Component, fmt.Sprintf("its %d agents report their workers dead", len(ids)))
-			continue
+		if f.Agent && s.AgentsProve(e.From, f.Component) == nil {
+			x.confirm(ctx, e, f.Component, failover.Confirmed, failover.AgentsSource,
+				fmt.Sprintf("its %d agents report their workers dead", len(s.AgentIDs(e.From, f.Component))))
+			if x.proven(e.ID, f) {
+				continue
+			}
 		}
 		switch {
 		case !f.LeaseProves():
@@ -82,22 +86,50 @@ func (x *Executor) gather(ctx context.Context, s *failover.State) {
 	x.askForProof(ctx, waited >= need)
 }
 
-// allStopped reports whether every agent that may hold or ask for a lease has
-// reported for the freeze in force (rule G7). No agents prove nothing.
-func allStopped(s *failover.State, ids []failover.AgentID) bool {
-	for _, id := range ids {
-		if s.Agents[id].StoppedFor != s.Freeze.ID {
-			return false
+// proven reports whether a component has accepted evidence by now.
+func (x *Executor) proven(exec uint64, f failover.FencedComponent) bool {
+	s := x.journal.State()
+	e := s.Open(exec)
+	return e != nil && s.Freeze != nil && e.AcceptedEvidence(f, s.Freeze.ID) != nil
+}
+
+// stops are the stop steps of a component: all levels at which it is stopped.
+func stops(e *failover.Execution, c failover.Component) []failover.Step {
+	var out []failover.Step
+	for _, st := range e.Plan.Steps {
+		if st.Kind == failover.KindStop && st.Component == c {
+			out = append(out, st)
 		}
 	}
-	return len(ids) > 0
+	return out
+}
+
+// trying reports whether any level of a component's stop is still being tried.
+func trying(e *failover.Execution, c failover.Component) bool {
+	return slices.ContainsFunc(stops(e, c), func(st failover.Step) bool {
+		rec := e.Step(st.ID)
+		return !rec.Passed() && rec.State != failover.StepFailed
+	})
 }
 
 func missing(e *failover.Execution, f failover.FencedComponent) string {
-	if rec := e.Step(failover.StepID("stop-" + string(f.Component))); rec.State == failover.StepUnproven {
+	if !trying(e, f.Component) {
 		return "could not be proven to have stopped"
 	}
 	return "waiting to see it stopped"
+}
+
+// lastWork says until when a component may still work, for the person who is
+// asked: known where leases bound it, and a guess nowhere.
+func (x *Executor) lastWork(s *failover.State, f failover.FencedComponent) string {
+	switch {
+	case f.LeaseProves():
+		left := s.FreezeWait(s.Execution.From) - x.FreezeAge(s)
+		return fmt.Sprintf("its leases end at %s at the latest", time.Now().Add(left).UTC().Format(time.TimeOnly)+"Z")
+	case f.LongestWork > 0:
+		return fmt.Sprintf("a piece of work that it has begun may go on for %s", f.LongestWork)
+	}
+	return "nothing bounds how long it may still work"
 }
 
 // askForProof asks a person once nothing else can prove a component stopped.
@@ -107,32 +139,33 @@ func (x *Executor) askForProof(ctx context.Context, leasesOver bool) {
 	if e == nil || s.Freeze == nil || e.Question != nil || !leasesOver {
 		return
 	}
-	var stuck []string
+	var stuck, last []string
 	ways := []string{}
 	for _, f := range e.Unproven(s.Freeze.ID) {
-		id := failover.StepID("stop-" + string(f.Component))
-		if e.Plan.Step(id) != nil && !e.Step(id).Passed() && e.Step(id).State != failover.StepFailed {
-			continue // it is still being tried
+		if trying(e, f.Component) {
+			continue
 		}
 		stuck = append(stuck, string(f.Component))
+		last = append(last, fmt.Sprintf("%s: %s", f.Component, x.lastWork(s, f)))
 		ways = append(ways, fmt.Sprintf("failoverd attest %s --why …", f.Component))
 	}
 	if len(stuck) == 0 {
 		return
 	}
 	x.ask(ctx, e.ID, "evidence", "fence",
-		fmt.Sprintf("It could not be proven that %s has stopped in %s. Nothing starts in %s before it is. If you know that it has stopped, attest it.", strings.Join(stuck, ", "), e.From, e.To),
+		fmt.Sprintf("It could not be proven that %s has stopped in %s. Nothing starts in %s before it is. The last possible moment of work – %s. If you know that it has stopped, attest it.",
+			strings.Join(stuck, ", "), e.From, e.To, strings.Join(last, "; ")),
 		append(ways, "failoverd abort")...)
 }
 
 // confirm records that a component was seen stopped.
-func (x *Executor) confirm(ctx context.Context, e *failover.Execution, c failover.Component, detail string) {
+func (x *Executor) confirm(ctx context.Context, e *failover.Execution, c failover.Component, class failover.EvidenceClass, source, detail string) {
 	s := x.journal.State()
 	if s.Freeze == nil || s.Freeze.Provisional {
 		return
 	}
 	x.propose(ctx, failover.RecordEvidence{
-		Execution: e.ID, Component: c, Class: failover.Confirmed, Epoch: e.Epoch, Freeze: s.Freeze.ID, Detail: detail,
+		Execution: e.ID, Component: c, Class: class, Epoch: e.Epoch, Freeze: s.Freeze.ID, Source: source, Detail: detail,
 	}, "")
 }
 
@@ -188,9 +221,12 @@ func (x *Executor) stillStopped(ctx context.Context, s *failover.State) bool {
 	e := s.Execution
 	for _, f := range e.Plan.Fenced {
 		ev := e.AcceptedEvidence(f, s.Freeze.ID)
-		st := e.Plan.Step(failover.StepID("stop-" + string(f.Component)))
-		if ev == nil || ev.Class != failover.Confirmed || st == nil || !strings.HasPrefix(ev.Detail, st.Action+": ") {
+		if ev == nil || ev.Class != failover.Confirmed && ev.Class != failover.Resource {
 			continue
+		}
+		st := e.Plan.Step(failover.StepID(ev.Source))
+		if st == nil {
+			continue // the agents' reports: Apply takes them back when one is heard
 		}
 		action, err := x.world.Action(*st)
 		if err != nil {
@@ -209,7 +245,7 @@ func (x *Executor) stillStopped(ctx context.Context, s *failover.State) bool {
 		if err == nil {
 			reason = "seen running again: " + eff.Detail
 		}
-		x.propose(ctx, failover.VoidEvidence{Execution: e.ID, Component: f.Component, Class: failover.Confirmed, Reason: reason}, "")
+		x.propose(ctx, failover.VoidEvidence{Execution: e.ID, Component: f.Component, Class: ev.Class, Source: ev.Source, Reason: reason}, "")
 		return false
 	}
 	return true

@@ -138,6 +138,16 @@ func (w *route53Weights) Undo(ctx context.Context, a Attempt) error {
 	return w.write(ctx, a, before.Weighted, now.Token, back)
 }
 
+// Burn implements Burner: the token alone is replaced, the records stay.
+func (w *route53Weights) Burn(ctx context.Context, a Attempt) error {
+	now, err := w.read(ctx)
+	if err != nil {
+		return err
+	}
+	a.Report("replacing the token alone by %d, so that no earlier batch can take effect", a.Token)
+	return w.write(ctx, a, nil, now.Token, now.token().Region)
+}
+
 // neverZero refuses weights that are all zero: Route 53 then answers with every
 // record, which would be two active regions.
 func neverZero(sets []types.ResourceRecordSet) error {

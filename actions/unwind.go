@@ -2,7 +2,9 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -13,6 +15,9 @@ import (
 // unwind ends an aborted execution whose steps are all resolved: in reverse
 // order it undoes what was done, if asked, and closes.
 func (x *Executor) unwind(ctx context.Context, e *failover.Execution) {
+	if x.burnLeft(ctx, e) {
+		return
+	}
 	if e.Undo && !e.BeyondReturn() {
 		for i := len(e.Plan.Steps) - 1; i >= 0; i-- {
 			st := e.Plan.Steps[i]
@@ -30,6 +35,9 @@ func (x *Executor) unwind(ctx context.Context, e *failover.Execution) {
 		}
 	}
 	state, outcome := failover.ExecAborted, "ended by a person"
+	if e.Kind == failover.Preparation {
+		state, outcome = failover.ExecAborted, "taken back"
+	}
 	if e.Undo && len(left) == 0 {
 		state, outcome = failover.ExecUndone, "every step was undone"
 	}
@@ -49,8 +57,13 @@ func undoable(st failover.Step, rec failover.StepRecord) bool {
 	if first == nil || first.Already {
 		return false
 	}
-	if last := rec.Last(); last.Undo {
-		return false
+	for _, a := range slices.Backward(rec.Attempts) {
+		if !a.Burn {
+			if a.Undo {
+				return false
+			}
+			break
+		}
 	}
 	switch rec.State {
 	case failover.StepDone, failover.StepUnproven, failover.StepFailed, failover.StepUnclear:
@@ -62,8 +75,8 @@ func undoable(st failover.Step, rec failover.StepRecord) bool {
 // undo puts the previous values of a step's first attempt back: they are the
 // true ones, later attempts may have read our own half-done change (rule E2).
 func (x *Executor) undo(ctx context.Context, exec uint64, st failover.Step) {
-	e := x.journal.State().Execution
-	if e == nil || e.ID != exec {
+	e := x.open(exec)
+	if e == nil {
 		return
 	}
 	rec := e.Step(st.ID)
@@ -119,4 +132,77 @@ func (r *run) finishUndo(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// burnLeft makes sure that no token of the execution can still take effect
+// before it closes (rule E4): a batch whose fate is unknown is refused by the
+// resource once a token of our own stands there. It returns true while it works
+// on one, or waits for a person because it cannot.
+func (x *Executor) burnLeft(ctx context.Context, e *failover.Execution) bool {
+	for _, st := range e.Plan.Steps {
+		rec := e.Step(st.ID)
+		if !st.Tokens || rec.Consumed() {
+			continue
+		}
+		x.launch(ctx, st, func(ctx context.Context) { x.burn(ctx, e.ID, st) })
+		return true
+	}
+	return false
+}
+
+func (x *Executor) burn(ctx context.Context, exec uint64, st failover.Step) {
+	e := x.open(exec)
+	if e == nil {
+		return
+	}
+	action, err := x.world.Action(st)
+	if err != nil {
+		x.cannotBurn(ctx, e, st, err)
+		return
+	}
+	b, ok := action.(Burner)
+	if !ok {
+		x.cannotBurn(ctx, e, st, fmt.Errorf("%s cannot replace its token alone", st.Action))
+		return
+	}
+	until := time.Now().Add(x.opts.CallTimeout)
+	rec := e.Step(st.ID)
+	token := uint64(0)
+	if rec.Burning() {
+		token = rec.Last().Token // of an earlier leader: the world shows whether it landed
+	} else {
+		res, ok := x.propose(ctx, failover.StepStarted{
+			Execution: e.ID, Step: st.ID, Epoch: x.journal.State().Epoch, PlanHash: e.PlanHash, Burn: true, Until: until.UTC(),
+		}, "")
+		if !ok || x.journal.Prove(ctx) != nil {
+			return // the next leader, or the next look, goes on
+		}
+		token = res.Index
+		a := Attempt{Execution: e.ID, Step: st.ID, Number: len(rec.Attempts) + 1, Epoch: x.journal.State().Epoch, Token: token, Deadline: until}
+		cctx, cancel := context.WithDeadline(cloud.WithEffectDeadline(ctx, until), until)
+		err = b.Burn(cctx, a)
+		cancel()
+	}
+	r := &run{x: x, e: e, st: st, action: action, token: token}
+	eff := r.look(ctx)
+	switch {
+	case eff.State != Unknown && eff.Token >= token:
+		x.finish(ctx, e, st, token, failover.StepDone, fmt.Sprintf("token %d stands at the resource: nothing older can take effect", eff.Token))
+	case ctx.Err() != nil:
+	default:
+		if err == nil {
+			err = errors.New(eff.Detail)
+		}
+		x.finish(ctx, e, st, token, failover.StepFailed, fmt.Sprintf("the token was not seen at the resource: %v", err))
+		x.cannotBurn(ctx, e, st, err)
+		x.sleep(ctx, x.opts.Poll)
+	}
+}
+
+// cannotBurn asks a person: the resource cannot be reached, and a batch that was
+// sent may still take effect there.
+func (x *Executor) cannotBurn(ctx context.Context, e *failover.Execution, st failover.Step, err error) {
+	x.ask(ctx, e.ID, "token", st.ID,
+		fmt.Sprintf("An attempt of step %s may still take effect, and it cannot be ruled out: %v. It is tried again. If you know that it cannot take effect any more, skip the step.", st.ID, err),
+		"failoverd skip "+string(st.ID)+" --why …")
 }

@@ -102,7 +102,7 @@ func (s *State) leaseEvidence(e *Execution, f FencedComponent, c RecordEvidence)
 func (s *State) addEvidence(m Meta, c Command, e *Execution, ev Evidence) {
 	for i := range e.Evidence {
 		old := &e.Evidence[i]
-		if old.Component == ev.Component && old.Class == ev.Class && old.Freeze == ev.Freeze && old.Void == "" {
+		if old.Component == ev.Component && old.Class == ev.Class && old.Source == ev.Source && old.Freeze == ev.Freeze && old.Void == "" {
 			return // known
 		}
 	}

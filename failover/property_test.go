@@ -185,7 +185,7 @@ func nextMeta(t *rapid.T, m *failover.Meta) failover.Meta {
 // draw makes a command that has a fair chance to be accepted.
 func draw(t *rapid.T, s *failover.State) failover.Command {
 	if s.Settings == nil {
-		return failover.Configure{Settings: settings(), Hash: "h"}
+		return failover.Configure{Settings: preparing(settings()), Hash: "h"}
 	}
 	exec, freeze, nonce := uint64(1), uint64(1), uint64(0)
 	if e := s.Execution; e != nil {
@@ -228,13 +228,78 @@ func draw(t *rapid.T, s *failover.State) failover.Command {
 		failover.Retry{Execution: exec, Step: step}, failover.Skip{Execution: exec, Step: step},
 		failover.PauseAutomation{For: dur("1m")}, failover.ResumeAutomation{},
 		failover.SaveMessage{Key: "k", Ref: failover.MessageRef{TS: string(agent)}},
-		failover.Configure{Settings: settings(), Hash: "h2"}, failover.DeclareStable{Execution: exec},
+		failover.Configure{Settings: preparing(settings()), Hash: "h2"}, failover.DeclareStable{Execution: exec},
 		failover.Abort{Execution: exec, Undo: rapid.Bool().Draw(t, "undo")},
+		failover.RehearseFence{Component: "workers"}, failover.AcceptInventory{Component: "workers"},
+		failover.RecordInventory{Counts: map[failover.StepID]int{step: 3}},
+		failover.RecordLoss{Samples: map[string]failover.LossSample{"mongo": {Behind: dur("3s")}}},
+		failover.ReleaseHold{Component: "workers"}, failover.RefuseRequest{Request: exec, Guard: "g", Reason: "r"},
+		failover.Suspend{Execution: exec, Condition: failover.FollowedUs, Sentence: "down"},
+		failover.NoteStuck{Execution: exec, Step: step, Token: token, Text: "stuck?"},
 	}
+	rest = append(rest, prepared(t, s)...)
+	rest = append(rest, holding(t, s)...)
 	if rapid.IntRange(0, 3).Draw(t, "forward") > 0 {
 		return rapid.SampledFrom(forward).Draw(t, "command")
 	}
 	return rapid.SampledFrom(rest).Draw(t, "command")
+}
+
+// preparing are settings with a step that may begin before the fence.
+func preparing(s failover.Settings) failover.Settings {
+	s.Policy.PrepareAfter = dur("30s")
+	for i := range s.Components {
+		start := *s.Components[i].Start
+		start.Prepare = true
+		s.Components[i].Start = &start
+	}
+	return s
+}
+
+// prepared are commands of a preparation, open or to be begun.
+func prepared(t *rapid.T, s *failover.State) []failover.Command {
+	p := s.Preparation
+	if p == nil {
+		full, err := plan.Derive(s.Settings, s.Active)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return []failover.Command{
+			failover.NoteSuspicion{Region: s.Active, Condition: failover.RegionDown},
+			failover.StartPreparation{Epoch: s.Epoch, Plan: plan.Preparation(&full)},
+		}
+	}
+	st := p.Plan.Steps[rapid.IntRange(0, len(p.Plan.Steps)-1).Draw(t, "prepared")]
+	outcome, token := failover.StepDone, uint64(0)
+	if r := p.Step(st.ID); r.Last() != nil {
+		token = r.Last().Token
+		if r.State == failover.StepUndoing {
+			outcome = failover.StepUndone
+		}
+	}
+	return []failover.Command{
+		failover.EndPreparation{Preparation: p.ID, Reason: "passed"}, failover.Abort{Execution: p.ID},
+		failover.StepStarted{Execution: p.ID, Step: st.ID, Epoch: s.Epoch, PlanHash: p.PlanHash, Undo: p.Undo, Previous: json.RawMessage(`{"n":3}`)},
+		failover.StepFinished{Execution: p.ID, Step: st.ID, Token: token, Outcome: outcome, Detail: "seen"},
+		failover.FinishExecution{Execution: p.ID, State: failover.ExecUndone, Outcome: "ended"},
+	}
+}
+
+// holding are commands of standing holds.
+func holding(t *rapid.T, s *failover.State) []failover.Command {
+	if len(s.Holds) == 0 {
+		return nil
+	}
+	h := s.Holds[0]
+	token := uint64(0)
+	if h.Running != nil {
+		token = h.Running.Token
+	}
+	return []failover.Command{
+		failover.NoteHold{Hold: h.ID, Status: rapid.SampledFrom([]failover.HoldStatus{failover.HoldKept, failover.HoldViolated}).Draw(t, "status"), Detail: "seen"},
+		failover.ReapplyStarted{Hold: h.ID, Epoch: s.Epoch, Previous: json.RawMessage(`{}`)},
+		failover.ReapplyFinished{Hold: h.ID, Token: token, Outcome: failover.StepDone, Detail: "seen"},
+	}
 }
 
 func beginnings(t *rapid.T, s *failover.State) []failover.Command {

@@ -200,8 +200,15 @@ type ActionSpec struct {
 	Proves EvidenceClass `json:"proves,omitempty"`
 	// Require are checks that must pass before the action is tried; Verify are
 	// checks that must pass after it has taken effect.
-	Require []ActionSpec `json:"require,omitempty"`
-	Verify  []ActionSpec `json:"verify,omitempty"`
+	Require []CheckParams `json:"require,omitempty"`
+	Verify  []CheckParams `json:"verify,omitempty"`
+}
+
+// CheckParams is a check beside an action, with its parameters for both regions.
+type CheckParams struct {
+	Kind    string                     `json:"kind"`
+	Version int                        `json:"version"`
+	Params  map[Region]json.RawMessage `json:"params"`
 }
 
 // TrafficSpec is how clients are moved.

@@ -51,6 +51,13 @@ type Config struct {
 	// Unguarded: nothing would stop the worker if the agent itself were stuck, so
 	// the end of its lease proves nothing and it does not ask as enforced.
 	Unguarded bool
+	// Watchdog is how long the service manager waits for Feed before it kills the
+	// agent and its worker; zero: there is none (rule G5).
+	Watchdog time.Duration
+	// Feed tells the service manager that the agent is alive. May be nil.
+	Feed func()
+	// Rehearse proves that the host kills in time; see Rehearse. Nil: it cannot.
+	Rehearse func(kill time.Duration) (detail string, err error)
 	// KeepRunning: an exit of the worker does not end the agent.
 	KeepRunning bool
 	Asker       Asker
@@ -91,6 +98,9 @@ type Agent struct {
 	bootAt       time.Duration
 	realAt       time.Time
 	warnedBefore bool
+	fed          time.Duration // when the watchdog was fed last
+	rehearsing   uint64        // the newest rehearsal that was begun
+	rehearsed    *failover.RehearsalResult
 	overdue      bool   // the clocks say that the lease ended in the past
 	leaseFile    []byte // as it was written last
 }
@@ -199,6 +209,7 @@ func (a *Agent) nextAsk() Ask {
 		Enforced: a.cfg.Arming == failover.ArmEnforced && a.cfg.OnIsolation != "keep" && !a.cfg.Unguarded &&
 			(a.holder.Bound() || !running),
 		SeenEpoch: a.holder.epoch, Running: running, Stopped: a.stoppedFor,
+		Holding: a.holder.Holding(), WouldHave: a.would, Rehearsed: a.rehearsed,
 	}
 	a.holder.Sent(msg.Request, a.cfg.Clock.Boot())
 	return msg
@@ -214,6 +225,7 @@ func (a *Agent) take(ans Answer) {
 		return
 	}
 	a.last = a.cfg.Clock.Real()
+	a.rehearse(ans.Rehearse)
 	if ans.Granted {
 		a.stoppedFor, a.warnedBefore = 0, false
 	}
@@ -237,6 +249,7 @@ func (a *Agent) keep() (report bool) {
 	now := a.cfg.Clock.Boot()
 	a.checkClocks(now)
 	defer a.writeLeaseFile(now)
+	defer a.feed()
 
 	may := a.holder.MayRun(now)
 	running := a.cfg.Worker.Running()
@@ -272,6 +285,52 @@ func (a *Agent) checkClocks(now time.Duration) {
 		a.holder.Forget()
 		a.overdue = true
 	}
+}
+
+// feed tells the service manager that the agent is alive, as long as a death by
+// the watchdog would still stop the worker in time: once the stop must begin, a
+// stuck agent is not to live on (rule G5).
+func (a *Agent) feed() {
+	if a.cfg.Feed == nil || a.cfg.Watchdog <= 0 {
+		return
+	}
+	now := a.cfg.Clock.Boot()
+	if now-a.fed < a.cfg.Watchdog/4 {
+		return
+	}
+	stop, held := a.holder.StopAt()
+	if a.holder.Bound() && a.cfg.Worker.Running() && !(held && now <= stop) {
+		return
+	}
+	a.fed = now
+	a.cfg.Feed()
+}
+
+// rehearse begins a rehearsal that the leader asked for, once. Its result goes
+// with the next request.
+func (a *Agent) rehearse(id uint64) {
+	if id == 0 || id == a.rehearsing {
+		return
+	}
+	a.rehearsing = id
+	kill := a.holder.terms.Stop.Kill.D()
+	if kill == 0 {
+		kill = a.cfg.Terms.Stop.Kill.D()
+	}
+	go func() {
+		r := failover.RehearsalResult{ID: id}
+		if a.cfg.Rehearse == nil {
+			r.Detail = "this agent has no guard to rehearse with"
+		} else if detail, err := a.cfg.Rehearse(kill); err != nil {
+			r.Detail = err.Error()
+		} else {
+			r.Passed, r.Detail = true, detail
+		}
+		a.cfg.Log.Info("rehearsal of the fence", "id", id, "passed", r.Passed, "detail", r.Detail)
+		a.mu.Lock()
+		a.rehearsed = &r
+		a.mu.Unlock()
+	}()
 }
 
 func (a *Agent) start() {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"os/signal"
 	"runtime"
 	"strconv"
@@ -30,29 +29,52 @@ import (
 //
 // The end of standard input means that the agent is gone: the worker is killed
 // at once. The guard answers on standard output with "started PID" and
-// "exited STATUS", and ends with its worker.
+// "exited STATUS", and ends when nothing of its worker is left.
 
 // maxTick bounds how late the guard notices a deadline after the machine slept:
 // Go's timers stand still then, CLOCK_BOOTTIME does not.
 const maxTick = 20 * time.Millisecond
 
+// victim is what a guard starts and kills.
+type victim interface {
+	// start starts it; id is shown to the agent.
+	start() (id int, err error)
+	// exited yields the exit status once the main process has ended. Others of
+	// the worker may still live.
+	exited() <-chan int
+	// term asks it to end; kill ends all of it and may be called again and again.
+	term()
+	kill()
+	// alive reports whether anything of it is left. When in doubt it is true.
+	alive() bool
+}
+
 // guard is the guard's state.
 type guard struct {
 	clock        boottime.Clock
 	out          io.Writer
-	pgid         int
+	victim       victim
 	termAt       time.Duration // 0: none
 	killAt       time.Duration // 0: none
 	termed       bool
 	agentPresent bool
 }
 
-// RunGuard is the guard process: it starts argv and returns its exit status.
-// The process must have been made for nothing else.
+// RunGuard is the guard process of a command: it starts argv and returns its
+// exit status. The process must have been made for nothing else.
 func RunGuard(argv []string, in io.Reader, out io.Writer, clock boottime.Clock) (int, error) {
 	if len(argv) == 0 {
 		return 2, errors.New("the guard needs a command to guard")
 	}
+	return runGuard(&command{argv: argv}, in, out, clock)
+}
+
+// RunUnitGuard is the guard process of a systemd unit.
+func RunUnitGuard(unit string, in io.Reader, out io.Writer, clock boottime.Clock) (int, error) {
+	return runGuard(&unitVictim{unit: NewUnit(unit)}, in, out, clock)
+}
+
+func runGuard(v victim, in io.Reader, out io.Writer, clock boottime.Clock) (int, error) {
 	// PDEATHSIG is bound to the thread that forked: keep it.
 	runtime.LockOSThread()
 	// The guard ends with its worker, not before it. The signals are caught and
@@ -60,7 +82,7 @@ func RunGuard(argv []string, in io.Reader, out io.Writer, clock boottime.Clock) 
 	signal.Notify(make(chan os.Signal, 1), syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP)
 
 	// No worker before its deadline is known.
-	g := &guard{clock: clock, out: out, agentPresent: true}
+	g := &guard{clock: clock, out: out, victim: v, agentPresent: true}
 	sc := bufio.NewScanner(in)
 	if !sc.Scan() {
 		return 1, errors.New("the agent ended before it named a deadline: the worker was not started")
@@ -68,14 +90,11 @@ func RunGuard(argv []string, in io.Reader, out io.Writer, clock boottime.Clock) 
 	if err := g.obey(sc.Text()); err != nil {
 		return 2, err
 	}
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stdout, cmd.Stderr = os.Stderr, os.Stderr
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
-	if err := cmd.Start(); err != nil {
-		return 127, fmt.Errorf("the worker %s cannot be started: %w", argv[0], err)
+	id, err := v.start()
+	if err != nil {
+		return 127, err
 	}
-	g.pgid = cmd.Process.Pid
-	fmt.Fprintf(out, "started %d\n", g.pgid)
+	fmt.Fprintf(out, "started %d\n", id)
 
 	lines := make(chan string)
 	go func() {
@@ -84,16 +103,17 @@ func RunGuard(argv []string, in io.Reader, out io.Writer, clock boottime.Clock) 
 			lines <- sc.Text()
 		}
 	}()
-	exited := make(chan error, 1)
-	go func() { exited <- cmd.Wait() }()
-	status := g.watch(lines, exited)
-	// Whatever the worker left behind in its process group ends with it.
-	_ = syscall.Kill(-g.pgid, syscall.SIGKILL) // ESRCH when nothing is left, which is what we want
+	status := g.watch(lines)
+	// Whatever the worker left behind ends with it, wherever it went.
+	for v.alive() {
+		v.kill()
+		time.Sleep(maxTick)
+	}
 	fmt.Fprintf(out, "exited %d\n", status)
 	return status, nil
 }
 
-func (g *guard) watch(lines <-chan string, exited <-chan error) int {
+func (g *guard) watch(lines <-chan string) int {
 	for {
 		timer := time.NewTimer(g.enforce())
 		select {
@@ -106,9 +126,9 @@ func (g *guard) watch(lines <-chan string, exited <-chan error) int {
 				fmt.Fprintf(g.out, "error %v\n", err)
 				g.agentPresent = false
 			}
-		case err := <-exited:
+		case status := <-g.victim.exited():
 			timer.Stop()
-			return exitStatus(err)
+			return status
 		case <-timer.C:
 		}
 		timer.Stop()
@@ -120,12 +140,12 @@ func (g *guard) enforce() time.Duration {
 	now := g.clock.Boot()
 	switch {
 	case !g.agentPresent, g.killAt > 0 && now >= g.killAt:
-		_ = syscall.Kill(-g.pgid, syscall.SIGKILL) // already gone is fine
+		g.victim.kill()
 		return maxTick
 	case g.termAt > 0 && now >= g.termAt:
 		if !g.termed {
 			g.termed = true
-			_ = syscall.Kill(-g.pgid, syscall.SIGTERM) // already gone is fine
+			g.victim.term()
 		}
 	default:
 		g.termed = false // a renewed lease: a later end sends the signal anew
@@ -165,18 +185,4 @@ func (g *guard) obey(line string) error {
 		return fmt.Errorf("%q is not understood", line)
 	}
 	return nil
-}
-
-func exitStatus(err error) int {
-	var ee *exec.ExitError
-	switch {
-	case err == nil:
-		return 0
-	case errors.As(err, &ee):
-		if ws, ok := ee.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
-			return 128 + int(ws.Signal())
-		}
-		return ee.ExitCode()
-	}
-	return 1
 }

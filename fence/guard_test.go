@@ -27,6 +27,19 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 		}
 		os.Exit(status)
+	case "unit-guard":
+		status, err := RunUnitGuard(os.Args[1], os.Stdin, os.Stdout, boottime.System{})
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		os.Exit(status)
+	case "canary":
+		fmt.Fprintln(os.Stderr, RunCanary(len(os.Args) == 2))
+	case "adopting-agent":
+		if err := AdoptOrphans(); err != nil {
+			panic(err)
+		}
+		fakeAgent()
 	case "agent":
 		fakeAgent()
 	default:
@@ -351,41 +364,5 @@ func TestChild(t *testing.T) {
 	}
 	if err := NewChild([]string{"/nowhere/guard"}, nil, clock).Start(Deadlines{}); err == nil {
 		t.Error("a guard that does not exist was started")
-	}
-}
-
-// A worker behind commands counts as running unless it is said that it is not.
-func TestCommands(t *testing.T) {
-	dir := t.TempDir()
-	sh := func(script string) []string { return []string{"/bin/sh", "-c", script} }
-	c := NewCommands(sh("touch "+dir+"/up"), sh("touch "+dir+"/stopped"), sh("rm "+dir+"/up"), sh("test -e "+dir+"/up || exit 3"), 5*time.Second, boottime.System{})
-	if c.Running() {
-		t.Fatal("runs before it was started")
-	}
-	if err := errors.Join(c.Start(Deadlines{}), c.Extend(Deadlines{})); err != nil || !c.Running() {
-		t.Fatalf("%v", err)
-	}
-	now := boottime.System{}.Boot()
-	if err := c.Stop(now + time.Minute); err != nil || !c.Running() {
-		t.Fatalf("the gentle stop: %v", err)
-	}
-	if err := c.Stop(now); err != nil || c.Running() {
-		t.Fatalf("the kill: %v", err)
-	}
-	if err := c.Stop(now); err == nil {
-		t.Error("a failing command is no error")
-	}
-	for _, check := range []string{"exit 1", "exit 4", "kill -KILL $$"} {
-		c.CheckCmd = sh(check)
-		if !c.Running() {
-			t.Errorf("%s counts as stopped", check)
-		}
-	}
-	c.CheckCmd = []string{"/nowhere/check"}
-	if !c.Running() {
-		t.Error("a check that cannot run counts as stopped")
-	}
-	if err := c.Close(); err != nil || len(SystemdUnit("x", boottime.System{}).StopCmd) == 0 {
-		t.Error(err)
 	}
 }

@@ -17,6 +17,12 @@ type Ask struct {
 	Enforced  bool               `json:"enforced"`
 	SeenEpoch uint64             `json:"seen_epoch"`
 	Running   bool               `json:"running"`
+	// Holding is the index of the grant that the agent holds; zero: none.
+	Holding uint64 `json:"holding,omitempty"`
+	// WouldHave is Status.WouldHave.
+	WouldHave uint64 `json:"would_have_stopped,omitempty"`
+	// Rehearsed is the result of the newest rehearsal that was asked for.
+	Rehearsed *failover.RehearsalResult `json:"rehearsed,omitempty"`
 	// Stopped is the freeze for which the workers are dead and all earlier
 	// requests are forgotten; zero: none.
 	Stopped uint64 `json:"stopped,omitempty"`
@@ -40,6 +46,7 @@ type Holder struct {
 	pending map[string]time.Duration // requests not yet answered → when they were sent
 	// The lease: everything follows from when its request was sent.
 	held      bool
+	index     uint64 // raft index of the grant
 	sent      time.Duration
 	terms     failover.LeaseTerms
 	arming    failover.Arming
@@ -100,23 +107,34 @@ func (h *Holder) Received(a Answer, now time.Duration) bool {
 		h.freeze, h.gone = a.Freeze, a.Gone
 		return true
 	}
-	if h.held && sent < h.sent {
-		return true // an older request answered late: the newer lease stands
+	if h.held && (sent < h.sent || a.Index != 0 && a.Index < h.index) {
+		// An older request answered late, or a newer one granted earlier: the lease
+		// stands. The log counts on our never going back to an earlier grant (G4).
+		return true
 	}
 	h.arming, h.isolation = a.Arming, a.OnIsol
 	if now >= sent+a.Terms.Length.D()-a.Terms.Stop.Total() {
 		h.sentence = "the grant came too late to be of use"
 		return false
 	}
-	h.held, h.sent, h.terms = true, sent, a.Terms
+	h.held, h.index, h.sent, h.terms = true, a.Index, sent, a.Terms
 	h.freeze, h.gone = 0, false
 	return true
+}
+
+// Holding is the index of the grant that is held; zero: none, or one of a leader
+// that does not name it.
+func (h *Holder) Holding() uint64 {
+	if !h.held {
+		return 0
+	}
+	return h.index
 }
 
 // Forget gives the lease up and forgets every request, so that a late grant
 // cannot revive it: the promise behind an agent's report (rule G7).
 func (h *Holder) Forget() {
-	h.held = false
+	h.held, h.index = false, 0
 	clear(h.pending)
 }
 

@@ -2,7 +2,6 @@ package fence
 
 import (
 	"bufio"
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -40,11 +39,12 @@ type Worker interface {
 // Deadlines are CLOCK_BOOTTIME readings. Zero values mean unbound.
 type Deadlines struct{ Term, Kill time.Duration }
 
-// Child runs a command as the agent's own worker, behind a guard process.
+// Child runs a worker behind a guard process.
 type Child struct {
 	guardArgv []string // the guard's own command line, the worker's after it
 	env       []string
 	clock     boottime.Clock
+	unit      *Unit // the worker is a systemd unit; nil: a child of the guard
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -59,6 +59,13 @@ type Child struct {
 // environment.
 func NewChild(guardArgv, env []string, clock boottime.Clock) *Child {
 	return &Child{guardArgv: guardArgv, env: env, clock: clock, exited: make(chan int, 1)}
+}
+
+// NewUnitWorker returns a worker that is a systemd unit behind a guard.
+func NewUnitWorker(guardArgv []string, unit *Unit, clock boottime.Clock) *Child {
+	c := NewChild(guardArgv, nil, clock)
+	c.unit = unit
+	return c
 }
 
 // Start implements Worker.
@@ -76,7 +83,7 @@ func (c *Child) Start(d Deadlines) error {
 	if err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}
-	if err := cmd.Start(); err != nil {
+	if err := orphans.start(cmd); err != nil {
 		return fmt.Errorf("the guard cannot be started: %w", err)
 	}
 	started := make(chan int, 1)
@@ -113,17 +120,98 @@ func (c *Child) listen(cmd *exec.Cmd, out io.Reader, started chan<- int) {
 	}
 	close(started)
 	_ = cmd.Wait() // its status is the worker's, which was read above
+	orphans.ended(cmd)
+	c.clean()
 	c.mu.Lock()
-	if c.pgid != 0 {
-		// If the guard was killed, the worker died by PDEATHSIG; make sure of
-		// its whole group.
-		_ = syscall.Kill(-c.pgid, syscall.SIGKILL) // ESRCH when nothing is left
-	}
 	c.cmd, c.stdin = nil, nil
 	c.mu.Unlock()
 	select {
 	case c.exited <- status:
 	default:
+	}
+}
+
+// clean makes sure that nothing of the worker is left when its guard has ended.
+// If the guard was killed, a worker of its own died by PDEATHSIG, and this
+// process has become the parent of what that one had left behind.
+func (c *Child) clean() {
+	c.mu.Lock()
+	pgid := c.pgid
+	c.mu.Unlock()
+	if c.unit != nil {
+		for c.unit.Alive() {
+			_ = c.unit.Kill() // until it is dead
+			time.Sleep(maxTick)
+		}
+		return
+	}
+	if pgid != 0 {
+		_ = syscall.Kill(-pgid, syscall.SIGKILL) // ESRCH when nothing is left
+	}
+	orphans.killAll()
+}
+
+// orphans are what the workers of killed guards leave behind: every child of
+// this process that is no guard.
+var orphans = &nursery{guards: map[int]bool{}}
+
+// nursery knows which children of this process are guards. Until AdoptOrphans
+// nothing else becomes its child, and it kills nothing.
+type nursery struct {
+	mu     sync.Mutex
+	adopts bool
+	guards map[int]bool
+}
+
+// AdoptOrphans makes this process, which must run nothing but workers behind
+// guards, the parent of what a worker leaves behind when its guard is killed,
+// and lets it kill that.
+func AdoptOrphans() error {
+	if err := adoptOrphans(); err != nil {
+		return err
+	}
+	orphans.mu.Lock()
+	defer orphans.mu.Unlock()
+	orphans.adopts = true
+	return nil
+}
+
+// start starts a guard; its children are not mistaken for orphans meanwhile.
+func (n *nursery) start(cmd *exec.Cmd) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	n.guards[cmd.Process.Pid] = true
+	return nil
+}
+
+// ended forgets a guard that was waited for.
+func (n *nursery) ended(cmd *exec.Cmd) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.guards, cmd.Process.Pid)
+}
+
+// killAll kills orphans, and theirs, until there are none.
+func (n *nursery) killAll() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	for n.adopts {
+		left := 0
+		for _, pid := range descendants(os.Getpid()) {
+			if ppid, ok := parentOf(pid); !ok || ppid != os.Getpid() || n.guards[pid] {
+				continue
+			}
+			left++
+			_ = syscall.Kill(pid, syscall.SIGKILL)               // already dead is fine
+			_, _ = syscall.Wait4(pid, nil, syscall.WNOHANG, nil) // not dead yet: the next time
+		}
+		if left == 0 {
+			return
+		}
+		time.Sleep(maxTick)
 	}
 }
 
@@ -184,66 +272,3 @@ func (c *Child) Exited() <-chan int { return c.exited }
 
 // Close implements Worker.
 func (c *Child) Close() error { return nil }
-
-// Commands runs a worker by commands, such as those of systemd.
-type Commands struct {
-	StartCmd, StopCmd, KillCmd, CheckCmd []string
-	// Timeout bounds each command.
-	Timeout time.Duration
-	clock   boottime.Clock
-	exited  chan int
-}
-
-// SystemdUnit returns a worker that is a systemd unit. The unit itself should
-// be bound to the agent (BindsTo=), so that it cannot outlive it.
-func SystemdUnit(unit string, clock boottime.Clock) *Commands {
-	return &Commands{
-		StartCmd: []string{"systemctl", "start", unit}, StopCmd: []string{"systemctl", "stop", "--no-block", unit},
-		KillCmd: []string{"systemctl", "kill", "--signal=SIGKILL", unit}, CheckCmd: []string{"systemctl", "is-active", "--quiet", unit},
-		Timeout: 10 * time.Second, clock: clock, exited: make(chan int),
-	}
-}
-
-// NewCommands returns a worker that is driven by commands. check exits with 0
-// while the worker runs and with 3 when it does not, as systemctl does.
-func NewCommands(start, stop, kill, check []string, timeout time.Duration, clock boottime.Clock) *Commands {
-	return &Commands{StartCmd: start, StopCmd: stop, KillCmd: kill, CheckCmd: check, Timeout: timeout, clock: clock, exited: make(chan int)}
-}
-
-// Start implements Worker. The deadlines are the agent's to keep: there is no
-// guard.
-func (c *Commands) Start(Deadlines) error { return c.run(c.StartCmd) }
-
-// Extend implements Worker.
-func (c *Commands) Extend(Deadlines) error { return nil }
-
-// Stop implements Worker.
-func (c *Commands) Stop(killAt time.Duration) error {
-	if c.clock.Boot() >= killAt {
-		return c.run(c.KillCmd)
-	}
-	return c.run(c.StopCmd)
-}
-
-// Running implements Worker: only the documented status 3 means stopped.
-func (c *Commands) Running() bool {
-	var ee *exec.ExitError
-	err := c.run(c.CheckCmd)
-	return !errors.As(err, &ee) || ee.ExitCode() != 3
-}
-
-// Exited implements Worker. The agent polls Running instead.
-func (c *Commands) Exited() <-chan int { return c.exited }
-
-// Close implements Worker.
-func (c *Commands) Close() error { return nil }
-
-func (c *Commands) run(argv []string) error {
-	ctx, cancel := context.WithTimeout(context.Background(), c.Timeout)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, argv[0], argv[1:]...).CombinedOutput()
-	if err != nil {
-		return fmt.Errorf("%s: %w: %s", strings.Join(argv, " "), err, strings.TrimSpace(string(out)))
-	}
-	return nil
-}

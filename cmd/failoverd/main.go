@@ -104,7 +104,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().StringVar(&s.socket, "socket", "", "admin socket of the node to speak to (default: FAILOVERD_SOCKET, or /run/failoverd/admin.sock)")
 	root.PersistentFlags().StringVar(&s.level, "log-level", "info", "debug, info, warn or error")
 	root.AddCommand(
-		runCommand(s), agentCommand(s), guardCommand(),
+		runCommand(s), agentCommand(s), guardCommand(), canaryCommand(),
 		configCommand(s), certsCommand(s), planCommand(s),
 		statusCommand(s), votesCommand(s), probesCommand(s), eventsCommand(s), membersCommand(s), healthCommand(s), versionCommand(),
 	)

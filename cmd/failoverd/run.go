@@ -89,7 +89,7 @@ func agentCommand(s *shared) *cobra.Command {
 				tls.CA = cfg.TLS.CA
 			}
 			o.Config, o.Region, o.Component, o.TLS, o.Log, o.Work = cfg, failover.Region(region), failover.Component(comp), tls, log, work
-			o.Command, o.Guard = args, []string{self, "guard", "--"}
+			o.Command, o.Guard, o.UnitGuard, o.Canary = args, []string{self, "guard", "--"}, []string{self, "guard", "--unit", "--"}, []string{self, "canary"}
 			sdnotify.Send("READY=1")
 			return failed(daemon.RunAgent(cmd.Context(), o))
 		},
@@ -116,11 +116,27 @@ func agentCommand(s *shared) *cobra.Command {
 
 // guardCommand is what an agent starts; it is of no use to people.
 func guardCommand() *cobra.Command {
-	return &cobra.Command{
+	unit := false
+	cmd := &cobra.Command{
 		Use: "guard -- COMMAND [ARG...]", Hidden: true, Args: cobra.MinimumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
+			if unit {
+				status, err := fence.RunUnitGuard(args[0], os.Stdin, os.Stdout, boottime.System{})
+				return &exitError{status, err}
+			}
 			status, err := fence.RunGuard(args, os.Stdin, os.Stdout, boottime.System{})
 			return &exitError{status, err}
 		},
+	}
+	cmd.Flags().BoolVar(&unit, "unit", false, "the argument is a systemd unit")
+	return cmd
+}
+
+// canaryCommand is what an agent rehearses its fence with; it is of no use to
+// people.
+func canaryCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "canary", Hidden: true, Args: cobra.MaximumNArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error { return failed(fence.RunCanary(len(args) == 0)) },
 	}
 }

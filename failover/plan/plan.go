@@ -247,7 +247,7 @@ func actionStep(id string, kind failover.StepKind, a failover.ActionSpec, region
 	}, nil
 }
 
-func checkSpecs(id string, specs []failover.ActionSpec, region failover.Region) ([]failover.CheckSpec, error) {
+func checkSpecs(id string, specs []failover.CheckParams, region failover.Region) ([]failover.CheckSpec, error) {
 	var out []failover.CheckSpec
 	for _, c := range specs {
 		params, ok := c.Params[region]

@@ -22,6 +22,11 @@ func (e *EffectDeadlineError) Error() string {
 		e.Call, e.Deadline.Format(time.RFC3339), e.Late.Round(time.Millisecond))
 }
 
+// SignatureLife is how long AWS accepts a signed request after the time in its
+// signature ("Elements of an AWS API request signature", IAM User Guide: a
+// request must reach AWS within five minutes of its time stamp).
+const SignatureLife = 5 * time.Minute
+
 type effectKey struct{}
 
 // effect is a deadline on the machine's boot-time clock, which goes on while the

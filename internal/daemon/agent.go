@@ -20,6 +20,7 @@ import (
 	"github.com/failoverd/failoverd/internal/boottime"
 	"github.com/failoverd/failoverd/internal/config"
 	"github.com/failoverd/failoverd/internal/mtls"
+	"github.com/failoverd/failoverd/internal/sdnotify"
 )
 
 // AgentOptions are what `failoverd agent` was told.
@@ -36,9 +37,10 @@ type AgentOptions struct {
 	// Exactly one of the two names the worker.
 	Command []string // run as a child, behind a guard
 	Unit    string   // a systemd unit
-	// Guard is the command line that makes a guard of this binary.
-	Guard []string
-	Log   *slog.Logger
+	// Guard is the command line that makes a guard of this binary, UnitGuard one
+	// for a systemd unit, and Canary one that makes a process to rehearse with.
+	Guard, UnitGuard, Canary []string
+	Log                      *slog.Logger
 }
 
 // RunAgent is `failoverd agent`: it runs until ctx ends or its worker does.
@@ -83,9 +85,20 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 	}
 	settings := o.Config.Settings()
 	clock := boottime.System{}
+	// This process runs nothing but workers behind guards.
+	if err := fence.AdoptOrphans(); err != nil {
+		return err
+	}
 	var worker fence.Worker
+	watchdog := sdnotify.Watchdog()
+	unguarded := error(nil)
 	if o.Unit != "" {
-		worker = fence.SystemdUnit(o.Unit, clock)
+		unit := fence.NewUnit(o.Unit)
+		unguarded = unitGuarded(unit, watchdog, settings.Policy.Lease.Stop)
+		if unguarded != nil && part.Arming == failover.ArmEnforced {
+			o.Log.Error("the end of this agent's lease will prove nothing", "why", unguarded)
+		}
+		worker = fence.NewUnitWorker(append(slices.Clone(o.UnitGuard), o.Unit), unit, clock)
 	} else {
 		env := []string{"FAILOVERD_ACTIVE_SOCKET=" + o.Socket, "FAILOVERD_LEASE_FILE=" + o.LeaseFile}
 		worker = fence.NewChild(append(slices.Clone(o.Guard), o.Command...), env, clock)
@@ -96,8 +109,10 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 	agent, err := fence.NewAgent(fence.Config{
 		Agent: id, Region: o.Region, Component: o.Component, Terms: settings.Policy.Lease,
 		Arming: part.Arming, OnIsolation: part.OnIsolation, Work: o.Work, RPCTimeout: 2 * rpc,
-		LeaseFile: o.LeaseFile, EpochFile: o.EpochFile, KeepRunning: o.Unit != "", Unguarded: o.Unit != "",
-		Asker: asker, Worker: worker, Clock: clock, BootID: bootID, NewID: consensus.NewID,
+		LeaseFile: o.LeaseFile, EpochFile: o.EpochFile, KeepRunning: o.Unit != "", Unguarded: unguarded != nil,
+		Watchdog: watchdog, Feed: func() { sdnotify.Send("WATCHDOG=1") },
+		Rehearse: func(kill time.Duration) (string, error) { return fence.Rehearse(o.Guard, o.Canary, kill, clock) },
+		Asker:    asker, Worker: worker, Clock: clock, BootID: bootID, NewID: consensus.NewID,
 		Log: o.Log.With("agent", id, "component", o.Component, "region", o.Region),
 	})
 	if err != nil {
@@ -111,6 +126,22 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 		defer stop()
 	}
 	return agent.Run(ctx)
+}
+
+// unitGuarded says why a systemd unit could outlive its lease if the agent were
+// stuck; nil means that it cannot: systemd ends the agent when it is not fed, and
+// the unit with it, within the stop budget (rule G5).
+func unitGuarded(unit *fence.Unit, watchdog time.Duration, stop failover.StopBudget) error {
+	own := fence.OwnUnit()
+	switch {
+	case own == "":
+		return errors.New("the agent does not run as a systemd service itself")
+	case watchdog == 0:
+		return errors.New("the agent's own unit has no WatchdogSec=")
+	case watchdog > stop.Watchdog.D():
+		return fmt.Errorf("WatchdogSec= is %s, and lease.stop.watchdog allows %s", watchdog, stop.Watchdog)
+	}
+	return unit.BoundTo(own)
 }
 
 // serveActive answers local workers: 200 while they may work, 503 otherwise.

@@ -22,6 +22,7 @@ type leadership struct {
 	tenure  *consensus.Tenure
 	granter *consensus.Granter
 	exec    *actions.Executor
+	keeper  *actions.Keeper
 	started time.Time
 	wake    chan struct{}
 
@@ -29,8 +30,10 @@ type leadership struct {
 	ballots  map[failover.NodeID]ballot
 	memory   failover.Memory
 	decision failover.Decision
+	survey   survey
 
 	nextTransfer time.Time
+	nextLoss     time.Time
 }
 
 type ballot struct {
@@ -43,6 +46,7 @@ func (c *Core) serve(ctx context.Context, t *consensus.Tenure) {
 	l := &leadership{
 		core: c, tenure: t, granter: consensus.NewGranter(),
 		exec:    actions.NewExecutor(t, c.cfg.World, c.cfg.Exec, c.cfg.Log.With("term", t.Term)),
+		keeper:  actions.NewKeeper(t, c.cfg.World, c.cfg.Exec, c.holdEvery(), c.cfg.Log.With("term", t.Term)),
 		started: time.Now(), wake: make(chan struct{}, 1), ballots: map[failover.NodeID]ballot{},
 	}
 	c.lead.Store(l)
@@ -51,6 +55,8 @@ func (c *Core) serve(ctx context.Context, t *consensus.Tenure) {
 	defer wg.Wait()
 	wg.Go(func() { l.granter.Run(ctx, t) })
 	wg.Go(func() { l.exec.Run(ctx) })
+	wg.Go(func() { l.keeper.Run(ctx) })
+	wg.Go(func() { l.surveys(ctx) })
 	l.run(ctx)
 }
 
@@ -126,7 +132,7 @@ func (l *leadership) ask(ctx context.Context, a fence.Ask) (fence.Answer, error)
 	var err error
 	ans.Grant, err = l.granter.Ask(ctx, failover.LeaseRequest{
 		Agent: a.Agent, Region: a.Region, Component: a.Component, Lease: a.Lease, Enforced: a.Enforced,
-		SeenEpoch: a.SeenEpoch, Running: a.Running,
+		SeenEpoch: a.SeenEpoch, Running: a.Running, Holding: a.Holding, WouldHave: a.WouldHave, Rehearsed: a.Rehearsed,
 	})
 	return ans, err
 }
@@ -139,10 +145,12 @@ func (l *leadership) step(ctx context.Context) {
 	}
 	now := time.Now()
 	l.mu.Lock()
-	mem := l.memory
+	mem, seen := l.memory, l.survey
 	l.mu.Unlock()
+	votes := l.votes()
 	d, mem := failover.Decide(failover.Input{
-		State: s, Votes: l.votes(), Now: now, AgentHeard: l.granter.Heard(s.Active), TermStart: l.started,
+		State: s, Votes: votes, Now: now, AgentHeard: l.granter.Heard(s.Active), TermStart: l.started,
+		Standby: seen.standby(s), Preparable: preparable(s),
 	}, mem)
 	l.mu.Lock()
 	l.memory, l.decision = mem, d
@@ -151,6 +159,7 @@ func (l *leadership) step(ctx context.Context) {
 		l.core.cfg.OnDecision(d)
 	}
 	l.carryOut(ctx, s, d)
+	l.noteLosses(ctx, s, votes, now)
 	l.leaveActiveRegion(s, now)
 }
 
@@ -166,11 +175,23 @@ func (l *leadership) carryOut(ctx context.Context, s *failover.State, d failover
 		propose(*d.Note, "")
 	}
 	switch {
+	case d.Prepare:
+		if p, err := plan.Derive(s.Settings, s.Active); err == nil {
+			propose(failover.StartPreparation{Epoch: s.Epoch, Plan: plan.Preparation(&p)}, "")
+		}
+	case d.Unprepare != nil:
+		propose(*d.Unprepare, "")
+	}
+	switch {
+	case d.Suspend != nil:
+		propose(*d.Suspend, "")
 	case d.Withdraw:
 		propose(failover.FinishExecution{
 			Execution: s.Execution.ID, State: failover.ExecUndone, Outcome: "withdrawn: " + string(s.Active) + " has been healthy again for a whole hold, nothing had been done",
 		}, "")
-	case s.Request != nil && s.Execution == nil:
+	case d.RefuseRequest != nil:
+		propose(*d.RefuseRequest, "")
+	case d.StartRequested:
 		l.startRequested(s, propose)
 	case d.Lift != nil:
 		propose(*d.Lift, "")
@@ -198,7 +219,7 @@ func (l *leadership) carryOut(ctx context.Context, s *failover.State, d failover
 func (l *leadership) startRequested(s *failover.State, propose func(failover.Command, string)) {
 	p, err := plan.Derive(s.Settings, s.Active)
 	if err != nil {
-		l.core.cfg.Log.Error("the requested plan cannot be made", "error", err)
+		propose(failover.RefuseRequest{Request: s.Request.ID, Guard: "plan", Reason: "the plan cannot be made: " + err.Error()}, "")
 		return
 	}
 	propose(failover.StartExecution{

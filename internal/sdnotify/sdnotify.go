@@ -5,6 +5,8 @@ package sdnotify
 import (
 	"net"
 	"os"
+	"strconv"
+	"time"
 )
 
 // Send sends one state such as "READY=1" when the process runs under systemd
@@ -24,4 +26,17 @@ func Send(state string) {
 	}
 	_, _ = c.Write([]byte(state)) // see above
 	_ = c.Close()
+}
+
+// Watchdog is how long the service manager waits between two "WATCHDOG=1" before
+// it kills the process; zero: it does not. See sd_watchdog_enabled(3).
+func Watchdog() time.Duration {
+	if pid := os.Getenv("WATCHDOG_PID"); pid != "" && pid != strconv.Itoa(os.Getpid()) {
+		return 0 // meant for another process
+	}
+	usec, err := strconv.ParseInt(os.Getenv("WATCHDOG_USEC"), 10, 64)
+	if err != nil || usec <= 0 || os.Getenv("NOTIFY_SOCKET") == "" {
+		return 0
+	}
+	return time.Duration(usec) * time.Microsecond
 }

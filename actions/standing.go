@@ -1,0 +1,175 @@
+package actions
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
+)
+
+// Keeper keeps the standing holds of one tenure true: what was stopped in a
+// region that was left is stopped again whenever it is seen running there. It is
+// the same order as for a step: intent committed, leadership proven, effect.
+type Keeper struct {
+	journal Journal
+	world   World
+	opts    Options
+	every   time.Duration
+	log     *slog.Logger
+}
+
+// NewKeeper returns a keeper that looks at each hold every so often: the bound,
+// together with the time of a call and of the stop itself, on how long a stale
+// or automatic start in the region that was left can last.
+func NewKeeper(j Journal, w World, opts Options, every time.Duration, log *slog.Logger) *Keeper {
+	return &Keeper{journal: j, world: w, opts: opts.withDefaults(), every: every, log: log}
+}
+
+// Run looks after the holds until ctx ends.
+func (k *Keeper) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		changed := k.journal.Changed()
+		holds := k.journal.State().Holds
+		for _, h := range holds {
+			if ctx.Err() == nil {
+				k.keep(ctx, h)
+			}
+		}
+		t := time.NewTimer(k.every)
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		case <-k.appeared(ctx, changed, len(holds)):
+		}
+		t.Stop()
+	}
+}
+
+// appeared is closed when a hold has appeared: the first look is at once.
+func (k *Keeper) appeared(ctx context.Context, changed <-chan struct{}, had int) <-chan struct{} {
+	out := make(chan struct{})
+	wait, cancel := context.WithTimeout(ctx, k.every)
+	go func() {
+		defer cancel()
+		for {
+			select {
+			case <-wait.Done():
+				return
+			case <-changed:
+			}
+			changed = k.journal.Changed()
+			if len(k.journal.State().Holds) > had {
+				close(out)
+				return
+			}
+		}
+	}()
+	return out
+}
+
+// keep looks at one hold once, and stops what it finds running.
+func (k *Keeper) keep(ctx context.Context, h failover.StandingHold) {
+	action, err := k.world.Action(h.Step)
+	if err != nil || action == nil {
+		k.note(ctx, h, failover.HoldUnseen, fmt.Sprintf("the stop cannot be made by this node: %v", err))
+		return
+	}
+	eff, err := k.look(ctx, action)
+	if ctx.Err() != nil {
+		return
+	}
+	switch {
+	case err != nil || eff.State == Unknown:
+		detail := eff.Detail
+		if err != nil {
+			detail = err.Error()
+		}
+		k.note(ctx, h, failover.HoldUnseen, detail)
+	case eff.State == Present:
+		if h.Running != nil {
+			k.finish(ctx, h, h.Running.Token, failover.StepDone, eff.Detail)
+		}
+		k.note(ctx, h, failover.HoldKept, eff.Detail)
+	default:
+		k.note(ctx, h, failover.HoldViolated, eff.Detail)
+		k.apply(ctx, h, action, eff)
+	}
+}
+
+func (k *Keeper) look(ctx context.Context, action Action) (Effect, error) {
+	cctx, cancel := context.WithTimeout(ctx, k.opts.CallTimeout)
+	defer cancel()
+	return action.Inspect(cctx)
+}
+
+// apply stops what runs.
+func (k *Keeper) apply(ctx context.Context, h failover.StandingHold, action Action, eff Effect) {
+	s := k.journal.State()
+	until := time.Now().Add(k.opts.CallTimeout)
+	res, err := k.journal.Propose(ctx, failover.ReapplyStarted{Hold: h.ID, Epoch: s.Epoch, Previous: eff.Previous, Until: until.UTC()}, "")
+	if err != nil {
+		if ctx.Err() == nil {
+			k.log.Warn("a standing hold was not applied", "component", h.Component, "why", err.Error())
+		}
+		return
+	}
+	if err := k.journal.Prove(ctx); err != nil {
+		return // the next leader finds it violated
+	}
+	if now := k.journal.State(); now.Epoch != s.Epoch {
+		return
+	}
+	a := Attempt{Step: h.Step.ID, Number: 1, Epoch: s.Epoch, Token: res.Index, Previous: eff.Previous, Deadline: until}
+	cctx, cancel := context.WithDeadline(cloud.WithEffectDeadline(ctx, until), until)
+	err = action.Do(cctx, a)
+	cancel()
+	deadline := time.Now().Add(h.Step.Timeout.D())
+	for {
+		eff, lerr := k.look(ctx, action)
+		switch {
+		case ctx.Err() != nil:
+			return
+		case lerr == nil && eff.State == Present:
+			k.finish(ctx, h, res.Index, failover.StepDone, eff.Detail)
+			k.note(ctx, h, failover.HoldKept, eff.Detail)
+			return
+		case !time.Now().Before(deadline):
+			detail := eff.Detail
+			for _, e := range []error{lerr, err} {
+				if e != nil {
+					detail += "; " + e.Error()
+				}
+			}
+			k.finish(ctx, h, res.Index, failover.StepFailed, "not seen to take effect: "+detail)
+			return
+		}
+		t := time.NewTimer(k.opts.Poll)
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
+}
+
+func (k *Keeper) finish(ctx context.Context, h failover.StandingHold, token uint64, outcome failover.StepState, detail string) {
+	k.propose(ctx, failover.ReapplyFinished{Hold: h.ID, Token: token, Outcome: outcome, Detail: detail})
+}
+
+// note records what is seen, when that has changed.
+func (k *Keeper) note(ctx context.Context, h failover.StandingHold, status failover.HoldStatus, detail string) {
+	for _, now := range k.journal.State().Holds {
+		if now.ID == h.ID && now.Status != status {
+			k.propose(ctx, failover.NoteHold{Hold: h.ID, Status: status, Detail: detail})
+		}
+	}
+}
+
+func (k *Keeper) propose(ctx context.Context, c failover.Command) {
+	if _, err := k.journal.Propose(ctx, c, ""); err != nil && ctx.Err() == nil {
+		k.log.Info("not accepted", "command", c.Name(), "why", err.Error())
+	}
+}

@@ -1,0 +1,73 @@
+package actions
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// Sight is what a survey saw of one step's resource.
+type Sight struct {
+	Step      failover.StepID `json:"step"`
+	Region    failover.Region `json:"region"`
+	OK        bool            `json:"ok"`
+	Detail    string          `json:"detail"`
+	Inventory int             `json:"inventory,omitempty"`
+}
+
+// Survey inspects what every step of a plan would change, and changes nothing:
+// whether it can be read at all, and how much its selector matches. It is what
+// readiness and the standby guard rest on.
+func Survey(ctx context.Context, w World, p *failover.Plan, timeout time.Duration) []Sight {
+	var steps []failover.Step
+	for _, st := range p.Steps {
+		if st.Action != "" && st.Kind != failover.KindCheck {
+			steps = append(steps, st)
+		}
+	}
+	out := make([]Sight, len(steps))
+	var wg sync.WaitGroup
+	for i, st := range steps {
+		wg.Go(func() { out[i] = survey(ctx, w, st, timeout) })
+	}
+	wg.Wait()
+	return out
+}
+
+func survey(ctx context.Context, w World, st failover.Step, timeout time.Duration) Sight {
+	s := Sight{Step: st.ID, Region: st.Region}
+	action, err := w.Action(st)
+	switch {
+	case err != nil:
+		s.Detail = err.Error()
+		return s
+	case action == nil:
+		s.OK, s.Detail = true, "a person passes it"
+		return s
+	}
+	cctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	eff, err := action.Inspect(cctx)
+	if err != nil {
+		s.Detail = err.Error()
+		return s
+	}
+	s.OK, s.Detail, s.Inventory = eff.State != Unknown, eff.Detail, eff.Inventory
+	return s
+}
+
+// Problems are the sights that stand in the way of entering a region. What
+// cannot be seen of the region being left is no problem of the other.
+func Problems(p *failover.Plan, sights []Sight) []string {
+	var out []string
+	for _, s := range sights {
+		st := p.Step(s.Step)
+		if st != nil && !s.OK && st.Kind == failover.KindStart {
+			out = append(out, fmt.Sprintf("step %s: %s", s.Step, s.Detail))
+		}
+	}
+	return out
+}

@@ -1,0 +1,110 @@
+package failover_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
+)
+
+// left is a cluster whose active region is the second one.
+func left(t *testing.T) (*cluster, failover.StandingHold) {
+	t.Helper()
+	c, exec := opened(t)
+	freeze := c.frozen(exec)
+	tok := c.start(plan.FenceID)
+	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
+	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze})
+	c.finish(plan.FenceID, tok, failover.StepDone)
+	if len(c.s.Holds) != 1 {
+		t.Fatalf("%d standing holds", len(c.s.Holds))
+	}
+	return c, c.s.Holds[0]
+}
+
+func TestStandingHold(t *testing.T) {
+	c, h := left(t)
+	if h.Component != "workers" || h.Step.Region != east1 || h.Status != failover.HoldUnseen {
+		t.Fatalf("%+v", h)
+	}
+	start := failover.ReapplyStarted{Hold: h.ID, Epoch: 2, Until: c.now.Add(10 * time.Second)}
+	stale := start
+	stale.Epoch = 1
+	c.refused("epoch", stale)
+	c.refused("hold", failover.ReapplyStarted{Hold: 1, Epoch: 2})
+	c.refused("hold", failover.NoteHold{Hold: 1, Status: failover.HoldKept})
+	c.refused("status", failover.NoteHold{Hold: h.ID, Status: "fine"})
+	c.must(failover.NoteHold{Hold: h.ID, Status: failover.HoldViolated, Detail: "3 tasks run"})
+	tok := c.must(start).Index
+	c.refused("in-flight", start)
+	c.refused("in-flight", failover.ReleaseHold{Component: "workers"})
+	c.refused("token", failover.ReapplyFinished{Hold: h.ID, Token: tok + 1, Outcome: failover.StepDone})
+	c.refused("outcome", failover.ReapplyFinished{Hold: h.ID, Token: tok, Outcome: failover.StepUndone})
+	c.must(failover.ReapplyFinished{Hold: h.ID, Token: tok, Outcome: failover.StepDone, Detail: "stopped"})
+	c.must(failover.ReleaseHold{Component: "workers"})
+	c.refused("hold", failover.ReleaseHold{Component: "workers"})
+}
+
+// P4: what keeps coming back is not stopped for ever without a person.
+func TestStandingHoldIsLimited(t *testing.T) {
+	c, h := left(t)
+	apply := func() failover.ReapplyStarted {
+		return failover.ReapplyStarted{Hold: h.ID, Epoch: 2, Until: c.now.Add(time.Second)}
+	}
+	for range failover.ReapplyPerHour {
+		tok := c.must(apply()).Index
+		c.must(failover.ReapplyFinished{Hold: h.ID, Token: tok, Outcome: failover.StepDone})
+		c.now = c.now.Add(time.Minute)
+	}
+	c.refused("rate", apply())
+	c.now = c.now.Add(time.Hour)
+	c.must(apply())
+}
+
+// Learned times flag a step, and give a new estimate.
+func TestUsualTimes(t *testing.T) {
+	s := failover.NewState()
+	s.Durations = map[failover.StepID][]failover.Duration{"start-api": nil}
+	for i := range 20 {
+		s.Durations["start-api"] = append(s.Durations["start-api"], failover.Duration(time.Duration(i+1)*time.Second))
+	}
+	if p95, n := s.Usual("start-api"); p95 != dur("19s") || n != 20 {
+		t.Errorf("p95 %s of %d", p95, n)
+	}
+	if p95, n := s.Usual("other"); p95 != 0 || n != 0 {
+		t.Errorf("p95 %s of %d", p95, n)
+	}
+	st := failover.Step{ID: "start-api", Timeout: dur("5m")}
+	if got := s.Remaining(st, dur("12s")); got != dur("8s") {
+		t.Errorf("remaining %s", got)
+	}
+	if got := s.Remaining(st, dur("1m")); got != dur("4m") {
+		t.Errorf("remaining %s", got)
+	}
+	c, exec := opened(t)
+	tok := c.start(plan.FreezeID)
+	c.refused("state", failover.NoteStuck{Execution: exec, Step: plan.FreezeID, Token: tok + 1, Text: "stuck?"})
+	c.must(failover.NoteStuck{Execution: exec, Step: plan.FreezeID, Token: tok, Text: "stuck?"})
+	c.now = c.now.Add(7 * time.Second)
+	c.finish(plan.FreezeID, tok, failover.StepDone)
+	if p95, n := c.s.Usual(plan.FreezeID); p95 != dur("7s") || n != 1 {
+		t.Errorf("learned p95 %s of %d", p95, n)
+	}
+}
+
+// Every condition has its row, and no row is without words.
+func TestConditionsTable(t *testing.T) {
+	for _, i := range failover.Conditions {
+		if i.Meaning == "" || i.Needs == "" || i.Allows == "" || i.Code.Info() != i {
+			t.Errorf("%+v", i)
+		}
+		if moves := strings.Contains(i.Allows, "failover"); moves != (i.Code == failover.RegionDown) {
+			t.Errorf("%s allows %q: only region-down moves a region", i.Code, i.Allows)
+		}
+	}
+	if failover.Condition("mars").Meaning() != "" {
+		t.Error("an unknown condition means something")
+	}
+}

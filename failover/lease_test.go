@@ -1,0 +1,164 @@
+package failover_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// renew asks for a lease as an agent that holds the given grant.
+func (c *cluster) renew(agent failover.AgentID, holding uint64) failover.Grant {
+	c.t.Helper()
+	res := c.must(failover.Round{Requests: []failover.LeaseRequest{{
+		Agent: agent, Region: east1, Component: "workers", Lease: dur("75s"), Enforced: true, Running: true, Holding: holding,
+	}}})
+	return res.Value.([]failover.Grant)[0]
+}
+
+// G4: a pause hands out a lease as long as the pause, and evidence waits for it
+// until the agent has said that it holds a later, shorter one.
+func TestPauseLease(t *testing.T) {
+	c := newCluster(t)
+	short := c.s.FreezeWait(east1)
+	first := c.renew("w1", 0)
+	c.must(failover.PauseAutomation{For: dur("2h")})
+	long := c.renew("w1", first.Index)
+	if got := long.Terms.Length.D(); got != 2*time.Hour+75*time.Second {
+		t.Fatalf("in a pause of 2 h the lease is %s", got)
+	}
+	c.now = c.now.Add(time.Minute)
+	c.apply(failover.ResumeAutomation{}, "uid 1")
+	if c.s.Pause != nil {
+		t.Fatal("still paused")
+	}
+	// The next request was sent before the long grant arrived.
+	late := c.renew("w1", first.Index)
+	if got := late.Terms.Length.D(); got != 75*time.Second {
+		t.Fatalf("after the pause the lease is %s", got)
+	}
+	if wait := c.s.FreezeWait(east1); wait < 2*time.Hour {
+		t.Fatalf("the long lease may still be held, and the wait is %s", wait)
+	}
+	// A number that was never granted proves nothing.
+	c.renew("w1", late.Index+1000)
+	if wait := c.s.FreezeWait(east1); wait < 2*time.Hour {
+		t.Fatalf("an unknown grant shortened the wait to %s", wait)
+	}
+	// One that holds the long grant says so.
+	c.renew("w1", long.Index)
+	if wait := c.s.FreezeWait(east1); wait < 2*time.Hour {
+		t.Fatalf("the long lease is held, and the wait is %s", wait)
+	}
+	c.renew("w1", late.Index)
+	if wait := c.s.FreezeWait(east1); wait != short {
+		t.Fatalf("the short lease is held, and the wait is %s, not %s", wait, short)
+	}
+	// Another agent that was not heard since still counts.
+	c.must(failover.PauseAutomation{For: dur("2h")})
+	c.renew("w2", 0)
+	c.apply(failover.ResumeAutomation{}, "uid 1")
+	c.renew("w1", c.renew("w1", late.Index).Index)
+	if wait := c.s.FreezeWait(east1); wait < 2*time.Hour {
+		t.Fatalf("w2 may hold a long lease, and the wait is %s", wait)
+	}
+}
+
+// A pause that renews all the time keeps what it remembers small, and never
+// forgets the longest.
+func TestPauseLeaseIsBounded(t *testing.T) {
+	c := newCluster(t)
+	c.must(failover.PauseAutomation{For: dur("2h")})
+	longest := c.renew("w1", 0).Terms.Length
+	for range 200 {
+		c.now = c.now.Add(5 * time.Second)
+		c.renew("w1", 0)
+	}
+	a := c.s.Agents["w1"]
+	if len(a.Lengths) > 8 || a.MaxLease != longest {
+		t.Errorf("%d lengths, the longest %s of %s", len(a.Lengths), a.MaxLease, longest)
+	}
+}
+
+// G7, P4: agents that vanished without a goodbye make the word of the others
+// worth nothing, until others take their places or a person accepts it.
+func TestVanishedAgents(t *testing.T) {
+	c := newCluster(t)
+	for _, id := range []failover.AgentID{"w1", "w2", "w3"} {
+		c.renew(id, 0)
+	}
+	for range 200 { // w2 and w3 are silent for longer than ten leases
+		c.now = c.now.Add(5 * time.Second)
+		c.renew("w1", 0)
+	}
+	if len(c.s.Agents) != 1 || c.s.Vanished["workers"] != 2 {
+		t.Fatalf("%d agents, vanished %v", len(c.s.Agents), c.s.Vanished)
+	}
+	inc := c.must(failover.OpenIncident{Region: east1, Votes: downVotes(), Held: dur("90s")}).Index
+	p := c.plan()
+	exec := c.must(failover.StartExecution{Kind: failover.Failover, Incident: inc, Epoch: 1, Plan: p}).Index
+	freeze := c.frozen(exec)
+	c.renew("w1", 0)
+	c.must(failover.AgentStopped{Agent: "w1", Freeze: freeze, Epoch: 1})
+	byAgents := failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze, Source: failover.AgentsSource, Detail: "they say so"}
+	c.refused("inventory", byAgents)
+	c.must(failover.AcceptInventory{Component: "workers"})
+	c.must(byAgents)
+}
+
+// G7: evidence that somebody saw is checked against its source.
+func TestEvidenceNamesItsSource(t *testing.T) {
+	c, exec := opened(t)
+	freeze := c.frozen(exec)
+	ev := failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze, Detail: "d"}
+	ev.Source = failover.AgentsSource
+	c.refused("agents", ev)
+	ev.Source = "start-workers"
+	c.refused("source", ev)
+	ev.Source, ev.Class = "stop-workers", failover.Resource
+	c.refused("class", ev)
+	ev.Class = failover.Confirmed
+	c.must(ev)
+}
+
+// G7: a person's word is refused while any agent of the region still asks.
+func TestAttestWhileAnyAgentAsks(t *testing.T) {
+	s := settings()
+	s.Components = append(s.Components, failover.ComponentSpec{
+		Name: "functions", Stop: &failover.StopSpec{Proof: []failover.EvidenceClass{failover.Confirmed}},
+	})
+	c := newCluster(t)
+	c.must(failover.Configure{Settings: s, Hash: "h2"})
+	c.renew("w1", 0)
+	inc := c.must(failover.OpenIncident{Region: east1, Votes: downVotes(), Held: dur("90s")}).Index
+	exec := c.must(failover.StartExecution{Kind: failover.Failover, Incident: inc, Epoch: 1, Plan: c.plan()}).Index
+	freeze := c.frozen(exec)
+	attest := failover.Attest{Execution: exec, Component: "functions", Epoch: 1}
+	c.refused("agent-alive", attest)
+	c.must(failover.AgentStopped{Agent: "w1", Freeze: freeze, Epoch: 1})
+	if res := c.apply(attest, "uid 1"); res.Err != nil {
+		t.Error(res.Err)
+	}
+}
+
+// What an agent says beside its request is recorded.
+func TestAgentsReport(t *testing.T) {
+	c := newCluster(t)
+	id := c.must(failover.RehearseFence{Component: "workers"}).Index
+	g := c.renew("w1", 0)
+	if g.Rehearse != id {
+		t.Fatalf("asked to rehearse %d, not %d", g.Rehearse, id)
+	}
+	res := c.must(failover.Round{Requests: []failover.LeaseRequest{{
+		Agent: "w1", Region: east1, Component: "workers", Enforced: true, WouldHave: 2,
+		Rehearsed: &failover.RehearsalResult{ID: id, Passed: true, Detail: "dead in time"},
+	}}})
+	if g := res.Value.([]failover.Grant)[0]; g.Rehearse != 0 {
+		t.Error("asked again for what it has done")
+	}
+	a := c.s.Agents["w1"]
+	if a.WouldHave != 2 || a.Rehearsed == nil || !a.Rehearsed.Passed || a.Rehearsed.At.IsZero() {
+		t.Errorf("%+v, %+v", a, a.Rehearsed)
+	}
+	c.refused("component", failover.RehearseFence{Component: "api"})
+}

@@ -1,0 +1,145 @@
+package fence
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/internal/boottime"
+)
+
+// fakeSystemd puts a systemctl into the PATH that keeps one unit, whose main
+// process is a shell that ignores SIGTERM, and knows what systemd's own knows.
+func fakeSystemd(t *testing.T) (dir string) {
+	t.Helper()
+	dir = t.TempDir()
+	script := `#!/bin/sh
+dir=` + dir + `
+alive() { test -e $dir/pid && kill -0 $(cat $dir/pid) 2>/dev/null; }
+echo "$@" >> $dir/calls
+test -e $dir/broken && exit 1
+case "$1" in
+start)
+	setsid sh -c 'trap "" TERM; while :; do sleep 0.05; done' >/dev/null 2>&1 </dev/null &
+	echo $! > $dir/pid ;;
+stop) kill -TERM $(cat $dir/pid) ;;
+kill) kill -KILL $(cat $dir/pid) ;;
+show)
+	case "$2" in
+	--property=ActiveState) if alive; then echo active; else echo inactive; fi ;;
+	--property=ControlGroup) echo ;;
+	--property=BindsTo) cat $dir/binds 2>/dev/null || true ;;
+	esac ;;
+esac
+`
+	if err := os.WriteFile(filepath.Join(dir, "systemctl"), []byte(script), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	return dir
+}
+
+// unitWorker is a unit behind a guard that is this test's own binary.
+func unitWorker(t *testing.T) *Child {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := NewUnitWorker([]string{self, "mail.service"}, NewUnit("mail.service"), boottime.System{})
+	c.env = []string{"FENCE_TEST_ROLE=unit-guard"}
+	return c
+}
+
+func ended(t *testing.T, c *Child, within time.Duration) {
+	t.Helper()
+	for end := time.Now().Add(within); c.Running(); time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("the unit runs after %s", within)
+		}
+	}
+}
+
+// A unit is killed at its deadline although it ignores SIGTERM and nobody says
+// anything more to its guard.
+func TestUnitDiesAtItsDeadline(t *testing.T) {
+	dir := fakeSystemd(t)
+	c, clock := unitWorker(t), boottime.System{}
+	now := clock.Boot()
+	if err := c.Start(Deadlines{Term: now + 500*time.Millisecond, Kill: now + time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	pid := number(t, filepath.Join(dir, "pid"))
+	if !c.Running() || !alive(pid) {
+		t.Fatal("the unit does not run")
+	}
+	ended(t, c, 10*time.Second)
+	if alive(pid) {
+		t.Error("the unit is said to be dead and is not")
+	}
+	if calls, _ := os.ReadFile(filepath.Join(dir, "calls")); !strings.Contains(string(calls), "stop --no-block mail.service") || !strings.Contains(string(calls), "kill --kill-whom=all --signal=SIGKILL mail.service") {
+		t.Errorf("calls: %s", calls)
+	}
+}
+
+// When its guard is killed, the agent kills the unit itself.
+func TestUnitDiesWithItsGuard(t *testing.T) {
+	dir := fakeSystemd(t)
+	c := unitWorker(t)
+	if err := c.Start(Deadlines{}); err != nil {
+		t.Fatal(err)
+	}
+	pid := number(t, filepath.Join(dir, "pid"))
+	c.mu.Lock()
+	_ = c.cmd.Process.Kill()
+	c.mu.Unlock()
+	ended(t, c, 10*time.Second)
+	if alive(pid) {
+		t.Error("the unit outlives its guard")
+	}
+}
+
+// A unit of which nothing can be read counts as running.
+func TestUnitInDoubtIsAlive(t *testing.T) {
+	dir := fakeSystemd(t)
+	u := NewUnit("mail.service")
+	if u.Alive() {
+		t.Error("runs before it was started")
+	}
+	if err := os.WriteFile(filepath.Join(dir, "broken"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if !u.Alive() {
+		t.Error("a unit of which nothing is known counts as dead")
+	}
+}
+
+func TestUnitIsBound(t *testing.T) {
+	dir := fakeSystemd(t)
+	u := NewUnit("mail.service")
+	if err := u.BoundTo("failoverd-agent@mail.service"); err == nil || !strings.Contains(err.Error(), "drop-in") {
+		t.Errorf("an unbound unit: %v", err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "binds"), []byte("a.service failoverd-agent@mail.service\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := u.BoundTo("failoverd-agent@mail.service"); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestUnitOf(t *testing.T) {
+	for cgroup, want := range map[string]string{
+		"0::/system.slice/failoverd-agent@mail.service\n":                        "failoverd-agent@mail.service",
+		"12:memory:/x\n1:name=systemd:/system.slice/failoverd-agent@a.service\n": "failoverd-agent@a.service",
+		"0::/user.slice/user-0.slice/session-3.scope\n":                          "",
+		"12:cpu:/system.slice/other.service\n":                                   "",
+		"":                                                                       "",
+	} {
+		if got := unitOf(cgroup); got != want {
+			t.Errorf("%q: %q, not %q", cgroup, got, want)
+		}
+	}
+}

@@ -1,0 +1,180 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"time"
+
+	"github.com/failoverd/failoverd/actions"
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
+)
+
+// survey is what the leader has seen of everything that its plan would change.
+type survey struct {
+	epoch    uint64 // for which it was made
+	settings string // hash of the settings for which it was made
+	at       time.Time
+	sights   []actions.Sight
+	problems []string
+}
+
+// standby is the survey as the decision needs it: one of another epoch or
+// configuration is none.
+func (s survey) standby(st *failover.State) failover.Standby {
+	if s.at.IsZero() || s.epoch != st.Epoch || s.settings != st.SettingsHash {
+		return failover.Standby{}
+	}
+	return failover.Standby{Checked: true, Problems: s.problems}
+}
+
+// surveys looks at the plan's resources once a minute while all is well, and
+// every few seconds while something is suspected: the standby must be known to
+// be ready when the hold is over. It changes nothing.
+func (l *leadership) surveys(ctx context.Context) {
+	for ctx.Err() == nil {
+		changed := l.tenure.Changed()
+		s := l.tenure.State()
+		if s.Settings != nil && s.Execution == nil {
+			l.look(ctx, s)
+		}
+		every := time.Minute
+		if s.Suspicion != nil || s.Request != nil || s.Incident != nil {
+			every = 5 * time.Second
+		}
+		l.awaitSurvey(ctx, changed, s, every)
+	}
+}
+
+// awaitSurvey waits for the next survey: its time, or a state that wants one at
+// once.
+func (l *leadership) awaitSurvey(ctx context.Context, changed <-chan struct{}, had *failover.State, every time.Duration) {
+	t := time.NewTimer(every)
+	defer t.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			return
+		case <-changed:
+		}
+		changed = l.tenure.Changed()
+		s := l.tenure.State()
+		if s.Epoch != had.Epoch || s.SettingsHash != had.SettingsHash ||
+			(had.Suspicion == nil) != (s.Suspicion == nil) || (had.Request == nil) != (s.Request == nil) || (had.Execution == nil) != (s.Execution == nil) {
+			return
+		}
+	}
+}
+
+func (l *leadership) look(ctx context.Context, s *failover.State) {
+	p, err := plan.Derive(s.Settings, s.Active)
+	if err != nil {
+		return // said where the plan is asked for
+	}
+	sights := actions.Survey(ctx, l.core.cfg.World, &p, l.core.cfg.Exec.CallTimeout)
+	if ctx.Err() != nil {
+		return
+	}
+	problems := actions.Problems(&p, sights)
+	for _, h := range s.Holds {
+		if h.Step.Region == p.To && h.Status == failover.HoldViolated {
+			problems = append(problems, fmt.Sprintf("%s is held stopped there", h.Component))
+		}
+	}
+	l.mu.Lock()
+	l.survey = survey{epoch: s.Epoch, settings: s.SettingsHash, at: time.Now(), sights: sights, problems: problems}
+	l.mu.Unlock()
+	select {
+	case l.wake <- struct{}{}:
+	default:
+	}
+	l.noteInventory(ctx, s, sights)
+}
+
+// noteInventory keeps in the log how much each selector matches while all is
+// well.
+func (l *leadership) noteInventory(ctx context.Context, s *failover.State, sights []actions.Sight) {
+	if s.Suspicion != nil || s.Incident != nil || s.Execution != nil {
+		return
+	}
+	counts := maps.Clone(s.Inventory)
+	if counts == nil {
+		counts = map[failover.StepID]int{}
+	}
+	for _, sight := range sights {
+		// A smaller one is no news: it is a shrink, until a person accepts it.
+		if sight.OK && sight.Inventory > counts[sight.Step] {
+			counts[sight.Step] = sight.Inventory
+		}
+	}
+	if !maps.Equal(counts, s.Inventory) && len(counts) > 0 {
+		if _, err := l.tenure.Propose(ctx, failover.RecordInventory{Counts: counts}, ""); err != nil && ctx.Err() == nil {
+			l.core.cfg.Log.Debug("the inventory was not taken", "why", err.Error())
+		}
+	}
+}
+
+// lossEvery is how often samples of what would be lost are committed.
+const lossEvery = 15 * time.Second
+
+// noteLosses commits how far the other region's copy of each store is behind, as
+// long as both can be seen.
+func (l *leadership) noteLosses(ctx context.Context, s *failover.State, votes []failover.Vote, now time.Time) {
+	if now.Before(l.nextLoss) || s.Execution != nil || len(s.Settings.Policy.MaxLoss) == 0 {
+		return
+	}
+	samples := losses(s, votes, now)
+	if len(samples) == 0 {
+		return
+	}
+	l.nextLoss = now.Add(lossEvery)
+	if _, err := l.tenure.Propose(ctx, failover.RecordLoss{Samples: samples}, ""); err != nil && ctx.Err() == nil {
+		l.core.cfg.Log.Debug("the samples were not taken", "why", err.Error())
+	}
+}
+
+// losses compares the newest write that each region knows of. Both times are the
+// store's own, so no clock of ours is compared with another.
+func losses(s *failover.State, votes []failover.Vote, now time.Time) map[string]failover.LossSample {
+	type pair struct{ here, there time.Time }
+	seen := map[string]pair{}
+	for _, v := range votes {
+		if v.Verdict.Abstain || now.Sub(v.Received) > s.Settings.Policy.VoteTTL.D() {
+			continue
+		}
+		for _, sig := range v.Verdict.Signals {
+			if sig.LastWrite.IsZero() || sig.Health == failover.Down {
+				continue
+			}
+			p := seen[string(sig.Component)]
+			switch {
+			case v.Verdict.Region == s.Active && sig.LastWrite.After(p.here):
+				p.here = sig.LastWrite
+			case v.Verdict.Region != s.Active && sig.LastWrite.After(p.there):
+				p.there = sig.LastWrite
+			}
+			seen[string(sig.Component)] = p
+		}
+	}
+	out := map[string]failover.LossSample{}
+	for store, p := range seen {
+		if !p.here.IsZero() && !p.there.IsZero() {
+			behind := max(0, p.here.Sub(p.there))
+			out[store] = failover.LossSample{Behind: failover.Duration(behind), Detail: fmt.Sprintf("the copy in %s was %s behind", s.Settings.Other(s.Active), behind)}
+		}
+	}
+	return out
+}
+
+// preparable reports whether the plan has steps that may begin before the fence.
+func preparable(s *failover.State) bool {
+	for _, c := range s.Settings.Components {
+		if c.Start != nil && c.Start.Prepare {
+			return true
+		}
+	}
+	return false
+}

@@ -196,33 +196,6 @@ func (x *Executor) drive(ctx context.Context, s *failover.State) {
 	}
 }
 
-// prepare drives a preparation. It asks nobody anything: what fails is left to
-// the execution.
-func (x *Executor) prepare(ctx context.Context, p *failover.Execution) {
-	if p.State == failover.ExecAborting {
-		if !x.resolve(ctx, p) {
-			x.unwind(ctx, p)
-		}
-		return
-	}
-	x.finishUndos(ctx, p)
-	for _, st := range p.Plan.Steps {
-		if x.ready(p, st) {
-			x.launch(ctx, st, func(ctx context.Context) { x.runStep(ctx, p.ID, st) })
-		}
-	}
-}
-
-// finishUndos ends undos that had begun before the execution wanted the step
-// after all (rule E7).
-func (x *Executor) finishUndos(ctx context.Context, e *failover.Execution) {
-	for _, st := range e.Plan.Steps {
-		if e.Step(st.ID).State == failover.StepUndoing {
-			x.launch(ctx, st, func(ctx context.Context) { x.settle(ctx, e.ID, st) })
-		}
-	}
-}
-
 // open returns the execution or preparation with the given ID as the log knows
 // it now, or nil when it has ended.
 func (x *Executor) open(id uint64) *failover.Execution { return x.journal.State().Open(id) }

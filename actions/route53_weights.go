@@ -50,6 +50,9 @@ func (c *Route53WeightsConfig) Validate(role Role) error {
 // Version implements Config.
 func (c *Route53WeightsConfig) Version() int { return 1 }
 
+// HoldsToken says that the records are written together with a token.
+func (c *Route53WeightsConfig) HoldsToken() {}
+
 // Timeout implements Config. Route 53 is usually in sync within a minute, and
 // may have to be asked again for an hour when its control plane is impaired.
 func (c *Route53WeightsConfig) Timeout() time.Duration { return 10 * time.Minute }

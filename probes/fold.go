@@ -16,7 +16,9 @@ type result struct {
 	reason  failover.ReasonCode
 	detail  string // "" for a plain success
 	latency time.Duration
-	phases  map[string]time.Duration
+	// lastWrite is Observation.LastWrite of one member.
+	lastWrite time.Time
+	phases    map[string]time.Duration
 }
 
 // fold makes one observation of what all targets said. The signal has failed
@@ -33,6 +35,11 @@ func fold(o failover.Observation, results []result) failover.Observation {
 		}
 	}
 	o.Latency, o.Phases = worst.latency, worst.phases
+	for _, r := range results {
+		if r.lastWrite.After(o.LastWrite) {
+			o.LastWrite = r.lastWrite
+		}
+	}
 	n := len(results)
 	switch {
 	case n == 0:
@@ -50,6 +57,7 @@ func fold(o failover.Observation, results []result) failover.Observation {
 	default:
 		o.Outcome, o.Reason = failover.Slow, worst.reason
 		if bad := n - count[failover.OK] - count[failover.Slow]; bad > 0 {
+			o.Part = count[failover.Failed] > 0
 			o.Detail = fmt.Sprintf("%d of %d dark: ", bad, n)
 		}
 		o.Detail += details(results, failover.Failed, failover.Misconfigured, failover.NoResult, failover.Slow)

@@ -158,6 +158,12 @@ type hello struct {
 	Secondary bool   `bson:"secondary"`
 	Arbiter   bool   `bson:"arbiterOnly"`
 	Primary   string `bson:"primary"`
+	// LastWrite is when the newest operation that the member has applied was
+	// written, by its primary's clock
+	// (https://www.mongodb.com/docs/manual/reference/command/hello/).
+	LastWrite struct {
+		Date time.Time `bson:"lastWriteDate"`
+	} `bson:"lastWrite"`
 }
 
 func (p *mongoProbe) ask(ctx context.Context, c *mongo.Client) result {
@@ -169,11 +175,20 @@ func (p *mongoProbe) ask(ctx context.Context, c *mongo.Client) result {
 	if err := admin.RunCommand(ctx, bson.D{{Key: "ping", Value: 1}}).Err(); err != nil {
 		return mongoError(err)
 	}
+	r := h.role(p.cfg.ReplicaSet)
+	if r.outcome == failover.OK {
+		r.lastWrite = h.LastWrite.Date
+	}
+	return r
+}
+
+// role judges a member by what it says of itself.
+func (h hello) role(replicaSet string) result {
 	switch {
 	case h.SetName == "":
 		return result{outcome: failover.Slow, reason: failover.ReasonRole, detail: "answers, but is in no replica set yet"}
-	case h.SetName != p.cfg.ReplicaSet:
-		return result{outcome: failover.Misconfigured, reason: failover.ReasonConfig, detail: fmt.Sprintf("belongs to replica set %q, not %q", h.SetName, p.cfg.ReplicaSet)}
+	case h.SetName != replicaSet:
+		return result{outcome: failover.Misconfigured, reason: failover.ReasonConfig, detail: fmt.Sprintf("belongs to replica set %q, not %q", h.SetName, replicaSet)}
 	case h.Writable:
 		return result{outcome: failover.OK, detail: "is primary"}
 	case h.Secondary && h.Primary == "":

@@ -107,6 +107,7 @@ func newRoot() *cobra.Command {
 		runCommand(s), agentCommand(s), guardCommand(), canaryCommand(),
 		configCommand(s), certsCommand(s), planCommand(s),
 		statusCommand(s), votesCommand(s), probesCommand(s), eventsCommand(s), membersCommand(s), healthCommand(s), versionCommand(),
+		readinessCommand(s), conditionsCommand(),
 	)
 	root.AddCommand(operateCommands(s)...)
 	return root

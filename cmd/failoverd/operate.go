@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +24,8 @@ func operateCommands(s *shared) []*cobra.Command {
 		func(admin.Status, []string) (failover.Command, error) {
 			return failover.RequestExecution{Kind: failover.Failover, Overrides: overrides}, nil
 		})
-	failoverCmd.Flags().StringSliceVar(&overrides, "override", nil, "act in spite of these `guards`, such as pause")
+	failoverCmd.RunE = awaitRequest(s, failoverCmd.RunE)
+	failoverCmd.Flags().StringSliceVar(&overrides, "override", nil, "act in spite of these `guards`: "+strings.Join(failover.Overridable(), ", "))
 
 	approve := operate(s, "approve", "Approve what the execution asks for, or let a held one go on", cobra.NoArgs,
 		func(st admin.Status, _ []string) (failover.Command, error) {
@@ -45,9 +47,16 @@ func operateCommands(s *shared) []*cobra.Command {
 		onExecution(func(e *failover.Execution, _ []string) failover.Command { return failover.Hold{Execution: e.ID} }))
 
 	abort := operate(s, "abort", "End the execution; with --undo put back what it changed", cobra.NoArgs,
-		onExecution(func(e *failover.Execution, _ []string) failover.Command {
-			return failover.Abort{Execution: e.ID, Undo: undo}
-		}))
+		func(st admin.Status, _ []string) (failover.Command, error) {
+			if st.Execution == nil && st.Preparation != nil {
+				return failover.Abort{Execution: st.Preparation.ID, Undo: true}, nil
+			}
+			e, err := open(st)
+			if err != nil {
+				return nil, err
+			}
+			return failover.Abort{Execution: e.ID, Undo: undo}, nil
+		})
 	abort.Flags().BoolVar(&undo, "undo", false, "undo in reverse order; possible until the epoch has advanced")
 
 	pause := operate(s, "pause", "Keep automation quiet for a time; it survives restarts", cobra.NoArgs,
@@ -56,8 +65,22 @@ func operateCommands(s *shared) []*cobra.Command {
 		})
 	pause.Flags().DurationVar(&pauseFor, "for", 0, "how long, such as 2h")
 
+	rehearse := operate(s, "rehearse COMPONENT", "Let every agent of a component prove, on a process that is none of its workers, that it kills in time", cobra.ExactArgs(1),
+		func(_ admin.Status, args []string) (failover.Command, error) {
+			return failover.RehearseFence{Component: failover.Component(args[0])}, nil
+		})
+	rehearse.RunE = awaitRehearsal(s, rehearse.RunE)
+	fence := &cobra.Command{Use: "fence", Short: "What stops the region that is left"}
+	fence.AddCommand(rehearse)
+
+	inventory := &cobra.Command{Use: "inventory", Short: "What the plan counts on finding"}
+	inventory.AddCommand(operate(s, "accept COMPONENT", "Give your word that what is there now is all there is", cobra.ExactArgs(1),
+		func(_ admin.Status, args []string) (failover.Command, error) {
+			return failover.AcceptInventory{Component: failover.Component(args[0])}, nil
+		}))
+
 	return []*cobra.Command{
-		failoverCmd, approve, hold, abort, pause,
+		failoverCmd, fence, inventory, approve, hold, abort, pause,
 		operate(s, "resume", "End a pause", cobra.NoArgs,
 			func(admin.Status, []string) (failover.Command, error) { return failover.ResumeAutomation{}, nil }),
 		operate(s, "attest COMPONENT", "Give your word that a component has stopped in the region being left", cobra.ExactArgs(1),
@@ -72,6 +95,10 @@ func operateCommands(s *shared) []*cobra.Command {
 			onExecution(func(e *failover.Execution, args []string) failover.Command {
 				return failover.Skip{Execution: e.ID, Step: failover.StepID(args[0])}
 			})),
+		operate(s, "release COMPONENT", "End the standing hold that keeps a component stopped in a region that was left", cobra.ExactArgs(1),
+			func(_ admin.Status, args []string) (failover.Command, error) {
+				return failover.ReleaseHold{Component: failover.Component(args[0])}, nil
+			}),
 		operate(s, "stable", "Declare the service stable although checks have not all passed", cobra.NoArgs,
 			onExecution(func(e *failover.Execution, _ []string) failover.Command {
 				return failover.DeclareStable{Execution: e.ID}

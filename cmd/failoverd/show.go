@@ -119,10 +119,32 @@ func showStatus(w io.Writer, s admin.Status) {
 			fmt.Fprintf(w, "  nothing started: %s\n", s.Incident.Refusal)
 		}
 	}
+	if s.Request != nil {
+		fmt.Fprintf(w, "request %d by %s: %s (%s); the leader looks whether it can start\n", s.Request.ID, s.Request.By, s.Request.Kind, s.Request.Why)
+	}
+	if s.Refused != nil {
+		fmt.Fprintf(w, "request %d by %s was not started, guard %s: %s\n", s.Refused.ID, s.Refused.By, s.Refused.Guard, s.Refused.Reason)
+	}
+	if s.Preparation != nil {
+		showExecution(w, s.Preparation, s.Progress)
+	}
 	if s.Execution != nil {
 		showExecution(w, s.Execution, s.Progress)
 	} else if s.Last != nil {
 		fmt.Fprintf(w, "last execution %d: %s from %s to %s, %s: %s\n", s.Last.ID, s.Last.Kind, s.Last.From, s.Last.To, s.Last.State, s.Last.Outcome)
+	}
+	for _, h := range s.Holds {
+		fmt.Fprintf(w, "standing hold: %s stays stopped in %s: %s %s\n", h.Component, h.Step.Region, h.Status, h.Detail)
+	}
+	for _, f := range s.Fences {
+		armed := "armed"
+		if f.Why != "" {
+			armed = "not armed: " + f.Why
+		}
+		if f.WouldHave > 0 {
+			armed += fmt.Sprintf(" (would have stopped workers %d times)", f.WouldHave)
+		}
+		fmt.Fprintf(w, "fence %s: %s\n", f.Component, armed)
 	}
 	fmt.Fprintf(w, "%d nodes, %d agents\n", len(s.Members), len(s.Agents))
 }
@@ -139,6 +161,9 @@ func showExecution(w io.Writer, e *failover.Execution, progress map[failover.Ste
 			took = last.FinishedAt.Sub(rec.Attempts[0].StartedAt).Round(100 * time.Millisecond).String()
 		}
 		fmt.Fprintf(w, "  %-9s %-26s %7s  %s\n", rec.State, st.ID, took, detail)
+		if rec.Slow != "" {
+			fmt.Fprintf(w, "            %s\n", rec.Slow)
+		}
 		if st.NoReturn {
 			fmt.Fprintln(w, "  --------- point of no return")
 		}

@@ -42,6 +42,10 @@ func (n *fakeNode) Status(context.Context) Status { return Status{Service: "mess
 
 func (n *fakeNode) Votes(context.Context) (Votes, error) { return Votes{Leader: "n1"}, n.votes }
 
+func (n *fakeNode) Readiness(context.Context) Readiness { return verdict }
+
+var verdict = Readiness{Sentence: "not ready because leader: none", Rows: []Row{{Name: "leader", Detail: "none"}}}
+
 func (n *fakeNode) Signals() []SignalReport {
 	return []SignalReport{{SignalState: failover.SignalState{Kind: "http"}}}
 }

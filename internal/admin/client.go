@@ -94,6 +94,13 @@ func (c *Client) Votes(ctx context.Context) (Votes, error) {
 	return v, err
 }
 
+// Readiness asks whether a failover would work now.
+func (c *Client) Readiness(ctx context.Context) (Readiness, error) {
+	var r Readiness
+	err := c.get(ctx, "/v1/readiness", &r)
+	return r, err
+}
+
 // Probes asks for the node's own signals.
 func (c *Client) Probes(ctx context.Context) ([]SignalReport, error) {
 	var v []SignalReport

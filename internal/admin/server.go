@@ -68,6 +68,7 @@ func Server(n Node, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { reply(w, n.Status(r.Context())) })
 	mux.HandleFunc("GET /v1/votes", s.votes)
+	mux.HandleFunc("GET /v1/readiness", func(w http.ResponseWriter, r *http.Request) { reply(w, n.Readiness(r.Context())) })
 	mux.HandleFunc("GET /v1/probes", func(w http.ResponseWriter, _ *http.Request) { reply(w, n.Signals()) })
 	mux.HandleFunc("GET /v1/events", s.events)
 	mux.HandleFunc("GET /v1/plan", s.plan)

@@ -41,6 +41,15 @@ type Status struct {
 	Progress    map[failover.StepID]string `json:"progress,omitempty"`
 	LeaderError string                     `json:"leader_error,omitempty"`
 
+	// Preparation is what was begun on a suspicion; Refused is the last request of
+	// a person that could not be started; Holds are what stays stopped in a region
+	// that was left.
+	Preparation *failover.Execution      `json:"preparation,omitempty"`
+	Refused     *failover.RefusedRequest `json:"refused_request,omitempty"`
+	Request     *failover.Request        `json:"request,omitempty"`
+	Holds       []failover.StandingHold  `json:"holds,omitempty"`
+	Fences      []FenceStatus            `json:"fences,omitempty"`
+
 	Freeze        *failover.Freeze    `json:"freeze,omitempty"`
 	Incident      *failover.Incident  `json:"incident,omitempty"`
 	Execution     *failover.Execution `json:"execution,omitempty"`
@@ -49,6 +58,36 @@ type Status struct {
 	CooldownUntil time.Time           `json:"cooldown_until,omitzero"`
 	Agents        []AgentStatus       `json:"agents,omitempty"`
 	Members       []MemberStatus      `json:"members,omitempty"`
+}
+
+// FenceStatus says whether the fence of a critical component holds by itself.
+type FenceStatus struct {
+	Component failover.Component `json:"component"`
+	Arming    failover.Arming    `json:"arming,omitempty"`
+	// Why it is not armed; "" when it is.
+	Why string `json:"why,omitempty"`
+	// WouldHave counts how often agents would have stopped their workers on a
+	// higher rung.
+	WouldHave uint64 `json:"would_have_stopped"`
+	// Rehearsed is when the oldest of the agents' newest rehearsals passed; zero:
+	// not all have.
+	Rehearsed time.Time `json:"rehearsed,omitzero"`
+}
+
+// Row is one line of the readiness report. A row that is not OK makes the
+// service not ready, unless it is advice.
+type Row struct {
+	Name   string `json:"name"`
+	OK     bool   `json:"ok"`
+	Advice bool   `json:"advice,omitempty"`
+	Detail string `json:"detail"`
+}
+
+// Readiness says whether a failover would work if the active region died now.
+type Readiness struct {
+	Ready    bool   `json:"ready"`
+	Sentence string `json:"sentence"` // "ready", or "not ready because …"
+	Rows     []Row  `json:"rows"`
 }
 
 // RaftStatus is the node's place in the cluster.
@@ -112,6 +151,7 @@ type Reply struct {
 type Node interface {
 	Status(ctx context.Context) Status
 	Votes(ctx context.Context) (Votes, error)
+	Readiness(ctx context.Context) Readiness
 	Signals() []SignalReport
 	State() *failover.State
 	Changed() <-chan struct{}

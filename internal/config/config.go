@@ -38,7 +38,7 @@ type Config struct {
 	Warnings Errors
 }
 
-// Policy is [policy]. Every key must be written.
+// Policy is [policy]. Every key must be written unless it says otherwise.
 type Policy struct {
 	Mode      failover.Mode     `toml:"mode"`
 	Hold      failover.Duration `toml:"hold"`
@@ -46,6 +46,14 @@ type Policy struct {
 	Ask       Ask               `toml:"ask"`
 	Cooldown  failover.Duration `toml:"cooldown"`
 	MaxPerDay int               `toml:"max_per_day"`
+	// PrepareAfter is how long the vantages must agree before steps marked prepare
+	// begin and people are told. It may be left out.
+	PrepareAfter failover.Duration `toml:"prepare_after"`
+	// MaxLoss is the largest loss of data per component that automation accepts.
+	MaxLoss map[string]failover.Duration `toml:"max_loss"`
+	// MaxShrink is the share of an inventory, in percent, that may be missing. It
+	// may be left out.
+	MaxShrink int `toml:"max_shrink"`
 }
 
 // Ask is what happens to a question that nobody answers.
@@ -66,9 +74,12 @@ type Lease struct {
 
 // StopBudget is how long stopping a worker takes.
 type StopBudget struct {
-	Grace  failover.Duration `toml:"grace"`
-	Kill   failover.Duration `toml:"kill"`
-	Safety failover.Duration `toml:"safety"`
+	// Watchdog is that of agents that run a systemd unit; see failover.StopBudget.
+	// It may be left out.
+	Watchdog failover.Duration `toml:"watchdog"`
+	Grace    failover.Duration `toml:"grace"`
+	Kill     failover.Duration `toml:"kill"`
+	Safety   failover.Duration `toml:"safety"`
 }
 
 // Raft is [raft]: timers only.
@@ -134,10 +145,13 @@ type Part struct {
 	Agent       bool                 `toml:"agent"`
 	Arming      failover.Arming      `toml:"arming"`
 	OnIsolation string               `toml:"on_isolation"`
-	See         See                  `toml:"see"`
-	Stop        *Stop                `toml:"stop"`
-	Start       *Start               `toml:"start"`
-	Check       probes.CheckKinds    `toml:"check"`
+	// LongestWork is how long a piece of work may go on after the component was
+	// told to stop, where no lease bounds it.
+	LongestWork failover.Duration `toml:"longest_work"`
+	See         See               `toml:"see"`
+	Stop        *Stop             `toml:"stop"`
+	Start       *Start            `toml:"start"`
+	Check       probes.CheckKinds `toml:"check"`
 }
 
 // See is how a component is seen: each kind is one signal.
@@ -155,9 +169,17 @@ type Common struct {
 	OnError string `toml:"on_error"`
 	// Irreversible marks a step that cannot be undone.
 	Irreversible bool `toml:"irreversible"`
+	// Retries bounds how often the action is tried again. Zero: as often as the
+	// time-out allows.
+	Retries int `toml:"retries"`
+	// Require are checks that must pass before the action is tried, Verify are
+	// checks that must pass after it.
+	Require probes.CheckKinds `toml:"require"`
+	Verify  probes.CheckKinds `toml:"verify"`
 }
 
-// Stop is how a component is stopped: at most one kind, and what proves it.
+// Stop is how a component is stopped: its levels, all tried at once, and what
+// proves it.
 type Stop struct {
 	actions.Kinds
 	Common
@@ -168,6 +190,8 @@ type Stop struct {
 type Start struct {
 	actions.Kinds
 	Common
+	// Prepare lets it begin before the fence, while the failure is only suspected.
+	Prepare bool `toml:"prepare"`
 }
 
 // Traffic is how clients are moved.
@@ -218,6 +242,7 @@ func Parse(name string, data []byte) (*Config, error) {
 func defaults() *Config {
 	const ms, s = failover.Duration(1e6), failover.Duration(1e9)
 	return &Config{
+		Policy:    Policy{PrepareAfter: 30 * s, MaxShrink: failover.DefaultMaxShrink},
 		Raft:      Raft{Heartbeat: 500 * ms, Election: 500 * ms, LeaderLease: 400 * ms, Commit: 20 * ms},
 		Local:     Local{Data: "/var/lib/failoverd", Socket: "/run/failoverd/admin.sock", Web: "127.0.0.1:7780"},
 		SelfCheck: SelfCheck{Interval: 2 * s, Timeout: s},

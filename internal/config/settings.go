@@ -25,6 +25,7 @@ func (c *Config) Settings() failover.Settings {
 			Mode: c.Policy.Mode, Hold: c.Policy.Hold, VoteTTL: c.Policy.VoteTTL,
 			Ask:      failover.AskPolicy{Wait: c.Policy.Ask.Wait, Then: c.Policy.Ask.Then},
 			Cooldown: c.Policy.Cooldown, MaxPerDay: c.Policy.MaxPerDay, Lease: c.LeaseTerms(),
+			PrepareAfter: c.Policy.PrepareAfter, MaxLoss: maps.Clone(c.Policy.MaxLoss), MaxShrink: c.Policy.MaxShrink,
 		},
 		Nodes: map[failover.NodeID]failover.NodeSpec{},
 		Traffic: failover.TrafficSpec{
@@ -46,7 +47,7 @@ func (c *Config) LeaseTerms() failover.LeaseTerms {
 	l := c.Lease
 	return failover.LeaseTerms{
 		Length: l.Length, Renew: l.Renew, RhoPPM: int(l.ClockError), Margin: l.Margin, EffectTail: l.EffectTail,
-		Stop: failover.StopBudget{Grace: l.Stop.Grace, Kill: l.Stop.Kill, Safety: l.Stop.Safety},
+		Stop: failover.StopBudget{Watchdog: l.Stop.Watchdog, Grace: l.Stop.Grace, Kill: l.Stop.Kill, Safety: l.Stop.Safety},
 	}
 }
 
@@ -58,17 +59,18 @@ func (c *Config) ComponentNames() []failover.Component {
 func (c *Config) componentSpec(name failover.Component, p *Part) failover.ComponentSpec {
 	spec := failover.ComponentSpec{
 		Name: name, After: slices.Clone(p.After), Agent: p.Agent, Arming: p.Arming, OnIsolation: p.OnIsolation,
-		Checks: c.checkSpecs(p.Check),
+		Checks: c.checkSpecs(p.Check), LongestWork: p.LongestWork,
 	}
 	if p.Stop != nil {
 		spec.Stop = &failover.StopSpec{Proof: slices.Clone(p.Stop.Proof)}
-		if a := c.actionSpecs(p.Stop.Kinds, p.Stop.Common); len(a) == 1 {
-			spec.Stop.Action = &a[0]
+		if a := c.actionSpecs(p.Stop.Kinds, p.Stop.Common); len(a) > 0 {
+			spec.Stop.Action, spec.Stop.Also = &a[0], a[1:]
 		}
 	}
 	if p.Start != nil {
 		if a := c.actionSpecs(p.Start.Kinds, p.Start.Common); len(a) == 1 {
 			spec.Start = &a[0]
+			spec.Start.Prepare = p.Start.Prepare
 		}
 	}
 	return spec
@@ -80,11 +82,26 @@ func (c *Config) actionSpecs(kinds actions.Kinds, common Common) []failover.Acti
 		spec := failover.ActionSpec{
 			Kind: k.Name, Version: k.Config.Version(), Params: params(c, k.Config),
 			Timeout: common.Timeout, Approval: common.Ask, Irreversible: common.Irreversible, OnError: common.OnError,
+			Retries: common.Retries, Require: c.checkParams(common.Require), Verify: c.checkParams(common.Verify),
+		}
+		if _, ok := k.Config.(interface{ HoldsToken() }); ok {
+			spec.Tokens = true
+		}
+		if e, ok := k.Config.(interface{ Evidence() failover.EvidenceClass }); ok {
+			spec.Proves = e.Evidence()
 		}
 		if spec.Timeout == 0 {
 			spec.Timeout = failover.Duration(k.Config.Timeout())
 		}
 		out = append(out, spec)
+	}
+	return out
+}
+
+func (c *Config) checkParams(kinds probes.CheckKinds) []failover.CheckParams {
+	var out []failover.CheckParams
+	for _, k := range kindsOf[probes.CheckConfig](kinds) {
+		out = append(out, failover.CheckParams{Kind: k.Name, Version: probes.CheckVersion, Params: params(c, k.Config)})
 	}
 	return out
 }
@@ -175,12 +192,15 @@ func (c *Config) timing(t Timing) Timing {
 // UsesAWS reports whether any kind that is set calls an AWS API, so that
 // credentials are needed.
 func (c *Config) UsesAWS() bool {
-	if c.Traffic.Switch.Route53Weights != nil || c.Traffic.Check.SQSBacklog != nil {
+	acts := func(k actions.Kinds, common Common) bool {
+		return k.ECSService != nil || k.Route53Weights != nil || common.Require.SQSBacklog != nil || common.Verify.SQSBacklog != nil
+	}
+	if acts(c.Traffic.Switch.Kinds, c.Traffic.Switch.Common) || c.Traffic.Check.SQSBacklog != nil {
 		return true
 	}
 	for _, p := range c.Component {
 		if p.See.SQS != nil || p.Check.SQSBacklog != nil ||
-			(p.Stop != nil && p.Stop.ECSService != nil) || (p.Start != nil && p.Start.ECSService != nil) {
+			p.Stop != nil && acts(p.Stop.Kinds, p.Stop.Common) || p.Start != nil && acts(p.Start.Kinds, p.Start.Common) {
 			return true
 		}
 	}

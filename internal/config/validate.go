@@ -118,6 +118,24 @@ func (v *validator) policy() {
 	v.oneOf("policy.ask.then", p.Ask.Then, "hold", "proceed")
 	v.positive("policy.hold", p.Hold)
 	v.positive("policy.ask.wait", p.Ask.Wait)
+	switch {
+	case p.PrepareAfter < 0:
+		v.bad("policy.prepare_after", "0 prepares nothing", "%s is negative", p.PrepareAfter)
+	case p.PrepareAfter >= p.Hold && p.Hold > 0:
+		v.bad("policy.prepare_after", "30s suits a hold of 90s; 0 prepares nothing", "%s is not shorter than the hold of %s: nothing would be prepared", p.PrepareAfter, p.Hold)
+	}
+	if p.MaxShrink < 1 || p.MaxShrink > 99 {
+		v.bad("policy.max_shrink", "it is a share in percent", "%d is not between 1 and 99", p.MaxShrink)
+	}
+	for _, store := range slices.Sorted(maps.Keys(p.MaxLoss)) {
+		path := "policy.max_loss." + store
+		v.positive(path, p.MaxLoss[store])
+		if part := v.c.Component[failover.Component(store)]; part == nil {
+			v.bad(path, "name a component", "component %q does not exist", store)
+		} else if part.See.Mongo == nil || len(part.See.Mongo.Members) < 2 {
+			v.bad(path, "a component that is seen by mongo in both regions has one", "nothing measures what would be lost of %s, so automation would never act", store)
+		}
+	}
 	if p.Cooldown < 0 {
 		v.bad("policy.cooldown", "", "%s is negative", p.Cooldown)
 	}
@@ -140,6 +158,9 @@ func (v *validator) leaseNumbers() bool {
 	v.positive("lease.stop.grace", l.Stop.Grace)
 	v.positive("lease.stop.kill", l.Stop.Kill)
 	v.positive("lease.stop.safety", l.Stop.Safety)
+	if l.Stop.Watchdog < 0 || l.Stop.Watchdog.D() > longest {
+		v.bad("lease.stop.watchdog", "", "%s is not between 0 and %s", l.Stop.Watchdog, longest)
+	}
 	if l.EffectTail < 0 || l.EffectTail.D() > longest {
 		v.bad("lease.effect_tail", "", "%s is not between 0 and %s", l.EffectTail, longest)
 	}

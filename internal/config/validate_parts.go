@@ -40,6 +40,7 @@ func (v *validator) components() {
 		}
 		if p.Start != nil {
 			v.oneAction(path+".start", p.Start.Kinds, p.Start.Common, actions.RoleStart, true)
+			v.prepare(path+".start.prepare", p)
 		}
 		v.checks(path+".check", p.Check)
 	}
@@ -52,7 +53,11 @@ func (v *validator) fence(path string, p *Part) {
 		return // everything below depends on it
 	}
 	if p.Stop != nil {
-		v.oneAction(path+".stop", p.Stop.Kinds, p.Stop.Common, actions.RoleStop, !p.Agent)
+		set := kindsOf[actions.Config](p.Stop.Kinds)
+		if len(set) == 0 && !p.Agent {
+			v.bad(path+".stop", "the kinds are "+strings.Join(kindNames(actions.Kinds{}), ", "), "names no kind")
+		}
+		v.actions(path+".stop", set, p.Stop.Common, actions.RoleStop)
 		for _, class := range p.Stop.Proof {
 			v.oneOf(path+".stop.proof", string(class), string(failover.Confirmed), string(failover.Lease), string(failover.Resource), string(failover.Attested))
 		}
@@ -87,6 +92,25 @@ func (v *validator) fence(path string, p *Part) {
 	}
 }
 
+// prepare holds what may begin before the fence: it must be undoable, need no
+// person, and be unable to work in two regions (rule E7).
+func (v *validator) prepare(path string, p *Part) {
+	if !p.Start.Prepare {
+		return
+	}
+	switch {
+	case v.c.Policy.PrepareAfter == 0:
+		v.bad(path, "set policy.prepare_after, or take it out", "has no effect: policy.prepare_after is 0")
+	case p.Start.Irreversible:
+		v.bad(path, "take irreversible or prepare out", "a step that cannot be undone is not begun on a suspicion")
+	case p.Start.Ask || p.Start.Approval != nil:
+		v.bad(path, "take ask or prepare out", "a step that asks a person is not begun on a suspicion")
+	case p.Stop != nil && (!p.Agent || p.Arming != failover.ArmEnforced):
+		v.bad(path, "run its processes under `failoverd agent` with arming = \"enforced\", or take it out",
+			"a critical component that does not run under an enforced lease would work in two regions")
+	}
+}
+
 func (v *validator) oneAction(path string, kinds actions.Kinds, common Common, role actions.Role, needed bool) {
 	set := kindsOf[actions.Config](kinds)
 	switch {
@@ -105,6 +129,11 @@ func (v *validator) actions(path string, set []kind[actions.Config], common Comm
 	if common.Timeout < 0 {
 		v.bad(path+".timeout", "", "%s is negative", common.Timeout)
 	}
+	if common.Retries < 0 {
+		v.bad(path+".retries", "0 tries as often as the time-out allows", "%d is negative", common.Retries)
+	}
+	v.checks(path+".require", common.Require)
+	v.checks(path+".verify", common.Verify)
 	if common.OnError != "" {
 		v.oneOf(path+".on_error", common.OnError, "halt", "continue")
 	}

@@ -222,6 +222,10 @@ type LeaderView struct {
 	Progress    map[failover.StepID]string `json:"progress,omitempty"`
 	FreezeAge   failover.Duration          `json:"freeze_age,omitempty"`
 	FreezeWait  failover.Duration          `json:"freeze_wait,omitempty"`
+	// Sights are what the leader saw when it looked last at what its plan would
+	// change, SurveyAge ago; zero: not yet.
+	Sights    []actions.Sight   `json:"sights,omitempty"`
+	SurveyAge failover.Duration `json:"survey_age,omitempty"`
 }
 
 // View returns the leader's view, asking the leader if this node is not it.

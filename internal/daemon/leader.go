@@ -285,11 +285,14 @@ func (l *leadership) view() LeaderView {
 		votes[i].Age = failover.Duration(now.Sub(votes[i].Received))
 	}
 	l.mu.Lock()
-	d := l.decision
+	d, seen := l.decision, l.survey
 	l.mu.Unlock()
 	v := LeaderView{
 		Node: l.core.cfg.ID, Term: l.tenure.Term, Judgement: d.Judgement, HoldElapsed: failover.Duration(d.HoldElapsed),
 		Hold: failover.Duration(d.Hold), Votes: votes, Progress: l.exec.Progress(),
+	}
+	if seen.standby(s).Checked {
+		v.Sights, v.SurveyAge = seen.sights, max(1, failover.Duration(now.Sub(seen.at)))
 	}
 	if s.Freeze != nil {
 		v.FreezeAge, v.FreezeWait = failover.Duration(l.exec.FreezeAge(s)), failover.Duration(s.FreezeWait(s.Freeze.Region))

@@ -53,6 +53,7 @@ func (d *Daemon) base() admin.Status {
 		Raft:   admin.RaftStatus{State: stats["state"], Leader: d.core.Node().Leader(), Term: term, Applied: applied},
 		Config: st.SettingsHash, OwnFile: d.opts.Config.Hash(),
 		Epoch: st.Epoch, Active: st.Active, Traffic: st.Traffic,
+		Preparation: st.Preparation, Refused: st.Refused, Request: st.Request, Holds: st.Holds,
 		Freeze: st.Freeze, Incident: st.Incident, Execution: st.Execution, Pause: st.Pause, CooldownUntil: st.CooldownUntil,
 	}
 	if st.Suspicion != nil {
@@ -63,6 +64,7 @@ func (d *Daemon) base() admin.Status {
 	}
 	nodes := d.opts.Config.Settings().Nodes
 	if st.Settings != nil {
+		s.Fences = fences(st, later(time.Now(), st.Time))
 		s.Mode, s.Standby, nodes = st.Settings.Policy.Mode, st.Settings.Other(st.Active), st.Settings.Nodes
 	}
 	for id, n := range nodes {
@@ -75,6 +77,33 @@ func (d *Daemon) base() admin.Status {
 	}
 	slices.SortFunc(s.Agents, func(a, b admin.AgentStatus) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	return s
+}
+
+// fences says of each critical component whether its fence holds by itself.
+func fences(st *failover.State, now time.Time) []admin.FenceStatus {
+	var out []admin.FenceStatus
+	for _, c := range st.Settings.Components {
+		if c.Stop == nil {
+			continue
+		}
+		f := admin.FenceStatus{Component: c.Name, Arming: c.Arming, Why: st.FenceArmed(c, now)}
+		all := true
+		for _, id := range st.AgentIDs(st.Active, c.Name) {
+			a := st.Agents[id]
+			f.WouldHave += a.WouldHave
+			switch {
+			case a.Rehearsed == nil || !a.Rehearsed.Passed:
+				all = false
+			case f.Rehearsed.IsZero() || a.Rehearsed.At.Before(f.Rehearsed):
+				f.Rehearsed = a.Rehearsed.At
+			}
+		}
+		if !all {
+			f.Rehearsed = time.Time{}
+		}
+		out = append(out, f)
+	}
+	return out
 }
 
 // fill adds the leader's soft state.

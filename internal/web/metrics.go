@@ -87,6 +87,11 @@ func newStateCollector(src Source) *stateCollector {
 	d("hold_elapsed_seconds", "How long all outside vantages have agreed that the region is down (leader only).")
 	d("freeze", "1 while no lease is granted.", "provisional")
 	d("agents", "Agents known for a component.", "region", "component")
+	d("fence_armed", "1 when the leases of a critical component would stop it and were rehearsed.", "component")
+	d("fence_rehearsed_timestamp_seconds", "When the oldest of the agents' newest rehearsals passed; absent if one has not.", "component")
+	d("would_have_stopped_total", "How often agents of a component would have stopped their workers on a higher rung.", "component")
+	d("standing_hold", "1 for the status of a standing hold.", "component", "region", "status")
+	d("preparation", "1 while a preparation is open.")
 	d("agent_last_asked_timestamp_seconds", "When an agent last asked for a lease.", "agent", "region", "component")
 	d("paused", "1 while automation is paused.")
 	d("execution", "1 for the state of the open execution.", "state")
@@ -154,6 +159,20 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 	for k, n := range count {
 		gauge("agents", float64(n), k[0], k[1])
 	}
+	for _, f := range s.Fences {
+		name := string(f.Component)
+		gauge("fence_armed", flag(f.Why == ""), name)
+		if !f.Rehearsed.IsZero() {
+			gauge("fence_rehearsed_timestamp_seconds", float64(f.Rehearsed.Unix()), name)
+		}
+		ch <- prometheus.MustNewConstMetric(c.descs["would_have_stopped_total"], prometheus.CounterValue, float64(f.WouldHave), name)
+	}
+	for _, h := range s.Holds {
+		for _, status := range []failover.HoldStatus{failover.HoldUnseen, failover.HoldKept, failover.HoldViolated} {
+			gauge("standing_hold", flag(h.Status == status), string(h.Component), string(h.Step.Region), string(status))
+		}
+	}
+	gauge("preparation", flag(s.Preparation != nil))
 	gauge("paused", flag(s.Pause != nil && s.Time.Before(s.Pause.Until)))
 	if e := s.Execution; e != nil {
 		gauge("execution", 1, string(e.State))

@@ -40,6 +40,8 @@ func busy() source {
 		Freeze: &failover.Freeze{ID: 7, Provisional: true}, Pause: &failover.Pause{Until: now.Add(time.Hour)},
 		Execution: &failover.Execution{State: failover.ExecHeld, Question: &failover.Question{}},
 		Members:   []admin.MemberStatus{{ID: "third", Vantage: "gru", Voted: true}},
+		Fences:    []admin.FenceStatus{{Component: "workers", Rehearsed: now, WouldHave: 2}},
+		Holds:     []failover.StandingHold{{Component: "workers", Step: failover.Step{Region: "us-east-2"}, Status: failover.HoldKept}},
 		Agents:    []admin.AgentStatus{{ID: "w1", AgentRecord: failover.AgentRecord{Region: "us-east-1", Component: "workers", LastAsked: now}}},
 	}}
 }

@@ -1,0 +1,58 @@
+package fence
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// This file keeps the highest epoch that an agent has seen: without a durable
+// memory of it a restored cluster could grant an old one (rules G2, T4).
+
+func readEpoch(path string) (uint64, error) {
+	if path == "" {
+		return 0, nil
+	}
+	b, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return 0, nil
+	}
+	if err != nil {
+		return 0, fmt.Errorf("reading the epoch that was seen last: %w", err)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(b)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("%s is damaged (%q): write the epoch that `failoverd status` shows into it", path, string(b))
+	}
+	return n, nil
+}
+
+func writeEpoch(path string, epoch uint64) error {
+	if path == "" {
+		return nil
+	}
+	return replace(path, []byte(strconv.FormatUint(epoch, 10)+"\n"), true)
+}
+
+// replace writes a file as a whole or not at all.
+func replace(path string, data []byte, sync bool) error {
+	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
+	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644) //nolint:gosec // workers of other users read it
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	_, err = f.Write(data)
+	if err == nil && sync {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	if err := os.Rename(tmp, path); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	return nil
+}

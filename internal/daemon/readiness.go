@@ -1,0 +1,205 @@
+package daemon
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/admin"
+)
+
+// Readiness implements admin.Node: whether a failover would work if the active
+// region died now, row by row.
+func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
+	ctx, cancel := context.WithTimeout(ctx, viewTimeout)
+	defer cancel()
+	v, err := d.core.View(ctx)
+	st := d.core.Node().State()
+	if err != nil {
+		return verdictOf([]admin.Row{{Name: "leader", Detail: "there is no leader that answers: " + err.Error()}})
+	}
+	now := time.Now()
+	rows := []admin.Row{{Name: "leader", OK: true, Detail: fmt.Sprintf("%s leads in term %d", v.Node, v.Term)}}
+	if st.Settings == nil {
+		return verdictOf(append(rows, admin.Row{Name: "configuration", Detail: "the cluster has none yet"}))
+	}
+	rows = append(rows, modeRow(st, now), marginRow(st, v), vantageRow(st, v))
+	rows = append(rows, conditionRow(v), versionRow(st))
+	rows = append(rows, fenceRows(st, later(now, st.Time))...)
+	rows = append(rows, surveyRows(st, v)...)
+	rows = append(rows, lossRows(st)...)
+	rows = append(rows, holdRows(st)...)
+	return verdictOf(append(rows, d.certRow(now)))
+}
+
+// verdictOf ends the report in one line.
+func verdictOf(rows []admin.Row) admin.Readiness {
+	r := admin.Readiness{Rows: rows, Ready: true}
+	var why []string
+	for _, row := range rows {
+		if !row.OK && !row.Advice {
+			why = append(why, row.Name+": "+row.Detail)
+		}
+	}
+	r.Sentence = "ready"
+	if len(why) > 0 {
+		r.Ready, r.Sentence = false, "not ready because "+strings.Join(why, "; ")
+	}
+	return r
+}
+
+func modeRow(st *failover.State, now time.Time) admin.Row {
+	guard, reason := st.AutoGuard(later(now, st.Time))
+	if guard == "" || guard == failover.GuardLoss {
+		return admin.Row{Name: "automation", OK: true, Detail: "mode " + string(st.Settings.Policy.Mode)}
+	}
+	return admin.Row{Name: "automation", Advice: guard != failover.GuardPause, Detail: reason}
+}
+
+// marginRow says what may still be lost before the quorum is.
+func marginRow(st *failover.State, v LeaderView) admin.Row {
+	alive := map[failover.NodeID]bool{}
+	ttl := st.Settings.Policy.VoteTTL.D()
+	for _, vote := range v.Votes {
+		if vote.Age.D() <= ttl {
+			alive[vote.Node] = true
+		}
+	}
+	total := len(st.Settings.Nodes)
+	need := total/2 + 1
+	outside := 0
+	for id, n := range st.Settings.Nodes {
+		if alive[id] && n.Vantage != st.Active {
+			outside++
+		}
+	}
+	row := admin.Row{Name: "margin", OK: outside >= need,
+		Detail: fmt.Sprintf("%d of %d nodes vote, %d of them outside %s; %d are needed: after the loss of %s, %d more may be lost", len(alive), total, outside, st.Active, need, st.Active, outside-need)}
+	if !row.OK {
+		row.Detail = fmt.Sprintf("%d of %d nodes vote, %d of them outside %s; %d are needed: without %s there would be no quorum", len(alive), total, outside, st.Active, need, st.Active)
+	}
+	return row
+}
+
+// vantageRow says on which voices automation rests (rule D6).
+func vantageRow(st *failover.State, v LeaderView) admin.Row {
+	var voices []string
+	for _, view := range v.Judgement.Views {
+		if !view.Inside && view.Nodes > 0 {
+			voices = append(voices, string(view.Vantage))
+		}
+	}
+	row := admin.Row{Name: "vantages", OK: len(voices) >= 2, Detail: fmt.Sprintf("%d outside %s have an opinion: %s", len(voices), st.Active, strings.Join(voices, ", "))}
+	switch {
+	case !row.OK:
+		row.Detail += "; two are needed, so nothing would be decided automatically"
+	case len(voices) == 2:
+		row.Detail += "; automation rests on each of them"
+	}
+	return row
+}
+
+func conditionRow(v LeaderView) admin.Row {
+	if c := v.Judgement.Condition; c != "" {
+		return admin.Row{Name: "condition", Advice: true, Detail: string(c) + ": " + v.Judgement.Sentence}
+	}
+	return admin.Row{Name: "condition", OK: true, Detail: v.Judgement.Sentence}
+}
+
+// versionRow wants every node known and of one version and configuration.
+func versionRow(st *failover.State) admin.Row {
+	versions, missing := map[string]bool{}, []string{}
+	for _, id := range slices.Sorted(maps.Keys(st.Settings.Nodes)) {
+		rec, ok := st.Nodes[id]
+		if !ok {
+			missing = append(missing, string(id))
+			continue
+		}
+		versions[rec.Version] = true
+	}
+	switch {
+	case len(missing) > 0:
+		return admin.Row{Name: "nodes", Detail: "never started: " + strings.Join(missing, ", ")}
+	case len(versions) > 1:
+		return admin.Row{Name: "nodes", Advice: true, Detail: "they run different versions: " + strings.Join(slices.Sorted(maps.Keys(versions)), ", ")}
+	}
+	return admin.Row{Name: "nodes", OK: true, Detail: fmt.Sprintf("%d, all of version %s", len(st.Settings.Nodes), slices.Sorted(maps.Keys(versions))[0])}
+}
+
+func fenceRows(st *failover.State, now time.Time) []admin.Row {
+	var out []admin.Row
+	for _, c := range st.Settings.Components {
+		if c.Stop == nil {
+			continue
+		}
+		row := admin.Row{Name: "fence " + string(c.Name)}
+		if why := st.FenceArmed(c, now); why != "" {
+			row.Detail = why
+			// Without a lease the plan still works, up to a person.
+			row.Advice = !c.Agent || c.Arming != failover.ArmEnforced
+		} else {
+			row.OK, row.Detail = true, fmt.Sprintf("armed: %d agents, all rehearsed", len(st.AgentIDs(st.Active, c.Name)))
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
+func surveyRows(st *failover.State, v LeaderView) []admin.Row {
+	if v.SurveyAge == 0 {
+		return []admin.Row{{Name: "survey", Detail: "the leader has not looked yet at what the plan would change"}}
+	}
+	var out []admin.Row
+	for _, s := range v.Sights {
+		row := admin.Row{Name: "step " + string(s.Step), OK: s.OK, Detail: s.Detail}
+		if want := st.Inventory[s.Step]; s.OK && st.Settings.Policy.Shrunk(want, s.Inventory) {
+			row.OK, row.Detail = false, fmt.Sprintf("the inventory shrank from %d to %d: %s", want, s.Inventory, s.Detail)
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
+func lossRows(st *failover.State) []admin.Row {
+	var out []admin.Row
+	limits := st.Settings.Policy.MaxLoss
+	for _, store := range slices.Sorted(maps.Keys(limits)) {
+		sample, ok := st.Loss[store]
+		row := admin.Row{Name: "loss " + store, OK: ok && sample.Behind <= limits[store]}
+		row.Detail = "no sample yet"
+		if ok {
+			row.Detail = fmt.Sprintf("%s, sampled %s; max_loss allows %s", sample.Detail, sample.At.Format(time.RFC3339), limits[store])
+		}
+		out = append(out, row)
+	}
+	return out
+}
+
+func holdRows(st *failover.State) []admin.Row {
+	var out []admin.Row
+	for _, h := range st.Holds {
+		out = append(out, admin.Row{
+			Name: "hold " + string(h.Component), OK: h.Status == failover.HoldKept, Advice: h.Status == failover.HoldUnseen,
+			Detail: fmt.Sprintf("stays stopped in %s: %s %s", h.Step.Region, h.Status, h.Detail),
+		})
+	}
+	return out
+}
+
+// certRow wants certificates that outlast what nobody looks at for a while.
+func (d *Daemon) certRow(now time.Time) admin.Row {
+	const early = 14 * 24 * time.Hour
+	left := d.material.NotAfter().Sub(now)
+	return admin.Row{Name: "certificate", OK: left > early, Detail: fmt.Sprintf("this node's certificate ends on %s", d.material.NotAfter().UTC().Format(time.DateOnly))}
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
+}

@@ -30,6 +30,7 @@ type stage struct {
 	order   []failover.StepID // of effects, as they were asked for
 	wrong   []string          // what an action saw that must never be
 	lead    *leader
+	plan    failover.Plan
 }
 
 // leader is one tenure. It dies at a write or at an effect, as it is told.
@@ -70,9 +71,17 @@ func newStage(t *testing.T, change func(*failover.Settings)) *stage {
 			st.effects[step.ID] = &effect{st: st, id: step.ID, value: "old"}
 		}
 	}
-	st.do(failover.RequestExecution{Kind: failover.Failover})
-	st.do(failover.StartExecution{Kind: failover.Failover, Request: st.s.Request.ID, Epoch: 1, Plan: p})
+	st.plan = p
+	if !settings.Components[0].Start.Prepare {
+		st.begin()
+	}
 	return st
+}
+
+// begin starts the execution.
+func (st *stage) begin() {
+	st.must(failover.RequestExecution{Kind: failover.Failover})
+	st.must(failover.StartExecution{Kind: failover.Failover, Request: st.s.Request.ID, Epoch: 1, Plan: st.plan})
 }
 
 func stageSettings() failover.Settings {
@@ -208,9 +217,13 @@ type effect struct {
 	value   string // what Undo puts back
 	token   uint64
 
-	asked    []Attempt
-	undone   []Attempt
-	inspects int
+	asked  []Attempt
+	undone []Attempt
+	burnt  []Attempt
+	// unburnable: the token cannot be replaced.
+	unburnable bool
+	inventory  int // what Inspect says that the selector matched
+	inspects   int
 }
 
 type previously struct {
@@ -227,6 +240,18 @@ type (
 
 func (countedAction) Idempotent()  {}
 func (tokenedAction) ChecksToken() {}
+
+// Burn replaces the token alone; whoever names an older one is refused.
+func (e tokenedAction) Burn(_ context.Context, a Attempt) error {
+	e.st.mu.Lock()
+	defer e.st.mu.Unlock()
+	e.burnt = append(e.burnt, a)
+	if e.unburnable {
+		return errors.New("the control plane does not answer")
+	}
+	e.token = a.Token
+	return nil
+}
 
 // Action implements World.
 func (st *stage) Action(step failover.Step) (Action, error) {
@@ -274,7 +299,7 @@ func (e *effect) Inspect(ctx context.Context) (Effect, error) {
 		return Effect{}, errors.New("the control plane does not answer")
 	}
 	prev, err := json.Marshal(previously{Value: e.value, Token: e.token})
-	eff := Effect{State: Absent, Detail: "value " + e.value, Previous: prev, Token: e.token}
+	eff := Effect{State: Absent, Detail: "value " + e.value, Previous: prev, Token: e.token, Inventory: e.inventory}
 	if e.present {
 		eff.State = Present
 	}
@@ -309,6 +334,9 @@ func (e *effect) Do(ctx context.Context, a Attempt) error {
 	}
 	late, flight, err := e.late, e.flight, e.doErr
 	land := func() {
+		if strings.HasPrefix(string(e.id), "switch-") && e.token != prev.Token {
+			return // the resource refuses a stale writer
+		}
 		e.token, e.value, e.present = a.Token, "new", late == 0 && !e.never
 	}
 	if flight == 0 {
@@ -334,7 +362,7 @@ func (e *effect) Do(ctx context.Context, a Attempt) error {
 // judge notes what must never be seen by an effect: E2, E4, S1, S4.
 func (e *effect) judge(a Attempt) {
 	st := e.st
-	ex := st.s.Execution
+	ex := st.s.Open(a.Execution)
 	say := func(format string, args ...any) {
 		st.wrong = append(st.wrong, string(e.id)+": "+fmt.Sprintf(format, args...))
 	}
@@ -355,7 +383,7 @@ func (e *effect) judge(a Attempt) {
 			say("token %d was used before (E4)", a.Token)
 		}
 	}
-	if !strings.HasPrefix(string(e.id), "stop-") && st.s.Active != "east2" {
+	if !strings.HasPrefix(string(e.id), "stop-") && st.s.Active != "east2" && ex.Kind != failover.Preparation {
 		say("an effect in the new region while the old one is active (S1)")
 	}
 	if a.Epoch != st.s.Epoch || time.Now().After(a.Deadline) || ex.State != failover.ExecRunning {

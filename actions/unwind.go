@@ -80,6 +80,9 @@ func (x *Executor) undo(ctx context.Context, exec uint64, st failover.Step) {
 		return
 	}
 	rec := e.Step(st.ID)
+	if e.State != failover.ExecAborting || !undoable(st, rec) {
+		return // undone, or wanted after all, since it was looked at
+	}
 	action, err := x.world.Action(st)
 	if err != nil {
 		// Said in the journal, so that the execution can end.

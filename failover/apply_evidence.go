@@ -193,7 +193,7 @@ func (c AdvanceEpoch) apply(s *State, m Meta) (any, error) {
 		// Whatever they held has provably ended; what they ask now is refused.
 		delete(s.Agents, id)
 	}
-	s.Suspicion, s.Vanished, s.Inventory, s.Loss = nil, nil, nil, nil
+	s.Suspicion, s.Vanished, s.Loss = nil, nil, nil
 	s.event(m, c, "epoch %d: %s is active, %s is fenced", s.Epoch, s.Active, e.From)
 	s.makeHolds(m, c, e)
 	return nil, nil

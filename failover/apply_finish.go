@@ -86,6 +86,7 @@ func (s *State) finish(m Meta, c Command, e *Execution, state ExecState, outcome
 	aborted := e.State == ExecAborting
 	e.State, e.Outcome, e.FinishedAt, e.Question = state, outcome, m.At, nil
 	if state == ExecStable {
+		s.Inventory = nil // the steps have the same names in the other direction
 		// Only a completed failover starts the cool-down.
 		s.CooldownUntil = m.At.Add(s.Settings.Policy.Cooldown.D())
 	}

@@ -100,6 +100,10 @@ type Node struct {
 
 	notify chan bool
 	now    func() time.Time
+	place  place
+	gone   chan struct{} // closed when the disk has hung: raft's main loop stands still
+
+	transport raft.Transport
 
 	closeOnce sync.Once
 	closeErr  error
@@ -110,7 +114,7 @@ type Node struct {
 func Open(cfg Config) (*Node, error) {
 	n := &Node{
 		id: cfg.ID, codec: NewCodec(), fwd: cfg.Forwarder, log: cfg.Log,
-		notify: make(chan bool, 64), now: time.Now,
+		notify: make(chan bool, 64), now: time.Now, gone: make(chan struct{}), transport: cfg.Transport,
 	}
 	n.fsm = newFSM(n.codec, cfg.Log, cfg.Fatal, cfg.OnApply)
 
@@ -139,16 +143,41 @@ func Open(cfg Config) (*Node, error) {
 		}
 	}
 	disk := newWatchful(cfg.Logs, cfg.Stable, cfg.Fatal)
+	disk.watch(2*cfg.Timers.Heartbeat+cfg.Timers.Election, n.place.leads, n.hang)
 	n.raft, err = raft.NewRaft(rc, n.fsm, disk, disk, cfg.Snapshots, cfg.Transport)
 	if err != nil {
 		return nil, fmt.Errorf("starting raft: %w", err)
 	}
+	n.place.raft.Store(n.raft)
+	if b, ok := cfg.Transport.(interface{ bind(*place) }); ok {
+		b.bind(&n.place)
+	}
 	return n, nil
 }
 
-// Close shuts raft down and waits for it. It may be called more than once.
+// hang takes the node off the network and ends its tenure, when its disk hangs.
+// Raft's main loop stands still: nothing here waits for it.
+func (n *Node) hang() {
+	close(n.gone)
+	if t, ok := n.transport.(raft.WithClose); ok {
+		_ = t.Close() // the process ends; there is nobody to tell
+	}
+}
+
+// Close shuts raft down and waits for it. It may be called more than once. On a
+// node whose disk hangs it returns at once: raft cannot end before the disk
+// answers, and the process must.
 func (n *Node) Close() error {
-	n.closeOnce.Do(func() { n.closeErr = n.raft.Shutdown().Error() })
+	n.closeOnce.Do(func() {
+		future := n.raft.Shutdown()
+		done := make(chan error, 1)
+		go func() { done <- future.Error() }()
+		select {
+		case n.closeErr = <-done:
+		case <-n.gone:
+			n.closeErr = fmt.Errorf("raft was left behind: %w", errHung)
+		}
+	})
 	return n.closeErr
 }
 
@@ -267,9 +296,14 @@ func (n *Node) apply(ctx context.Context, data []byte) (failover.Result, error) 
 	if dl, ok := ctx.Deadline(); ok {
 		wait = max(time.Until(dl), time.Millisecond)
 	}
-	future := n.raft.Apply(data, wait)
+	// Both the handing over and the waiting happen aside: raft takes nothing while
+	// its disk hangs, and the caller must be able to leave.
+	var future raft.ApplyFuture
 	done := make(chan error, 1)
-	go func() { done <- future.Error() }()
+	go func() {
+		future = n.raft.Apply(data, wait)
+		done <- future.Error()
+	}()
 	select {
 	case err := <-done:
 		switch {

@@ -3,9 +3,11 @@ package consensus
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -14,12 +16,31 @@ import (
 )
 
 // streamLayer carries raft over mutual TLS. A peer must hold the certificate of
-// the very node that is expected at the address.
+// the very node that is expected at the address. Closing it ends every
+// connection, whoever uses it: a node that gives up must fall silent at once,
+// and raft's transport only closes what lies idle.
 type streamLayer struct {
 	net.Listener
 	material *mtls.Material
 	// expect returns the node that the membership places at an address.
 	expect func(raft.ServerAddress) (mtls.Identity, error)
+
+	mu     sync.Mutex
+	closed bool
+	open   map[*stream]struct{}
+}
+
+// stream is a connection that its layer can close.
+type stream struct {
+	net.Conn
+	layer *streamLayer
+}
+
+func (s *stream) Close() error {
+	s.layer.mu.Lock()
+	delete(s.layer.open, s)
+	s.layer.mu.Unlock()
+	return s.Conn.Close()
 }
 
 // NewTransport returns raft's transport over ln, whose connections are
@@ -27,13 +48,63 @@ type streamLayer struct {
 // healed peer is found late.
 func NewTransport(ln net.Listener, m *mtls.Material, expect func(raft.ServerAddress) (mtls.Identity, error), timeout time.Duration, log *slog.Logger) raft.Transport {
 	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  &streamLayer{Listener: ln, material: m, expect: expect},
+		Stream:  &streamLayer{Listener: ln, material: m, expect: expect, open: map[*stream]struct{}{}},
 		MaxPool: 3, Timeout: timeout, Logger: NewRaftLogger(log),
 	})
 }
 
+var errSilent = errors.New("this node has left the network")
+
+// keep remembers a connection until it is closed.
+func (s *streamLayer) keep(c net.Conn) (net.Conn, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		_ = c.Close() // nobody will use it
+		return nil, errSilent
+	}
+	kept := &stream{Conn: c, layer: s}
+	s.open[kept] = struct{}{}
+	return kept, nil
+}
+
+// Accept implements net.Listener.
+func (s *streamLayer) Accept() (net.Conn, error) {
+	c, err := s.Listener.Accept()
+	if err != nil {
+		return nil, err
+	}
+	return s.keep(c)
+}
+
+// Close implements net.Listener. It ends the connections as well.
+func (s *streamLayer) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	open := s.open
+	s.open = map[*stream]struct{}{}
+	s.mu.Unlock()
+	err := s.Listener.Close()
+	for c := range open {
+		// The bare connection: TLS would first say goodbye, and wait for whoever
+		// is writing.
+		if tc, ok := c.Conn.(*tls.Conn); ok {
+			_ = tc.NetConn().Close()
+			continue
+		}
+		_ = c.Conn.Close()
+	}
+	return err
+}
+
 // Dial implements raft.StreamLayer.
 func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.Conn, error) {
+	s.mu.Lock()
+	closed := s.closed
+	s.mu.Unlock()
+	if closed {
+		return nil, errSilent
+	}
 	want, err := s.expect(addr)
 	if err != nil {
 		return nil, err
@@ -50,5 +121,9 @@ func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.
 	ctx, cancel := context.WithTimeout(context.Background(), timeout)
 	defer cancel()
 	d := tls.Dialer{Config: config}
-	return d.DialContext(ctx, "tcp", string(addr))
+	c, err := d.DialContext(ctx, "tcp", string(addr))
+	if err != nil {
+		return nil, err
+	}
+	return s.keep(c)
 }

@@ -335,7 +335,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case err = <-d.fatal:
 	}
 	cancel()
-	wg.Wait()
+	ended := make(chan struct{})
+	go func() { wg.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(stopTimeout):
+		// Something waits for a disk or a peer that does not answer. The process
+		// must end all the same.
+		err = errors.Join(err, fmt.Errorf("ending the node's work: not done within %s", stopTimeout))
+	}
 	return err
 }
 

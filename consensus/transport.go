@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -47,10 +48,62 @@ func (s *stream) Close() error {
 // authenticated already. timeout bounds each exchange; it should be short, or a
 // healed peer is found late.
 func NewTransport(ln net.Listener, m *mtls.Material, expect func(raft.ServerAddress) (mtls.Identity, error), timeout time.Duration, log *slog.Logger) raft.Transport {
-	return raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
-		Stream:  &streamLayer{Listener: ln, material: m, expect: expect, open: map[*stream]struct{}{}},
-		MaxPool: 3, Timeout: timeout, Logger: NewRaftLogger(log),
-	})
+	return newSteadfast(&streamLayer{Listener: ln, material: m, expect: expect, open: map[*stream]struct{}{}}, timeout, log)
+}
+
+// TransportTimeout is the limit of one exchange between nodes for a heartbeat
+// timer: four of them, within one and two seconds. A peer behind a black hole
+// costs that much before it is tried again.
+func TransportTimeout(heartbeat time.Duration) time.Duration {
+	return min(max(4*heartbeat, time.Second), 2*time.Second)
+}
+
+// steadfast is raft's network transport, but for one thing: sending entries to a
+// peer that does not answer is tried again here, every retryPause, as long as
+// this node leads in the term. Raft itself doubles its pause with each failure up
+// to ten seconds, so that a peer which had been away for a minute would vote and
+// hear heartbeats at once, but get no entries for ten seconds more.
+type steadfast struct {
+	*raft.NetworkTransport
+	place atomic.Pointer[place]
+	quit  chan struct{}
+	once  sync.Once
+}
+
+const retryPause = 100 * time.Millisecond
+
+func newSteadfast(stream raft.StreamLayer, timeout time.Duration, log *slog.Logger) *steadfast {
+	return &steadfast{quit: make(chan struct{}), NetworkTransport: raft.NewNetworkTransportWithConfig(&raft.NetworkTransportConfig{
+		Stream: stream, MaxPool: 3, Timeout: timeout, Logger: NewRaftLogger(log),
+	})}
+}
+
+// bind tells the transport whose term it serves.
+func (s *steadfast) bind(p *place) { s.place.Store(p) }
+
+// Close implements raft.WithClose.
+func (s *steadfast) Close() error {
+	s.once.Do(func() { close(s.quit) })
+	return s.NetworkTransport.Close()
+}
+
+// AppendEntries implements raft.Transport. Heartbeats are sent once: raft limits
+// their pause itself.
+func (s *steadfast) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	heartbeat := args.PrevLogEntry == 0 && args.PrevLogTerm == 0 && len(args.Entries) == 0
+	for {
+		err := s.NetworkTransport.AppendEntries(id, target, args, resp)
+		p := s.place.Load()
+		if err == nil || heartbeat || p == nil || !p.leadsIn(args.Term, id) {
+			return err
+		}
+		select {
+		case <-time.After(retryPause):
+		case <-s.quit:
+			return err
+		}
+		*resp = raft.AppendEntriesResponse{}
+	}
 }
 
 var errSilent = errors.New("this node has left the network")

@@ -192,19 +192,6 @@ func largestLease(t failover.LeaseTerms, hold time.Duration) time.Duration {
 
 func tenths(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
 
-func (v *validator) raft() {
-	r := v.c.Raft
-	for path, d := range map[string]failover.Duration{"raft.heartbeat": r.Heartbeat, "raft.election": r.Election, "raft.leader_lease": r.LeaderLease, "raft.commit": r.Commit} {
-		v.positive(path, d)
-	}
-	if r.LeaderLease > r.Heartbeat {
-		v.bad("raft.leader_lease", "the order is leader_lease ≤ heartbeat ≤ election", "%s is longer than the heartbeat of %s", r.LeaderLease, r.Heartbeat)
-	}
-	if r.Heartbeat > r.Election {
-		v.bad("raft.heartbeat", "the order is leader_lease ≤ heartbeat ≤ election", "%s is longer than the election timer of %s", r.Heartbeat, r.Election)
-	}
-}
-
 func (v *validator) nodes() {
 	if len(v.c.Nodes) == 0 {
 		v.bad("nodes", "name each node with its region and address", "is empty")

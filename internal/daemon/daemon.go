@@ -180,7 +180,7 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 		voters = append(voters, raft.Server{ID: raft.ServerID(id), Address: raft.ServerAddress(n.Address)})
 	}
 	heartbeat := cfg.Raft.Heartbeat.D()
-	rpcTimeout := 4 * heartbeat // short, so that a healed peer is found soon
+	rpcTimeout := consensus.TransportTimeout(heartbeat)
 	transport := consensus.NewTransport(mux.Raft(), d.material, func(a raft.ServerAddress) (mtls.Identity, error) {
 		id, ok := byAddr[a]
 		if !ok {

@@ -64,8 +64,11 @@ type Reply struct {
 
 // Config is what a node is made of.
 type Config struct {
-	ID        failover.NodeID
-	Voters    []raft.Server // the cluster at its first start
+	ID failover.NodeID
+	// Voters are the cluster at its first start; an empty store is bootstrapped
+	// with them. With none it waits: for Bootstrap, or for a leader of the cluster
+	// that it belongs to.
+	Voters    []raft.Server
 	Timers    Timers
 	Transport raft.Transport
 	Logs      raft.LogStore
@@ -109,8 +112,7 @@ type Node struct {
 	closeErr  error
 }
 
-// Open starts the node. The first start of a cluster bootstraps it from
-// Voters; later starts ignore them.
+// Open starts the node.
 func Open(cfg Config) (*Node, error) {
 	n := &Node{
 		id: cfg.ID, codec: NewCodec(), fwd: cfg.Forwarder, log: cfg.Log,
@@ -136,7 +138,7 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the raft store: %w", err)
 	}
-	if !has {
+	if !has && len(cfg.Voters) > 0 {
 		err := raft.BootstrapCluster(rc, cfg.Logs, cfg.Stable, cfg.Snapshots, cfg.Transport, raft.Configuration{Servers: cfg.Voters})
 		if err != nil {
 			return nil, fmt.Errorf("writing the first configuration: %w", err)
@@ -179,6 +181,17 @@ func (n *Node) Close() error {
 		}
 	})
 	return n.closeErr
+}
+
+// Bootstrap begins a cluster with these voters, on a node that was opened with
+// an empty store and without voters. On one that has heard of a cluster
+// meanwhile it does nothing.
+func (n *Node) Bootstrap(voters []raft.Server) error {
+	err := n.within(transferLimit, func() error { return n.raft.BootstrapCluster(raft.Configuration{Servers: voters}).Error() })
+	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
+		return fmt.Errorf("beginning a cluster: %w", err)
+	}
+	return nil
 }
 
 // ID is the node's own name.

@@ -13,6 +13,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/mtls"
 )
 
@@ -21,10 +22,9 @@ import (
 // connection, whoever uses it: a node that gives up must fall silent at once,
 // and raft's transport only closes what lies idle.
 type streamLayer struct {
-	net.Listener
-	material *mtls.Material
-	// expect returns the node that the membership places at an address.
-	expect func(raft.ServerAddress) (mtls.Identity, error)
+	TransportOptions
+	greeted chan net.Conn
+	done    chan struct{}
 
 	mu     sync.Mutex
 	closed bool
@@ -44,11 +44,31 @@ func (s *stream) Close() error {
 	return s.Conn.Close()
 }
 
-// NewTransport returns raft's transport over ln, whose connections are
-// authenticated already. timeout bounds each exchange; it should be short, or a
-// healed peer is found late.
-func NewTransport(ln net.Listener, m *mtls.Material, expect func(raft.ServerAddress) (mtls.Identity, error), timeout time.Duration, log *slog.Logger) raft.Transport {
-	return newSteadfast(&streamLayer{Listener: ln, material: m, expect: expect, open: map[*stream]struct{}{}}, timeout, log)
+// TransportOptions are what the raft transport of a node is made of.
+type TransportOptions struct {
+	// Listener gives connections that are authenticated already.
+	Listener net.Listener
+	Material *mtls.Material
+	// Expect returns the node that the membership places at an address.
+	Expect func(raft.ServerAddress) (mtls.Identity, error)
+	// Admit says which nodes may speak raft with this one.
+	Admit func(failover.NodeID) error
+	// Gate judges each connection before raft has it.
+	Gate *Gatekeeper
+	// Plain reports whether peers of versions that do not greet are admitted:
+	// while a cluster is upgraded.
+	Plain func() bool
+	// Timeout bounds each exchange; see TransportTimeout.
+	Timeout time.Duration
+	Log     *slog.Logger
+}
+
+// NewTransport returns raft's transport over mutual TLS. Closing it also ends
+// the connections in use.
+func NewTransport(o TransportOptions) raft.Transport {
+	s := &streamLayer{TransportOptions: o, greeted: make(chan net.Conn), done: make(chan struct{}), open: map[*stream]struct{}{}}
+	go s.listen()
+	return newSteadfast(s, o.Timeout, o.Log)
 }
 
 // TransportTimeout is the limit of one exchange between nodes for a heartbeat
@@ -121,19 +141,82 @@ func (s *streamLayer) keep(c net.Conn) (net.Conn, error) {
 	return kept, nil
 }
 
+// listen greets each new connection aside, so that one peer that says nothing
+// holds up nobody.
+func (s *streamLayer) listen() {
+	for {
+		c, err := s.Listener.Accept()
+		if err != nil {
+			return // the queue of connections ends with the node
+		}
+		go func() {
+			kept, err := s.keep(c)
+			if err != nil {
+				return
+			}
+			if err := s.welcome(c); err != nil {
+				s.Log.Debug("a raft connection was closed", "from", c.RemoteAddr().String(), "why", err.Error())
+				_ = kept.Close()
+				return
+			}
+			select {
+			case s.greeted <- kept:
+			case <-s.done:
+				_ = kept.Close()
+			}
+		}()
+	}
+}
+
+// welcome greets a peer that has dialled.
+func (s *streamLayer) welcome(c net.Conn) error {
+	tc, ok := c.(*tls.Conn)
+	if !ok {
+		return errors.New("not a TLS connection")
+	}
+	cs := tc.ConnectionState()
+	id, err := mtls.IdentityOf(cs)
+	if err != nil {
+		return err
+	}
+	if err := s.Admit(failover.NodeID(id.Name)); err != nil {
+		return err
+	}
+	return s.greet(c, cs.NegotiatedProtocol, false, failover.NodeID(id.Name))
+}
+
+func (s *streamLayer) greet(c net.Conn, proto string, dialled bool, peer failover.NodeID) error {
+	if proto == mtls.ProtoRaftPlain {
+		if s.Plain() {
+			return nil
+		}
+		return fmt.Errorf("%s runs a version that is too old for this cluster: upgrade it", peer)
+	}
+	return s.Gate.Greet(c, dialled, peer)
+}
+
+// Addr implements net.Listener.
+func (s *streamLayer) Addr() net.Addr { return s.Listener.Addr() }
+
 // Accept implements net.Listener.
 func (s *streamLayer) Accept() (net.Conn, error) {
-	c, err := s.Listener.Accept()
-	if err != nil {
-		return nil, err
+	select {
+	case c := <-s.greeted:
+		return c, nil
+	case <-s.done:
+		return nil, net.ErrClosed
 	}
-	return s.keep(c)
 }
 
 // Close implements net.Listener. It ends the connections as well.
 func (s *streamLayer) Close() error {
 	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return nil
+	}
 	s.closed = true
+	close(s.done)
 	open := s.open
 	s.open = map[*stream]struct{}{}
 	s.mu.Unlock()
@@ -158,11 +241,11 @@ func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.
 	if closed {
 		return nil, errSilent
 	}
-	want, err := s.expect(addr)
+	want, err := s.Expect(addr)
 	if err != nil {
 		return nil, err
 	}
-	config, err := s.material.Client([]string{mtls.ProtoRaft}, func(got mtls.Identity) error {
+	config, err := s.Material.Client([]string{mtls.ProtoRaft, mtls.ProtoRaftPlain}, func(got mtls.Identity) error {
 		if got != want {
 			return fmt.Errorf("%s answered as %s, expected %s", addr, got, want)
 		}
@@ -178,5 +261,14 @@ func (s *streamLayer) Dial(addr raft.ServerAddress, timeout time.Duration) (net.
 	if err != nil {
 		return nil, err
 	}
-	return s.keep(c)
+	kept, err := s.keep(c)
+	if err != nil {
+		return nil, err
+	}
+	tc, _ := c.(*tls.Conn) // a tls.Dialer's connections are that
+	if err := s.greet(c, tc.ConnectionState().NegotiatedProtocol, true, failover.NodeID(want.Name)); err != nil {
+		_ = kept.Close()
+		return nil, err
+	}
+	return kept, nil
 }

@@ -100,13 +100,12 @@ func (c Configure) apply(s *State, m Meta) (any, error) {
 }
 
 func (c RegisterNode) apply(s *State, m Meta) (any, error) {
-	old, known := s.Nodes[c.Node]
-	if known && old.Disk == c.Record.Disk &&
-		(c.Record.Starts < old.Starts || c.Record.Starts == old.Starts && c.Record.Boot != old.Boot) {
-		return nil, refuse("disk-set-back", "node %s started with start counter %d, but %d was recorded: its disk was set back to an older copy and may have forgotten votes; remove the node from the cluster and let it rejoin with an empty data directory under a new name", c.Node, c.Record.Starts, old.Starts)
+	if r, gone := s.Removed[c.Node]; gone {
+		return nil, RemovedError(c.Node, r)
 	}
-	if known && old.Disk != c.Record.Disk {
-		return nil, refuse("disk-replaced", "node %s started with another disk than the one that this cluster knows: an empty disk has forgotten its votes; give the node a new name, or put the old data directory back", c.Node)
+	old, known := s.Nodes[c.Node]
+	if err := CheckDisk(c.Node, old, known, c.Record); err != nil {
+		return nil, err
 	}
 	rec := c.Record
 	rec.At = m.At

@@ -22,6 +22,16 @@ type State struct {
 	Leader     NodeID                `json:"leader,omitempty"`
 	LeaderTerm uint64                `json:"leader_term,omitempty"`
 	Nodes      map[NodeID]NodeRecord `json:"nodes"`
+	// Removed are the nodes that left the cluster; nil for none.
+	Removed map[NodeID]RemovedNode `json:"removed,omitempty"`
+
+	// Features is the feature level in force; zero means 1. Use Level.
+	Features int `json:"features,omitempty"`
+
+	// Generation counts how often the cluster was begun anew after a loss of its
+	// quorum (`failoverd recover`); zero for one that never was. Nodes of
+	// different generations refuse each other (rule T4).
+	Generation uint64 `json:"generation,omitempty"`
 
 	// Epoch grows by one each time the active region changes. It is 1 from the
 	// first configuration on.
@@ -172,6 +182,7 @@ type Event struct {
 func (s *State) Clone() *State {
 	c := *s
 	c.Nodes = maps.Clone(s.Nodes)
+	c.Removed = maps.Clone(s.Removed)
 	c.Agents = make(map[AgentID]*AgentRecord, len(s.Agents))
 	for id, a := range s.Agents {
 		cp := *a

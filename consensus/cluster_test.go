@@ -31,6 +31,7 @@ type trio struct {
 type host struct {
 	id    failover.NodeID
 	store *tap
+	codec *Codec // of an older version; nil: this one
 	snaps *raft.InmemSnapshotStore
 
 	mu      sync.Mutex
@@ -112,7 +113,7 @@ func (c *trio) boot(id failover.NodeID) {
 	h.mu.Unlock()
 	c.connect(id)
 	node, err := Open(Config{
-		ID: id, Voters: voters, Transport: trans, Logs: h.store, Stable: h.store, Snapshots: h.snaps,
+		codec: h.codec, ID: id, Voters: voters, Transport: trans, Logs: h.store, Stable: h.store, Snapshots: h.snaps,
 		Timers:    Timers{Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, LeaderLease: 400 * time.Millisecond, Commit: 20 * time.Millisecond},
 		Forwarder: h.forwarder(c), Log: slog.New(slog.DiscardHandler), Fatal: func(err error) { c.fatals <- err },
 		OnApply: func(_ failover.Result, cmd failover.Command) {

@@ -82,6 +82,9 @@ type Config struct {
 	// OnApply is called for each applied entry, in log order, before any reader
 	// sees the new state. It must be quick and must not call the node. May be nil.
 	OnApply func(failover.Result, failover.Command)
+
+	// codec is that of an older version, in tests; nil: this version's.
+	codec *Codec
 }
 
 // Timers are raft's. The zero value of each is not allowed.
@@ -117,6 +120,9 @@ func Open(cfg Config) (*Node, error) {
 	n := &Node{
 		id: cfg.ID, codec: NewCodec(), fwd: cfg.Forwarder, log: cfg.Log,
 		notify: make(chan bool, 64), now: time.Now, gone: make(chan struct{}), transport: cfg.Transport,
+	}
+	if cfg.codec != nil {
+		n.codec = cfg.codec
 	}
 	n.fsm = newFSM(n.codec, cfg.Log, cfg.Fatal, cfg.OnApply)
 
@@ -244,6 +250,9 @@ func (n *Node) Propose(ctx context.Context, m failover.Meta, c failover.Command)
 		return failover.Result{}, err
 	}
 	if n.raft.State() == raft.Leader {
+		if err := n.State().Allowed(c); err != nil {
+			return failover.Result{}, err
+		}
 		res, err := n.apply(ctx, data)
 		if !errors.Is(err, ErrNotLeader) {
 			return res, err
@@ -291,7 +300,10 @@ func (n *Node) Receive(ctx context.Context, from failover.NodeID, p Proposal) Re
 	if err != nil {
 		return Reply{Failed: err.Error()}
 	}
-	res, err := n.apply(ctx, data)
+	var res failover.Result
+	if err = n.State().Allowed(cmd); err == nil {
+		res, err = n.apply(ctx, data)
+	}
 	reply := Reply{Index: res.Index, Term: res.Term}
 	var refusal *failover.Refusal
 	switch {

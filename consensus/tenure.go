@@ -22,6 +22,9 @@ type Tenure struct {
 // *failover.Refusal means that the outcome is unknown or that the term is over.
 func (t *Tenure) Propose(ctx context.Context, c failover.Command, why string) (failover.Result, error) {
 	n := t.node
+	if err := n.State().Allowed(c); err != nil {
+		return failover.Result{}, err
+	}
 	data, err := n.codec.Encode(failover.Meta{ProposedTerm: t.Term, At: n.now(), Node: n.id, Why: why}, c)
 	if err != nil {
 		return failover.Result{}, err

@@ -93,6 +93,10 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	if r.Running {
 		s.voidContradicted(m, c, r)
 	}
+	if err := s.contained(); err != nil { // T4
+		g.Sentence = err.Error()
+		return g
+	}
 	switch {
 	case r.Region != s.Active:
 		g.Gone, g.Sentence = true, string(s.Active)+" is the active region"
@@ -254,6 +258,9 @@ func (c RecordEvidence) apply(s *State, m Meta) (any, error) {
 // leaseEvidence checks what Apply can check of rule G3: the wait that the
 // leader measured against the largest lease and the weakest mode of any agent.
 func (s *State) leaseEvidence(e *Execution, f FencedComponent, c RecordEvidence) error {
+	if err := s.contained(); err != nil { // T4
+		return err
+	}
 	if !f.LeaseProves() {
 		return refuse("proof", "lease expiry proves nothing for %s: it needs agent = true, arming = \"enforced\", on_isolation = \"stop\" and \"lease\" in its proof", f.Component)
 	}
@@ -345,6 +352,9 @@ func (c AdvanceEpoch) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("region", "execution %d goes to %s, not to %s", e.ID, e.To, c.Region)
 	case s.Freeze == nil || s.Freeze.ID != c.Freeze || s.Freeze.Provisional || s.Freeze.Execution != e.ID:
 		return nil, refuse("freeze", "freeze %d is not in force for execution %d", c.Freeze, e.ID)
+	}
+	if err := s.contained(); err != nil { // T4
+		return nil, err
 	}
 	if missing := e.Unproven(c.Freeze); len(missing) > 0 {
 		return nil, refuse("evidence", "%s is not proven to have stopped in %s: nothing may start in %s", missing[0].Component, e.From, e.To)

@@ -62,6 +62,7 @@ func newStage(t *testing.T, change func(*failover.Settings)) *stage {
 	}
 	st.do(failover.Lead{Node: "n1"})
 	st.do(failover.Configure{Settings: settings, Hash: "h"})
+	st.s.Features = failover.Features
 	p, err := plan.Derive(&settings, "east1")
 	if err != nil {
 		t.Fatal(err)

@@ -30,7 +30,8 @@ type trio struct {
 
 type host struct {
 	id    failover.NodeID
-	store *raft.InmemStore
+	store *tap
+	codec *Codec // of an older version; nil: this one
 	snaps *raft.InmemSnapshotStore
 
 	mu      sync.Mutex
@@ -55,7 +56,7 @@ func bubble(t *testing.T, fn func(c *trio)) {
 		c := &trio{t: t, hosts: map[failover.NodeID]*host{}, ids: []failover.NodeID{"n1", "n2", "n3"}, fatals: make(chan error, 10)}
 		c.ctx, c.cancel = context.WithCancel(context.Background())
 		for _, id := range c.ids {
-			c.hosts[id] = &host{id: id, store: raft.NewInmemStore(), snaps: raft.NewInmemSnapshotStore()}
+			c.hosts[id] = &host{id: id, store: &tap{InmemStore: raft.NewInmemStore()}, snaps: raft.NewInmemSnapshotStore()}
 		}
 		for _, id := range c.ids {
 			c.boot(id)
@@ -112,7 +113,7 @@ func (c *trio) boot(id failover.NodeID) {
 	h.mu.Unlock()
 	c.connect(id)
 	node, err := Open(Config{
-		ID: id, Voters: voters, Transport: trans, Logs: h.store, Stable: h.store, Snapshots: h.snaps,
+		codec: h.codec, ID: id, Voters: voters, Transport: trans, Logs: h.store, Stable: h.store, Snapshots: h.snaps,
 		Timers:    Timers{Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, LeaderLease: 400 * time.Millisecond, Commit: 20 * time.Millisecond},
 		Forwarder: h.forwarder(c), Log: slog.New(slog.DiscardHandler), Fatal: func(err error) { c.fatals <- err },
 		OnApply: func(_ failover.Result, cmd failover.Command) {

@@ -103,6 +103,16 @@ func newDecoders() decoders {
 	decoderOf[failover.ReleaseHold](d)
 	decoderOf[failover.AcceptInventory](d)
 	decoderOf[failover.RehearseFence](d)
+	decoderOf[failover.RaiseFeatures](d)
+	decoderOf[failover.AddMember](d)
+	decoderOf[failover.RemoveMember](d)
+	decoderOf[failover.FinishMember](d)
+	decoderOf[failover.AttestNode](d)
+	decoderOf[failover.ProposeSettings](d)
+	decoderOf[failover.AckSettings](d)
+	decoderOf[failover.WithdrawSettings](d)
+	decoderOf[failover.ActivateSettings](d)
+	decoderOf[failover.KeepSource](d)
 	return d
 }
 
@@ -112,6 +122,19 @@ type Codec struct{ known decoders }
 
 // NewCodec returns the codec of this version.
 func NewCodec() *Codec { return &Codec{known: newDecoders()} }
+
+// newCodecAt returns the codec of a version that knows the feature levels up to
+// one, for tests of mixed clusters.
+func newCodecAt(level int) *Codec {
+	c := NewCodec()
+	for name, decode := range c.known {
+		cmd, err := decode(json.RawMessage("{}"))
+		if err == nil && failover.LevelOf(cmd) > level || name == (failover.RaiseFeatures{}).Name() && level < 2 {
+			delete(c.known, name)
+		}
+	}
+	return c
+}
 
 // Encode makes a log entry. It decodes its own output, so that an entry that no
 // node could apply is never committed.

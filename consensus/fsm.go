@@ -108,6 +108,9 @@ func decodeSnapshot(r io.Reader) (*failover.State, error) {
 	if frame.V != snapshotVersion {
 		return nil, fmt.Errorf("the snapshot has version %d, this failoverd reads version %d: run a version that knows it", frame.V, snapshotVersion)
 	}
+	if l := frame.State.Level(); l > failover.Features {
+		return nil, fmt.Errorf("the snapshot belongs to a cluster at feature level %d, this failoverd understands level %d: run the version that the other nodes run", l, failover.Features)
+	}
 	return frame.State, nil
 }
 

@@ -64,8 +64,11 @@ type Reply struct {
 
 // Config is what a node is made of.
 type Config struct {
-	ID        failover.NodeID
-	Voters    []raft.Server // the cluster at its first start
+	ID failover.NodeID
+	// Voters are the cluster at its first start; an empty store is bootstrapped
+	// with them. With none it waits: for Bootstrap, or for a leader of the cluster
+	// that it belongs to.
+	Voters    []raft.Server
 	Timers    Timers
 	Transport raft.Transport
 	Logs      raft.LogStore
@@ -79,6 +82,9 @@ type Config struct {
 	// OnApply is called for each applied entry, in log order, before any reader
 	// sees the new state. It must be quick and must not call the node. May be nil.
 	OnApply func(failover.Result, failover.Command)
+
+	// codec is that of an older version, in tests; nil: this version's.
+	codec *Codec
 }
 
 // Timers are raft's. The zero value of each is not allowed.
@@ -100,17 +106,23 @@ type Node struct {
 
 	notify chan bool
 	now    func() time.Time
+	place  place
+	gone   chan struct{} // closed when the disk has hung: raft's main loop stands still
+
+	transport raft.Transport
 
 	closeOnce sync.Once
 	closeErr  error
 }
 
-// Open starts the node. The first start of a cluster bootstraps it from
-// Voters; later starts ignore them.
+// Open starts the node.
 func Open(cfg Config) (*Node, error) {
 	n := &Node{
 		id: cfg.ID, codec: NewCodec(), fwd: cfg.Forwarder, log: cfg.Log,
-		notify: make(chan bool, 64), now: time.Now,
+		notify: make(chan bool, 64), now: time.Now, gone: make(chan struct{}), transport: cfg.Transport,
+	}
+	if cfg.codec != nil {
+		n.codec = cfg.codec
 	}
 	n.fsm = newFSM(n.codec, cfg.Log, cfg.Fatal, cfg.OnApply)
 
@@ -132,24 +144,60 @@ func Open(cfg Config) (*Node, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the raft store: %w", err)
 	}
-	if !has {
+	if !has && len(cfg.Voters) > 0 {
 		err := raft.BootstrapCluster(rc, cfg.Logs, cfg.Stable, cfg.Snapshots, cfg.Transport, raft.Configuration{Servers: cfg.Voters})
 		if err != nil {
 			return nil, fmt.Errorf("writing the first configuration: %w", err)
 		}
 	}
 	disk := newWatchful(cfg.Logs, cfg.Stable, cfg.Fatal)
+	disk.watch(2*cfg.Timers.Heartbeat+cfg.Timers.Election, n.place.leads, n.hang)
 	n.raft, err = raft.NewRaft(rc, n.fsm, disk, disk, cfg.Snapshots, cfg.Transport)
 	if err != nil {
 		return nil, fmt.Errorf("starting raft: %w", err)
 	}
+	n.place.raft.Store(n.raft)
+	if b, ok := cfg.Transport.(interface{ bind(*place) }); ok {
+		b.bind(&n.place)
+	}
 	return n, nil
 }
 
-// Close shuts raft down and waits for it. It may be called more than once.
+// hang takes the node off the network and ends its tenure, when its disk hangs.
+// Raft's main loop stands still: nothing here waits for it.
+func (n *Node) hang() {
+	close(n.gone)
+	if t, ok := n.transport.(raft.WithClose); ok {
+		_ = t.Close() // the process ends; there is nobody to tell
+	}
+}
+
+// Close shuts raft down and waits for it. It may be called more than once. On a
+// node whose disk hangs it returns at once: raft cannot end before the disk
+// answers, and the process must.
 func (n *Node) Close() error {
-	n.closeOnce.Do(func() { n.closeErr = n.raft.Shutdown().Error() })
+	n.closeOnce.Do(func() {
+		future := n.raft.Shutdown()
+		done := make(chan error, 1)
+		go func() { done <- future.Error() }()
+		select {
+		case n.closeErr = <-done:
+		case <-n.gone:
+			n.closeErr = fmt.Errorf("raft was left behind: %w", errHung)
+		}
+	})
 	return n.closeErr
+}
+
+// Bootstrap begins a cluster with these voters, on a node that was opened with
+// an empty store and without voters. On one that has heard of a cluster
+// meanwhile it does nothing.
+func (n *Node) Bootstrap(voters []raft.Server) error {
+	err := n.within(transferLimit, func() error { return n.raft.BootstrapCluster(raft.Configuration{Servers: voters}).Error() })
+	if err != nil && !errors.Is(err, raft.ErrCantBootstrap) {
+		return fmt.Errorf("beginning a cluster: %w", err)
+	}
+	return nil
 }
 
 // ID is the node's own name.
@@ -202,6 +250,9 @@ func (n *Node) Propose(ctx context.Context, m failover.Meta, c failover.Command)
 		return failover.Result{}, err
 	}
 	if n.raft.State() == raft.Leader {
+		if err := n.State().Allowed(c); err != nil {
+			return failover.Result{}, err
+		}
 		res, err := n.apply(ctx, data)
 		if !errors.Is(err, ErrNotLeader) {
 			return res, err
@@ -249,7 +300,10 @@ func (n *Node) Receive(ctx context.Context, from failover.NodeID, p Proposal) Re
 	if err != nil {
 		return Reply{Failed: err.Error()}
 	}
-	res, err := n.apply(ctx, data)
+	var res failover.Result
+	if err = n.State().Allowed(cmd); err == nil {
+		res, err = n.apply(ctx, data)
+	}
 	reply := Reply{Index: res.Index, Term: res.Term}
 	var refusal *failover.Refusal
 	switch {
@@ -267,9 +321,14 @@ func (n *Node) apply(ctx context.Context, data []byte) (failover.Result, error) 
 	if dl, ok := ctx.Deadline(); ok {
 		wait = max(time.Until(dl), time.Millisecond)
 	}
-	future := n.raft.Apply(data, wait)
+	// Both the handing over and the waiting happen aside: raft takes nothing while
+	// its disk hangs, and the caller must be able to leave.
+	var future raft.ApplyFuture
 	done := make(chan error, 1)
-	go func() { done <- future.Error() }()
+	go func() {
+		future = n.raft.Apply(data, wait)
+		done <- future.Error()
+	}()
 	select {
 	case err := <-done:
 		switch {

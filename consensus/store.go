@@ -25,6 +25,8 @@ type Disk struct {
 	Snapshots raft.SnapshotStore
 	// Identity is the disk's own name and how often it was started (rule T3).
 	Identity DiskIdentity
+	// Empty says that the directory holds nothing of any cluster.
+	Empty bool
 }
 
 // DiskIdentity tells a disk that was set back or replaced from the one that the
@@ -50,6 +52,11 @@ func OpenDisk(dir, node string, log *slog.Logger) (*Disk, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("snapshots in %s: %w", dir, err), store.Close())
 	}
+	has, err := raft.HasExistingState(store, store, d.Snapshots)
+	if err != nil {
+		return nil, errors.Join(corrupt(filepath.Join(dir, "raft.db"), err), store.Close())
+	}
+	d.Empty = !has
 	d.Identity, err = countStart(filepath.Join(dir, "identity.json"), node)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())

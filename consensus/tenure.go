@@ -22,6 +22,10 @@ type Tenure struct {
 // *failover.Refusal means that the outcome is unknown or that the term is over.
 func (t *Tenure) Propose(ctx context.Context, c failover.Command, why string) (failover.Result, error) {
 	n := t.node
+	c = failover.Reduced(c, n.State().Level())
+	if err := n.State().Allowed(c); err != nil {
+		return failover.Result{}, err
+	}
 	data, err := n.codec.Encode(failover.Meta{ProposedTerm: t.Term, At: n.now(), Node: n.id, Why: why}, c)
 	if err != nil {
 		return failover.Result{}, err
@@ -65,6 +69,8 @@ func (n *Node) Lead(ctx context.Context, fn func(ctx context.Context, t *Tenure)
 		select {
 		case <-ctx.Done():
 			return
+		case <-n.gone:
+			return
 		case leads := <-n.notify:
 			// Loss and regain arrive as separate events: raft blocks until each
 			// is read, so none is missed.
@@ -96,6 +102,7 @@ func (n *Node) serve(ctx context.Context, fn func(ctx context.Context, t *Tenure
 	}()
 	select {
 	case <-ctx.Done():
+	case <-n.gone:
 	case again = <-n.notify:
 	}
 	cancel()
@@ -127,6 +134,10 @@ func (n *Node) barrier(ctx context.Context) (*Tenure, error) {
 	}
 }
 
+// transferLimit bounds how long TransferTo waits: raft's own limit is its
+// election timer, but a raft whose disk hangs never answers.
+const transferLimit = 5 * time.Second
+
 // TransferTo gives the leadership to another voter. It returns when the
 // transfer has begun; the tenure's context ends when it has succeeded.
 func (n *Node) TransferTo(id failover.NodeID) error {
@@ -136,11 +147,34 @@ func (n *Node) TransferTo(id failover.NodeID) error {
 	}
 	for _, s := range servers {
 		if s.ID == raft.ServerID(id) {
-			if err := n.raft.LeadershipTransferToServer(s.ID, s.Address).Error(); err != nil {
+			if err := n.within(transferLimit, func() error { return n.raft.LeadershipTransferToServer(s.ID, s.Address).Error() }); err != nil {
 				return fmt.Errorf("giving the leadership to %s: %w", id, err)
 			}
 			return nil
 		}
 	}
 	return fmt.Errorf("giving the leadership to %s: it is not a member", id)
+}
+
+var errHung = errors.New("this node's disk hangs")
+
+// within waits for an answer of raft, but not for ever.
+func (n *Node) within(limit time.Duration, ask func() error) error {
+	select {
+	case <-n.gone:
+		return errHung
+	default:
+	}
+	done := make(chan error, 1)
+	go func() { done <- ask() }()
+	t := time.NewTimer(limit)
+	defer t.Stop()
+	select {
+	case err := <-done:
+		return err
+	case <-n.gone:
+		return errHung
+	case <-t.C:
+		return fmt.Errorf("raft did not answer within %s", limit)
+	}
 }

@@ -50,6 +50,9 @@ func (s *State) Apply(m Meta, c Command) Result {
 		res.Err = refuse("term", "%s was proposed in term %d and landed in term %d: its proposer is no longer the leader", c.Name(), m.ProposedTerm, m.Term)
 		return res
 	}
+	if res.Err = s.Allowed(c); res.Err != nil {
+		return res
+	}
 	if m.ID != "" && slices.Contains(s.Seen, m.ID) {
 		return res // accepted before: sent again because its outcome was unknown
 	}
@@ -97,19 +100,24 @@ func (c Configure) apply(s *State, m Meta) (any, error) {
 		s.Epoch, s.Active, s.Traffic = 1, c.Settings.Primary, c.Settings.Primary
 	}
 	settings := c.Settings
-	s.Settings, s.SettingsHash = &settings, c.Hash
+	s.Settings, s.SettingsHash, s.Source = &settings, c.Hash, ""
+	if s.Level() > 1 { // an older version has no such field, and its state would differ
+		s.SettingsSince = m.At
+	}
 	s.event(m, c, "configuration %s in force: service %s, %s active, epoch %d, mode %s", c.Hash, settings.Service, s.Active, s.Epoch, settings.Policy.Mode)
 	return nil, nil
 }
 
 func (c RegisterNode) apply(s *State, m Meta) (any, error) {
-	old, known := s.Nodes[c.Node]
-	if known && old.Disk == c.Record.Disk &&
-		(c.Record.Starts < old.Starts || c.Record.Starts == old.Starts && c.Record.Boot != old.Boot) {
-		return nil, refuse("disk-set-back", "node %s started with start counter %d, but %d was recorded: its disk was set back to an older copy and may have forgotten votes; remove the node from the cluster and let it rejoin with an empty data directory under a new name", c.Node, c.Record.Starts, old.Starts)
+	if r, gone := s.Removed[c.Node]; gone {
+		return nil, RemovedError(c.Node, r)
 	}
-	if known && old.Disk != c.Record.Disk {
-		return nil, refuse("disk-replaced", "node %s started with another disk than the one that this cluster knows: an empty disk has forgotten its votes; give the node a new name, or put the old data directory back", c.Node)
+	old, known := s.Nodes[c.Node]
+	if err := CheckDisk(c.Node, old, known, c.Record); err != nil {
+		return nil, err
+	}
+	if max(1, c.Record.Features) < s.Level() {
+		return nil, refuse("features", "node %s (version %s) understands feature level %d, but level %d is in force: run the version that the other nodes run", c.Node, c.Record.Version, c.Record.Features, s.Level())
 	}
 	rec := c.Record
 	rec.At = m.At

@@ -85,6 +85,9 @@ func (s *State) AgentsProve(r Region, c Component) error {
 // leaseEvidence checks what Apply can check of rule G3: the wait that the
 // leader measured against the largest lease and the weakest mode of any agent.
 func (s *State) leaseEvidence(e *Execution, f FencedComponent, c RecordEvidence) error {
+	if err := s.contained(); err != nil { // T4
+		return err
+	}
 	if !f.LeaseProves() {
 		return refuse("proof", "lease expiry proves nothing for %s: it needs agent = true, arming = \"enforced\", on_isolation = \"stop\" and \"lease\" in its proof", f.Component)
 	}
@@ -152,7 +155,11 @@ func (c Attest) apply(s *State, m Meta) (any, error) {
 	recent := attestWindow * s.Settings.Policy.Lease.Renew.D()
 	// Any agent of the region that still asks shows that the region is not as
 	// dead as the person believes.
-	for _, id := range s.AgentIDs(e.From, "") {
+	whose := Component("")
+	if s.Level() < 2 {
+		whose = c.Component // as earlier versions did
+	}
+	for _, id := range s.AgentIDs(e.From, whose) {
 		a := s.Agents[id]
 		if a.StoppedFor != s.Freeze.ID && m.At.Sub(a.LastAsked) < recent {
 			return nil, refuse("agent-alive", "agent %s of %s asked for a lease %s ago: its workers may be running; stop it, or wait for its report", id, a.Component, m.At.Sub(a.LastAsked).Round(100*time.Millisecond))
@@ -179,6 +186,9 @@ func (c AdvanceEpoch) apply(s *State, m Meta) (any, error) {
 	case s.Freeze == nil || s.Freeze.ID != c.Freeze || s.Freeze.Provisional || s.Freeze.Execution != e.ID:
 		return nil, refuse("freeze", "freeze %d is not in force for execution %d", c.Freeze, e.ID)
 	}
+	if err := s.contained(); err != nil { // T4
+		return nil, err
+	}
 	if missing := e.Unproven(c.Freeze); len(missing) > 0 {
 		return nil, refuse("evidence", "%s is not proven to have stopped in %s: nothing may start in %s", missing[0].Component, e.From, e.To)
 	}
@@ -195,7 +205,9 @@ func (c AdvanceEpoch) apply(s *State, m Meta) (any, error) {
 	}
 	s.Suspicion, s.Vanished, s.Loss = nil, nil, nil
 	s.event(m, c, "epoch %d: %s is active, %s is fenced", s.Epoch, s.Active, e.From)
-	s.makeHolds(m, c, e)
+	if s.Level() >= 2 {
+		s.makeHolds(m, c, e)
+	}
 	return nil, nil
 }
 

@@ -44,7 +44,7 @@ func (c RequestExecution) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("direction", "%s is active: the way back is a failback, which this version does not carry out", s.Active)
 	}
 	for _, o := range c.Overrides {
-		if !slices.Contains(Overridable(), o) {
+		if !slices.Contains(Overridable(), o) && s.Level() >= 2 {
 			return nil, refuse("override", "%q cannot be overridden; these can: %s", o, strings.Join(Overridable(), ", "))
 		}
 	}

@@ -43,7 +43,7 @@ func (s *State) forgetAgents(m Meta, c Round) {
 		}
 		if s.Freeze == nil && m.At.Sub(a.LastAsked) > limit {
 			delete(s.Agents, id)
-			if a.Running && a.Region == s.Active {
+			if a.Running && a.Region == s.Active && s.Level() >= 2 {
 				// It said no goodbye: until another takes its place, what the agents
 				// report is the word of fewer than there were.
 				s.Vanished = added(s.Vanished, a.Component, 1)
@@ -68,7 +68,7 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		return g
 	}
 	g.Terms, g.Arming, g.OnIsol = s.Settings.Policy.Lease, spec.Arming, spec.OnIsolation
-	if s.Paused(m.At) {
+	if s.Paused(m.At) && s.Level() >= 2 {
 		// A pause hands out a lease as long as the pause, so that nothing stops
 		// while it lasts; until it has run out, lease expiry is no evidence.
 		g.Terms.Length += Duration(s.Pause.Until.Sub(m.At))
@@ -111,6 +111,10 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	}
 	if r.Running {
 		s.voidContradicted(m, c, r)
+	}
+	if err := s.contained(); err != nil { // T4
+		g.Sentence = err.Error()
+		return g
 	}
 	switch {
 	case r.Region != s.Active:

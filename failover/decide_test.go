@@ -94,7 +94,7 @@ type watch struct {
 }
 
 func newWatch(t *testing.T) *watch {
-	c := newCluster(t)
+	c := current(t)
 	w := &watch{
 		cluster: c, start: c.now, began: c.now, standby: failover.Standby{Checked: true}, said: map[failover.NodeID]map[failover.Region]failover.Verdict{}, silent: map[failover.NodeID]bool{},
 	}

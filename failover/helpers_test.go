@@ -73,6 +73,14 @@ func newCluster(t *testing.T) *cluster {
 	return c
 }
 
+// current is a cluster after the last node's upgrade.
+func current(t *testing.T) *cluster {
+	t.Helper()
+	c := newCluster(t)
+	c.s.Features = failover.Features
+	return c
+}
+
 func (c *cluster) apply(cmd failover.Command, by string) failover.Result {
 	return c.s.Apply(failover.Meta{
 		Index: c.s.Index + 1, Term: c.term, ProposedTerm: c.term, At: c.now, Node: "use2a", By: by, Why: "because",
@@ -135,7 +143,12 @@ func downVotes() []failover.Vote {
 // opened is a cluster with a running automatic failover.
 func opened(t *testing.T) (*cluster, uint64) {
 	t.Helper()
-	c := newCluster(t)
+	return newCluster(t).opened()
+}
+
+func (c *cluster) opened() (*cluster, uint64) {
+	t := c.t
+	t.Helper()
 	inc := c.must(failover.OpenIncident{Region: east1, Votes: downVotes(), Held: dur("90s")}).Index
 	p, err := plan.Derive(c.s.Settings, east1)
 	if err != nil {

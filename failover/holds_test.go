@@ -12,7 +12,7 @@ import (
 // left is a cluster whose active region is the second one.
 func left(t *testing.T) (*cluster, failover.StandingHold) {
 	t.Helper()
-	c, exec := opened(t)
+	c, exec := current(t).opened()
 	freeze := c.frozen(exec)
 	tok := c.start(plan.FenceID)
 	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
@@ -83,7 +83,7 @@ func TestUsualTimes(t *testing.T) {
 	if got := s.Remaining(st, dur("1m")); got != dur("4m") {
 		t.Errorf("remaining %s", got)
 	}
-	c, exec := opened(t)
+	c, exec := current(t).opened()
 	tok := c.start(plan.FreezeID)
 	c.refused("state", failover.NoteStuck{Execution: exec, Step: plan.FreezeID, Token: tok + 1, Text: "stuck?"})
 	c.must(failover.NoteStuck{Execution: exec, Step: plan.FreezeID, Token: tok, Text: "stuck?"})

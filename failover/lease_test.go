@@ -19,7 +19,7 @@ func (c *cluster) renew(agent failover.AgentID, holding uint64) failover.Grant {
 // G4: a pause hands out a lease as long as the pause, and evidence waits for it
 // until the agent has said that it holds a later, shorter one.
 func TestPauseLease(t *testing.T) {
-	c := newCluster(t)
+	c := current(t)
 	short := c.s.FreezeWait(east1)
 	first := c.renew("w1", 0)
 	c.must(failover.PauseAutomation{For: dur("2h")})
@@ -67,7 +67,7 @@ func TestPauseLease(t *testing.T) {
 // A pause that renews all the time keeps what it remembers small, and never
 // forgets the longest.
 func TestPauseLeaseIsBounded(t *testing.T) {
-	c := newCluster(t)
+	c := current(t)
 	c.must(failover.PauseAutomation{For: dur("2h")})
 	longest := c.renew("w1", 0).Terms.Length
 	for range 200 {
@@ -83,7 +83,7 @@ func TestPauseLeaseIsBounded(t *testing.T) {
 // G7, P4: agents that vanished without a goodbye make the word of the others
 // worth nothing, until others take their places or a person accepts it.
 func TestVanishedAgents(t *testing.T) {
-	c := newCluster(t)
+	c := current(t)
 	for _, id := range []failover.AgentID{"w1", "w2", "w3"} {
 		c.renew(id, 0)
 	}
@@ -108,7 +108,7 @@ func TestVanishedAgents(t *testing.T) {
 
 // G7: evidence that somebody saw is checked against its source.
 func TestEvidenceNamesItsSource(t *testing.T) {
-	c, exec := opened(t)
+	c, exec := current(t).opened()
 	freeze := c.frozen(exec)
 	ev := failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze, Detail: "d"}
 	ev.Source = failover.AgentsSource
@@ -127,7 +127,7 @@ func TestAttestWhileAnyAgentAsks(t *testing.T) {
 	s.Components = append(s.Components, failover.ComponentSpec{
 		Name: "functions", Stop: &failover.StopSpec{Proof: []failover.EvidenceClass{failover.Confirmed}},
 	})
-	c := newCluster(t)
+	c := current(t)
 	c.must(failover.Configure{Settings: s, Hash: "h2"})
 	c.renew("w1", 0)
 	inc := c.must(failover.OpenIncident{Region: east1, Votes: downVotes(), Held: dur("90s")}).Index
@@ -143,7 +143,7 @@ func TestAttestWhileAnyAgentAsks(t *testing.T) {
 
 // What an agent says beside its request is recorded.
 func TestAgentsReport(t *testing.T) {
-	c := newCluster(t)
+	c := current(t)
 	id := c.must(failover.RehearseFence{Component: "workers"}).Index
 	g := c.renew("w1", 0)
 	if g.Rehearse != id {

@@ -21,7 +21,7 @@ func (c *cluster) plan() failover.Plan {
 // suspected is a cluster with a running preparation.
 func suspected(t *testing.T) (*cluster, uint64) {
 	t.Helper()
-	c := newCluster(t)
+	c := current(t)
 	c.must(failover.Configure{Settings: preparing(settings()), Hash: "h2"})
 	c.must(failover.NoteSuspicion{Region: east1, Condition: failover.RegionDown, Sentence: "dark"})
 	p := c.plan()
@@ -121,7 +121,7 @@ func TestPreparationRefuses(t *testing.T) {
 		"approval":     func(s *failover.Settings) { s.Components[1].Start.Approval = true },
 	} {
 		t.Run(name, func(t *testing.T) {
-			c := newCluster(t)
+			c := current(t)
 			s := preparing(settings())
 			change(&s)
 			c.must(failover.Configure{Settings: s, Hash: "h2"})
@@ -129,7 +129,7 @@ func TestPreparationRefuses(t *testing.T) {
 			c.refused("prepare", begin(c))
 		})
 	}
-	c := newCluster(t)
+	c := current(t)
 	c.must(failover.Configure{Settings: preparing(settings()), Hash: "h2"})
 	c.refused("suspicion", begin(c))
 	c.must(failover.NoteSuspicion{Region: east1, Condition: failover.RegionDown})
@@ -151,7 +151,7 @@ func TestPreparationRefuses(t *testing.T) {
 func TestTokensAreConsumed(t *testing.T) {
 	s := settings()
 	s.Traffic.Switch[0].Tokens = true
-	c := newCluster(t)
+	c := current(t)
 	c.must(failover.Configure{Settings: s, Hash: "h2"})
 	e := c.confirmed()
 	freeze := c.frozen(e.ID)
@@ -188,7 +188,7 @@ func TestTokenSkipped(t *testing.T) {
 	s := settings()
 	s.Traffic.Switch[0].Tokens = true
 	s.Traffic.After = nil
-	c := newCluster(t)
+	c := current(t)
 	c.must(failover.Configure{Settings: s, Hash: "h2"})
 	e := c.confirmed()
 	freeze := c.frozen(e.ID)

@@ -239,6 +239,7 @@ func draw(t *rapid.T, s *failover.State) failover.Command {
 	}
 	rest = append(rest, prepared(t, s)...)
 	rest = append(rest, holding(t, s)...)
+	rest = append(rest, roster(t, s)...)
 	if rapid.IntRange(0, 3).Draw(t, "forward") > 0 {
 		return rapid.SampledFrom(forward).Draw(t, "command")
 	}
@@ -299,6 +300,37 @@ func holding(t *rapid.T, s *failover.State) []failover.Command {
 		failover.NoteHold{Hold: h.ID, Status: rapid.SampledFrom([]failover.HoldStatus{failover.HoldKept, failover.HoldViolated}).Draw(t, "status"), Detail: "seen"},
 		failover.ReapplyStarted{Hold: h.ID, Epoch: s.Epoch, Previous: json.RawMessage(`{}`)},
 		failover.ReapplyFinished{Hold: h.ID, Token: token, Outcome: failover.StepDone, Detail: "seen"},
+	}
+}
+
+// roster are the commands about members and configurations.
+func roster(t *rapid.T, s *failover.State) []failover.Command {
+	if s.Level() < 2 {
+		id := rapid.SampledFrom(slices.Sorted(maps.Keys(s.Settings.Nodes))).Draw(t, "upgraded")
+		rec := s.Nodes[id]
+		rec.Features, rec.Starts, rec.Disk = 2, rec.Starts+1, "d"
+		return []failover.Command{failover.RegisterNode{Node: id, Record: rec}, failover.RaiseFeatures{Level: 2}}
+	}
+	change, proposal := uint64(1), uint64(1)
+	if s.Change != nil {
+		change = s.Change.ID
+	}
+	if s.Proposal != nil {
+		proposal = s.Proposal.ID
+	}
+	next := settings()
+	next.Nodes = s.Settings.Nodes
+	next.Policy.Cooldown = dur(rapid.SampledFrom([]string{"1h", "2h"}).Draw(t, "cooldown"))
+	node := rapid.SampledFrom([]failover.NodeID{"use2a", "third", "new"}).Draw(t, "member")
+	return []failover.Command{
+		failover.RaiseFeatures{Level: 2},
+		failover.AddMember{Node: node, Spec: failover.NodeSpec{Vantage: third, Address: "z:1"}}, failover.RemoveMember{Node: node},
+		failover.FinishMember{Change: change, Done: rapid.Bool().Draw(t, "done"), Reason: "given up"},
+		failover.RegisterNode{Node: node, Record: failover.NodeRecord{Disk: "d", Starts: 9, Features: 2}},
+		failover.ProposeSettings{Settings: next, Hash: "h-" + next.Policy.Cooldown.String(), Source: "text"},
+		failover.AckSettings{Proposal: proposal, Hash: "h-" + next.Policy.Cooldown.String()},
+		failover.WithdrawSettings{Proposal: proposal}, failover.ActivateSettings{Proposal: proposal},
+		failover.KeepSource{Hash: s.SettingsHash, Source: "text"}, failover.AttestNode{Node: node},
 	}
 }
 

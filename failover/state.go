@@ -18,10 +18,31 @@ type State struct {
 
 	Settings     *Settings `json:"settings,omitempty"` // nil until the first Configure
 	SettingsHash string    `json:"settings_hash,omitempty"`
+	// Source is the configuration's text, from which every node makes its probes,
+	// checks and actions; "" while the log does not hold it (a cluster that was
+	// begun at feature level 1). SettingsSince is when it came into force.
+	Source        string    `json:"source,omitempty"`
+	SettingsSince time.Time `json:"settings_since,omitzero"`
+	// Proposal is a configuration that is not in force yet; nil for none.
+	Proposal *Proposal `json:"proposal,omitempty"`
 
 	Leader     NodeID                `json:"leader,omitempty"`
 	LeaderTerm uint64                `json:"leader_term,omitempty"`
 	Nodes      map[NodeID]NodeRecord `json:"nodes"`
+	// Removed are the nodes that left the cluster; nil for none.
+	Removed map[NodeID]RemovedNode `json:"removed,omitempty"`
+	// Change is the change of the membership that is under way; nil for none.
+	Change *MemberChange `json:"change,omitempty"`
+	// Recovery is how the present generation began; nil for the first one.
+	Recovery *Recovery `json:"recovery,omitempty"`
+
+	// Features is the feature level in force; zero means 1. Use Level.
+	Features int `json:"features,omitempty"`
+
+	// Generation counts how often the cluster was begun anew after a loss of its
+	// quorum (`failoverd recover`); zero for one that never was. Nodes of
+	// different generations refuse each other (rule T4).
+	Generation uint64 `json:"generation,omitempty"`
 
 	// Epoch grows by one each time the active region changes. It is 1 from the
 	// first configuration on.
@@ -276,6 +297,10 @@ type Event struct {
 func (s *State) Clone() *State {
 	c := *s
 	c.Nodes = maps.Clone(s.Nodes)
+	c.Removed = maps.Clone(s.Removed)
+	c.Change = clonePtr(s.Change)
+	c.Recovery = s.Recovery.clone()
+	c.Proposal = s.Proposal.clone()
 	c.Agents = make(map[AgentID]*AgentRecord, len(s.Agents))
 	for id, a := range s.Agents {
 		cp := *a

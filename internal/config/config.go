@@ -82,8 +82,9 @@ type StopBudget struct {
 	Safety   failover.Duration `toml:"safety"`
 }
 
-// Raft is [raft]: timers only.
+// Raft is [raft]: a profile, and timers of one's own in place of the profile's.
 type Raft struct {
+	Profile     string            `toml:"profile"` // "default" or "fast"; see profiles
 	Heartbeat   failover.Duration `toml:"heartbeat"`
 	Election    failover.Duration `toml:"election"`
 	LeaderLease failover.Duration `toml:"leader_lease"`
@@ -228,6 +229,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	d.table("", tree, reflect.ValueOf(c).Elem())
 	// What could not be decoded stands at its zero value; complaining about
 	// that as well would hide the mistake.
+	c.Raft.complete(d.pos.has)
 	v := &validator{decoder: d, c: c, broken: d.errors.paths()}
 	v.all()
 	if len(d.errors) > 0 {
@@ -243,7 +245,7 @@ func defaults() *Config {
 	const ms, s = failover.Duration(1e6), failover.Duration(1e9)
 	return &Config{
 		Policy:    Policy{PrepareAfter: 30 * s, MaxShrink: failover.DefaultMaxShrink},
-		Raft:      Raft{Heartbeat: 500 * ms, Election: 500 * ms, LeaderLease: 400 * ms, Commit: 20 * ms},
+		Raft:      Raft{Profile: "default"},
 		Local:     Local{Data: "/var/lib/failoverd", Socket: "/run/failoverd/admin.sock", Web: "127.0.0.1:7780"},
 		SelfCheck: SelfCheck{Interval: 2 * s, Timeout: s},
 		Probes:    Probes{Timing: Timing{Interval: s, Timeout: s, Window: 5, Down: 3}},

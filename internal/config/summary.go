@@ -19,6 +19,7 @@ func Summary(c *Config) string {
 	line("detection: a dark region is down on every node within %s and confirmed within %s (hold %s)", tenths(detect), tenths(detect+ballotInterval+hold), hold)
 	line("lease: %s, proven to have run out after %s, which leaves %s of the hold", t.Length, tenths(wait), tenths(hold-wait))
 	line("cuts: a cut between an agent and the quorum stops nothing as long as it is shorter than %s", t.Tolerates())
+	line("raft: profile %s, worst change of leader %s, sound while every round trip between two nodes stays below %s", c.Raft.Profile, c.worstLeaderChange(), c.Raft.RoundTrip())
 	line("nodes: %d in %d places; %s outside %s, %s outside %s", len(c.Nodes), c.vantages(), list(c, 0), c.Primary, list(c, 1), c.Secondary)
 	for _, w := range c.Warnings {
 		line("advice: %s", w)

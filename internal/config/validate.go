@@ -118,6 +118,11 @@ func (v *validator) policy() {
 	v.oneOf("policy.ask.then", p.Ask.Then, "hold", "proceed")
 	v.positive("policy.hold", p.Hold)
 	v.positive("policy.ask.wait", p.Ask.Wait)
+	if !v.pos.has("policy.prepare_after") && p.Hold > 0 {
+		// A third of a hold that is shorter than usual.
+		v.c.Policy.PrepareAfter = min(p.PrepareAfter, p.Hold/3)
+		p = v.c.Policy
+	}
 	switch {
 	case p.PrepareAfter < 0:
 		v.bad("policy.prepare_after", "0 prepares nothing", "%s is negative", p.PrepareAfter)
@@ -212,19 +217,6 @@ func largestLease(t failover.LeaseTerms, hold time.Duration) time.Duration {
 }
 
 func tenths(d time.Duration) time.Duration { return d.Round(100 * time.Millisecond) }
-
-func (v *validator) raft() {
-	r := v.c.Raft
-	for path, d := range map[string]failover.Duration{"raft.heartbeat": r.Heartbeat, "raft.election": r.Election, "raft.leader_lease": r.LeaderLease, "raft.commit": r.Commit} {
-		v.positive(path, d)
-	}
-	if r.LeaderLease > r.Heartbeat {
-		v.bad("raft.leader_lease", "the order is leader_lease ≤ heartbeat ≤ election", "%s is longer than the heartbeat of %s", r.LeaderLease, r.Heartbeat)
-	}
-	if r.Heartbeat > r.Election {
-		v.bad("raft.heartbeat", "the order is leader_lease ≤ heartbeat ≤ election", "%s is longer than the election timer of %s", r.Heartbeat, r.Election)
-	}
-}
 
 func (v *validator) nodes() {
 	if len(v.c.Nodes) == 0 {

@@ -181,7 +181,7 @@ type leaseCaller struct {
 }
 
 func newLeaseCaller(m *mtls.Material, nodes map[failover.NodeID]failover.NodeSpec, region failover.Region, timeout time.Duration) *leaseCaller {
-	c := &leaseCaller{caller: newCaller(m, nodes, timeout), timeout: timeout}
+	c := &leaseCaller{caller: newCaller(m, func() map[failover.NodeID]failover.NodeSpec { return nodes }, timeout), timeout: timeout}
 	for id := range nodes {
 		c.order = append(c.order, id)
 	}

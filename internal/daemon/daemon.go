@@ -9,6 +9,7 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"slices"
 	"sync"
 	"time"
 
@@ -25,10 +26,6 @@ import (
 	"github.com/failoverd/failoverd/monitor"
 	"github.com/failoverd/failoverd/probes"
 )
-
-// features is the highest feature level of the log that this version
-// understands.
-const features = 1
 
 // stopTimeout bounds each step of the teardown.
 const stopTimeout = 5 * time.Second
@@ -48,6 +45,9 @@ type Daemon struct {
 	this     config.ThisNode
 	material *mtls.Material
 	core     *Core
+	gate     *consensus.Gatekeeper
+	peers    *peerServer
+	calls    *caller
 	monitor  *monitor.Monitor
 	metrics  *web.Metrics
 	log      *slog.Logger
@@ -114,8 +114,11 @@ func (d *Daemon) setup(ctx context.Context) error {
 		return fmt.Errorf("address %s of node %s cannot be listened on: %w; is another process using it, or does this machine not have it?", d.this.Address, d.this.ID, err)
 	}
 	settings := cfg.Settings()
-	mux := mtls.NewMux(ln, d.material, admit(settings, cfg.Regions()), d.log)
+	mux := mtls.NewMux(ln, d.material, admit(cfg.Regions()), d.log)
 	d.onStop("listener", mux.Close)
+	if err := d.openPeers(ctx, settings, disk, mux); err != nil {
+		return err
+	}
 
 	clients, err := d.openCloud(ctx)
 	if err != nil {
@@ -127,12 +130,6 @@ func (d *Daemon) setup(ctx context.Context) error {
 	if err := d.openCore(settings, disk, mux, clients); err != nil {
 		return err
 	}
-
-	peers := &peerServer{core: d.core, log: d.log}
-	d.serve("peers", &http.Server{
-		Handler: peers.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
-		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
-	}, mux.HTTP())
 
 	sock, err := admin.Listen(d.this.Socket)
 	if err != nil {
@@ -150,67 +147,91 @@ func (d *Daemon) setup(ctx context.Context) error {
 	return d.openNotifier()
 }
 
-// admit says which peers may speak to us: nodes of the configuration, and agents
-// of the service's regions.
-func admit(s failover.Settings, regions []failover.Region) func(mtls.Identity) error {
+// admit says whose certificates open a connection: those of nodes, and of agents
+// of the service's regions. What a node may do on it depends on the membership,
+// which changes; each request looks at it.
+func admit(regions []failover.Region) func(mtls.Identity) error {
 	return func(id mtls.Identity) error {
-		switch id.Role {
-		case mtls.RoleNode:
-			if _, ok := s.Nodes[failover.NodeID(id.Name)]; ok {
-				return nil
-			}
-		case mtls.RoleAgent:
-			for _, r := range regions {
-				if string(r) == id.Name {
-					return nil
-				}
-			}
+		if id.Role == mtls.RoleNode || id.Role == mtls.RoleAgent && slices.Contains(regions, failover.Region(id.Name)) {
+			return nil
 		}
 		return fmt.Errorf("%s is not part of this cluster", id)
 	}
 }
 
+// openPeers answers the other nodes, and asks them whether this one may take
+// part, before raft can give a vote.
+func (d *Daemon) openPeers(ctx context.Context, settings failover.Settings, disk *consensus.Disk, mux *mtls.Mux) error {
+	var err error
+	d.gate, err = consensus.NewGatekeeper(d.this.Data, consensus.Hello{
+		Node: d.this.ID, Disk: disk.Identity.Disk, Starts: disk.Identity.Starts, Boot: consensus.NewID(), Empty: disk.Empty, Features: failover.Features,
+	}, d.log)
+	if err != nil {
+		return err
+	}
+	// The membership is the log's. The file's counts until the log has one.
+	members := func() map[failover.NodeID]failover.NodeSpec {
+		if m := d.gate.Members(); m != nil {
+			return m
+		}
+		return settings.Nodes
+	}
+	d.calls = newCaller(d.material, members, consensus.TransportTimeout(d.opts.Config.Raft.Heartbeat.D()))
+	d.calls.hello = d.gate.Self
+	d.onStop("connections", func() error { d.calls.close(); return nil })
+	d.peers = &peerServer{gate: d.gate, members: members, log: d.log}
+	d.serve("peers", &http.Server{
+		Handler: d.peers.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
+	}, mux.HTTP())
+	return mayStart(d.gate.Self(), inquire(ctx, d.calls, d.gate.Self(), members()))
+}
+
 // openCore starts raft and the part of the node that knows no files or sockets.
 func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux *mtls.Mux, clients *cloud.Clients) error {
 	cfg := d.opts.Config
-	byAddr := map[raft.ServerAddress]mtls.Identity{}
-	var voters []raft.Server
-	for id, n := range settings.Nodes {
-		byAddr[raft.ServerAddress(n.Address)] = mtls.Identity{Role: mtls.RoleNode, Name: string(id)}
-		voters = append(voters, raft.Server{ID: raft.ServerID(id), Address: raft.ServerAddress(n.Address)})
-	}
-	heartbeat := cfg.Raft.Heartbeat.D()
-	rpcTimeout := 4 * heartbeat // short, so that a healed peer is found soon
-	transport := consensus.NewTransport(mux.Raft(), d.material, func(a raft.ServerAddress) (mtls.Identity, error) {
-		id, ok := byAddr[a]
-		if !ok {
-			return id, fmt.Errorf("no node of the configuration has the address %s", a)
-		}
-		return id, nil
-	}, rpcTimeout, d.log)
-	calls := newCaller(d.material, settings.Nodes, rpcTimeout)
-	d.onStop("connections", func() error { calls.close(); return nil })
-
+	transport := consensus.NewTransport(consensus.TransportOptions{
+		Listener: mux.Raft(), Material: d.material, Gate: d.gate, Timeout: d.calls.timeout, Log: d.log,
+		Expect: func(a raft.ServerAddress) (mtls.Identity, error) {
+			for id, n := range d.peers.members() {
+				if n.Address == string(a) {
+					return mtls.Identity{Role: mtls.RoleNode, Name: string(id)}, nil
+				}
+			}
+			return mtls.Identity{}, fmt.Errorf("no node of the cluster has the address %s", a)
+		},
+		Admit: func(id failover.NodeID) error {
+			if _, ok := d.peers.members()[id]; !ok {
+				return fmt.Errorf("node %s is not a member of this cluster", id)
+			}
+			return nil
+		},
+		Plain: d.gate.Plain,
+	})
 	node, err := consensus.Open(consensus.Config{
-		ID: d.this.ID, Voters: voters,
+		ID: d.this.ID,
 		Timers: consensus.Timers{
-			Heartbeat: heartbeat, Election: cfg.Raft.Election.D(), LeaderLease: cfg.Raft.LeaderLease.D(), Commit: cfg.Raft.Commit.D(),
+			Heartbeat: cfg.Raft.Heartbeat.D(), Election: cfg.Raft.Election.D(), LeaderLease: cfg.Raft.LeaderLease.D(), Commit: cfg.Raft.Commit.D(),
 		},
 		Transport: transport, Logs: disk.Store, Stable: disk.Store, Snapshots: disk.Snapshots,
-		Forwarder: calls, Log: d.log, Fatal: d.die,
+		Forwarder: d.calls, Log: d.log, Fatal: d.die,
 	})
 	if err != nil {
 		return err
 	}
 	d.onStop("raft", node.Close)
+	d.run = append(d.run, func(ctx context.Context) { learn(ctx, node, d.gate, d.die) })
+	if disk.Empty {
+		d.run = append(d.run, func(ctx context.Context) { join(ctx, node, d.gate, d.calls, settings.Nodes, d.die, d.log) })
+	}
 
 	d.core = NewCore(CoreConfig{
 		ID: d.this.ID, Vantage: d.this.Vantage, Settings: settings, ConfigHash: cfg.Hash(),
 		Record: failover.NodeRecord{
-			Vantage: d.this.Vantage, Version: d.opts.Version, Features: features, ConfigHash: cfg.Hash(),
-			Disk: disk.Identity.Disk, Starts: disk.Identity.Starts, Boot: consensus.NewID(),
+			Vantage: d.this.Vantage, Version: d.opts.Version, Features: failover.Features, ConfigHash: cfg.Hash(),
+			Disk: disk.Identity.Disk, Starts: disk.Identity.Starts, Boot: d.gate.Self().Boot,
 		},
-		Verdicts: d.monitor.Verdicts, Changed: d.monitor.Changed(), Peers: calls,
+		Verdicts: d.monitor.Verdicts, Changed: d.monitor.Changed(), Peers: d.calls,
 		World: &world{node: d.this.ID, regions: cfg.Regions(), resolvers: cfg.Probes.Resolvers, cloud: clients, log: d.log},
 		Exec: actions.Options{
 			CallTimeout: 2 * cfg.AWS.Timeout.D(), Poll: cfg.Probes.Interval.D(), Settle: 2 * cfg.Probes.Interval.D(),
@@ -218,6 +239,7 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 		Fatal: d.die, Log: d.log,
 	}, node)
 	d.run = append(d.run, d.core.Run)
+	d.peers.core.Store(d.core)
 	return nil
 }
 
@@ -335,7 +357,15 @@ func (d *Daemon) Run(ctx context.Context) error {
 	case err = <-d.fatal:
 	}
 	cancel()
-	wg.Wait()
+	ended := make(chan struct{})
+	go func() { wg.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(stopTimeout):
+		// Something waits for a disk or a peer that does not answer. The process
+		// must end all the same.
+		err = errors.Join(err, fmt.Errorf("ending the node's work: not done within %s", stopTimeout))
+	}
 	return err
 }
 

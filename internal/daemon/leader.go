@@ -143,6 +143,7 @@ func (l *leadership) step(ctx context.Context) {
 	if l.configure(ctx, s) || s.Settings == nil {
 		return
 	}
+	l.raise(ctx, s)
 	now := time.Now()
 	l.mu.Lock()
 	mem, seen := l.memory, l.survey

@@ -10,7 +10,10 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/failoverd/failoverd/consensus"
@@ -26,61 +29,89 @@ const (
 	pathLease   = "/v1/lease"
 	pathPassed  = "/v1/lease-passed-on"
 	pathView    = "/v1/view"
+	// pathStanding is how a node asks the others, before its raft starts, what the
+	// log says of it. It is open to every node's certificate of the authority: one
+	// that is no member is told so.
+	pathStanding = "/v1/standing"
 )
 
 // maxBody bounds what a peer can make us read.
 const maxBody = 4 << 20
 
 // caller speaks to nodes over mutual TLS. Connections are kept; a peer is
-// trusted only as the node that the configuration places at its address.
+// trusted only as the node that the membership places at its address.
 type caller struct {
+	material *mtls.Material
+	timeout  time.Duration
+	// nodes is the membership now: it changes while the node runs.
+	nodes func() map[failover.NodeID]failover.NodeSpec
+	// hello is what this node says of itself; nil for an agent.
+	hello func() consensus.Hello
+
+	mu      sync.Mutex
 	clients map[failover.NodeID]*http.Client
-	addr    map[failover.NodeID]string
 }
 
-func newCaller(m *mtls.Material, nodes map[failover.NodeID]failover.NodeSpec, timeout time.Duration) *caller {
-	c := &caller{clients: map[failover.NodeID]*http.Client{}, addr: map[failover.NodeID]string{}}
-	for id, spec := range nodes {
-		want := mtls.Identity{Role: mtls.RoleNode, Name: string(id)}
-		dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
-			// Built anew for each connection: a renewed certificate takes effect.
-			config, err := m.Client([]string{mtls.ProtoHTTP}, func(got mtls.Identity) error {
-				if got != want {
-					return fmt.Errorf("%s answered as %s, expected %s", addr, got, want)
-				}
-				return nil
-			})
-			if err != nil {
-				return nil, err
-			}
-			return dialTLS(ctx, network, addr, config, timeout)
-		}
-		c.clients[id] = &http.Client{Transport: &http.Transport{
-			DialTLSContext: dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second,
-			ResponseHeaderTimeout: 5 * timeout,
-		}}
-		c.addr[id] = spec.Address
+// generationHeader carries the sender's generation of the cluster; absent from
+// agents, and from nodes whose disk is empty.
+const generationHeader = "Failoverd-Generation"
+
+func newCaller(m *mtls.Material, nodes func() map[failover.NodeID]failover.NodeSpec, timeout time.Duration) *caller {
+	return &caller{material: m, nodes: nodes, timeout: timeout, clients: map[failover.NodeID]*http.Client{}}
+}
+
+// client is the one for a node, made at its first use. It does not know the
+// node's address, which may change.
+func (c *caller) client(id failover.NodeID) *http.Client {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if cl := c.clients[id]; cl != nil {
+		return cl
 	}
-	return c
+	want := mtls.Identity{Role: mtls.RoleNode, Name: string(id)}
+	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
+		// Built anew for each connection: a renewed certificate takes effect.
+		config, err := c.material.Client([]string{mtls.ProtoHTTP}, func(got mtls.Identity) error {
+			if got != want {
+				return fmt.Errorf("%s answered as %s, expected %s", addr, got, want)
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+		return dialTLS(ctx, network, addr, config, c.timeout)
+	}
+	cl := &http.Client{Transport: &http.Transport{
+		DialTLSContext: dial, MaxIdleConnsPerHost: 2, IdleConnTimeout: 30 * time.Second,
+		ResponseHeaderTimeout: 5 * c.timeout,
+	}}
+	c.clients[id] = cl
+	return cl
 }
 
 // call posts a request and decodes the answer into out, which may be nil.
 func (c *caller) call(ctx context.Context, to failover.NodeID, path string, in, out any) error {
-	client, ok := c.clients[to]
+	spec, ok := c.nodes()[to]
 	if !ok {
-		return fmt.Errorf("node %s is not in the configuration", to)
+		return fmt.Errorf("node %s is not a member of the cluster", to)
 	}
 	body, err := json.Marshal(in)
 	if err != nil {
 		return fmt.Errorf("request to %s: %w", to, err)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+c.addr[to]+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+spec.Address+path, bytes.NewReader(body))
 	if err != nil {
 		return fmt.Errorf("request to %s: %w", to, err)
 	}
-	resp, err := client.Do(req)
+	if c.hello != nil {
+		if h := c.hello(); !h.Empty {
+			req.Header.Set(generationHeader, strconv.FormatUint(h.Generation, 10))
+		}
+	}
+	resp, err := c.client(to).Do(req)
 	if err != nil {
-		return fmt.Errorf("node %s (%s): %w", to, c.addr[to], err)
+		return fmt.Errorf("node %s (%s): %w", to, spec.Address, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end or given up
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
@@ -100,6 +131,8 @@ func (c *caller) call(ctx context.Context, to failover.NodeID, path string, in, 
 }
 
 func (c *caller) close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	for _, cl := range c.clients {
 		cl.CloseIdleConnections()
 	}
@@ -131,39 +164,83 @@ func (c *caller) View(ctx context.Context, to failover.NodeID) (LeaderView, erro
 	return v, err
 }
 
-// peerServer answers the nodes' and agents' requests.
+// peerServer answers the nodes' and agents' requests. It serves before the core
+// runs: others must be able to ask about the standing of a node, and of this one.
 type peerServer struct {
-	core *Core
-	log  *slog.Logger
+	core    atomic.Pointer[Core] // nil while the node starts
+	gate    *consensus.Gatekeeper
+	members func() map[failover.NodeID]failover.NodeSpec
+	log     *slog.Logger
 }
 
 // handler routes by path and by the role in the peer's certificate: an agent
 // can do nothing but ask for its own region's lease (invariant S10).
 func (p *peerServer) handler() http.Handler {
 	mux := http.NewServeMux()
-	node := func(path string, fn func(w http.ResponseWriter, r *http.Request, from failover.NodeID)) {
+	node := func(path string, fn func(core *Core, w http.ResponseWriter, r *http.Request, from failover.NodeID)) {
 		mux.HandleFunc("POST "+path, func(w http.ResponseWriter, r *http.Request) {
 			id, err := peerIdentity(r)
 			if err != nil || id.Role != mtls.RoleNode {
 				http.Error(w, "this request needs a node's certificate", http.StatusForbidden)
 				return
 			}
-			fn(w, r, failover.NodeID(id.Name))
+			from := failover.NodeID(id.Name)
+			if _, ok := p.members()[from]; !ok {
+				http.Error(w, fmt.Sprintf("node %s is not a member of this cluster: `failoverd members add` makes it one", from), http.StatusForbidden)
+				return
+			}
+			if err := p.sameGeneration(r, from); err != nil {
+				http.Error(w, err.Error(), http.StatusConflict)
+				return
+			}
+			core := p.core.Load()
+			if core == nil {
+				http.Error(w, "this node is starting", http.StatusServiceUnavailable)
+				return
+			}
+			fn(core, w, r, from)
 		})
 	}
+	mux.HandleFunc("POST "+pathStanding, p.standing)
 	node(pathPropose, p.propose)
 	node(pathBallot, p.ballot)
 	node(pathView, p.view)
-	node(pathPassed, func(w http.ResponseWriter, r *http.Request, _ failover.NodeID) { p.lease(w, r, true, "") })
+	node(pathPassed, func(core *Core, w http.ResponseWriter, r *http.Request, _ failover.NodeID) {
+		p.lease(core, w, r, true, "")
+	})
 	mux.HandleFunc("POST "+pathLease, func(w http.ResponseWriter, r *http.Request) {
 		id, err := peerIdentity(r)
 		if err != nil || id.Role != mtls.RoleAgent {
 			http.Error(w, "this request needs an agent's certificate", http.StatusForbidden)
 			return
 		}
-		p.lease(w, r, false, failover.Region(id.Name))
+		core := p.core.Load()
+		if core == nil {
+			http.Error(w, "this node is starting", http.StatusServiceUnavailable)
+			return
+		}
+		p.lease(core, w, r, false, failover.Region(id.Name))
 	})
 	return mux
+}
+
+// sameGeneration refuses a node that belongs to another generation (rule T4). A
+// request without one comes from an empty disk, or from a version before
+// generations, which are the first.
+func (p *peerServer) sameGeneration(r *http.Request, from failover.NodeID) error {
+	text := r.Header.Get(generationHeader)
+	self := p.gate.Self()
+	if text == "" || self.Empty {
+		return nil
+	}
+	g, err := strconv.ParseUint(text, 10, 64)
+	if err != nil {
+		return fmt.Errorf("%s is %q, not a number", generationHeader, text)
+	}
+	if g != self.Generation {
+		return consensus.DifferentGeneration(from, g, self.Node, self.Generation)
+	}
+	return nil
 }
 
 func peerIdentity(r *http.Request) (mtls.Identity, error) {
@@ -173,28 +250,28 @@ func peerIdentity(r *http.Request) (mtls.Identity, error) {
 	return mtls.IdentityOf(*r.TLS)
 }
 
-func (p *peerServer) propose(w http.ResponseWriter, r *http.Request, from failover.NodeID) {
+func (p *peerServer) propose(core *Core, w http.ResponseWriter, r *http.Request, from failover.NodeID) {
 	var in consensus.Proposal
 	if !readJSON(w, r, &in) {
 		return
 	}
-	writeJSON(w, p.core.TakeProposal(r.Context(), from, in))
+	writeJSON(w, core.TakeProposal(r.Context(), from, in))
 }
 
-func (p *peerServer) ballot(w http.ResponseWriter, r *http.Request, from failover.NodeID) {
+func (p *peerServer) ballot(core *Core, w http.ResponseWriter, r *http.Request, from failover.NodeID) {
 	var in failover.Ballot
 	if !readJSON(w, r, &in) {
 		return
 	}
-	if err := p.core.TakeBallot(from, in); err != nil {
+	if err := core.TakeBallot(from, in); err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
 	w.WriteHeader(http.StatusOK)
 }
 
-func (p *peerServer) view(w http.ResponseWriter, _ *http.Request, _ failover.NodeID) {
-	v, err := p.core.LocalView()
+func (p *peerServer) view(core *Core, w http.ResponseWriter, _ *http.Request, _ failover.NodeID) {
+	v, err := core.LocalView()
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
@@ -202,7 +279,7 @@ func (p *peerServer) view(w http.ResponseWriter, _ *http.Request, _ failover.Nod
 	writeJSON(w, v)
 }
 
-func (p *peerServer) lease(w http.ResponseWriter, r *http.Request, passedOn bool, region failover.Region) {
+func (p *peerServer) lease(core *Core, w http.ResponseWriter, r *http.Request, passedOn bool, region failover.Region) {
 	var in fence.Ask
 	if !readJSON(w, r, &in) {
 		return
@@ -211,7 +288,7 @@ func (p *peerServer) lease(w http.ResponseWriter, r *http.Request, passedOn bool
 		http.Error(w, fmt.Sprintf("the certificate is for agents of %s, not of %s", region, in.Region), http.StatusForbidden)
 		return
 	}
-	ans, err := p.core.TakeAsk(r.Context(), in, passedOn)
+	ans, err := core.TakeAsk(r.Context(), in, passedOn)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return

@@ -13,8 +13,11 @@ import (
 // The application protocols of the one port. TLS negotiates them (ALPN), so no
 // byte of the stream is read before the peer is known.
 const (
-	ProtoRaft = "failoverd-raft/1"
-	ProtoHTTP = "http/1.1"
+	ProtoRaft = "failoverd-raft/2"
+	// ProtoRaftPlain is the protocol of versions that do not greet each other at
+	// the beginning of a connection. It is offered while a cluster is upgraded.
+	ProtoRaftPlain = "failoverd-raft/1"
+	ProtoHTTP      = "http/1.1"
 )
 
 // handshakeTimeout bounds what an unknown peer can hold open.
@@ -34,7 +37,7 @@ type Mux struct {
 // closed and logged.
 func NewMux(ln net.Listener, m *Material, allowed func(Identity) error, log *slog.Logger) *Mux {
 	mux := &Mux{
-		ln: ln, config: m.Server([]string{ProtoRaft, ProtoHTTP}, allowed), log: log,
+		ln: ln, config: m.Server([]string{ProtoRaft, ProtoRaftPlain, ProtoHTTP}, allowed), log: log,
 		raft: newQueue(ln.Addr()), http: newQueue(ln.Addr()),
 	}
 	mux.wg.Go(mux.accept)
@@ -82,7 +85,7 @@ func (m *Mux) greet(c net.Conn) {
 		return
 	}
 	q := m.http
-	if tc.ConnectionState().NegotiatedProtocol == ProtoRaft {
+	if p := tc.ConnectionState().NegotiatedProtocol; p == ProtoRaft || p == ProtoRaftPlain {
 		id, err := IdentityOf(tc.ConnectionState())
 		if err != nil || id.Role != RoleNode {
 			m.log.Warn("a peer without a node's certificate asked for raft", "from", c.RemoteAddr().String(), "identity", id.String())

@@ -193,7 +193,7 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	h.node = node
 	h.core = daemon.NewCore(daemon.CoreConfig{
 		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: c.settings, ConfigHash: "cfg",
-		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: 1, ConfigHash: "cfg", Disk: "disk-" + h.id, Starts: h.starts},
+		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: failover.Features, ConfigHash: "cfg", Disk: "disk-" + h.id, Starts: h.starts},
 		Verdicts: h.view.verdicts, Peers: peers, World: nodeWorld{c.world, h.id},
 		Exec:  actions.Options{CallTimeout: 10 * time.Second, Poll: time.Second, Settle: 2 * time.Second},
 		Fatal: c.fatal, Log: c.log,

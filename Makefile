@@ -4,7 +4,7 @@ SHELL := /bin/bash
 GO ?= go
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo devel)
 LDFLAGS := -s -w -X main.version=$(VERSION)
-SEEDS ?= 200
+SEEDS ?= 500
 SEED ?= 1
 
 .PHONY: build demo test check sim lint fmt clean tools deps cover

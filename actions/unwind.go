@@ -93,38 +93,67 @@ func (x *Executor) undo(ctx context.Context, exec uint64, st failover.Step) {
 		}
 		return
 	}
+	r := &run{x: x, e: e, st: st, action: action, deadline: time.Now().Add(st.Timeout.D())}
+	if r.putBack(ctx, rec) {
+		r.finishUndo(ctx)
+	}
+}
+
+// putBack makes one attempt of an undo, with an intent and a token of its own.
+func (r *run) putBack(ctx context.Context, rec failover.StepRecord) bool {
+	x := r.x
+	previous := rec.First().Previous
 	until := time.Now().Add(x.opts.CallTimeout)
 	res, ok := x.propose(ctx, failover.StepStarted{
-		Execution: e.ID, Step: st.ID, Epoch: x.journal.State().Epoch, PlanHash: e.PlanHash, Undo: true,
-		Previous: rec.First().Previous, Until: until.UTC(),
+		Execution: r.e.ID, Step: r.st.ID, Epoch: x.journal.State().Epoch, PlanHash: r.e.PlanHash, Undo: true,
+		Previous: previous, Until: until.UTC(),
 	}, "")
-	if !ok {
-		return
+	if !ok || x.journal.Prove(ctx) != nil {
+		return false // the next leader goes on
 	}
-	r := &run{x: x, e: e, st: st, action: action, token: res.Index, deadline: time.Now().Add(st.Timeout.D())}
-	if err := x.journal.Prove(ctx); err != nil {
-		return // the next leader goes on
-	}
-	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, rec.First().Previous, until)
+	r.token = res.Index
+	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, previous, until)
 	cctx, cancel := context.WithDeadline(cloud.WithEffectDeadline(ctx, until), until)
-	r.lastErr = action.Undo(cctx, a)
+	r.lastErr = r.action.Undo(cctx, a)
 	cancel()
 	if r.lastErr != nil {
-		x.log.Warn("an undo reported an error; the world decides", "step", st.ID, "error", r.lastErr)
+		x.log.Warn("an undo reported an error; the world decides", "step", r.st.ID, "error", r.lastErr)
 	}
-	r.finishUndo(ctx)
+	return true
 }
 
 // finishUndo waits until the effect is gone and closes the undo by what the
-// world shows.
+// world shows. A stop that was put back is watched until none of its calls can
+// land any more: one that came late would stop the region that stayed active
+// (rule E5).
 func (r *run) finishUndo(ctx context.Context) {
+	watch := time.Time{}
+	if r.st.Kind == failover.KindStop && !r.tokens() {
+		for _, a := range r.record().Attempts {
+			if until := ages(r.action, a.Until); !a.Undo && until.After(watch) {
+				watch = until
+			}
+		}
+	}
+	gone := false
 	for {
 		eff := r.look(ctx)
 		switch {
-		case eff.State == Absent || eff.State == Partial:
+		case eff.State == Absent || eff.State == Partial && !gone:
+			gone = true
+			if time.Now().Before(watch) {
+				r.x.say(r.st.ID, "put back; watched until "+watch.UTC().Format(time.TimeOnly)+"Z: a call that is under way may still land")
+				break
+			}
 			r.x.finish(ctx, r.e, r.st, r.token, failover.StepUndone, "put back: "+eff.Detail)
 			return
-		case !time.Now().Before(r.deadline):
+		case eff.State == Present && gone:
+			r.x.log.Warn("a late call undid the undo: it is put back again", "step", r.st.ID)
+			gone = false
+			if !r.putBack(ctx, r.record()) {
+				return
+			}
+		case !time.Now().Before(r.deadline) && !time.Now().Before(watch):
 			r.x.propose(ctx, failover.StepFinished{
 				Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepFailed,
 				Detail: "the undo was not seen to take effect: " + eff.Detail,

@@ -16,6 +16,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -26,6 +27,7 @@ import (
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/fence"
 	"github.com/failoverd/failoverd/internal/daemon"
+	"github.com/failoverd/failoverd/internal/sim/oracle"
 )
 
 // bubbleStart is when time begins in every bubble.
@@ -35,17 +37,20 @@ var bubbleStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 type host struct {
 	id     string
 	site   string
-	logs   *raft.InmemStore
+	disk   *disk
+	lost   bool // its disk is gone, and the machine stays out
 	snaps  raft.SnapshotStore
 	starts uint64
 
 	mu     sync.Mutex
 	core   *daemon.Core
 	node   *consensus.Node
+	handle *handle
 	trans  *transport
 	cancel context.CancelFunc
 	done   chan struct{}
 	view   *eyes
+	boot   string // of the process
 }
 
 func (h *host) live() *daemon.Core {
@@ -63,21 +68,29 @@ type cluster struct {
 	settings failover.Settings
 	log      *slog.Logger
 	fatal    func(error)
+	ctx      context.Context // of the whole run
+
+	mu     sync.Mutex
+	ending []func()     // of the faults that have not ended
+	cells  map[cell]int // faults by the phase in which they were played
 }
 
 func dur(d time.Duration) failover.Duration { return failover.Duration(d) }
 
 // settings are those of the example, with the simulated kinds.
-func settings(mode failover.Mode) failover.Settings {
+func settings(mode failover.Mode, prepare bool) failover.Settings {
 	params := map[failover.Region]json.RawMessage{east1: json.RawMessage(`{}`), east2: json.RawMessage(`{}`)}
 	act := func(kind string, timeout time.Duration) failover.ActionSpec {
 		return failover.ActionSpec{Kind: kind, Version: 1, Params: params, Timeout: dur(timeout)}
 	}
 	stop, start := act("stop", 30*time.Second), act("start", 5*time.Minute)
+	start.Prepare = prepare
+	flip := act("switch", 10*time.Minute)
+	flip.Tokens = true
 	return failover.Settings{
 		Service: "messaging", Primary: east1, Secondary: east2,
 		Policy: failover.Policy{
-			Mode: mode, Hold: dur(90 * time.Second), VoteTTL: dur(5 * time.Second), Cooldown: dur(time.Hour), MaxPerDay: 2,
+			Mode: mode, Hold: dur(90 * time.Second), VoteTTL: dur(5 * time.Second), Cooldown: dur(time.Hour), MaxPerDay: 2, PrepareAfter: dur(30 * time.Second),
 			Ask: failover.AskPolicy{Wait: dur(2 * time.Minute), Then: "hold"},
 			Lease: failover.LeaseTerms{
 				Length: dur(75 * time.Second), Renew: dur(5 * time.Second), RhoPPM: 10_000, Margin: dur(2 * time.Second), EffectTail: dur(3 * time.Second),
@@ -93,7 +106,7 @@ func settings(mode failover.Mode) failover.Settings {
 			Start:  &start,
 			Checks: []failover.ActionSpec{act("check", 5*time.Minute)},
 		}},
-		Traffic: failover.TrafficSpec{Switch: []failover.ActionSpec{act("switch", 10*time.Minute)}, After: []failover.Component{"workers"}},
+		Traffic: failover.TrafficSpec{Switch: []failover.ActionSpec{flip}, After: []failover.Component{"workers"}},
 	}
 }
 
@@ -157,6 +170,8 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 		return nil
 	}
 	h.starts++
+	boot := consensus.NewID()
+	h.handle = h.disk.open()
 	addr := raft.ServerAddress(h.id)
 	_, inmem := raft.NewInmemTransportWithTimeout(addr, rpcTimeout)
 	h.trans = &transport{InmemTransport: inmem, net: c.net, self: h.id}
@@ -184,19 +199,20 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 			// Longer than the daemon's: the idle exchange is most of a run's work.
 			Commit: 100 * time.Millisecond,
 		},
-		Transport: h.trans, Logs: h.logs, Stable: h.logs, Snapshots: h.snaps, Forwarder: peers, Log: c.log, Fatal: c.fatal,
+		Transport: h.trans, Logs: h.handle, Stable: h.handle, Snapshots: h.snaps, Forwarder: peers, Log: c.log, Fatal: c.died(h, boot),
 	})
 	if err != nil {
 		return err
 	}
+	h.boot = boot
 	h.view = &eyes{misses: map[string]int{}}
 	h.node = node
 	h.core = daemon.NewCore(daemon.CoreConfig{
 		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: c.settings, ConfigHash: "cfg",
-		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: failover.Features, ConfigHash: "cfg", Disk: "disk-" + h.id, Starts: h.starts},
+		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: failover.Features, ConfigHash: "cfg", Disk: "disk-" + h.id, Starts: h.starts, Boot: boot},
 		Verdicts: h.view.verdicts, Peers: peers, World: nodeWorld{c.world, h.id},
 		Exec:  actions.Options{CallTimeout: 10 * time.Second, Poll: time.Second, Settle: 2 * time.Second},
-		Fatal: c.fatal, Log: c.log,
+		Fatal: c.died(h, boot), Log: c.log,
 	}, node)
 	hctx, cancel := context.WithCancel(ctx)
 	h.cancel, h.done = cancel, make(chan struct{})
@@ -228,7 +244,7 @@ func (c *cluster) crash(h *host) {
 		h.mu.Unlock()
 		return
 	}
-	node, trans, cancel, done := h.node, h.trans, h.cancel, h.done
+	node, trans, cancel, done, disk := h.node, h.trans, h.cancel, h.done, h.handle
 	h.core, h.node, h.trans = nil, nil, nil
 	h.mu.Unlock()
 	for _, name := range c.names {
@@ -240,10 +256,38 @@ func (c *cluster) crash(h *host) {
 			other.mu.Unlock()
 		}
 	}
+	disk.dead.Store(true)
 	cancel()
 	trans.DisconnectAll()
-	_ = node.Close() // a crash asks nobody
-	<-done
+	c.net.unpause(h.id)
+	// A crash waits for nobody; what hangs ends with the fault that made it hang.
+	c.world.wg.Go(func() {
+		_ = node.Close()
+		<-done
+	})
+}
+
+// died is called when a node must not go on: its process ends, and its service
+// manager starts it again. A disk that hangs is a reason; everything else is a
+// violation.
+func (c *cluster) died(h *host, boot string) func(error) {
+	return func(err error) {
+		if !strings.Contains(err.Error(), "hangs") {
+			c.fatal(err)
+			return
+		}
+		c.world.note(oracle.Note, "", "node", "%s ends: %v", h.id, err)
+		c.world.wg.Go(func() {
+			h.mu.Lock()
+			same := h.boot == boot && h.core != nil
+			h.mu.Unlock()
+			if same {
+				c.crash(h)
+			}
+			sleep(2 * time.Second)
+			c.start(c.ctx, h)
+		})
+	}
 }
 
 // leader is the host that leads, or nil.
@@ -354,16 +398,16 @@ func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answ
 }
 
 // newCluster makes everything and starts nothing.
-func newCluster(ctx context.Context, rng *rand.Rand, mode failover.Mode, log *slog.Logger, fatal func(error)) *cluster {
+func newCluster(ctx context.Context, rng *rand.Rand, mode failover.Mode, prepare bool, log *slog.Logger, fatal func(error)) *cluster {
 	// Each draws under a lock of its own, hence from a source of its own.
 	own := func() *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64())) } //nolint:gosec // a seed gives the schedule again
-	c := &cluster{net: newNetwork(own()), hosts: map[string]*host{}, settings: settings(mode), log: log, fatal: fatal}
+	c := &cluster{ctx: ctx, cells: map[cell]int{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings(mode, prepare), log: log, fatal: fatal}
 	c.world = &world{
 		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, fleet: map[string][]*task{}, traffic: east1,
-		dead: map[string]bool{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
+		dead: map[string]bool{}, stuck: map[string]chan struct{}{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
 	}
 	for id, spec := range c.settings.Nodes {
-		h := &host{id: string(id), site: string(spec.Vantage), logs: raft.NewInmemStore(), snaps: raft.NewInmemSnapshotStore()}
+		h := &host{id: string(id), site: string(spec.Vantage), disk: newDisk(), snaps: raft.NewInmemSnapshotStore()}
 		c.hosts[h.id] = h
 		c.names = append(c.names, h.id)
 		c.net.siteOf[h.id] = h.site

@@ -31,13 +31,63 @@ type network struct {
 	isolated map[string]bool    // host
 	delay    time.Duration      // one way, at most
 	loss     float64
+	noReply  float64                  // requests arrive, their replies do not
+	paused   map[string]chan struct{} // host → closed when it goes on
 }
 
 func newNetwork(rng *rand.Rand) *network {
 	return &network{
 		rng: rng, siteOf: map[string]string{}, cutSite: map[string]bool{}, cutPair: map[[2]string]bool{},
-		isolated: map[string]bool{}, delay: 30 * time.Millisecond,
+		isolated: map[string]bool{}, delay: 30 * time.Millisecond, paused: map[string]chan struct{}{},
 	}
+}
+
+// pause stops a host's process as SIGSTOP does: whatever it was about to send it
+// sends when it goes on, however late that is.
+func (n *network) pause(h string) (resume func()) {
+	n.unpause(h)
+	ch := make(chan struct{})
+	n.set(func() { n.paused[h] = ch })
+	return func() {
+		n.mu.Lock()
+		ours := n.paused[h] == ch
+		n.mu.Unlock()
+		if ours {
+			n.unpause(h)
+		}
+	}
+}
+
+// unpause lets a host go on, if it is paused.
+func (n *network) unpause(h string) {
+	n.mu.Lock()
+	ch := n.paused[h]
+	delete(n.paused, h)
+	n.mu.Unlock()
+	if ch != nil {
+		close(ch)
+	}
+}
+
+// awake waits while a host is paused. No context ends it: a stopped process does
+// not notice its time-outs.
+func (n *network) awake(h string) {
+	for {
+		n.mu.Lock()
+		ch := n.paused[h]
+		n.mu.Unlock()
+		if ch == nil {
+			return
+		}
+		<-ch
+	}
+}
+
+// answers reports whether the reply to a request comes back at all.
+func (n *network) answers() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.rng.Float64() >= n.noReply
 }
 
 // site resolves a host to its site; a site stands for itself.
@@ -71,6 +121,10 @@ var errLost = errors.New("the message was lost")
 // carry takes one message from a to b: after its delay it has arrived, or it is
 // lost, and then nobody is told before ctx ends.
 func (n *network) carry(ctx context.Context, a, b string) error {
+	n.awake(a)
+	if err := ctx.Err(); err != nil {
+		return err // killed while it was paused, or too late to be of use
+	}
 	n.mu.Lock()
 	d := time.Duration(0)
 	if n.site(a) != n.site(b) {
@@ -91,6 +145,7 @@ func (n *network) carry(ctx context.Context, a, b string) error {
 		<-ctx.Done()
 		return errLost
 	}
+	n.awake(b)
 	return nil
 }
 
@@ -135,6 +190,9 @@ func exchange[Q, R any](t *transport, id raft.ServerID, target raft.ServerAddres
 	var r R
 	if err := call(id, target, args, &r); err != nil {
 		return err
+	}
+	if !t.net.answers() {
+		return errLost
 	}
 	if err := t.back(id); err != nil {
 		return err

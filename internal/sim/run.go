@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -22,6 +23,7 @@ type Outcome struct {
 	End        string // stable, asked, undone, aborted, quiet
 	Record     []oracle.Entry
 	Events     []failover.Event
+	Cells      map[cell]int // faults by the phase in which they were played
 }
 
 // History is the run for a reader: the world's record and the log, in time.
@@ -51,37 +53,26 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 	if rng.IntN(5) == 0 {
 		mode = failover.ModeSupervised
 	}
+	var mu sync.Mutex
 	var died error
-	c := newCluster(ctx, rand.New(rand.NewPCG(seed, 8)), mode, log, func(err error) { died = err }) //nolint:gosec // a simulation
+	c := newCluster(ctx, rand.New(rand.NewPCG(seed, 8)), mode, rng.IntN(2) == 0, log, func(err error) { //nolint:gosec // a simulation
+		mu.Lock()
+		defer mu.Unlock()
+		died = err
+	})
 	w := c.world
 	for _, r := range []string{east1, east2} {
 		w.wg.Go(func() { w.reconcile(r) })
 	}
 	for _, name := range c.names {
-		if err := c.boot(ctx, c.hosts[name]); err != nil {
-			died = err
-		}
+		c.start(ctx, c.hosts[name])
 	}
 	w.wg.Go(func() { c.watchDarkness(ctx) })
 	sleep(time.Duration(15+rng.IntN(30)) * time.Second)
-	c.schedule(ctx, rng)
+	c.schedule(ctx, rng, seed)
 
 	// Everything is healed; then there must be an end, or a question.
-	c.net.set(func() {
-		clear(c.net.cutSite)
-		clear(c.net.cutPair)
-		clear(c.net.isolated)
-		c.net.loss, c.net.delay = 0, 30*time.Millisecond
-	})
-	w.mu.Lock()
-	clear(w.dead)
-	w.late, w.lying = 500*time.Millisecond, 0
-	w.mu.Unlock()
-	for _, name := range c.names {
-		if err := c.boot(ctx, c.hosts[name]); err != nil {
-			died = err
-		}
-	}
+	c.heal(ctx)
 	c.awaitEnd()
 
 	final := oracle.Final{At: time.Now(), Diverged: c.diverged()}
@@ -100,6 +91,7 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 				final.Open = fmt.Sprintf("execution %d is %s and asks nothing", e.ID, e.State)
 			}
 		}
+		final.Left = c.left(s)
 	}
 	for _, name := range c.names {
 		c.crash(c.hosts[name])
@@ -110,12 +102,32 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 	final.Traffic = w.traffic
 	out.Record = w.record
 	w.mu.Unlock()
+	out.Cells = c.cells
 	out.Virtual = time.Since(began)
-	out.Violations = oracle.Judge(out.Record, oracle.Rules{Primary: east1, Hold: c.settings.Policy.Hold.D(), Slack: 4 * time.Second}, final)
+	p := c.settings.Policy
+	out.Violations = oracle.Judge(out.Record, oracle.Rules{Primary: east1, Hold: p.Hold.D(), Prepare: p.PrepareAfter.D(), Slack: 4 * time.Second}, final)
+	mu.Lock()
+	defer mu.Unlock()
 	if died != nil && !errors.Is(died, context.Canceled) {
 		out.Violations = append(out.Violations, "S10: a node ended: "+died.Error())
 	}
 	return out
+}
+
+// left names what should have been taken back, or kept down, and stands at the
+// end.
+func (c *cluster) left(s *failover.State) string {
+	c.world.mu.Lock()
+	defer c.world.mu.Unlock()
+	switch {
+	case s.Preparation != nil:
+		return fmt.Sprintf("preparation %d is still open in a healthy world", s.Preparation.ID)
+	case s.Execution == nil && len(s.History) == 0 && c.world.desired[east2] > 0:
+		return fmt.Sprintf("what was prepared in %s was not taken back: %d workers are wanted there", east2, c.world.desired[east2])
+	case s.Execution == nil && s.Active == east2 && len(s.Holds) > 0 && c.world.desired[east1] > 0:
+		return fmt.Sprintf("%d workers are wanted in %s, which was left and is held stopped", c.world.desired[east1], east1)
+	}
+	return ""
 }
 
 // awaitEnd gives the healed cluster as much time as its longest step, and ends
@@ -165,154 +177,123 @@ func (c *cluster) watchDarkness(ctx context.Context) {
 	}
 }
 
-// schedule plays faults for several minutes.
-func (c *cluster) schedule(ctx context.Context, rng *rand.Rand) {
-	w := c.world
-	fault := func(format string, args ...any) { w.note(oracle.Note, "", "fault", format, args...) }
-	// Most runs lose the primary for good, in one way or another, and half of
-	// those are left in peace until the hold is over: what follows is what we
-	// want to see.
-	lose := func() {
-		if rng.IntN(2) == 0 {
-			fault("cut %s off", east1)
-			c.net.set(func() { c.net.cutSite[east1] = true })
-			return
+// schedule plays faults for several minutes. Each seed aims one fault at one
+// phase; what else happens is chance.
+func (c *cluster) schedule(ctx context.Context, rng *rand.Rand, seed uint64) {
+	target, phase := targetOf(seed)
+	if phase != phaseQuiet {
+		c.lose(ctx, rng)
+		if rng.IntN(4) == 0 {
+			// A person does not wait for the hold: the lease is all that is left.
+			sleep(time.Duration(rng.IntN(20)) * time.Second)
+			c.request(ctx)
 		}
-		fault("%s loses its power", east1)
-		w.mu.Lock()
-		w.dead[east1] = true
-		w.mu.Unlock()
-		c.crash(c.hosts["use1a"])
-		c.crash(c.hosts["use1b"])
 	}
-	lossAt := rng.IntN(6)
-	if rng.IntN(6) == 0 {
-		lossAt = -1
+	if c.await(ctx, rng, phase) {
+		sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
+		c.inject(ctx, rng, target)
 	}
-	for i := range 8 {
-		if i == lossAt {
-			lose()
-			if rng.IntN(3) == 0 {
-				// A person does not wait for the hold: the lease is all that is left.
-				sleep(time.Duration(rng.IntN(20)) * time.Second)
-				c.request(ctx)
-			}
-			if rng.IntN(2) == 0 {
-				sleep(time.Duration(85+rng.IntN(30)) * time.Second)
-			}
+	if phase == phaseQuiet && rng.IntN(4) > 0 {
+		sleep(time.Duration(rng.IntN(40)) * time.Second)
+		c.lose(ctx, rng)
+		if rng.IntN(2) == 0 { // left in peace until the hold is over
+			sleep(time.Duration(85+rng.IntN(30)) * time.Second)
 		}
-		c.oneFault(ctx, rng, fault)
+	}
+	for range rng.IntN(6) {
+		c.inject(ctx, rng, pick(rng, faults))
 		sleep(time.Duration(rng.IntN(60_000)) * time.Millisecond)
 	}
 }
 
-// oneFault plays one fault, and undoes it after a while if it is a passing one.
-func (c *cluster) oneFault(ctx context.Context, rng *rand.Rand, fault func(string, ...any)) {
-	w := c.world
-	sites := []string{east1, east2, thirdLoc}
-	site := sites[rng.IntN(len(sites))]
-	name := c.names[rng.IntN(len(c.names))]
-	length := time.Duration(1+rng.IntN(100)) * time.Second
-	after := func(fn func()) {
-		w.wg.Go(func() {
-			t := time.NewTimer(length)
-			defer t.Stop()
-			select {
-			case <-t.C:
-				fn()
-			case <-ctx.Done():
-			}
-		})
+// lose takes the primary away for good, in one way or another.
+func (c *cluster) lose(ctx context.Context, rng *rand.Rand) {
+	if rng.IntN(2) == 0 {
+		c.world.note(oracle.Note, "", "fault", "%s is cut off for good", east1)
+		c.net.set(func() { c.net.cutSite[east1] = true })
+		return
 	}
-	switch rng.IntN(10) {
-	case 0:
-		fault("cut %s off for %s", site, length)
-		c.net.set(func() { c.net.cutSite[site] = true })
-		after(func() { c.net.set(func() { delete(c.net.cutSite, site) }) })
-	case 1:
-		other := sites[rng.IntN(len(sites))]
-		fault("cut %s → %s for %s", site, other, length)
-		c.net.set(func() { c.net.cutPair[[2]string{site, other}] = true })
-		after(func() { c.net.set(func() { delete(c.net.cutPair, [2]string{site, other}) }) })
-	case 2:
-		fault("isolate %s for %s", name, length)
-		c.net.set(func() { c.net.isolated[name] = true })
-		after(func() { c.net.set(func() { delete(c.net.isolated, name) }) })
-	case 3, 4:
-		h := c.hosts[name]
-		if l := c.leader(); l != nil && rng.IntN(2) == 0 {
-			h = l
+	c.world.note(oracle.Note, "", "fault", "%s loses its power for good", east1)
+	c.powerOff(east1)
+}
+
+// await lets time pass until the run is in the phase; people do what they would
+// do on the way. It gives up after a while.
+func (c *cluster) await(ctx context.Context, rng *rand.Rand, phase string) bool {
+	end := time.Now().Add(6 * time.Minute)
+	when := pick(rng, []string{phaseFence, phaseFence, phaseStart, phaseSwitch, phaseCheck})
+	for time.Now().Before(end) {
+		now := c.phase()
+		if now == phase {
+			return true
 		}
-		fault("crash %s for %s", h.id, length)
-		c.crash(h)
-		after(func() { _ = c.boot(ctx, h) }) // an error shows as a missing node at the end
-	case 5:
-		fault("20 %% loss and 400 ms delay for %s", length)
-		c.net.set(func() { c.net.loss, c.net.delay = 0.2, 400*time.Millisecond })
-		after(func() { c.net.set(func() { c.net.loss, c.net.delay = 0, 30*time.Millisecond }) })
-	case 6:
-		fault("control planes lie and are late for %s", length)
-		w.mu.Lock()
-		w.late, w.lying = 8*time.Second, 0.3
-		w.mu.Unlock()
-		after(func() {
-			w.mu.Lock()
-			w.late, w.lying = 500*time.Millisecond, 0
-			w.mu.Unlock()
-		})
-	case 7:
-		fault("internet gone for %s", length)
-		c.net.set(func() { c.net.cutSite[internet] = true })
-		after(func() { c.net.set(func() { delete(c.net.cutSite, internet) }) })
-	default:
-		c.operator(ctx, rng)
+		if s := c.newest(); s != nil && s.Execution != nil {
+			e := s.Execution
+			switch {
+			case phase == phaseAbort && now == when:
+				c.press(ctx, "uid 3", failover.Abort{Execution: e.ID, Undo: rng.IntN(2) == 0})
+			case e.State == failover.ExecAwaiting && rng.IntN(100) == 0:
+				c.press(ctx, "uid 3", failover.Approve{Execution: e.ID})
+			}
+		}
+		sleep(50 * time.Millisecond)
 	}
+	return false
 }
 
 // request is a person who orders a failover, at the first node that takes it.
 func (c *cluster) request(ctx context.Context) {
-	for _, name := range []string{"use2a", "use2b", "third"} {
+	if _, err := c.press(ctx, "uid 2", failover.RequestExecution{Kind: failover.Failover}); err == nil {
+		c.world.note(oracle.Asked, "", "operator", "failover")
+	}
+}
+
+// press gives a person's command to the first node that takes it.
+func (c *cluster) press(ctx context.Context, by string, cmd failover.Command) (res failover.Result, err error) {
+	err = errors.New("no node answers")
+	for _, name := range []string{"use2a", "use2b", "third", "use1a", "use1b"} {
 		core := c.hosts[name].live()
 		if core == nil {
 			continue
 		}
 		octx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		_, err := core.Propose(octx, "uid 2", "a person who knows", failover.RequestExecution{Kind: failover.Failover})
+		res, err = core.Propose(octx, by, "a person who knows", cmd)
 		cancel()
-		c.world.note(oracle.Asked, "", "operator", "failover: %v", err)
-		if err == nil {
-			return
+		var refused *failover.Refusal
+		if err == nil || errors.As(err, &refused) {
+			return res, err
 		}
 	}
+	return res, err
 }
 
 // operator is a person who presses something, mostly at a bad moment. A person
 // attests only what is true: the oracle holds the daemon to its promise, not
 // people to theirs.
 func (c *cluster) operator(ctx context.Context, rng *rand.Rand) {
-	core := c.hosts[c.names[rng.IntN(len(c.names))]].live()
+	core := c.hosts[pick(rng, c.names)].live()
 	if core == nil {
 		return
 	}
 	s := core.Node().State()
-	var cmd failover.Command
-	e := s.Execution
-	switch {
-	case e == nil && rng.IntN(4) == 0:
-		cmd = failover.RequestExecution{Kind: failover.Failover}
-	case e == nil:
-		return
-	default:
-		up, _ := c.world.workersUp(east1)
-		pick := []failover.Command{
-			failover.Approve{Execution: e.ID}, failover.Approve{Execution: e.ID}, failover.Hold{Execution: e.ID},
-			failover.Continue{Execution: e.ID}, failover.Abort{Execution: e.ID, Undo: rng.IntN(2) == 0},
-		}
-		if up == 0 {
-			pick = append(pick, failover.Attest{Execution: e.ID, Component: "workers", Epoch: e.Epoch})
-		}
-		cmd = pick[rng.IntN(len(pick))]
+	any := []failover.Command{
+		failover.PauseAutomation{For: dur(time.Duration(1+rng.IntN(120)) * time.Second)}, failover.ResumeAutomation{},
+		failover.RehearseFence{Component: "workers"}, failover.AcceptInventory{Component: "workers"},
+		failover.RequestExecution{Kind: failover.Failover, Overrides: failover.Overridable()},
 	}
+	if p := s.Preparation; p != nil {
+		any = append(any, failover.Abort{Execution: p.ID}, failover.Abort{Execution: p.ID})
+	}
+	if e := s.Execution; e != nil {
+		step := e.Plan.Steps[rng.IntN(len(e.Plan.Steps))].ID
+		any = append(any, failover.Approve{Execution: e.ID}, failover.Approve{Execution: e.ID}, failover.Hold{Execution: e.ID},
+			failover.Continue{Execution: e.ID}, failover.Abort{Execution: e.ID, Undo: rng.IntN(2) == 0},
+			failover.Retry{Execution: e.ID, Step: step}, failover.Skip{Execution: e.ID, Step: step}, failover.DeclareStable{Execution: e.ID})
+		if up, _ := c.world.workersUp(east1); up == 0 {
+			any = append(any, failover.Attest{Execution: e.ID, Component: "workers", Epoch: e.Epoch})
+		}
+	}
+	cmd := pick(rng, any)
 	octx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
 	_, err := core.Propose(octx, fmt.Sprintf("uid %d", rng.IntN(2)), "a person at a bad moment", cmd)

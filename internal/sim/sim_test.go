@@ -5,25 +5,90 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
+	"text/tabwriter"
 	"time"
 )
 
 var (
-	seeds = flag.Uint64("seeds", 6, "how many seeds to run")
+	seeds = flag.Uint64("seeds", 12, "how many seeds to run")
 	first = flag.Uint64("seed", 1, "the first seed")
 )
+
+// tally is what many runs showed.
+type tally struct {
+	mu         sync.Mutex
+	ends       map[string]int
+	cells      map[cell]map[string]int // how runs ended in which a fault was played in a phase
+	virtual    time.Duration
+	violations int
+	executions uint64
+	failed     []uint64
+}
+
+func (t *tally) add(out Outcome) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.ends[out.End]++
+	t.virtual += out.Virtual
+	if out.Executions > 0 {
+		t.executions++
+	}
+	t.violations += len(out.Violations)
+	if len(out.Violations) > 0 {
+		t.failed = append(t.failed, out.Seed)
+	}
+	for c, n := range out.Cells {
+		if t.cells[c] == nil {
+			t.cells[c] = map[string]int{}
+		}
+		t.cells[c][out.End] += n
+	}
+}
+
+// enough is how many seeds fill every cell of the table: several aim at each.
+func enough() uint64 { return 3 * uint64(len(faults)*len(phases)) }
+
+// table shows per fault and phase how often it was played, and how those runs
+// ended.
+func (t *tally) table() (text string, empty []string) {
+	var b strings.Builder
+	tw := tabwriter.NewWriter(&b, 0, 4, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(tw, "fault\t"+strings.Join(phases, "\t")+"\t ended")
+	for _, f := range faults {
+		fmt.Fprint(tw, f.name)
+		ended := map[string]int{}
+		for _, p := range phases {
+			n := 0
+			for end, k := range t.cells[cell{f.name, p}] {
+				n += k
+				ended[end] += k
+			}
+			fmt.Fprintf(tw, "\t%d", n)
+			if n == 0 {
+				empty = append(empty, f.name+" × "+p)
+			}
+		}
+		var parts []string
+		for _, end := range slices.Sorted(maps.Keys(ended)) {
+			parts = append(parts, fmt.Sprintf("%s %d", end, ended[end]))
+		}
+		fmt.Fprintf(tw, "\t %s\n", strings.Join(parts, ", "))
+	}
+	_ = tw.Flush() // a string does not fail
+	return b.String(), empty
+}
 
 // TestSim runs whole clusters under faults and holds each run against the
 // oracle.
 func TestSim(t *testing.T) {
 	began := time.Now()
-	var mu sync.Mutex
-	ends := map[string]int{}
-	var virtual time.Duration
-	violations, executions := 0, 0
+	all := &tally{ends: map[string]int{}, cells: map[cell]map[string]int{}}
 	t.Run("seeds", func(t *testing.T) {
 		for i := range *seeds {
 			seed := *first + i
@@ -33,28 +98,25 @@ func TestSim(t *testing.T) {
 				synctest.Test(t, func(*testing.T) {
 					out = Run(seed, slog.New(slog.NewTextHandler(io.Discard, nil)))
 				})
-				mu.Lock()
-				defer mu.Unlock()
-				ends[out.End]++
-				virtual += out.Virtual
-				if out.Executions > 0 {
-					executions++
-				}
-				violations += len(out.Violations)
+				all.add(out)
 				if len(out.Violations) > 0 {
 					for _, v := range out.Violations {
 						t.Error(v)
 					}
-					t.Logf("again: go test ./internal/sim -run TestSim -seed %d -seeds 1 -v\n%s", seed, out.History())
+					t.Logf("again: make sim SEED=%d SEEDS=1 (or: go test ./internal/sim -run TestSim -seed %d -seeds 1 -v)\n%s", seed, seed, out.History())
 				} else if *seeds == 1 {
 					t.Log("\n" + out.History())
 				}
 			})
 		}
 	})
-	t.Logf("ends: %v, with an execution: %d of %d", ends, executions, *seeds)
-	if *seeds >= 50 && uint64(executions)*10 < *seeds*3 {
-		t.Errorf("only %d of %d runs had an execution: the schedule shows too little", executions, *seeds)
+	text, empty := all.table()
+	t.Logf("ends: %v, with an execution: %d of %d\n%s", all.ends, all.executions, *seeds, text)
+	if *seeds >= 50 && all.executions*10 < *seeds*3 {
+		t.Errorf("only %d of %d runs had an execution: the schedule shows too little", all.executions, *seeds)
 	}
-	fmt.Printf("sim: seeds=%d violations=%d virtual_hours=%.1f real_s=%.0f\n", *seeds, violations, virtual.Hours(), time.Since(began).Seconds())
+	if *seeds >= enough() && len(empty) > 0 {
+		t.Errorf("never played: %s", strings.Join(empty, ", "))
+	}
+	fmt.Printf("sim: seeds=%d violations=%d virtual_hours=%.1f real_s=%.0f\n", *seeds, all.violations, all.virtual.Hours(), time.Since(began).Seconds())
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -14,6 +15,7 @@ import (
 	"github.com/failoverd/failoverd/actions"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/fence"
+	"github.com/failoverd/failoverd/internal/cloud"
 	"github.com/failoverd/failoverd/internal/sim/oracle"
 )
 
@@ -35,6 +37,12 @@ type world struct {
 	// returned although the effect takes place.
 	late  time.Duration
 	lying float64
+	twice float64 // effects that take place a second time, later
+	early float64 // calls that report success long before the effect
+	// Faults of agents and workers.
+	stubborn bool                     // workers ignore SIGTERM
+	stuck    map[string]chan struct{} // region → closed when its agents go on
+	slowest  bool                     // agents' clocks run as slow as they may
 
 	ctx   context.Context // of the world itself
 	wg    sync.WaitGroup
@@ -50,6 +58,30 @@ type task struct {
 	done   chan struct{}
 }
 
+func (w *world) set(fn func()) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	fn()
+}
+
+// restartAgents kills the agents of a region: their workers die with them, and
+// the scheduler starts others.
+func (w *world) restartAgents(region string) {
+	w.mu.Lock()
+	fleet := append([]*task{}, w.fleet[region]...)
+	w.mu.Unlock()
+	for _, tk := range fleet {
+		w.wg.Go(func() {
+			tk.worker.die() // its guard sees the end of its standard input
+			tk.cancel()
+			<-tk.done
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.fleet[region] = slices.DeleteFunc(w.fleet[region], func(other *task) bool { return other == tk })
+		})
+	}
+}
+
 func (w *world) note(kind oracle.Kind, region, who, format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -60,11 +92,23 @@ func (w *world) noteLocked(kind oracle.Kind, region, who, format string, args ..
 	w.record = append(w.record, oracle.Entry{At: time.Now(), Kind: kind, Region: region, Who: who, Detail: fmt.Sprintf(format, args...)})
 }
 
-// bubbleClock is the clock of agents in the bubble.
-type bubbleClock struct{ start time.Time }
+// bubbleClock is the clock of agents in the bubble. Its rate differs from true
+// time by no more than what the lease protocol allows for both clocks together:
+// the leader's cannot be bent here.
+type bubbleClock struct {
+	start time.Time
+	rate  float64
+}
 
-func (c bubbleClock) Boot() time.Duration { return time.Since(c.start) + time.Hour }
-func (c bubbleClock) Real() time.Time     { return time.Now() }
+func (c bubbleClock) Boot() time.Duration {
+	return time.Duration(float64(time.Since(c.start))*c.rate) + time.Hour
+}
+func (c bubbleClock) Real() time.Time { return c.start.Add(c.Boot()) }
+
+// until is how much true time passes before the clock shows at.
+func (c bubbleClock) until(at time.Duration) time.Duration {
+	return time.Duration(float64(at-c.Boot())/c.rate) + 1
+}
 
 // process is a simulated worker with its guard: it dies at its kill deadline
 // whatever its agent does.
@@ -99,7 +143,7 @@ func (p *process) guard() {
 		}
 		left := time.Hour
 		if p.killAt > 0 {
-			left = p.killAt - p.clock.Boot()
+			left = p.clock.until(p.killAt)
 		}
 		p.mu.Unlock()
 		if left <= 0 {
@@ -135,6 +179,7 @@ func (p *process) poke() {
 }
 
 func (p *process) Extend(d fence.Deadlines) error {
+	p.w.agentsGoOn(p.region)
 	p.mu.Lock()
 	p.killAt = d.Kill
 	p.mu.Unlock()
@@ -144,9 +189,13 @@ func (p *process) Extend(d fence.Deadlines) error {
 
 // Stop lets the worker end between now and the deadline, as workers do.
 func (p *process) Stop(killAt time.Duration) error {
+	p.w.agentsGoOn(p.region)
+	p.w.mu.Lock()
+	stubborn := p.w.stubborn
+	p.w.mu.Unlock()
 	p.mu.Lock()
 	soon := p.clock.Boot() + time.Second
-	if killAt < soon {
+	if killAt < soon || stubborn {
 		soon = killAt
 	}
 	p.killAt = max(soon, 1)
@@ -163,6 +212,35 @@ func (p *process) Running() bool {
 
 func (p *process) Exited() <-chan int { return p.exited }
 func (p *process) Close() error       { return nil }
+
+// agentsGoOn waits while the region's agents are stuck. Their guards are not.
+func (w *world) agentsGoOn(region string) {
+	for {
+		w.mu.Lock()
+		ch := w.stuck[region]
+		w.mu.Unlock()
+		if ch == nil {
+			return
+		}
+		<-ch
+	}
+}
+
+// stick makes the agents of a region stand still until they are let go.
+func (w *world) stick(region string) (release func()) {
+	ch := make(chan struct{})
+	w.mu.Lock()
+	w.stuck[region] = ch
+	w.mu.Unlock()
+	return func() {
+		w.mu.Lock()
+		if w.stuck[region] == ch {
+			delete(w.stuck, region)
+		}
+		w.mu.Unlock()
+		close(ch)
+	}
+}
 
 // askerFunc adapts the world's way to the nodes.
 type askerFunc func(ctx context.Context, a fence.Ask) (fence.Answer, error)
@@ -207,7 +285,11 @@ func (w *world) launch(region string) {
 	w.serial++
 	id := "worker-" + region + "-" + strconv.Itoa(w.serial)
 	ctx, cancel := context.WithCancel(w.ctx)
-	clock := bubbleClock{start: bubbleStart}
+	// ±1 % each for holder and granter: the holder's alone is bent by both.
+	clock := bubbleClock{start: bubbleStart, rate: 0.9802 + 0.0399*w.rng.Float64()}
+	if w.slowest {
+		clock.rate = 0.9802
+	}
 	p := &process{w: w, region: region, id: id, clock: clock, wake: make(chan struct{}, 1), exited: make(chan int)}
 	tk := &task{id: id, cancel: cancel, worker: p, done: make(chan struct{})}
 	w.fleet[region] = append(w.fleet[region], tk)
@@ -216,7 +298,10 @@ func (w *world) launch(region string) {
 	agent, err := fence.NewAgent(fence.Config{
 		Agent: failover.AgentID(id), Region: failover.Region(region), Component: "workers", Terms: w.terms,
 		Arming: failover.ArmEnforced, OnIsolation: "stop", RPCTimeout: 4 * time.Second,
-		Asker:  askerFunc(func(ctx context.Context, a fence.Ask) (fence.Answer, error) { return w.ask(ctx, region, a) }),
+		Asker: askerFunc(func(ctx context.Context, a fence.Ask) (fence.Answer, error) {
+			w.agentsGoOn(region)
+			return w.ask(ctx, region, a)
+		}),
 		Worker: p, Clock: clock, NewID: func() string { serial++; return id + "/" + strconv.Itoa(serial) }, Log: w.log,
 	})
 	if err != nil {
@@ -232,6 +317,10 @@ func (w *world) launch(region string) {
 func (w *world) retire(region string, power bool) {
 	w.mu.Lock()
 	fleet := w.fleet[region]
+	if len(fleet) == 0 {
+		w.mu.Unlock()
+		return
+	}
 	tk := fleet[len(fleet)-1]
 	w.mu.Unlock()
 	if power {
@@ -242,7 +331,7 @@ func (w *world) retire(region string, power bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	// A task is counted until it is dead, as a control plane does.
-	w.fleet[region] = w.fleet[region][:len(w.fleet[region])-1]
+	w.fleet[region] = slices.DeleteFunc(w.fleet[region], func(other *task) bool { return other == tk })
 }
 
 func (w *world) workersUp(region string) (up, total int) {
@@ -270,10 +359,25 @@ type counted struct{ action }
 
 func (counted) Idempotent() {}
 
+// Ages implements actions.Aging: a call that was sent lands within that time.
+func (counted) Ages() time.Duration { return sendTail }
+
+// sendTail bounds how long after it was sent a call may land: its delay, and the
+// second time of a call that is carried out twice.
+const sendTail = 40 * time.Second
+
 // tokened is the action on the record that checks tokens.
 type tokened struct{ action }
 
 func (tokened) ChecksToken() {}
+
+// Burn implements actions.Burner.
+func (t tokened) Burn(ctx context.Context, at actions.Attempt) error {
+	t.w.mu.Lock()
+	token, traffic := t.w.token, t.w.traffic
+	t.w.mu.Unlock()
+	return t.send(ctx, func() error { return t.set(at, 0, traffic, token) })
+}
 
 func (w *world) Action(node string, st failover.Step) (actions.Action, error) {
 	a := action{w: w, node: node, kind: st.Action, region: string(st.Region)}
@@ -349,28 +453,50 @@ const fleetSize = 2
 // which may report an error although it took effect. Once sent, it lands
 // whatever becomes of the caller.
 func (a action) send(ctx context.Context, effect func() error) error {
+	if err := cloud.CheckEffectDeadline(ctx, a.kind); err != nil {
+		return err // the last look before it is sent, as in the real clients
+	}
 	if err := a.reach(ctx); err != nil {
 		return err
 	}
 	a.w.mu.Lock()
 	wait := time.Duration(a.w.rng.Int64N(int64(a.w.late) + 1))
 	lie := a.w.rng.Float64() < a.w.lying
+	again := a.w.rng.Float64() < a.w.twice
+	early := a.w.rng.Float64() < a.w.early
+	second := wait + time.Duration(a.w.rng.Int64N(int64(sendTail/2)))
+	if early {
+		wait = second
+	}
 	a.w.mu.Unlock()
-	result := make(chan error, 1)
-	a.w.wg.Go(func() {
-		t := time.NewTimer(wait)
-		defer t.Stop()
-		select {
-		case <-t.C:
-		case <-a.w.ctx.Done():
-			return
-		}
-		result <- effect()
-	})
+	result := make(chan error, 2)
+	later := func(d time.Duration) {
+		a.w.wg.Go(func() {
+			t := time.NewTimer(d)
+			defer t.Stop()
+			select {
+			case <-t.C:
+			case <-a.w.ctx.Done():
+				return
+			}
+			result <- effect()
+		})
+	}
+	later(wait)
+	if again {
+		later(second)
+	}
+	if early {
+		return nil // "accepted"
+	}
 	select {
 	case err := <-result:
 		if lie {
 			return errors.New("503: it was done all the same")
+		}
+		if !a.w.net.answers() {
+			<-ctx.Done()
+			return ctx.Err()
 		}
 		if cerr := a.w.net.carry(ctx, a.plane(), a.node); cerr != nil {
 			return cerr
@@ -417,7 +543,11 @@ func (a action) set(at actions.Attempt, count int, traffic string, replaces uint
 		w.token, w.traffic = at.Token, traffic
 	default:
 		if w.desired[a.region] != count {
-			w.noteLocked(oracle.Kind(a.kind), a.region, a.node, "desired %d → %d, token %d", w.desired[a.region], count, at.Token)
+			kind := oracle.Kind(a.kind)
+			if a.kind == "start" && count < w.desired[a.region] {
+				kind = oracle.Unstart
+			}
+			w.noteLocked(kind, a.region, a.node, "desired %d → %d, token %d", w.desired[a.region], count, at.Token)
 		}
 		w.desired[a.region] = count
 	}

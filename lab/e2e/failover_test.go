@@ -137,7 +137,7 @@ func TestAllNodesRestartInMidPlan(t *testing.T) {
 	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "ecs", Op: "UpdateService", Mode: faults.Slow, DelayMs: 700}))
 	at := r.lose()
 	r.until(40*time.Second, "the starts in us-east-2", func(s *harness.Status) bool {
-		return s.Epoch == 2 && s.Execution.StepState("start-api") == "running"
+		return s.Epoch == 2 && s.Execution.StepState("start-workers") == "running"
 	})
 	r.restartAll()
 	r.stable()
@@ -157,7 +157,7 @@ func (r *rig) restartAll() {
 
 // A supervised failover that nobody answers holds, with nothing done beyond the fence of the lease; a late answer lets it go on.
 func TestSupervisedTimesOutThenGoesOn(t *testing.T) {
-	r := start(t, edit(harness.Supervised), set("policy.ask", `{ wait = "2s", then = "hold" }`))
+	r := start(t, edit(harness.Supervised), set("policy.ask", `{ wait = "2s", then = "hold" }`), set("component.api.start.prepare", "false"))
 	at := r.lose()
 	r.until(30*time.Second, "the question", func(s *harness.Status) bool { return s.Execution != nil && s.Execution.State == "awaiting-approval" })
 	r.until(10*time.Second, "the time-out, after which the question stays open without a limit", func(s *harness.Status) bool {

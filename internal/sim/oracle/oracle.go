@@ -17,6 +17,7 @@ const (
 	WorkerDown Kind = "worker-down" // it is dead
 	Stop       Kind = "stop"        // a stop took effect in a region
 	Start      Kind = "start"       // a start took effect in a region
+	Unstart    Kind = "unstart"     // a start was taken back
 	Flip       Kind = "flip"        // clients are sent to a region from now on
 	Stale      Kind = "stale-flip"  // the resource refused a stale writer
 	Dark       Kind = "dark"        // a region became unreachable from every vantage outside
@@ -44,6 +45,8 @@ type Rules struct {
 	// Hold is how long the primary must have been dark without a break before
 	// anything irreversible may happen without a person.
 	Hold time.Duration
+	// Prepare is the same for a start, which may be prepared and is undone.
+	Prepare time.Duration
 	// Slack is how much shorter the darkness may seem: from the first moment at
 	// which a probe could have failed to the vote.
 	Slack time.Duration
@@ -56,6 +59,9 @@ type Final struct {
 	Open string
 	// Traffic is where clients are sent.
 	Traffic string
+	// Left says that something stands that should have been taken back or kept
+	// down.
+	Left string
 	// Diverged names nodes whose state differs at the same index.
 	Diverged string
 }
@@ -68,6 +74,9 @@ func Judge(record []Entry, rules Rules, final Final) []string {
 	out = append(out, hastyEffects(record, rules)...)
 	if final.Open != "" {
 		out = append(out, "L1: the run ended in silence: "+final.Open)
+	}
+	if final.Left != "" {
+		out = append(out, "E7: "+final.Left)
 	}
 	if final.Diverged != "" {
 		out = append(out, "S7: "+final.Diverged)
@@ -128,7 +137,11 @@ func hastyEffects(record []Entry, rules Rules) []string {
 			if !since.IsZero() {
 				dark = max(dark, e.At.Sub(since))
 			}
-			if !byHand && dark < rules.Hold-rules.Slack {
+			need := rules.Hold
+			if e.Kind == Start {
+				need = rules.Prepare
+			}
+			if !byHand && dark < need-rules.Slack {
 				out = append(out, fmt.Sprintf("S6: %s in %s at %s although %s was never dark for longer than %s", e.Kind, e.Region, clock(e.At), rules.Primary, dark))
 			}
 		}

@@ -1,0 +1,95 @@
+package sim
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/hashicorp/raft"
+)
+
+// disk is a node's raft store: in memory, and able to hang. It survives the
+// process. A write that hangs belongs to the process that made it, and the next
+// process cannot start before it has returned, as with a locked file.
+type disk struct {
+	*raft.InmemStore
+	mu   sync.Mutex
+	hung chan struct{} // nil: it works
+}
+
+func newDisk() *disk { return &disk{InmemStore: raft.NewInmemStore()} }
+
+func (d *disk) hang() (release func()) {
+	ch := make(chan struct{})
+	d.mu.Lock()
+	d.hung = ch
+	d.mu.Unlock()
+	return func() {
+		d.mu.Lock()
+		if d.hung == ch {
+			d.hung = nil
+		}
+		d.mu.Unlock()
+		close(ch)
+	}
+}
+
+func (d *disk) hangs() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.hung != nil
+}
+
+// wait returns when the disk works.
+func (d *disk) wait() {
+	for {
+		d.mu.Lock()
+		ch := d.hung
+		d.mu.Unlock()
+		if ch == nil {
+			return
+		}
+		<-ch
+	}
+}
+
+// handle is the disk as one process has it open. A write of a process that has
+// ended never lands.
+type handle struct {
+	*disk
+	dead atomic.Bool
+}
+
+func (d *disk) open() *handle { return &handle{disk: d} }
+
+func (h *handle) write(fn func() error) error {
+	h.wait()
+	if h.dead.Load() {
+		return nil // nobody is there to read the answer
+	}
+	return fn()
+}
+
+// StoreLog implements raft.LogStore.
+func (h *handle) StoreLog(l *raft.Log) error {
+	return h.write(func() error { return h.InmemStore.StoreLog(l) })
+}
+
+// StoreLogs implements raft.LogStore.
+func (h *handle) StoreLogs(ls []*raft.Log) error {
+	return h.write(func() error { return h.InmemStore.StoreLogs(ls) })
+}
+
+// DeleteRange implements raft.LogStore.
+func (h *handle) DeleteRange(lo, hi uint64) error {
+	return h.write(func() error { return h.InmemStore.DeleteRange(lo, hi) })
+}
+
+// Set implements raft.StableStore.
+func (h *handle) Set(k, v []byte) error {
+	return h.write(func() error { return h.InmemStore.Set(k, v) })
+}
+
+// SetUint64 implements raft.StableStore.
+func (h *handle) SetUint64(k []byte, v uint64) error {
+	return h.write(func() error { return h.InmemStore.SetUint64(k, v) })
+}

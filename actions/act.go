@@ -295,6 +295,9 @@ func (r *run) done(ctx context.Context, detail string, already bool) {
 	if r.st.Kind == failover.KindStop {
 		// The fence, woken by this evidence, cancels stops that still try: this
 		// one does not, and the epoch waits for it to be resolved.
+		if !r.tail(ctx) {
+			return
+		}
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(context.WithoutCancel(ctx), r.x.opts.CallTimeout)
 		defer cancel()
@@ -303,6 +306,23 @@ func (r *run) done(ctx context.Context, detail string, already bool) {
 	r.x.propose(ctx, failover.StepFinished{
 		Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepDone, Detail: detail, Already: already,
 	}, "")
+}
+
+// tail waits until the last effects of what was stopped have had their time to
+// land, and looks again. False: the step is no longer ours to finish.
+func (r *run) tail(ctx context.Context) bool {
+	s := r.x.journal.State()
+	if s.Settings == nil || s.Epoch > r.e.Epoch {
+		return true
+	}
+	if d := s.Settings.Policy.Lease.EffectTail.D(); d > 0 {
+		r.x.say(r.st.ID, r.last.Detail+"; effects that were under way may still land for "+d.String())
+		if !r.x.sleep(ctx, d) {
+			r.cancelled()
+			return false
+		}
+	}
+	return true
 }
 
 // timedOut ends a step whose effect did not show in its time.

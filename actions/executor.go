@@ -84,6 +84,11 @@ type Executor struct {
 	// only makes the wait longer.
 	freezeID uint64
 	freezeAt time.Time
+
+	// When this node first saw, under the freeze reportedFor, that all agents of a
+	// component had reported. Used by the fence's goroutine alone.
+	reported    map[failover.Component]time.Time
+	reportedFor uint64
 }
 
 // NewExecutor returns an executor for a tenure that has just passed its barrier.

@@ -113,6 +113,11 @@ func TestAgentsConfirm(t *testing.T) {
 			t.Fatal("one agent of two proved it")
 		}
 		st.must(failover.AgentStopped{Agent: "w2", Freeze: s.Freeze.ID, Epoch: 1})
+		// What a worker had sent before it died may still land for the effect tail.
+		time.Sleep(st.state().Settings.Policy.Lease.EffectTail.D() - 200*time.Millisecond)
+		if got := st.state(); got.Epoch != 1 || len(got.Execution.Evidence) > 0 {
+			t.Fatal("the reports counted before the last effects had their time to land")
+		}
 		s = st.waitFor("the end", time.Minute, ended)
 		if ev := s.History[0].Evidence[0]; ev.Class != failover.Confirmed || ev.Detail != "its 2 agents report their workers dead" {
 			t.Errorf("%+v", ev)
@@ -120,6 +125,19 @@ func TestAgentsConfirm(t *testing.T) {
 		if got := s.History[0].Step("stop-workers"); got.State != failover.StepUnproven || got.Detail == "" {
 			t.Errorf("the stop that was not needed is %+v", got)
 		}
+	})
+}
+
+// The same for a stop that was seen through an API.
+func TestConfirmedStopWaitsForTheTail(t *testing.T) {
+	inStage(t, fenceOnly(failover.Confirmed), func(st *stage) {
+		st.elect(nil)
+		st.waitFor("the stop", time.Minute, func(*failover.State) bool { return st.effect("stop-workers").times() == 1 })
+		time.Sleep(st.state().Settings.Policy.Lease.EffectTail.D() - 200*time.Millisecond)
+		if s := st.state(); s.Epoch != 1 || len(s.Execution.Evidence) > 0 {
+			t.Fatal("the stop counted before the last effects had their time to land")
+		}
+		st.waitFor("the end", 10*time.Minute, ended)
 	})
 }
 

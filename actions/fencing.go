@@ -62,7 +62,7 @@ func (x *Executor) gather(ctx context.Context, s *failover.State) {
 		if e.AcceptedEvidence(f, s.Freeze.ID) != nil {
 			continue
 		}
-		if f.Agent && s.AgentsProve(e.From, f.Component) == nil {
+		if f.Agent && s.AgentsProve(e.From, f.Component) == nil && x.tailOver(s, f.Component) {
 			x.confirm(ctx, e, f.Component, failover.Confirmed, failover.AgentsSource,
 				fmt.Sprintf("its %d agents report their workers dead", len(s.AgentIDs(e.From, f.Component))))
 			if x.proven(e.ID, f) {
@@ -84,6 +84,20 @@ func (x *Executor) gather(ctx context.Context, s *failover.State) {
 	}
 	x.say("fence", strings.Join(lines, "; "))
 	x.askForProof(ctx, waited >= need)
+}
+
+// tailOver reports whether the last effects of a component's killed workers have
+// had their time to land since this leader saw its agents' reports.
+func (x *Executor) tailOver(s *failover.State, c failover.Component) bool {
+	if x.reported == nil || x.reportedFor != s.Freeze.ID {
+		x.reported, x.reportedFor = map[failover.Component]time.Time{}, s.Freeze.ID
+	}
+	at, seen := x.reported[c]
+	if !seen {
+		at = time.Now()
+		x.reported[c] = at
+	}
+	return time.Since(at) >= s.Settings.Policy.Lease.EffectTail.D()
 }
 
 // proven reports whether a component has accepted evidence by now.

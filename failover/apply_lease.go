@@ -41,6 +41,11 @@ func (s *State) forgetAgents(m Meta, c Round) {
 		if a.Enforced {
 			limit = min(limit, 10*max(a.MaxLease, s.Settings.Policy.Lease.Length).D())
 		}
+		if !a.Enforced && a.Running && a.Region == s.Active && s.Level() >= 2 {
+			// It would not have stopped its workers, so its silence shows nothing: only
+			// a person can say that they are gone (AcceptInventory).
+			continue
+		}
 		if s.Freeze == nil && m.At.Sub(a.LastAsked) > limit {
 			delete(s.Agents, id)
 			if a.Running && a.Region == s.Active && s.Level() >= 2 {

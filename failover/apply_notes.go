@@ -143,7 +143,14 @@ func (c AcceptInventory) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("component", "there is no component %q", c.Component)
 	}
 	gone := s.Vanished[c.Component]
-	s.Vanished = added(s.Vanished, c.Component, -gone)
+	for _, id := range s.AgentIDs(s.Active, c.Component) {
+		if m.At.Sub(s.Agents[id].LastAsked) > 10*s.Settings.Policy.Lease.Length.D() {
+			gone++
+			delete(s.Agents, id)
+			s.event(m, c, "agent %s is given up: a person says that it is gone", id)
+		}
+	}
+	s.Vanished = added(s.Vanished, c.Component, -s.Vanished[c.Component])
 	next := map[StepID]int{}
 	for id, n := range s.Inventory {
 		next[id] = n

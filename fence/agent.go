@@ -95,6 +95,7 @@ type Agent struct {
 	bootAt       time.Duration
 	realAt       time.Time
 	warnedBefore bool
+	bound        bool          // it has just been bound, and the leader does not know yet
 	fed          time.Duration // when the watchdog was fed last
 	rehearsing   uint64        // the newest rehearsal that was begun
 	rehearsed    *failover.RehearsalResult
@@ -201,10 +202,9 @@ func (a *Agent) nextAsk() Ask {
 	msg := Ask{
 		Request: a.cfg.NewID(), Agent: a.cfg.Agent, Region: a.cfg.Region, Component: a.cfg.Component,
 		Lease: a.cfg.Terms.Length,
-		// How the agent behaves now: while nothing runs there is nothing that it
-		// would fail to stop.
-		Enforced: a.cfg.Arming == failover.ArmEnforced && a.cfg.OnIsolation != "keep" && !a.cfg.Unguarded &&
-			(a.holder.Bound() || !running),
+		// How the agent is bound already, for good: what it would do once an answer
+		// arrives that may be lost proves nothing.
+		Enforced:  a.cfg.Arming == failover.ArmEnforced && a.cfg.OnIsolation != "keep" && !a.cfg.Unguarded && a.holder.Bound(),
 		SeenEpoch: a.holder.epoch, Running: running, Stopped: a.stoppedFor,
 		Holding: a.holder.Holding(), WouldHave: a.would, Rehearsed: a.rehearsed,
 	}
@@ -217,7 +217,12 @@ func (a *Agent) take(ans Answer) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.cfg.Clock.Boot()
-	if !a.holder.Received(ans, now) {
+	was := a.holder.Bound()
+	used := a.holder.Received(ans, now)
+	if a.holder.Bound() && !was {
+		a.bound = true // the leader is told at once: until then its lease proves nothing
+	}
+	if !used {
 		a.cfg.Log.Debug("an answer was of no use", "why", a.holder.sentence)
 		return
 	}
@@ -247,6 +252,7 @@ func (a *Agent) keep() (report bool) {
 	a.checkClocks(now)
 	defer a.writeLeaseFile(now)
 	defer a.feed()
+	report, a.bound = a.bound, false
 
 	may := a.holder.MayRun(now)
 	running := a.cfg.Worker.Running()
@@ -268,7 +274,7 @@ func (a *Agent) keep() (report bool) {
 			return true
 		}
 	}
-	return false
+	return report
 }
 
 // checkClocks notices a virtual machine that was paused by its host: real time

@@ -100,9 +100,8 @@ func (h *Holder) Received(a Answer, now time.Duration) bool {
 	h.epoch = a.Epoch
 	h.sentence = a.Sentence
 	if !a.Granted {
-		// A refusal may bind the workers, never unbind them.
 		if a.Arming == failover.ArmEnforced {
-			h.arming, h.isolation = a.Arming, a.OnIsol
+			h.bind(a.Arming, a.OnIsol)
 		}
 		h.freeze, h.gone = a.Freeze, a.Gone
 		return true
@@ -112,7 +111,7 @@ func (h *Holder) Received(a Answer, now time.Duration) bool {
 		// stands. The log counts on our never going back to an earlier grant (G4).
 		return true
 	}
-	h.arming, h.isolation = a.Arming, a.OnIsol
+	h.bind(a.Arming, a.OnIsol)
 	if now >= sent+a.Terms.Length.D()-a.Terms.Stop.Total() {
 		h.sentence = "the grant came too late to be of use"
 		return false
@@ -120,6 +119,17 @@ func (h *Holder) Received(a Answer, now time.Duration) bool {
 	h.held, h.index, h.sent, h.terms = true, a.Index, sent, a.Terms
 	h.freeze, h.gone = 0, false
 	return true
+}
+
+// bind takes over how the workers are bound. What has been bound stays bound for
+// the agent's life: the log counts on an agent that once said so, and no answer,
+// however late, may make that untrue. A step down the ladder takes a restart of
+// the agent.
+func (h *Holder) bind(arming failover.Arming, isolation string) {
+	if was := *h; was.Bound() {
+		return
+	}
+	h.arming, h.isolation = arming, isolation
 }
 
 // Holding is the index of the grant that is held; zero: none, or one of a leader

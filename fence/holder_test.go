@@ -193,3 +193,57 @@ func TestHolderForgetsOldRequests(t *testing.T) {
 		t.Error("the leader's interval is not used, or none without one")
 	}
 }
+
+// G4: an agent that has been bound stays bound, whatever arrives later: the log
+// may count on its word.
+func TestBoundStaysBound(t *testing.T) {
+	h := NewHolder(0, 0)
+	if h.Bound() {
+		t.Fatal("bound before any answer")
+	}
+	h.Sent("a", 100*s)
+	h.Sent("b", 101*s)
+	take(t, h, granted("a"), 102*s, true)
+	if !h.Bound() {
+		t.Fatal("not bound by an enforced grant")
+	}
+	low := granted("b")
+	low.Arming = failover.ArmAdvisory
+	take(t, h, low, 103*s, true)
+	if stop, held := h.StopAt(); !h.Bound() || !held || stop != 164*s {
+		t.Errorf("after a grant on a lower rung: bound %t, held %t, stop at %s", h.Bound(), held, stop)
+	}
+	// Nor by an answer that comes too late to grant anything.
+	h = NewHolder(0, 0)
+	h.Sent("a", 100*s)
+	h.Sent("b", 101*s)
+	take(t, h, granted("a"), 102*s, true)
+	low.Request = "b"
+	take(t, h, low, 400*s, false)
+	if !h.Bound() {
+		t.Error("a late answer has unbound the agent")
+	}
+}
+
+// G4: the holder never goes back to an earlier grant, in sending or in the log.
+func TestHolderNeverGoesBack(t *testing.T) {
+	at := func(request string, index uint64, length time.Duration) Answer {
+		a := granted(request)
+		a.Index, a.Terms.Length = index, d(length)
+		return a
+	}
+	h := NewHolder(0, 0)
+	h.Sent("a", 100*s)
+	h.Sent("b", 101*s)
+	take(t, h, at("a", 14, 75*s), 102*s, true)
+	take(t, h, at("b", 12, 7200*s), 103*s, true) // sent later, granted earlier, in a pause
+	if stop, _ := h.StopAt(); h.Holding() != 14 || stop != 163*s {
+		t.Errorf("holding %d, stop at %s", h.Holding(), stop)
+	}
+	// A leader of a version that names no index renews all the same.
+	h.Sent("c", 110*s)
+	take(t, h, at("c", 0, 75*s), 111*s, true)
+	if stop, _ := h.StopAt(); h.Holding() != 0 || stop != 173*s {
+		t.Errorf("holding %d, stop at %s", h.Holding(), stop)
+	}
+}

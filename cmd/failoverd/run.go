@@ -97,7 +97,7 @@ func agentCommand(s *shared) *cobra.Command {
 	f := cmd.Flags()
 	f.StringVar(&region, "region", "", "the region that this host is in")
 	f.StringVar(&comp, "component", "", "the component that the worker belongs to")
-	f.StringVar(&o.ID, "id", "", "the agent's name, never used by two agents (default: made up)")
+	f.StringVar(&o.ID, "id", "", "the readable part of the agent's name (default: component and host)")
 	f.StringVar(&tls.CA, "ca", "", "authority's certificate (default: [tls] ca)")
 	f.StringVar(&tls.Cert, "cert", "", "the agent's certificate, made by `failoverd certs`")
 	f.StringVar(&tls.Key, "key", "", "its key")

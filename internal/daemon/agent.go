@@ -28,7 +28,7 @@ type AgentOptions struct {
 	Config    *config.Config
 	Region    failover.Region
 	Component failover.Component
-	ID        string // "" makes one up
+	ID        string // the readable part of the agent's name; "" makes one up
 	TLS       mtls.Files
 	Socket    string // serves GET /active; "" for none
 	LeaseFile string
@@ -78,11 +78,14 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 			return fmt.Errorf("directory of %s: %w", path, err)
 		}
 	}
-	id := failover.AgentID(o.ID)
-	if id == "" {
-		host, _ := os.Hostname() // only a readable part of the name
-		id = failover.AgentID(fmt.Sprintf("%s/%s/%s", o.Component, host, consensus.NewID()[:8]))
+	// The last part is new with each start: a late word of an earlier life must not
+	// be taken for one of this.
+	readable := o.ID
+	if readable == "" {
+		host, _ := os.Hostname() // only for people
+		readable = fmt.Sprintf("%s/%s", o.Component, host)
 	}
+	id := failover.AgentID(readable + "/" + consensus.NewID()[:8])
 	settings := o.Config.Settings()
 	clock := boottime.System{}
 	// This process runs nothing but workers behind guards.

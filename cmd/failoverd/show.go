@@ -238,24 +238,6 @@ func eventsCommand(s *shared) *cobra.Command {
 	return cmd
 }
 
-func membersCommand(s *shared) *cobra.Command {
-	return reading(s, "members", "Show the nodes of the cluster", func(ctx context.Context, c *admin.Client) ([]admin.MemberStatus, error) {
-		st, err := c.Status(ctx)
-		return st.Members, err
-	}, func(w io.Writer, v []admin.MemberStatus) {
-		tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(tw, "NODE\tVANTAGE\tADDRESS\tVERSION\tCONFIG\tVOTES")
-		for _, m := range v {
-			votes := "no"
-			if m.Voted {
-				votes = "yes, " + m.VoteAge.D().Round(10*time.Millisecond).String() + " ago"
-			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, m.Vantage, m.Address, orDash(m.Version), orDash(m.Config), votes)
-		}
-		_ = tw.Flush() // an error means that the terminal is gone
-	})
-}
-
 func healthCommand(s *shared) *cobra.Command {
 	var url string
 	cmd := &cobra.Command{

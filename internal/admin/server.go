@@ -183,6 +183,10 @@ func operatorCommands() map[string]func(json.RawMessage) (failover.Command, erro
 	add[failover.DeclareStable](m)
 	add[failover.PauseAutomation](m)
 	add[failover.ResumeAutomation](m)
+	add[failover.AddMember](m)
+	add[failover.RemoveMember](m)
+	add[failover.AttestNode](m)
+	add[failover.WithdrawSettings](m)
 	return m
 }
 

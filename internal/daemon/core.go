@@ -29,6 +29,8 @@ type Peers interface {
 	Ask(ctx context.Context, to failover.NodeID, a fence.Ask) (fence.Answer, error)
 	// View asks a node that is believed to lead for what only a leader knows.
 	View(ctx context.Context, to failover.NodeID) (LeaderView, error)
+	// Applied asks a node how much of the log it has applied.
+	Applied(ctx context.Context, to failover.NodeID) (uint64, error)
 }
 
 // CoreConfig is what a Core is made of.

@@ -51,6 +51,7 @@ func (c *Core) serve(ctx context.Context, t *consensus.Tenure) {
 	defer wg.Wait()
 	wg.Go(func() { l.granter.Run(ctx, t) })
 	wg.Go(func() { l.exec.Run(ctx) })
+	wg.Go(func() { l.members(ctx) })
 	l.run(ctx)
 }
 

@@ -77,6 +77,12 @@ func (c *caller) Standing(ctx context.Context, to failover.NodeID, h consensus.H
 	return s, err
 }
 
+// Applied implements Peers.
+func (c *caller) Applied(ctx context.Context, to failover.NodeID) (uint64, error) {
+	s, err := c.Standing(ctx, to, c.hello())
+	return s.Applied, err
+}
+
 // standingTimeout bounds the question: a node that starts alone must not wait
 // for those that are away.
 const standingTimeout = 2 * time.Second

@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/raft"
+
+	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/failover/plan"
 	"github.com/failoverd/failoverd/internal/admin"
@@ -63,18 +66,48 @@ func (d *Daemon) base() admin.Status {
 	}
 	nodes := d.opts.Config.Settings().Nodes
 	if st.Settings != nil {
-		s.Mode, s.Standby, nodes = st.Settings.Policy.Mode, st.Settings.Other(st.Active), st.Settings.Nodes
+		s.Mode, s.Standby, nodes = st.Settings.Policy.Mode, st.Settings.Other(st.Active), st.Members()
 	}
-	for id, n := range nodes {
-		rec := st.Nodes[id]
-		s.Members = append(s.Members, admin.MemberStatus{ID: id, Vantage: n.Vantage, Address: n.Address, Version: rec.Version, Config: rec.ConfigHash})
+	s.Generation, s.Unattested, s.Features, s.Change, s.Waits = st.Generation, st.Unattested(), st.Level(), st.Change, st.Waits()
+	if st.Proposal != nil {
+		s.Proposed = st.Proposal.Hash
 	}
+	s.Members = members(st, nodes, d.core.Node())
 	slices.SortFunc(s.Members, func(a, b admin.MemberStatus) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	for id, a := range st.Agents {
 		s.Agents = append(s.Agents, admin.AgentStatus{ID: id, AgentRecord: *a})
 	}
 	slices.SortFunc(s.Agents, func(a, b admin.AgentStatus) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	return s
+}
+
+// members describes the nodes of the cluster, as the log and raft's
+// configuration have them.
+func members(st *failover.State, nodes map[failover.NodeID]failover.NodeSpec, node *consensus.Node) []admin.MemberStatus {
+	suffrage := map[failover.NodeID]string{}
+	servers, _ := node.Members() // without an answer all are absent, which is shown
+	for _, srv := range servers {
+		suffrage[failover.NodeID(srv.ID)] = "non-voter"
+		if srv.Suffrage == raft.Voter {
+			suffrage[failover.NodeID(srv.ID)] = "voter"
+		}
+	}
+	var out []admin.MemberStatus
+	for id, n := range nodes {
+		rec := st.Nodes[id]
+		m := admin.MemberStatus{
+			ID: id, Vantage: n.Vantage, Address: n.Address, Version: rec.Version, Config: rec.ConfigHash,
+			State: suffrage[id], Features: rec.Features, Disk: rec.Disk, Starts: rec.Starts,
+		}
+		if m.State == "" {
+			m.State = "absent"
+		}
+		if st.Change != nil && st.Change.Node == id {
+			m.Change = st.Change.Kind
+		}
+		out = append(out, m)
+	}
+	return out
 }
 
 // fill adds the leader's soft state.

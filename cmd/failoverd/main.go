@@ -106,7 +106,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		runCommand(s), agentCommand(s), guardCommand(),
 		configCommand(s), certsCommand(s), planCommand(s),
-		statusCommand(s), votesCommand(s), probesCommand(s), eventsCommand(s), membersCommand(s), attestNodeCommand(s), healthCommand(s), versionCommand(),
+		statusCommand(s), votesCommand(s), probesCommand(s), eventsCommand(s), membersCommand(s), attestNodeCommand(s), recoverCommand(s), healthCommand(s), versionCommand(),
 	)
 	root.AddCommand(operateCommands(s)...)
 	return root

@@ -221,7 +221,7 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 	}
 	d.onStop("raft", node.Close)
 	d.run = append(d.run, func(ctx context.Context) { learn(ctx, node, d.gate, d.die) },
-		func(ctx context.Context) { stopWhenRemoved(ctx, node, d.gate, d.calls, d.die, d.log) })
+		func(ctx context.Context) { stopWhenRemoved(ctx, node, d.gate, d.calls, d.die) })
 	if disk.Empty {
 		d.run = append(d.run, func(ctx context.Context) { join(ctx, node, d.gate, d.calls, settings.Nodes, d.die, d.log) })
 	}

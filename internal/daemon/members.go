@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"log/slog"
 	"maps"
 	"slices"
 	"time"
@@ -162,8 +161,9 @@ func (l *leadership) stepAside() error {
 }
 
 // stopWhenRemoved ends a node that the others have removed. Its own log may never
-// say so: nobody sends it entries any more. So a node that has no leader asks.
-func stopWhenRemoved(ctx context.Context, node *consensus.Node, gate *consensus.Gatekeeper, c *caller, die func(error), log *slog.Logger) {
+// say so: nobody sends it entries any more. So a node that has no leader asks. It
+// believes a majority of the others, not one.
+func stopWhenRemoved(ctx context.Context, node *consensus.Node, gate *consensus.Gatekeeper, c *caller, die func(error)) {
 	without := time.Now()
 	for {
 		select {
@@ -184,9 +184,16 @@ func stopWhenRemoved(ctx context.Context, node *consensus.Node, gate *consensus.
 			continue
 		}
 		without = time.Now()
-		if err := mayStart(h, inquire(ctx, c, h, c.nodes())); err != nil {
-			log.Error("this node must stop", "why", err.Error())
-			die(err)
+		others := maps.Clone(c.nodes())
+		delete(others, h.Node)
+		said, why := 0, ""
+		for _, a := range inquire(ctx, c, h, others) {
+			if a.Guard == "removed" && a.Hello.Generation == h.Generation {
+				said, why = said+1, a.Refused
+			}
+		}
+		if said > len(others)/2 {
+			die(errors.New(why))
 			return
 		}
 	}

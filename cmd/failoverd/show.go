@@ -125,6 +125,18 @@ func showStatus(w io.Writer, s admin.Status) {
 		fmt.Fprintf(w, "last execution %d: %s from %s to %s, %s: %s\n", s.Last.ID, s.Last.Kind, s.Last.From, s.Last.To, s.Last.State, s.Last.Outcome)
 	}
 	fmt.Fprintf(w, "%d nodes, %d agents\n", len(s.Members), len(s.Agents))
+	if s.Config != "" && s.OwnFile != s.Config {
+		fmt.Fprintf(w, "configuration %s is in force; this node's file is another one (%s) and does not count: `failoverd config apply` proposes it\n", s.Config, s.OwnFile)
+	}
+	if s.Proposed != "" {
+		fmt.Fprintf(w, "configuration %s is proposed: it %s\n", s.Proposed, s.Waits)
+	}
+	if ch := s.Change; ch != nil {
+		fmt.Fprintf(w, "the change to %s node %s is under way (`failoverd members`)\n", ch.Kind, ch.Node)
+	}
+	for _, id := range s.Unattested {
+		fmt.Fprintf(w, "NO LEASES: this cluster was recovered (generation %d) and node %s may still lead the old quorum: `failoverd attest-node %s --why …`\n", s.Generation, id, id)
+	}
 }
 
 func showExecution(w io.Writer, e *failover.Execution, progress map[failover.StepID]string) {

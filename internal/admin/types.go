@@ -127,6 +127,7 @@ type Reply struct {
 
 // Node is what the server needs of a node.
 type Node interface {
+	Configurer
 	Status(ctx context.Context) Status
 	Votes(ctx context.Context) (Votes, error)
 	Signals() []SignalReport

@@ -37,9 +37,11 @@ type Peers interface {
 type CoreConfig struct {
 	ID      failover.NodeID
 	Vantage failover.Region
-	// Settings of the node's own file. They count only once they are committed.
+	// Settings of the node's own file, and its text. They count only for the first
+	// configuration of a cluster, once they are committed.
 	Settings   failover.Settings
 	ConfigHash string
+	Source     string
 	// Record is what the node says of itself when it registers.
 	Record failover.NodeRecord
 	// Verdicts are the node's own opinions now.

@@ -52,7 +52,9 @@ func TestRecoverWithAQuorumAlive(t *testing.T) {
 	_ = h.stop("b")
 	_ = h.stop("f")
 	h.leader()
-	h.until("the three to go on", func(r *resident) bool { return r.core.node.Leader() != "" && r.core.node.Leader() != "b" && r.core.node.Leader() != "f" })
+	h.until("the three to go on", func(r *resident) bool {
+		return r.core.node.Leader() != "" && r.core.node.Leader() != "b" && r.core.node.Leader() != "f"
+	})
 
 	r, err := h.recovery("b", text)
 	if err != nil {

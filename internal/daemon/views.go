@@ -112,7 +112,7 @@ func members(st *failover.State, nodes map[failover.NodeID]failover.NodeSpec, no
 
 // fill adds the leader's soft state.
 func (d *Daemon) fill(s *admin.Status, v LeaderView) {
-	ttl := d.opts.Config.Policy.VoteTTL.D()
+	ttl := d.running.Load().cfg.Policy.VoteTTL.D()
 	s.Condition, s.Sentence, s.Views = v.Judgement.Condition, v.Judgement.Sentence, v.Judgement.Views
 	s.HoldElapsed, s.Hold = v.HoldElapsed, v.Hold
 	s.FreezeAge, s.FreezeWait, s.Progress = v.FreezeAge, v.FreezeWait, v.Progress
@@ -141,12 +141,12 @@ func (d *Daemon) Votes(ctx context.Context) (admin.Votes, error) {
 // Signals implements admin.Node.
 func (d *Daemon) Signals() []admin.SignalReport {
 	var out []admin.SignalReport
-	for _, v := range d.monitor.Verdicts() {
+	for _, v := range d.running.Load().monitor.Verdicts() {
 		for _, sig := range v.Signals {
 			f := monitor.Filter{Component: sig.Component, Kind: sig.Kind, Region: sig.Region, Limit: 5}
-			r := admin.SignalReport{SignalState: sig, Recent: d.monitor.Recent(f)}
+			r := admin.SignalReport{SignalState: sig, Recent: d.running.Load().monitor.Recent(f)}
 			f.Failed = true
-			r.Failures = d.monitor.Recent(f)
+			r.Failures = d.running.Load().monitor.Recent(f)
 			out = append(out, r)
 		}
 	}
@@ -173,7 +173,8 @@ func (d *Daemon) Plan() (failover.Plan, string, error) {
 	if st.Execution != nil {
 		return *st.Execution.Plan, plan.Render(st.Execution.Plan), nil
 	}
-	settings, from := d.opts.Config.Settings(), d.opts.Config.Primary
+	cfg := d.running.Load().cfg
+	settings, from := cfg.Settings(), cfg.Primary
 	if st.Settings != nil {
 		settings, from = *st.Settings, st.Active
 	}
@@ -185,7 +186,7 @@ func (d *Daemon) Plan() (failover.Plan, string, error) {
 }
 
 // Verdicts implements web.Source.
-func (d *Daemon) Verdicts() []failover.Verdict { return d.monitor.Verdicts() }
+func (d *Daemon) Verdicts() []failover.Verdict { return d.running.Load().monitor.Verdicts() }
 
 // Executions implements web.Source.
 func (d *Daemon) Executions() map[failover.ExecState]int {

@@ -110,6 +110,7 @@ type Node struct {
 	gone   chan struct{} // closed when the disk has hung: raft's main loop stands still
 
 	transport raft.Transport
+	asking    sync.WaitGroup // questions to raft that it has not answered yet
 
 	closeOnce sync.Once
 	closeErr  error
@@ -177,9 +178,13 @@ func (n *Node) hang() {
 // answers, and the process must.
 func (n *Node) Close() error {
 	n.closeOnce.Do(func() {
-		future := n.raft.Shutdown()
 		done := make(chan error, 1)
-		go func() { done <- future.Error() }()
+		go func() {
+			// A transfer of the leadership ends by raft's own timer; a raft that is
+			// shut down in the middle of one never answers.
+			n.asking.Wait()
+			done <- n.raft.Shutdown().Error()
+		}()
 		select {
 		case n.closeErr = <-done:
 		case <-n.gone:

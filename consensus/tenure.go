@@ -166,7 +166,11 @@ func (n *Node) within(limit time.Duration, ask func() error) error {
 	default:
 	}
 	done := make(chan error, 1)
-	go func() { done <- ask() }()
+	n.asking.Add(1)
+	go func() {
+		defer n.asking.Done()
+		done <- ask()
+	}()
 	t := time.NewTimer(limit)
 	defer t.Stop()
 	select {

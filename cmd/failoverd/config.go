@@ -14,7 +14,8 @@ import (
 )
 
 func configCommand(s *shared) *cobra.Command {
-	cmd := &cobra.Command{Use: "config", Short: "Look at the configuration file"}
+	cmd := &cobra.Command{Use: "config", Short: "Check a configuration file, and roll it out"}
+	cmd.AddCommand(configApplyCommand(s), configShowCommand(s), configWithdrawCommand(s))
 	cmd.AddCommand(&cobra.Command{
 		Use: "check [FILE]", Short: "Check a configuration file without touching anything", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

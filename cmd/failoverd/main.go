@@ -106,7 +106,7 @@ func newRoot() *cobra.Command {
 	root.AddCommand(
 		runCommand(s), agentCommand(s), guardCommand(), canaryCommand(),
 		configCommand(s), certsCommand(s), planCommand(s),
-		statusCommand(s), votesCommand(s), probesCommand(s), eventsCommand(s), membersCommand(s), healthCommand(s), versionCommand(),
+		statusCommand(s), votesCommand(s), probesCommand(s), eventsCommand(s), membersCommand(s), attestNodeCommand(s), recoverCommand(s), healthCommand(s), versionCommand(),
 		readinessCommand(s), conditionsCommand(),
 	)
 	root.AddCommand(operateCommands(s)...)

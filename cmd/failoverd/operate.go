@@ -146,18 +146,27 @@ func operate(s *shared, use, short string, args cobra.PositionalArgs, build func
 			if err != nil {
 				return failed(err)
 			}
-			switch r.Outcome {
-			case "accepted":
-				fmt.Fprintf(cmd.OutOrStdout(), "accepted: %s (log index %d); `failoverd status` shows what follows\n", order.Name(), r.Index)
-				return nil
-			case "refused":
-				return &exitError{exitRefused, fmt.Errorf("refused by guard %s: %s", r.Guard, r.Text)}
-			case "no-leader", "unknown":
-				return &exitError{exitNoQuo, errors.New(r.Text)}
+			if err := accepted(r); err != nil {
+				return err
 			}
-			return failed(errors.New(r.Text))
+			fmt.Fprintf(cmd.OutOrStdout(), "accepted: %s (log index %d); `failoverd status` shows what follows\n", order.Name(), r.Index)
+			return nil
 		},
 	}
 	cmd.Flags().StringVar(&why, "why", "", "the reason, kept in the audit trail")
 	return cmd
+}
+
+// accepted turns a reply that is no acceptance into the error and the exit status
+// for it.
+func accepted(r admin.Reply) error {
+	switch r.Outcome {
+	case "accepted":
+		return nil
+	case "refused":
+		return &exitError{exitRefused, fmt.Errorf("refused by guard %s: %s", r.Guard, r.Text)}
+	case "no-leader", "unknown":
+		return &exitError{exitNoQuo, errors.New(r.Text)}
+	}
+	return failed(errors.New(r.Text))
 }

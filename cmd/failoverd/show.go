@@ -147,6 +147,18 @@ func showStatus(w io.Writer, s admin.Status) {
 		fmt.Fprintf(w, "fence %s: %s\n", f.Component, armed)
 	}
 	fmt.Fprintf(w, "%d nodes, %d agents\n", len(s.Members), len(s.Agents))
+	if s.Config != "" && s.OwnFile != s.Config {
+		fmt.Fprintf(w, "configuration %s is in force; this node's file is another one (%s) and does not count: `failoverd config apply` proposes it\n", s.Config, s.OwnFile)
+	}
+	if s.Proposed != "" {
+		fmt.Fprintf(w, "configuration %s is proposed: it %s\n", s.Proposed, s.Waits)
+	}
+	if ch := s.Change; ch != nil {
+		fmt.Fprintf(w, "the change to %s node %s is under way (`failoverd members`)\n", ch.Kind, ch.Node)
+	}
+	for _, id := range s.Unattested {
+		fmt.Fprintf(w, "NO LEASES: this cluster was recovered (generation %d) and node %s may still lead the old quorum: `failoverd attest-node %s --why …`\n", s.Generation, id, id)
+	}
 }
 
 func showExecution(w io.Writer, e *failover.Execution, progress map[failover.StepID]string) {
@@ -261,24 +273,6 @@ func eventsCommand(s *shared) *cobra.Command {
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON lines")
 	cmd.Flags().Uint64Var(&since, "since", 0, "only what came after this index")
 	return cmd
-}
-
-func membersCommand(s *shared) *cobra.Command {
-	return reading(s, "members", "Show the nodes of the cluster", func(ctx context.Context, c *admin.Client) ([]admin.MemberStatus, error) {
-		st, err := c.Status(ctx)
-		return st.Members, err
-	}, func(w io.Writer, v []admin.MemberStatus) {
-		tw := tabwriter.NewWriter(w, 0, 4, 2, ' ', 0)
-		fmt.Fprintln(tw, "NODE\tVANTAGE\tADDRESS\tVERSION\tCONFIG\tVOTES")
-		for _, m := range v {
-			votes := "no"
-			if m.Voted {
-				votes = "yes, " + m.VoteAge.D().Round(10*time.Millisecond).String() + " ago"
-			}
-			fmt.Fprintf(tw, "%s\t%s\t%s\t%s\t%s\t%s\n", m.ID, m.Vantage, m.Address, orDash(m.Version), orDash(m.Config), votes)
-		}
-		_ = tw.Flush() // an error means that the terminal is gone
-	})
 }
 
 func healthCommand(s *shared) *cobra.Command {

@@ -77,6 +77,18 @@ func (n *fakeNode) Propose(_ context.Context, by, why, id string, c failover.Com
 	return failover.Result{Index: 7}, n.err
 }
 
+func (n *fakeNode) Config() ConfigView { return ConfigView{Hash: "h1", Waits: "waits for b"} }
+
+func (n *fakeNode) ProposeConfig(_ context.Context, by string, c ConfigText) (failover.Result, string, []string, error) {
+	if c.Text == "" {
+		return failover.Result{}, "", nil, errors.New(c.File + ":1: service: is missing")
+	}
+	if c.Text == "other" {
+		return failover.Result{}, "h2", nil, &failover.Refusal{Guard: "service", Text: "never renamed"}
+	}
+	return failover.Result{Index: 7}, "h2", []string{by + " " + c.Why}, nil
+}
+
 func (n *fakeNode) Plan() (failover.Plan, string, error) {
 	return failover.Plan{From: "east1"}, "plan 1\n", n.plan
 }
@@ -295,4 +307,25 @@ func FuzzCommand(f *testing.F) {
 			}
 		}
 	})
+}
+
+// A configuration travels as text; mistakes and refusals come back in words.
+func TestConfig(t *testing.T) {
+	c := serve(t, &fakeNode{})
+	if v, err := c.Config(t.Context()); err != nil || v.Hash != "h1" || v.Waits != "waits for b" {
+		t.Errorf("%+v, %v", v, err)
+	}
+	r, err := c.ProposeConfig(t.Context(), "f.toml", "service = 1", "because")
+	if err != nil || r.Outcome != "accepted" || r.Index != 7 || r.Hash != "h2" || len(r.Changes) != 1 || !strings.HasPrefix(r.Changes[0], "uid ") {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err := c.ProposeConfig(t.Context(), "f.toml", "", ""); err != nil || r.Outcome != "failed" || r.Text != "f.toml:1: service: is missing" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if r, err := c.ProposeConfig(t.Context(), "f.toml", "other", ""); err != nil || r.Outcome != "refused" || r.Guard != "service" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := c.ProposeConfig(t.Context(), "f.toml", strings.Repeat("x", maxConfig+1), ""); err == nil || !strings.Contains(err.Error(), "are enough") {
+		t.Errorf("%v", err)
+	}
 }

@@ -73,6 +73,8 @@ func Server(n Node, log *slog.Logger) *http.Server {
 	mux.HandleFunc("GET /v1/events", s.events)
 	mux.HandleFunc("GET /v1/plan", s.plan)
 	mux.HandleFunc("POST /v1/command", s.command)
+	mux.HandleFunc("GET /v1/config", func(w http.ResponseWriter, _ *http.Request) { reply(w, n.Config()) })
+	mux.HandleFunc("POST /v1/config", s.proposeConfig)
 	return &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {
@@ -184,6 +186,10 @@ func operatorCommands() map[string]func(json.RawMessage) (failover.Command, erro
 	add[failover.DeclareStable](m)
 	add[failover.PauseAutomation](m)
 	add[failover.ResumeAutomation](m)
+	add[failover.AddMember](m)
+	add[failover.RemoveMember](m)
+	add[failover.AttestNode](m)
+	add[failover.WithdrawSettings](m)
 	return m
 }
 

@@ -56,8 +56,18 @@ type Status struct {
 	Last          *failover.Execution `json:"last_execution,omitempty"`
 	Pause         *failover.Pause     `json:"pause,omitempty"`
 	CooldownUntil time.Time           `json:"cooldown_until,omitzero"`
-	Agents        []AgentStatus       `json:"agents,omitempty"`
-	Members       []MemberStatus      `json:"members,omitempty"`
+	// Generation counts recoveries from a lost quorum; Unattested are the voters
+	// left behind of which nobody has attested that they run no more.
+	Generation uint64            `json:"generation,omitempty"`
+	Unattested []failover.NodeID `json:"unattested,omitempty"`
+	Features   int               `json:"features"` // the level in force
+	// Change is what changes in the membership now.
+	Change *failover.MemberChange `json:"change,omitempty"`
+	// Proposed is the configuration that is being rolled out, and Waits what for.
+	Proposed string         `json:"proposed,omitempty"`
+	Waits    string         `json:"proposed_waits,omitempty"`
+	Agents   []AgentStatus  `json:"agents,omitempty"`
+	Members  []MemberStatus `json:"members,omitempty"`
 }
 
 // FenceStatus says whether the fence of a critical component holds by itself.
@@ -106,13 +116,20 @@ type AgentStatus struct {
 
 // MemberStatus is one node of the cluster.
 type MemberStatus struct {
-	ID      failover.NodeID   `json:"id"`
-	Vantage failover.Region   `json:"vantage"`
-	Address string            `json:"address"`
-	Version string            `json:"version,omitempty"`
-	Config  string            `json:"config,omitempty"`
-	Voted   bool              `json:"voted"`              // the leader holds a fresh ballot
-	VoteAge failover.Duration `json:"vote_age,omitempty"` // of its newest ballot
+	ID      failover.NodeID `json:"id"`
+	Vantage failover.Region `json:"vantage"`
+	Address string          `json:"address"`
+	Version string          `json:"version,omitempty"`
+	Config  string          `json:"config,omitempty"`
+	// State is "voter", "non-voter" or "absent", by raft's configuration; Change is
+	// "add" or "remove" while the member comes or goes, and "" otherwise.
+	State    string            `json:"state"`
+	Change   string            `json:"change,omitempty"`
+	Features int               `json:"features,omitempty"` // highest feature level that it understands
+	Disk     string            `json:"disk,omitempty"`
+	Starts   uint64            `json:"starts,omitempty"`   // of that disk
+	Voted    bool              `json:"voted"`              // the leader holds a fresh ballot
+	VoteAge  failover.Duration `json:"vote_age,omitempty"` // of its newest ballot
 }
 
 // SignalReport is one signal of this node with its recent results.
@@ -149,6 +166,7 @@ type Reply struct {
 
 // Node is what the server needs of a node.
 type Node interface {
+	Configurer
 	Status(ctx context.Context) Status
 	Votes(ctx context.Context) (Votes, error)
 	Readiness(ctx context.Context) Readiness

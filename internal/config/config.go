@@ -36,6 +36,8 @@ type Config struct {
 
 	// Warnings are advice that does not stop anything.
 	Warnings Errors
+	// Source is the file's text.
+	Source string
 }
 
 // Policy is [policy]. Every key must be written unless it says otherwise.
@@ -235,7 +237,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	if len(d.errors) > 0 {
 		return nil, d.errors.sorted()
 	}
-	c.Warnings = v.warnings.sorted()
+	c.Warnings, c.Source = v.warnings.sorted(), string(data)
 	return c, nil
 }
 

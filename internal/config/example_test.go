@@ -117,18 +117,45 @@ func TestProbeSpecs(t *testing.T) {
 	}
 }
 
-func TestHashFollowsTheSettingsOnly(t *testing.T) {
-	a, b := example(t), example(t)
-	if a.Hash() != b.Hash() {
-		t.Error("equal files have different hashes")
+// The hash is that of all that the cluster shares: what a node has on its own
+// machine, and how the file is written, do not matter.
+func TestHash(t *testing.T) {
+	a := example(t)
+	for name, c := range map[string]struct {
+		change func(c *Config)
+		same   bool
+	}{
+		"nothing":           {func(*Config) {}, true},
+		"another data dir":  {func(c *Config) { c.Local.Data = "/x" }, true},
+		"an endpoint":       {func(c *Config) { c.AWS.Endpoints = map[string]string{"global": "http://x"} }, true},
+		"a certificate":     {func(c *Config) { c.TLS.Cert = "/x" }, true},
+		"the text":          {func(c *Config) { c.Source += "# more" }, true},
+		"a token's file":    {func(c *Config) { c.Slack = &Slack{BotTokenFile: "/x"} }, false}, // Slack itself is new
+		"a policy":          {func(c *Config) { c.Policy.MaxPerDay++ }, false},
+		"a probe":           {func(c *Config) { c.Probes.Interval = failover.Duration(3 * time.Second) }, false},
+		"a reference":       {func(c *Config) { c.SelfCheck.URLs = c.SelfCheck.URLs[:1] }, false},
+		"raft's heartbeat":  {func(c *Config) { c.Raft.Heartbeat++ }, false},
+		"who may approve":   {func(c *Config) { c.Slack = &Slack{Approvers: []string{"U1"}} }, false},
+		"what is seen":      {func(c *Config) { c.Component["api"].See.HTTP.URL += "/x" }, false},
+		"the AWS time-out":  {func(c *Config) { c.AWS.Timeout++ }, false},
+		"a probe's windows": {func(c *Config) { c.Component["api"].See.Window = 9 }, false},
+	} {
+		b := example(t)
+		c.change(b)
+		if (a.Hash() == b.Hash()) != c.same {
+			t.Errorf("%s: same hash %t, want %t", name, !c.same, c.same)
+		}
 	}
-	b.Probes.Interval = failover.Duration(3 * time.Second)
-	if a.Hash() != b.Hash() {
-		t.Error("the probes' interval is local and must not change the hash")
+	x, y := example(t), example(t)
+	x.Slack, y.Slack = &Slack{Channel: "C", BotTokenFile: "/x"}, &Slack{Channel: "C", BotTokenFile: "/y", APIURL: "http://z"}
+	if x.Hash() != y.Hash() {
+		t.Error("where the tokens are must not change the hash")
 	}
-	b.Policy.MaxPerDay++
-	if a.Hash() == b.Hash() {
-		t.Error("a changed policy has the same hash")
+	own := example(t)
+	own.Local.Data, own.TLS.Cert, own.AWS.Endpoints, own.Slack, own.Policy.MaxPerDay = "/d", "/c", map[string]string{"global": "http://x"}, y.Slack, 99
+	got := x.WithLocal(own)
+	if got.Local.Data != "/d" || got.TLS.Cert != "/c" || got.AWS.Endpoints["global"] != "http://x" || got.Slack.BotTokenFile != "/y" || got.Slack.Channel != "C" || got.Policy.MaxPerDay == 99 || x.Slack.BotTokenFile != "/x" {
+		t.Errorf("%+v", got)
 	}
 }
 

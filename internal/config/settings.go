@@ -135,17 +135,41 @@ func FillNode(params json.RawMessage, node failover.NodeID) json.RawMessage {
 	return json.RawMessage(strings.ReplaceAll(string(params), "{node}", string(node)))
 }
 
-// Hash identifies the settings by their content.
-func (c *Config) Hash() string { return HashSettings(c.Settings()) }
-
-// HashSettings identifies settings by their canonical JSON.
-func HashSettings(s failover.Settings) string {
-	b, err := json.Marshal(s)
+// Hash identifies what the file says of the cluster: all of it but what each node
+// has on its own machine. Comments and order do not matter.
+func (c *Config) Hash() string {
+	whole := struct {
+		Settings  failover.Settings
+		Probes    []probes.Spec
+		Resolvers []string
+		SelfCheck SelfCheck
+		Raft      Raft
+		AWS       failover.Duration
+		Slack     *Slack
+	}{c.Settings(), c.ProbeSpecs("{node}"), c.Probes.Resolvers, c.SelfCheck, c.Raft, c.AWS.Timeout, nil}
+	if c.Slack != nil {
+		whole.Slack = &Slack{Channel: c.Slack.Channel, Team: c.Slack.Team, Approvers: c.Slack.Approvers}
+	}
+	b, err := json.Marshal(whole)
 	if err != nil {
-		panic("config: settings cannot be marshalled: " + err.Error()) // plain values only
+		panic("config: a configuration cannot be marshalled: " + err.Error()) // plain values only
 	}
 	sum := sha256.Sum256(b)
 	return hex.EncodeToString(sum[:8])
+}
+
+// WithLocal returns the configuration of the cluster with what the node's own
+// file says of its machine: [node], [tls], the endpoints of [aws] and where the
+// tokens of [slack] are.
+func (c *Config) WithLocal(own *Config) *Config {
+	out := *c
+	out.Local, out.TLS, out.AWS.Endpoints = own.Local, own.TLS, own.AWS.Endpoints
+	if c.Slack != nil && own.Slack != nil {
+		slack := *c.Slack
+		slack.BotTokenFile, slack.AppTokenFile, slack.APIURL = own.Slack.BotTokenFile, own.Slack.AppTokenFile, own.Slack.APIURL
+		out.Slack = &slack
+	}
+	return &out
 }
 
 // ProbeSpecs are the signals that a node watches: every way in which every

@@ -29,15 +29,19 @@ type Peers interface {
 	Ask(ctx context.Context, to failover.NodeID, a fence.Ask) (fence.Answer, error)
 	// View asks a node that is believed to lead for what only a leader knows.
 	View(ctx context.Context, to failover.NodeID) (LeaderView, error)
+	// Applied asks a node how much of the log it has applied.
+	Applied(ctx context.Context, to failover.NodeID) (uint64, error)
 }
 
 // CoreConfig is what a Core is made of.
 type CoreConfig struct {
 	ID      failover.NodeID
 	Vantage failover.Region
-	// Settings of the node's own file. They count only once they are committed.
+	// Settings of the node's own file, and its text. They count only for the first
+	// configuration of a cluster, once they are committed.
 	Settings   failover.Settings
 	ConfigHash string
+	Source     string
 	// Record is what the node says of itself when it registers.
 	Record failover.NodeRecord
 	// Verdicts are the node's own opinions now.

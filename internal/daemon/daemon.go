@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"math/rand/v2"
 	"net"
 	"net/http"
-	"os"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -19,12 +18,9 @@ import (
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/admin"
-	"github.com/failoverd/failoverd/internal/cloud"
 	"github.com/failoverd/failoverd/internal/config"
 	"github.com/failoverd/failoverd/internal/mtls"
 	"github.com/failoverd/failoverd/internal/web"
-	"github.com/failoverd/failoverd/monitor"
-	"github.com/failoverd/failoverd/probes"
 )
 
 // stopTimeout bounds each step of the teardown.
@@ -48,9 +44,13 @@ type Daemon struct {
 	gate     *consensus.Gatekeeper
 	peers    *peerServer
 	calls    *caller
-	monitor  *monitor.Monitor
 	metrics  *web.Metrics
-	log      *slog.Logger
+	// boot is the configuration that the node starts with: the one that it ran
+	// last, or its own file.
+	boot    *config.Config
+	running atomic.Pointer[running]
+	changed chan struct{} // signalled when the node's verdicts change
+	log     *slog.Logger
 
 	fatal    chan error
 	run      []func(ctx context.Context)
@@ -67,7 +67,7 @@ type teardown struct {
 // New makes a node that listens and takes part in raft, but probes and decides
 // nothing before Run. If anything fails, what was acquired is given back.
 func New(ctx context.Context, o Options) (d *Daemon, err error) {
-	d = &Daemon{opts: o, log: o.Log, fatal: make(chan error, 1)}
+	d = &Daemon{opts: o, log: o.Log, fatal: make(chan error, 1), changed: make(chan struct{}, 1)}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, d.Stop())
@@ -113,23 +113,26 @@ func (d *Daemon) setup(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("address %s of node %s cannot be listened on: %w; is another process using it, or does this machine not have it?", d.this.Address, d.this.ID, err)
 	}
+	if d.boot, err = lastRun(d.this.Data, cfg); err != nil {
+		return err
+	}
 	settings := cfg.Settings()
-	mux := mtls.NewMux(ln, d.material, admit(cfg.Regions()), d.log)
+	mux := mtls.NewMux(ln, d.material, d.admit, d.log)
 	d.onStop("listener", mux.Close)
 	if err := d.openPeers(ctx, settings, disk, mux); err != nil {
 		return err
 	}
 
-	clients, err := d.openCloud(ctx)
+	d.metrics = web.NewMetrics(d)
+	first, err := d.build(ctx, d.boot)
 	if err != nil {
 		return err
 	}
-	if err := d.openMonitor(clients); err != nil {
+	d.running.Store(first)
+	if err := d.openCore(settings, disk, mux); err != nil {
 		return err
 	}
-	if err := d.openCore(settings, disk, mux, clients); err != nil {
-		return err
-	}
+	d.run = append(d.run, d.follow)
 
 	sock, err := admin.Listen(d.this.Socket)
 	if err != nil {
@@ -144,19 +147,21 @@ func (d *Daemon) setup(ctx context.Context) error {
 		}
 		d.serve("web", web.Server(d, d.metrics, d.log), webLn)
 	}
-	return d.openNotifier()
+	return nil
 }
 
 // admit says whose certificates open a connection: those of nodes, and of agents
 // of the service's regions. What a node may do on it depends on the membership,
 // which changes; each request looks at it.
-func admit(regions []failover.Region) func(mtls.Identity) error {
-	return func(id mtls.Identity) error {
-		if id.Role == mtls.RoleNode || id.Role == mtls.RoleAgent && slices.Contains(regions, failover.Region(id.Name)) {
-			return nil
-		}
-		return fmt.Errorf("%s is not part of this cluster", id)
+func (d *Daemon) admit(id mtls.Identity) error {
+	regions := d.boot.Regions()
+	if r := d.running.Load(); r != nil {
+		regions = r.cfg.Regions()
 	}
+	if id.Role == mtls.RoleNode || id.Role == mtls.RoleAgent && slices.Contains(regions, failover.Region(id.Name)) {
+		return nil
+	}
+	return fmt.Errorf("%s is not part of this cluster", id)
 }
 
 // openPeers answers the other nodes, and asks them whether this one may take
@@ -176,7 +181,7 @@ func (d *Daemon) openPeers(ctx context.Context, settings failover.Settings, disk
 		}
 		return settings.Nodes
 	}
-	d.calls = newCaller(d.material, members, consensus.TransportTimeout(d.opts.Config.Raft.Heartbeat.D()))
+	d.calls = newCaller(d.material, members, consensus.TransportTimeout(d.boot.Raft.Heartbeat.D()))
 	d.calls.hello = d.gate.Self
 	d.onStop("connections", func() error { d.calls.close(); return nil })
 	d.peers = &peerServer{gate: d.gate, members: members, log: d.log}
@@ -188,8 +193,8 @@ func (d *Daemon) openPeers(ctx context.Context, settings failover.Settings, disk
 }
 
 // openCore starts raft and the part of the node that knows no files or sockets.
-func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux *mtls.Mux, clients *cloud.Clients) error {
-	cfg := d.opts.Config
+func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux *mtls.Mux) error {
+	cfg := d.boot
 	transport := consensus.NewTransport(consensus.TransportOptions{
 		Listener: mux.Raft(), Material: d.material, Gate: d.gate, Timeout: d.calls.timeout, Log: d.log,
 		Expect: func(a raft.ServerAddress) (mtls.Identity, error) {
@@ -220,19 +225,19 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 		return err
 	}
 	d.onStop("raft", node.Close)
-	d.run = append(d.run, func(ctx context.Context) { learn(ctx, node, d.gate, d.die) })
+	d.run = append(d.run, func(ctx context.Context) { learn(ctx, node, d.gate, d.die) },
+		func(ctx context.Context) { stopWhenRemoved(ctx, node, d.gate, d.calls, d.die) })
 	if disk.Empty {
 		d.run = append(d.run, func(ctx context.Context) { join(ctx, node, d.gate, d.calls, settings.Nodes, d.die, d.log) })
 	}
 
 	d.core = NewCore(CoreConfig{
-		ID: d.this.ID, Vantage: d.this.Vantage, Settings: settings, ConfigHash: cfg.Hash(),
+		ID: d.this.ID, Vantage: d.this.Vantage, Settings: settings, ConfigHash: d.opts.Config.Hash(), Source: d.opts.Config.Source,
 		Record: failover.NodeRecord{
-			Vantage: d.this.Vantage, Version: d.opts.Version, Features: failover.Features, ConfigHash: cfg.Hash(),
+			Vantage: d.this.Vantage, Version: d.opts.Version, Features: failover.Features, ConfigHash: d.opts.Config.Hash(),
 			Disk: disk.Identity.Disk, Starts: disk.Identity.Starts, Boot: d.gate.Self().Boot,
 		},
-		Verdicts: d.monitor.Verdicts, Changed: d.monitor.Changed(), Peers: d.calls,
-		World: &world{node: d.this.ID, regions: cfg.Regions(), resolvers: cfg.Probes.Resolvers, cloud: clients, log: d.log},
+		Verdicts: d.Verdicts, Changed: d.changed, Peers: d.calls, World: currentWorld{d},
 		Exec: actions.Options{
 			CallTimeout: 2 * cfg.AWS.Timeout.D(), Poll: cfg.Probes.Interval.D(), Settle: 2 * cfg.Probes.Interval.D(),
 		},
@@ -240,74 +245,6 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 	}, node)
 	d.run = append(d.run, d.core.Run)
 	d.peers.core.Store(d.core)
-	return nil
-}
-
-// openCloud loads credentials if any kind needs them; nil otherwise.
-func (d *Daemon) openCloud(ctx context.Context) (*cloud.Clients, error) {
-	cfg := d.opts.Config
-	if !cfg.UsesAWS() {
-		return nil, nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-	defer cancel()
-	clients, err := cloud.Open(ctx, cloud.Options{Endpoints: cfg.AWS.Endpoints, Timeout: cfg.AWS.Timeout.D()})
-	if err != nil {
-		return nil, err
-	}
-	// A node without credentials still votes and keeps the quorum, so it starts
-	// all the same; its AWS probes are misconfigured and never a vote.
-	d.run = append(d.run, func(ctx context.Context) {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		if err := clients.Credentials(ctx); err != nil && !errors.Is(err, context.Canceled) {
-			d.log.Error("AWS cannot be used by this node", "error", err)
-		}
-	})
-	return clients, nil
-}
-
-// openMonitor makes the node's probes. They start with Run.
-func (d *Daemon) openMonitor(clients *cloud.Clients) error {
-	cfg := d.opts.Config
-	d.metrics = web.NewMetrics(d)
-	deps := probes.Deps{Node: d.this.ID, Resolvers: cfg.Probes.Resolvers, Cloud: clients, Log: d.log}
-	var signals []monitor.Signal
-	for _, sp := range cfg.ProbeSpecs(d.this.ID) {
-		deps := deps
-		deps.Component, deps.Region, deps.Timeout = sp.Component, sp.Region, sp.Timeout
-		p, err := sp.Config.New(deps)
-		if err != nil {
-			return fmt.Errorf("probe %s of %s in %s: %w", sp.Kind, sp.Component, sp.Region, err)
-		}
-		signals = append(signals, monitor.Signal{
-			Component: sp.Component, Kind: sp.Kind, Region: sp.Region, Probe: p,
-			Interval: sp.Interval, Timeout: sp.Timeout, Window: sp.Window, Down: sp.Down,
-		})
-	}
-	var refs []monitor.Reference
-	for _, url := range cfg.SelfCheck.URLs {
-		deps := deps
-		deps.Timeout = cfg.SelfCheck.Timeout.D()
-		p, err := (&probes.HTTPConfig{URL: url}).New(deps)
-		if err != nil {
-			return fmt.Errorf("self-check %s: %w", url, err)
-		}
-		refs = append(refs, monitor.Reference{Name: url, Probe: p})
-	}
-	var err error
-	d.monitor, err = monitor.New(monitor.Options{
-		Regions: cfg.Regions(), Signals: signals, References: refs,
-		SelfInterval: cfg.SelfCheck.Interval.D(), SelfTimeout: cfg.SelfCheck.Timeout.D(),
-		Index: d.this.Index, Nodes: len(cfg.Nodes),
-		Rand:          rand.New(rand.NewPCG(uint64(time.Now().UnixNano()), uint64(os.Getpid()))), //nolint:gosec // jitter
-		OnObservation: func(o failover.Observation, _ failover.Health) { d.metrics.Observe(o) },
-		Log:           d.log,
-	})
-	if err != nil {
-		return err
-	}
-	d.run = append(d.run, d.monitor.Run)
 	return nil
 }
 

@@ -57,6 +57,7 @@ func (c *Core) serve(ctx context.Context, t *consensus.Tenure) {
 	wg.Go(func() { l.exec.Run(ctx) })
 	wg.Go(func() { l.keeper.Run(ctx) })
 	wg.Go(func() { l.surveys(ctx) })
+	wg.Go(func() { l.members(ctx) })
 	l.run(ctx)
 }
 
@@ -227,28 +228,6 @@ func (l *leadership) startRequested(s *failover.State, propose func(failover.Com
 		Kind: s.Request.Kind, Request: s.Request.ID, Epoch: s.Epoch, Plan: p,
 		Approval: s.Settings.Policy.Mode == failover.ModeSupervised,
 	}, s.Request.Why)
-}
-
-// configure commits this node's configuration: at the first start, and later
-// when every registered voter runs with the same file. Nodes with different
-// files change nothing.
-func (l *leadership) configure(ctx context.Context, s *failover.State) bool {
-	own := l.core.cfg.ConfigHash
-	if s.SettingsHash == own || s.Execution != nil || s.Incident != nil {
-		return false
-	}
-	if s.Settings != nil {
-		for id := range l.core.cfg.Settings.Nodes {
-			if s.Nodes[id].ConfigHash != own {
-				return false
-			}
-		}
-	}
-	if _, err := l.tenure.Propose(ctx, failover.Configure{Settings: l.core.cfg.Settings, Hash: own}, ""); err != nil && ctx.Err() == nil {
-		l.core.cfg.Log.Warn("the configuration was not taken", "why", err.Error())
-		return false
-	}
-	return true
 }
 
 // leaveActiveRegion gives the leadership to a node outside the active region,

@@ -8,31 +8,27 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/config"
 	"github.com/failoverd/failoverd/internal/dnsq"
 	"github.com/failoverd/failoverd/internal/notify"
 )
 
-// openNotifier starts telling people, if Slack is configured. Every node
-// listens for clicks; the leader posts.
-func (d *Daemon) openNotifier() error {
-	sl := d.opts.Config.Slack
+// notifier makes what tells people, if Slack is configured; nil otherwise. Every
+// node listens for clicks; the leader posts.
+func (d *Daemon) notifier(cfg *config.Config) (*notify.Notifier, error) {
+	sl := cfg.Slack
 	if sl == nil {
-		return nil
+		return nil, nil
 	}
 	bot, app, err := sl.Tokens()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	dns := &dnsq.Client{Resolvers: d.opts.Config.Probes.Resolvers}
-	n, err := notify.New(notify.Options{
+	dns := &dnsq.Client{Resolvers: cfg.Probes.Resolvers}
+	return notify.New(notify.Options{
 		BotToken: bot.Reveal(), AppToken: app.Reveal(), APIURL: sl.APIURL, Channel: sl.Channel, Team: sl.Team, Approvers: sl.Approvers,
 		Decide: d.decideClick, Saved: d.savedMessage, Dial: dns.DialContext, Log: d.log.With("to", "slack"),
 	})
-	if err != nil {
-		return err
-	}
-	d.run = append(d.run, n.Run, func(ctx context.Context) { d.post(ctx, n) })
-	return nil
 }
 
 // post shows every change of an incident or execution while this node leads.

@@ -203,3 +203,30 @@ func later(a, b time.Time) time.Time {
 	}
 	return b
 }
+
+// fences says of each critical component whether its fence holds by itself.
+func fences(st *failover.State, now time.Time) []admin.FenceStatus {
+	var out []admin.FenceStatus
+	for _, c := range st.Settings.Components {
+		if c.Stop == nil {
+			continue
+		}
+		f := admin.FenceStatus{Component: c.Name, Arming: c.Arming, Why: st.FenceArmed(c, now)}
+		all := true
+		for _, id := range st.AgentIDs(st.Active, c.Name) {
+			a := st.Agents[id]
+			f.WouldHave += a.WouldHave
+			switch {
+			case a.Rehearsed == nil || !a.Rehearsed.Passed:
+				all = false
+			case f.Rehearsed.IsZero() || a.Rehearsed.At.Before(f.Rehearsed):
+				f.Rehearsed = a.Rehearsed.At
+			}
+		}
+		if !all {
+			f.Rehearsed = time.Time{}
+		}
+		out = append(out, f)
+	}
+	return out
+}

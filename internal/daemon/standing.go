@@ -77,6 +77,12 @@ func (c *caller) Standing(ctx context.Context, to failover.NodeID, h consensus.H
 	return s, err
 }
 
+// Applied implements Peers.
+func (c *caller) Applied(ctx context.Context, to failover.NodeID) (uint64, error) {
+	s, err := c.Standing(ctx, to, c.hello())
+	return s.Applied, err
+}
+
 // standingTimeout bounds the question: a node that starts alone must not wait
 // for those that are away.
 const standingTimeout = 2 * time.Second
@@ -113,11 +119,17 @@ func inquire(ctx context.Context, c *caller, h consensus.Hello, nodes map[failov
 // answered. With no answer it may: all nodes start together, and each connection
 // is judged again.
 func mayStart(h consensus.Hello, answers map[failover.NodeID]Standing) error {
+	led := false // by a node of this one's own generation
+	for _, a := range answers {
+		led = led || a.Leader != "" && a.Hello.Generation == h.Generation && !a.Hello.Empty
+	}
 	for _, id := range slices.Sorted(maps.Keys(answers)) {
 		a := answers[id]
 		switch {
-		case a.Guard == "generation" && a.Hello.Generation < h.Generation:
-			continue // it is the one that was left behind
+		case a.Guard == "generation" && (led || a.Hello.Generation < h.Generation):
+			// Somebody was left behind, or recovered what was not lost. Those two refuse
+			// each other; it is no reason to keep a quorum from its node.
+			continue
 		case a.Refused != "":
 			return fmt.Errorf("this node must not take part: node %s says: %s", id, a.Refused)
 		case a.Features > h.Features:

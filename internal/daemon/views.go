@@ -7,6 +7,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hashicorp/raft"
+
+	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/failover/plan"
 	"github.com/failoverd/failoverd/internal/admin"
@@ -65,12 +68,13 @@ func (d *Daemon) base() admin.Status {
 	nodes := d.opts.Config.Settings().Nodes
 	if st.Settings != nil {
 		s.Fences = fences(st, later(time.Now(), st.Time))
-		s.Mode, s.Standby, nodes = st.Settings.Policy.Mode, st.Settings.Other(st.Active), st.Settings.Nodes
+		s.Mode, s.Standby, nodes = st.Settings.Policy.Mode, st.Settings.Other(st.Active), st.Members()
 	}
-	for id, n := range nodes {
-		rec := st.Nodes[id]
-		s.Members = append(s.Members, admin.MemberStatus{ID: id, Vantage: n.Vantage, Address: n.Address, Version: rec.Version, Config: rec.ConfigHash})
+	s.Generation, s.Unattested, s.Features, s.Change, s.Waits = st.Generation, st.Unattested(), st.Level(), st.Change, st.Waits()
+	if st.Proposal != nil {
+		s.Proposed = st.Proposal.Hash
 	}
+	s.Members = members(st, nodes, d.core.Node())
 	slices.SortFunc(s.Members, func(a, b admin.MemberStatus) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	for id, a := range st.Agents {
 		s.Agents = append(s.Agents, admin.AgentStatus{ID: id, AgentRecord: *a})
@@ -79,36 +83,38 @@ func (d *Daemon) base() admin.Status {
 	return s
 }
 
-// fences says of each critical component whether its fence holds by itself.
-func fences(st *failover.State, now time.Time) []admin.FenceStatus {
-	var out []admin.FenceStatus
-	for _, c := range st.Settings.Components {
-		if c.Stop == nil {
-			continue
+// members describes the nodes of the cluster, as the log and raft's
+// configuration have them.
+func members(st *failover.State, nodes map[failover.NodeID]failover.NodeSpec, node *consensus.Node) []admin.MemberStatus {
+	suffrage := map[failover.NodeID]string{}
+	servers, _ := node.Members() // without an answer all are absent, which is shown
+	for _, srv := range servers {
+		suffrage[failover.NodeID(srv.ID)] = "non-voter"
+		if srv.Suffrage == raft.Voter {
+			suffrage[failover.NodeID(srv.ID)] = "voter"
 		}
-		f := admin.FenceStatus{Component: c.Name, Arming: c.Arming, Why: st.FenceArmed(c, now)}
-		all := true
-		for _, id := range st.AgentIDs(st.Active, c.Name) {
-			a := st.Agents[id]
-			f.WouldHave += a.WouldHave
-			switch {
-			case a.Rehearsed == nil || !a.Rehearsed.Passed:
-				all = false
-			case f.Rehearsed.IsZero() || a.Rehearsed.At.Before(f.Rehearsed):
-				f.Rehearsed = a.Rehearsed.At
-			}
+	}
+	var out []admin.MemberStatus
+	for id, n := range nodes {
+		rec := st.Nodes[id]
+		m := admin.MemberStatus{
+			ID: id, Vantage: n.Vantage, Address: n.Address, Version: rec.Version, Config: rec.ConfigHash,
+			State: suffrage[id], Features: rec.Features, Disk: rec.Disk, Starts: rec.Starts,
 		}
-		if !all {
-			f.Rehearsed = time.Time{}
+		if m.State == "" {
+			m.State = "absent"
 		}
-		out = append(out, f)
+		if st.Change != nil && st.Change.Node == id {
+			m.Change = st.Change.Kind
+		}
+		out = append(out, m)
 	}
 	return out
 }
 
 // fill adds the leader's soft state.
 func (d *Daemon) fill(s *admin.Status, v LeaderView) {
-	ttl := d.opts.Config.Policy.VoteTTL.D()
+	ttl := d.running.Load().cfg.Policy.VoteTTL.D()
 	s.Condition, s.Sentence, s.Views = v.Judgement.Condition, v.Judgement.Sentence, v.Judgement.Views
 	s.HoldElapsed, s.Hold = v.HoldElapsed, v.Hold
 	s.FreezeAge, s.FreezeWait, s.Progress = v.FreezeAge, v.FreezeWait, v.Progress
@@ -137,12 +143,12 @@ func (d *Daemon) Votes(ctx context.Context) (admin.Votes, error) {
 // Signals implements admin.Node.
 func (d *Daemon) Signals() []admin.SignalReport {
 	var out []admin.SignalReport
-	for _, v := range d.monitor.Verdicts() {
+	for _, v := range d.running.Load().monitor.Verdicts() {
 		for _, sig := range v.Signals {
 			f := monitor.Filter{Component: sig.Component, Kind: sig.Kind, Region: sig.Region, Limit: 5}
-			r := admin.SignalReport{SignalState: sig, Recent: d.monitor.Recent(f)}
+			r := admin.SignalReport{SignalState: sig, Recent: d.running.Load().monitor.Recent(f)}
 			f.Failed = true
-			r.Failures = d.monitor.Recent(f)
+			r.Failures = d.running.Load().monitor.Recent(f)
 			out = append(out, r)
 		}
 	}
@@ -169,7 +175,8 @@ func (d *Daemon) Plan() (failover.Plan, string, error) {
 	if st.Execution != nil {
 		return *st.Execution.Plan, plan.Render(st.Execution.Plan), nil
 	}
-	settings, from := d.opts.Config.Settings(), d.opts.Config.Primary
+	cfg := d.running.Load().cfg
+	settings, from := cfg.Settings(), cfg.Primary
 	if st.Settings != nil {
 		settings, from = *st.Settings, st.Active
 	}
@@ -181,7 +188,7 @@ func (d *Daemon) Plan() (failover.Plan, string, error) {
 }
 
 // Verdicts implements web.Source.
-func (d *Daemon) Verdicts() []failover.Verdict { return d.monitor.Verdicts() }
+func (d *Daemon) Verdicts() []failover.Verdict { return d.running.Load().monitor.Verdicts() }
 
 // Executions implements web.Source.
 func (d *Daemon) Executions() map[failover.ExecState]int {

@@ -39,11 +39,11 @@ type resident struct {
 	ended  chan error // what Run returned
 }
 
-// newHouse makes certificates and addresses for nodes a, b, c and d, and starts
+// newHouse makes certificates and addresses for nodes a to f, and starts
 // none.
 func newHouse(t *testing.T) *house {
 	t.Helper()
-	h := &house{T: t, dir: t.TempDir(), addr: map[string]string{}, nodes: map[string]*resident{}, where: map[string]string{"a": "east1", "b": "east2", "c": "gru", "d": "gru"}}
+	h := &house{T: t, dir: t.TempDir(), addr: map[string]string{}, nodes: map[string]*resident{}, where: map[string]string{"a": "east1", "b": "east2", "c": "gru", "d": "gru", "e": "east1", "f": "east2"}}
 	serve := func(host string) string {
 		ln, err := net.Listen("tcp", host+":0")
 		if err != nil {

@@ -367,6 +367,10 @@ func (p *peers) View(ctx context.Context, target failover.NodeID) (daemon.Leader
 	return to(ctx, p, target, func(_ context.Context, c *daemon.Core) (daemon.LeaderView, error) { return c.LocalView() })
 }
 
+func (p *peers) Applied(ctx context.Context, target failover.NodeID) (uint64, error) {
+	return to(ctx, p, target, func(_ context.Context, c *daemon.Core) (uint64, error) { return c.Node().State().Index, nil })
+}
+
 // ask is an agent's way to the nodes: those of its own site first.
 func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answer, error) {
 	order := slices.Clone(c.names)

@@ -1,0 +1,157 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/consensus"
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/config"
+	"github.com/failoverd/failoverd/internal/mtls"
+)
+
+// Recovery is `failoverd recover`: a new generation of a cluster that has lost
+// its quorum, begun on one survivor whose node does not run (rule T4). It holds
+// the lock of the data directory from OpenRecovery to Close.
+type Recovery struct {
+	this  config.ThisNode
+	disk  *consensus.Disk
+	state *failover.State
+	calls *caller
+	hello consensus.Hello
+	log   *slog.Logger
+}
+
+// OpenRecovery reads the survivor's disk. It changes nothing, but counts a start
+// of the disk, as every opening does.
+func OpenRecovery(o Options) (r *Recovery, err error) {
+	r = &Recovery{log: o.Log}
+	if r.this, err = o.Config.ForNode(o.Node); err != nil {
+		return nil, err
+	}
+	material, err := mtls.Load(mtls.Files{CA: r.this.TLS.CA, Cert: r.this.TLS.Cert, Key: r.this.TLS.Key})
+	if err != nil {
+		return nil, err
+	}
+	if r.disk, err = consensus.OpenDisk(r.this.Data, string(r.this.ID), o.Log); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, r.Close())
+			r = nil
+		}
+	}()
+	if r.disk.Empty {
+		return r, fmt.Errorf("the data directory %s holds nothing: recover on a node that has the log", r.this.Data)
+	}
+	if r.state, err = r.disk.Replay(o.Log); err != nil {
+		return r, err
+	}
+	if r.state.Settings == nil {
+		return r, errors.New("the log holds no configuration: there is nothing to recover")
+	}
+	r.hello = consensus.Hello{
+		Node: r.this.ID, Disk: r.disk.Identity.Disk, Starts: r.disk.Identity.Starts, Boot: consensus.NewID(), Generation: r.state.Generation, Features: failover.Features,
+	}
+	r.calls = newCaller(material, r.state.Members, consensus.TransportTimeout(o.Config.Raft.Heartbeat.D()))
+	r.calls.hello = func() consensus.Hello { return r.hello }
+	return r, nil
+}
+
+// Close releases the data directory.
+func (r *Recovery) Close() error {
+	if r.calls != nil {
+		r.calls.close()
+	}
+	return r.disk.Close()
+}
+
+// Service is what must be typed to confirm.
+func (r *Recovery) Service() string { return r.state.Settings.Service }
+
+// Consequences is what a person must know before: one paragraph a line.
+func (r *Recovery) Consequences(active failover.Region) string {
+	s := r.state
+	var b strings.Builder
+	line := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	dropped := r.dropped()
+	line("service %s, on node %s: a new generation of the cluster, %d after %d, with this node as its only voter", s.Settings.Service, r.this.ID, s.Generation+1, s.Generation)
+	line("the log ends at entry %d of term %d, stamped %s; what was committed later on others is lost", s.Index, s.Term, s.Time.Format(time.RFC3339))
+	line("epoch %d becomes %d", s.Epoch, s.Epoch+failover.EpochJump)
+	line("active region: %s by this log, %s as you state it", s.Active, active)
+	if e := s.Execution; e != nil {
+		line("execution %d, %s from %s to %s, is open (%s) and will be closed as aborted: what it had started may have happened, look at both regions", e.ID, e.Kind, e.From, e.To, e.State)
+	} else {
+		line("no execution is open in this log; one that began later on others is not known here")
+	}
+	line("left behind, and never admitted again under these names: %s", joined(dropped))
+	line("no lease is granted, the end of a lease proves nothing and the epoch stands still until each of them is attested to run no more (`failoverd attest-node NAME --why …`): until then a region with on_isolation = \"stop\" stops its workers")
+	return b.String()
+}
+
+func (r *Recovery) dropped() []failover.NodeID {
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(r.state.Members())), func(id failover.NodeID) bool { return id == r.this.ID })
+}
+
+func joined(ids []failover.NodeID) string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = string(id)
+	}
+	return strings.Join(out, ", ")
+}
+
+// Reach tries every voter that would be left behind. An error means that the
+// quorum is not lost, or that another survivor knows more; notes say who answered
+// without objecting.
+func (r *Recovery) Reach(ctx context.Context) (notes []string, err error) {
+	answers := inquire(ctx, r.calls, r.hello, r.state.Members())
+	for _, id := range r.dropped() {
+		a, ok := answers[id]
+		switch {
+		case !ok:
+			notes = append(notes, fmt.Sprintf("node %s does not answer", id))
+		case a.Leader != "":
+			return nil, fmt.Errorf("node %s answers as part of a running cluster, led by %s: the quorum is not lost; start this node and look at `failoverd status`", id, a.Leader)
+		case a.Hello.Generation > r.state.Generation:
+			return nil, fmt.Errorf("node %s belongs to generation %d: this cluster was recovered there already; this node is one that was left behind", id, a.Hello.Generation)
+		case a.Epoch > r.state.Epoch:
+			return nil, fmt.Errorf("node %s has seen epoch %d, this log stands at %d: recover on that node", id, a.Epoch, r.state.Epoch)
+		case a.Applied > r.state.Index:
+			return nil, fmt.Errorf("node %s has applied entry %d, this log ends at %d: recover on that node", id, a.Applied, r.state.Index)
+		default:
+			notes = append(notes, fmt.Sprintf("node %s answers and has no leader: stop it before you attest it", id))
+		}
+	}
+	return notes, nil
+}
+
+// SeenEpoch refuses a recovery when somebody has seen a later epoch than this
+// log: an agent (its epoch file), or a token at a resource.
+func (r *Recovery) SeenEpoch(seen uint64) error {
+	if seen > r.state.Epoch {
+		return fmt.Errorf("epoch %d has been seen, this log stands at %d: the survivor missed a change of region; recover on a node that has it, or begin a new cluster", seen, r.state.Epoch)
+	}
+	return nil
+}
+
+// Begin writes the new generation to the disk.
+func (r *Recovery) Begin(o failover.RecoverOrder) (*failover.State, error) {
+	o.Survivor, o.At = r.this.ID, time.Now()
+	s, err := r.disk.Recover(o, r.log)
+	if err != nil {
+		return nil, err
+	}
+	gate, err := consensus.NewGatekeeper(r.this.Data, r.hello, r.log)
+	if err != nil {
+		return nil, err
+	}
+	return s, gate.Learn(s)
+}

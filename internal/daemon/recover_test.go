@@ -1,0 +1,146 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/fence"
+	"github.com/failoverd/failoverd/internal/config"
+)
+
+// recovery opens a stopped node's disk as `failoverd recover` does.
+func (h *house) recovery(id, text string) (*Recovery, error) {
+	h.Helper()
+	cfg, err := config.Parse("config.toml", []byte(text))
+	if err != nil {
+		h.Fatal(err)
+	}
+	return OpenRecovery(Options{Config: cfg, Node: failover.NodeID(id), Log: slog.New(slog.DiscardHandler)})
+}
+
+// ask is an agent's request to a node.
+func (h *house) ask(r *resident, request string) (fence.Answer, error) {
+	ctx, cancel := context.WithTimeout(h.Context(), 3*time.Second)
+	defer cancel()
+	return r.core.TakeAsk(ctx, fence.Ask{
+		Request: request, Agent: "w1", Region: "east1", Component: "workers", Lease: failover.Duration(20 * time.Second), Enforced: true, Running: true, SeenEpoch: 1,
+	}, true)
+}
+
+// T4: a cluster of five is recovered on one of two nodes while the other three
+// are alive. That is refused while they can be reached; where they cannot, the
+// recovered side grants nothing, and disturbs nothing, until each of them is
+// attested.
+func TestRecoverWithAQuorumAlive(t *testing.T) {
+	h := newHouse(t)
+	const five = "a b c e f"
+	text := h.text(five)
+	for _, id := range strings.Fields(five) {
+		h.start(id, text)
+	}
+	h.level2()
+	if _, err := h.recovery("b", text); err == nil || !strings.Contains(err.Error(), "is in use") {
+		t.Fatalf("recovered under a running node: %v", err)
+	}
+	_ = h.stop("b")
+	_ = h.stop("f")
+	h.leader()
+	h.until("the three to go on", func(r *resident) bool {
+		return r.core.node.Leader() != "" && r.core.node.Leader() != "b" && r.core.node.Leader() != "f"
+	})
+
+	r, err := h.recovery("b", text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := r.Reach(t.Context()); err == nil || !strings.Contains(err.Error(), "answers as part of a running cluster, led by") {
+		t.Fatalf("the three were reached: %v", err)
+	}
+	if err := r.SeenEpoch(2); err == nil {
+		t.Error("a later epoch was seen, and yet")
+	}
+	said := r.Consequences("east2")
+	for _, want := range []string{"generation of the cluster, 1 after 0", "epoch 1 becomes 1001", "east1 by this log, east2 as you state it", "left behind, and never admitted again under these names: a, c, e, f"} {
+		if !strings.Contains(said, want) {
+			t.Errorf("the consequences do not say %q:\n%s", want, said)
+		}
+	}
+	if _, err := r.Begin(failover.RecoverOrder{Active: "gru", By: "uid 0", Why: "w"}); err == nil {
+		t.Error("a region that is none of the service's was stated")
+	}
+	// As if a cut hid the three: nobody was reached.
+	st, err := r.Begin(failover.RecoverOrder{Active: "east1", By: "uid 0", Why: "they do not answer"})
+	if err := errors.Join(err, r.Close()); err != nil {
+		t.Fatal(err)
+	}
+	if st.Generation != 1 || st.Epoch != 1001 || len(st.Unattested()) != 4 {
+		t.Fatalf("generation %d, epoch %d, to be attested %v", st.Generation, st.Epoch, st.Unattested())
+	}
+
+	index := h.leader().State().Index
+	b := h.start("b", text)
+	h.until("b to lead itself", func(r *resident) bool { return r != b || r.core.Leads() })
+	ans, err := h.ask(b, "1")
+	if err != nil || ans.Grant.Granted || !strings.Contains(ans.Grant.Sentence, "recovered without a, c, e, f") {
+		t.Fatalf("the recovered side: %+v, %v", ans.Grant, err)
+	}
+	// f belongs to the three: they lead, so it joins them although b calls it left
+	// behind.
+	h.start("f", text)
+	h.until("f to follow the three", func(r *resident) bool {
+		return r.this.ID != "f" || r.State().Index > index && r.State().Generation == 0 && r.core.node.Leader() != ""
+	})
+	var three *resident
+	h.until("a leader of the old generation", func(*resident) bool {
+		for _, r := range h.nodes {
+			if r != b && r.core.Leads() {
+				three = r
+			}
+		}
+		return three != nil
+	})
+	if ans, err := h.ask(three, "2"); err != nil || !ans.Grant.Granted || ans.Grant.Epoch != 1 {
+		t.Fatalf("the three were disturbed: %+v, %v", ans.Grant, err)
+	}
+	if n := len(b.State().Nodes); n != 1 {
+		t.Errorf("b knows %d nodes", n)
+	}
+	if err := three.calls.Ballot(t.Context(), "b", failover.Ballot{Node: three.this.ID}); err == nil || !strings.Contains(err.Error(), "not a member") {
+		t.Errorf("a request across generations: %v", err)
+	}
+
+	// The three are stopped for good, and said to be. One of them that comes back
+	// finds b, and nobody who leads it: it does not take part.
+	for _, id := range []string{"a", "c", "e", "f"} {
+		_ = h.stop(id)
+	}
+	if err := h.launch("a", text); err == nil || !strings.Contains(err.Error(), "node a belongs to generation 0 of this cluster, node b to generation 1") {
+		t.Errorf("one that was left behind starts: %v", err)
+	}
+	for _, id := range []failover.NodeID{"a", "c", "e", "f"} {
+		if ans, err := h.ask(b, "3"+string(id)); err != nil || ans.Grant.Granted {
+			t.Fatalf("before %s is attested: %+v, %v", id, ans.Grant, err)
+		}
+		h.do(failover.AttestNode{Node: id})
+	}
+	if ans, err := h.ask(b, "4"); err != nil || !ans.Grant.Granted || ans.Grant.Epoch != 1001 {
+		t.Fatalf("after the last one: %+v, %v", ans.Grant, err)
+	}
+	// New nodes bring it back to size.
+	h.start("d", h.text("b d"+" a")) // its file still needs three places; the log counts
+	h.do(failover.AddMember{Node: "d", Spec: failover.NodeSpec{Vantage: "gru", Address: h.addr["d"]}})
+	h.until("d to vote", func(r *resident) bool {
+		s := r.State()
+		return s.Settings != nil && len(s.Settings.Nodes) == 2 && s.Change == nil && s.Generation == 1
+	})
+	if _, err := os.Stat(filepath.Join(h.dir, "data-d", "known.json")); err != nil {
+		t.Error(err)
+	}
+}

@@ -37,10 +37,14 @@ func (d *Daemon) post(ctx context.Context, n *notify.Notifier) {
 	if h := d.State().History; len(h) > 0 {
 		closed = h[len(h)-1].ID
 	}
+	var page pager
 	for {
 		changed := d.Changed()
 		if d.core.Leads() {
 			s := d.State()
+			for _, u := range page.next(s, time.Now()) {
+				n.Post(u)
+			}
 			for _, e := range s.History {
 				if e.ID > closed {
 					n.Post(renderExecution(s, e, nil))

@@ -433,7 +433,8 @@ func (x *Executor) settle(ctx context.Context, exec uint64, st failover.Step) {
 	if last.Undo {
 		// Its calls must have aged out before the world's word counts.
 		if x.sleep(ctx, max(0, time.Until(ages(action, last.Until)))) {
-			r.finishUndo(ctx)
+			r.deadline = time.Now().Add(st.Timeout.D())
+			r.finishUndo(ctx, true)
 		}
 		return
 	}

@@ -110,6 +110,25 @@ func ages(a Action, until time.Time) time.Time {
 	return until
 }
 
+// Restorer is an Action that knows whether the world is again as it was: that
+// its effect is not there says nothing, since a change that was half made is not
+// there either.
+type Restorer interface {
+	Action
+	// Restored compares what Inspect saw with what StepStarted recorded before the
+	// change.
+	Restored(now Effect, previous json.RawMessage) bool
+}
+
+// restored reports whether an undo has taken effect. An action that cannot
+// compare is believed when its effect is wholly absent.
+func restored(a Action, now Effect, previous json.RawMessage) bool {
+	if r, ok := a.(Restorer); ok {
+		return now.State != Unknown && r.Restored(now, previous)
+	}
+	return now.State == Absent
+}
+
 // Burner is a TokenChecker that can write a new token and nothing else, so that
 // every earlier attempt is refused from then on (rule E4).
 type Burner interface {

@@ -208,6 +208,12 @@ func (s *ecsService) Undo(ctx context.Context, a Attempt) error {
 	return s.set(ctx, a, p.Desired)
 }
 
+// Restored implements Restorer: the desired count is what it was.
+func (s *ecsService) Restored(now Effect, previous json.RawMessage) bool {
+	var was, is ecsPrevious
+	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was == is
+}
+
 func (s *ecsService) set(ctx context.Context, a Attempt, count int32) error {
 	a.Report("setting the desired count of %s in %s to %d", s.cfg.Service, s.region, count)
 	_, err := s.client.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: &s.cfg.Cluster, Service: &s.cfg.Service, DesiredCount: &count})

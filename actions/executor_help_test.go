@@ -239,7 +239,14 @@ type (
 	tokenedAction struct{ *effect }
 )
 
-func (countedAction) Idempotent()  {}
+func (countedAction) Idempotent() {}
+
+// Restored implements Restorer.
+func (e *effect) Restored(now Effect, previous json.RawMessage) bool {
+	var was, is previously
+	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was.Value == is.Value
+}
+
 func (tokenedAction) ChecksToken() {}
 
 // Burn replaces the token alone; whoever names an older one is refused.

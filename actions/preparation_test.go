@@ -101,6 +101,29 @@ func TestPreparationTakenBackAtThatMoment(t *testing.T) {
 	}
 }
 
+// An undo is done when the world is as before, not when the effect is absent: a
+// start that was half made is absent, too. And a leader that died before it sent
+// the call has undone nothing.
+func TestUndoOfWhatIsHalfMade(t *testing.T) {
+	inStage(t, preparing, func(st *stage) {
+		prep := st.suspect()
+		st.effect("start-api").never = true // asked for, and never there
+		st.elect(nil)
+		st.waitFor("the start", time.Minute, func(*failover.State) bool { return st.effect("start-api").times() > 0 })
+		st.must(failover.EndPreparation{Preparation: prep, Reason: "healthy again"})
+		// The first leader of the undo dies after its intent.
+		st.elect(func(l *leader) { l.cannotProve = true })
+		st.waitFor("the intent", 5*time.Minute, func(s *failover.State) bool {
+			return s.Preparation.Step("start-api").State == failover.StepUndoing
+		})
+		st.elect(nil)
+		st.waitFor("the end of it", 30*time.Minute, func(s *failover.State) bool { return s.Preparation == nil })
+		if e := st.effect("start-api"); e.value != "old" || len(e.undone) == 0 {
+			t.Errorf("the preparation is over, and what it asked for stands: value %s, undone %d times", e.value, len(e.undone))
+		}
+	})
+}
+
 // E4: a batch whose fate is unknown is refused by the resource before the
 // execution closes.
 func TestTokenIsBurntBeforeTheEnd(t *testing.T) {

@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -136,6 +137,29 @@ func (w *route53Weights) Undo(ctx context.Context, a Attempt) error {
 	}
 	a.Report("putting the previous weights back in one batch, token %d", a.Token)
 	return w.write(ctx, a, before.Weighted, now.Token, back)
+}
+
+// Restored implements Restorer: every record has its weight back. The token has
+// changed, as it must.
+func (w *route53Weights) Restored(now Effect, previous json.RawMessage) bool {
+	was, err1 := parseRecords(previous)
+	is, err2 := parseRecords(now.Previous)
+	if err1 != nil || err2 != nil || len(was.Weighted) != len(is.Weighted) {
+		return false
+	}
+	weights := map[string]int64{}
+	key := func(s types.ResourceRecordSet) string {
+		return plainName(s) + " " + string(s.Type) + " " + aws.ToString(s.SetIdentifier)
+	}
+	for _, s := range was.Weighted {
+		weights[key(s)] = aws.ToInt64(s.Weight)
+	}
+	for _, s := range is.Weighted {
+		if want, ok := weights[key(s)]; !ok || want != aws.ToInt64(s.Weight) {
+			return false
+		}
+	}
+	return true
 }
 
 // Burn implements Burner: the token alone is replaced, the records stay.

@@ -95,7 +95,7 @@ func (x *Executor) undo(ctx context.Context, exec uint64, st failover.Step) {
 	}
 	r := &run{x: x, e: e, st: st, action: action, deadline: time.Now().Add(st.Timeout.D())}
 	if r.putBack(ctx, rec) {
-		r.finishUndo(ctx)
+		r.finishUndo(ctx, false)
 	}
 }
 
@@ -125,8 +125,9 @@ func (r *run) putBack(ctx context.Context, rec failover.StepRecord) bool {
 // finishUndo waits until the effect is gone and closes the undo by what the
 // world shows. A stop that was put back is watched until none of its calls can
 // land any more: one that came late would stop the region that stayed active
-// (rule E5).
-func (r *run) finishUndo(ctx context.Context) {
+// (rule E5). With again, the undo was begun by an earlier leader, and is made
+// again unless it is seen.
+func (r *run) finishUndo(ctx context.Context, again bool) {
 	watch := time.Time{}
 	if r.st.Kind == failover.KindStop && !r.tokens() {
 		for _, a := range r.record().Attempts {
@@ -135,21 +136,26 @@ func (r *run) finishUndo(ctx context.Context) {
 			}
 		}
 	}
-	gone := false
+	back := false // the world was as before at the last look
 	for {
 		eff := r.look(ctx)
+		first := r.record().First()
 		switch {
-		case eff.State == Absent || eff.State == Partial && !gone:
-			gone = true
+		case first == nil:
+			return // resolved by somebody else
+		case restored(r.action, eff, first.Previous):
+			back = true
 			if time.Now().Before(watch) {
 				r.x.say(r.st.ID, "put back; watched until "+watch.UTC().Format(time.TimeOnly)+"Z: a call that is under way may still land")
 				break
 			}
 			r.x.finish(ctx, r.e, r.st, r.token, failover.StepUndone, "put back: "+eff.Detail)
 			return
-		case eff.State == Present && gone:
-			r.x.log.Warn("a late call undid the undo: it is put back again", "step", r.st.ID)
-			gone = false
+		case eff.State != Unknown && (back || again):
+			// A late call came in between, or the leader that began the undo died
+			// before its call was sent.
+			r.x.log.Warn("an undo is made again", "step", r.st.ID, "seen", eff.Detail)
+			back, again = false, false
 			if !r.putBack(ctx, r.record()) {
 				return
 			}

@@ -25,6 +25,12 @@ type counted struct{ action }
 
 func (counted) Idempotent() {}
 
+// Restored implements actions.Restorer.
+func (c counted) Restored(now actions.Effect, before json.RawMessage) bool {
+	var was, is previous
+	return json.Unmarshal(before, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was.Desired == is.Desired
+}
+
 // Ages implements actions.Aging: a call that was sent lands within that time.
 func (counted) Ages() time.Duration { return sendTail }
 
@@ -36,6 +42,12 @@ const sendTail = 40 * time.Second
 type tokened struct{ action }
 
 func (tokened) ChecksToken() {}
+
+// Restored implements actions.Restorer.
+func (tokened) Restored(now actions.Effect, before json.RawMessage) bool {
+	var was, is previous
+	return json.Unmarshal(before, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was.Traffic == is.Traffic
+}
 
 // Burn implements actions.Burner.
 func (t tokened) Burn(ctx context.Context, at actions.Attempt) error {
@@ -85,7 +97,7 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 	if err := a.reach(ctx); err != nil {
 		return actions.Effect{}, err
 	}
-	up, total := a.w.workersUp(a.region)
+	_, total := a.w.workersUp(a.region)
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
 	prev, err := json.Marshal(previous{Desired: a.w.desired[a.region], Token: a.w.token, Traffic: a.w.traffic})
@@ -100,8 +112,10 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 			eff.State = actions.Present
 		}
 	case "start":
-		eff.Detail = fmt.Sprintf("desired %d, up %d", a.w.desired[a.region], up)
-		if a.w.desired[a.region] >= fleetSize && up >= fleetSize {
+		// Tasks, as a control plane counts them; whether they work is their lease's
+		// business, and the checks'.
+		eff.Detail = fmt.Sprintf("desired %d, tasks %d", a.w.desired[a.region], total)
+		if a.w.desired[a.region] >= fleetSize && total >= fleetSize {
 			eff.State = actions.Present
 		}
 	case "switch":

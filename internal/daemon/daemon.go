@@ -32,6 +32,9 @@ type Options struct {
 	Node    failover.NodeID
 	Version string
 	Log     *slog.Logger
+
+	// logs puts something between raft and its log, in tests; nil: nothing.
+	logs func(raft.LogStore) raft.LogStore
 }
 
 // Daemon is a whole node. New acquires everything, Run works, Stop gives
@@ -213,12 +216,16 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 		},
 		Plain: d.gate.Plain,
 	})
+	var logs raft.LogStore = disk.Store
+	if d.opts.logs != nil {
+		logs = d.opts.logs(logs)
+	}
 	node, err := consensus.Open(consensus.Config{
 		ID: d.this.ID,
 		Timers: consensus.Timers{
 			Heartbeat: cfg.Raft.Heartbeat.D(), Election: cfg.Raft.Election.D(), LeaderLease: cfg.Raft.LeaderLease.D(), Commit: cfg.Raft.Commit.D(),
 		},
-		Transport: transport, Logs: disk.Store, Stable: disk.Store, Snapshots: disk.Snapshots,
+		Transport: transport, Logs: logs, Stable: disk.Store, Snapshots: disk.Snapshots,
 		Forwarder: d.calls, Log: d.log, Fatal: d.die,
 	})
 	if err != nil {

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hashicorp/raft"
+
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/config"
 	"github.com/failoverd/failoverd/internal/mtls"
@@ -30,6 +32,7 @@ type house struct {
 	app   string            // what is probed, host:port
 	ref   string
 	nodes map[string]*resident
+	logs  func(raft.LogStore) raft.LogStore // for nodes started from now on
 }
 
 // resident is one running node.
@@ -157,7 +160,7 @@ func (h *house) launch(id, text string) error {
 		h.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(h.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
-	d, err := New(h.Context(), Options{Config: cfg, Node: failover.NodeID(id), Version: "test", Log: log})
+	d, err := New(h.Context(), Options{Config: cfg, Node: failover.NodeID(id), Version: "test", Log: log, logs: h.logs})
 	if err != nil {
 		return err
 	}

@@ -20,6 +20,7 @@ type Status struct {
 		Term   uint64 `json:"term"`
 	} `json:"raft"`
 	Mode        string            `json:"mode"`
+	Config      string            `json:"config"`
 	Epoch       uint64            `json:"epoch"`
 	Active      string            `json:"active"`
 	Traffic     string            `json:"traffic"`

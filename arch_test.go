@@ -37,6 +37,7 @@ var imports = map[string][]string{
 	"internal/dnsq":       {},
 	"internal/mtls":       {},
 	"internal/sdnotify":   {},
+	"model":               {},
 	"internal/sim/oracle": {}, // it judges the daemon: it must not share its words
 	"internal/daemon": {
 		"failover", "failover/plan", "probes", "monitor", "consensus", "fence", "actions", "internal/config", "internal/notify", "internal/admin",

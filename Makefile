@@ -38,6 +38,21 @@ sim:
 	@grep -h 'ends:' out/sim.log
 	@grep -h '^sim:' out/sim.log
 
+# The protocol models, searched exhaustively with spin: model/README.md. TRAIL=name shows one counter-example.
+.PHONY: model spin
+model: spin
+	@$(GO) run ./model $(if $(TRAIL),-trail '$(TRAIL)')
+
+spin:
+	@{ command -v spin && command -v gcc; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends spin gcc libc6-dev; } >/dev/null \
+		|| { echo "the model needs spin (6.5 or later) and gcc, and they could not be installed: apt-get install spin gcc"; exit 1; }
+
+# A thousand years of a noisy network, judged by the real decision logic: docs/false-alarms.md. YEARS=n
+.PHONY: false-alarms
+YEARS ?= 1000
+false-alarms:
+	@$(GO) run ./internal/falsealarm/cmd -years $(YEARS)
+
 # What the tests and the demo need beside Go: ip, for network namespaces.
 deps:
 	@command -v ip >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2; }

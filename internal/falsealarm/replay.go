@@ -113,7 +113,7 @@ func (s *Sim) replay(r *record) (outcome, error) {
 		vote(n, -oneWay)
 	}
 	var out outcome
-	var w watch
+	w := watch{after: s.settings.Policy.PrepareAfter.D()}
 	events := s.events(r)
 	end := events[len(events)-1].at + 2*time.Second // the last votes arrive
 	for at := time.Duration(0); at < end; {
@@ -144,12 +144,17 @@ func (s *Sim) replay(r *record) (outcome, error) {
 	return out, nil
 }
 
+// ready says that the region to be entered stands in nobody's way.
+var ready = failover.Standby{Checked: true}
+
 func (s *Sim) courts() ([]*court, error) {
 	var out []*court
 	for _, hold := range s.holds {
 		st := failover.NewState()
 		set := s.settings
 		set.Policy.Hold = failover.Duration(hold)
+		// No guard but the hold: a loss that is not known would refuse everything.
+		set.Policy.MaxLoss, set.Policy.PrepareAfter = nil, min(set.Policy.PrepareAfter, failover.Duration(hold/3))
 		if res := st.Apply(failover.Meta{Index: 1, Term: 1, ProposedTerm: 1, At: epoch}, failover.Configure{Settings: set, Hash: "simulated"}); res.Err != nil {
 			return nil, res.Err
 		}
@@ -163,6 +168,7 @@ type watch struct {
 	agreed           time.Time // the agreement that was counted last
 	suspect          time.Duration
 	suspected, paged bool
+	after            time.Duration // prepare_after
 }
 
 // suspicious are the conditions in which a signal is down. A brownout is none:
@@ -175,7 +181,7 @@ func (s *Sim) decide(courts []*court, votes []failover.Vote, at time.Duration, w
 		if c.start >= 0 {
 			continue
 		}
-		d, mem := failover.Decide(failover.Input{State: c.state, Votes: votes, Now: now, TermStart: epoch.Add(-time.Hour)}, c.mem)
+		d, mem := failover.Decide(failover.Input{State: c.state, Votes: votes, Now: now, TermStart: epoch.Add(-time.Hour), Standby: ready}, c.mem)
 		c.mem = mem
 		if i == 0 {
 			w.look(d, mem, at, out)
@@ -186,7 +192,7 @@ func (s *Sim) decide(courts []*court, votes []failover.Vote, at time.Duration, w
 			if res.Err != nil {
 				return fmt.Errorf("an incident was refused: %w", res.Err)
 			}
-			d, c.mem = failover.Decide(failover.Input{State: c.state, Votes: votes, Now: now, TermStart: epoch.Add(-time.Hour)}, c.mem)
+			d, c.mem = failover.Decide(failover.Input{State: c.state, Votes: votes, Now: now, TermStart: epoch.Add(-time.Hour), Standby: ready}, c.mem)
 		}
 		if d.Start {
 			c.start = at
@@ -196,7 +202,7 @@ func (s *Sim) decide(courts []*court, votes []failover.Vote, at time.Duration, w
 }
 
 func (w *watch) look(d failover.Decision, mem failover.Memory, at time.Duration, out *outcome) {
-	if d.HoldElapsed >= PrepareAfter && !mem.AgreedSince.Equal(w.agreed) {
+	if d.HoldElapsed >= w.after && !mem.AgreedSince.Equal(w.agreed) {
 		w.agreed = mem.AgreedSince
 		out.prepares++
 	}
@@ -205,7 +211,7 @@ func (w *watch) look(d failover.Decision, mem failover.Memory, at time.Duration,
 		w.suspected, w.paged = false, false
 	case !w.suspected:
 		w.suspected, w.suspect = true, at
-	case !w.paged && at-w.suspect >= PrepareAfter:
+	case !w.paged && at-w.suspect >= w.after:
 		w.paged = true
 		out.pages++
 	}

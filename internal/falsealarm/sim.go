@@ -11,10 +11,6 @@ import (
 	"github.com/failoverd/failoverd/monitor"
 )
 
-// PrepareAfter is how long a suspicion lasts before it pages and preparation
-// begins. The policy has no such field yet; 30 s is its documented default.
-const PrepareAfter = 30 * time.Second
-
 // Sim is one simulated world.
 type Sim struct {
 	settings failover.Settings
@@ -39,8 +35,8 @@ type Sim struct {
 type Count struct {
 	Years     float64
 	Failovers []int // for each hold: started although the region was well
-	Prepares  int   // agreements that lasted PrepareAfter
-	Pages     int   // suspicions that lasted PrepareAfter
+	Prepares  int   // agreements that lasted prepare_after
+	Pages     int   // suspicions that lasted prepare_after
 	Replays   int   // episodes that went through the real code
 	Losses    int64
 }

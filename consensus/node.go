@@ -106,8 +106,10 @@ type Node struct {
 
 	notify chan bool
 	now    func() time.Time
-	place  place
-	gone   chan struct{} // closed when the disk has hung: raft's main loop stands still
+
+	heartbeat time.Duration
+	place     place
+	gone      chan struct{} // closed when the disk has hung: raft's main loop stands still
 
 	transport raft.Transport
 	asking    sync.WaitGroup // questions to raft that it has not answered yet
@@ -120,7 +122,7 @@ type Node struct {
 func Open(cfg Config) (*Node, error) {
 	n := &Node{
 		id: cfg.ID, codec: NewCodec(), fwd: cfg.Forwarder, log: cfg.Log,
-		notify: make(chan bool, 64), now: time.Now, gone: make(chan struct{}), transport: cfg.Transport,
+		notify: make(chan bool, 64), now: time.Now, heartbeat: cfg.Timers.Heartbeat, gone: make(chan struct{}), transport: cfg.Transport,
 	}
 	if cfg.codec != nil {
 		n.codec = cfg.codec

@@ -97,7 +97,10 @@ func (n *Node) serve(ctx context.Context, fn func(ctx context.Context, t *Tenure
 			return
 		}
 		n.log.Info("leading", "term", t.Term)
+		pulse := make(chan struct{})
+		go func() { defer close(pulse); n.pulse(leaderCtx, t) }()
 		fn(leaderCtx, t)
+		<-pulse
 		n.log.Info("no longer leading", "term", t.Term)
 	}()
 	select {
@@ -108,6 +111,30 @@ func (n *Node) serve(ctx context.Context, fn func(ctx context.Context, t *Tenure
 	cancel()
 	<-done
 	return again
+}
+
+// pulse writes an entry whenever a leader has written none for two heartbeats: a
+// disk that hangs is noticed by a write, and an idle leader makes none.
+func (n *Node) pulse(ctx context.Context, t *Tenure) {
+	every := 2 * n.heartbeat
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	last := n.raft.LastIndex()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if now := n.raft.LastIndex(); now != last {
+			last = now
+			continue
+		}
+		pctx, cancel := context.WithTimeout(ctx, every)
+		_ = t.Prove(pctx) // whoever must not lead any more hears it from raft
+		cancel()
+		last = n.raft.LastIndex()
+	}
 }
 
 // barrier commits the first entry of the term and waits until it is applied:

@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -66,13 +67,21 @@ type cluster struct {
 	hosts    map[string]*host
 	names    []string
 	settings failover.Settings
+	timers   consensus.Timers
 	log      *slog.Logger
 	fatal    func(error)
 	ctx      context.Context // of the whole run
+	over     atomic.Bool     // nothing is started any more
 
 	mu     sync.Mutex
 	ending []func()     // of the faults that have not ended
 	cells  map[cell]int // faults by the phase in which they were played
+}
+
+// simTimers are those of the default profile, but for the commit time-out: the
+// idle exchange is most of a run's work.
+var simTimers = consensus.Timers{
+	Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, LeaderLease: 400 * time.Millisecond, Commit: 100 * time.Millisecond,
 }
 
 func dur(d time.Duration) failover.Duration { return failover.Duration(d) }
@@ -194,11 +203,7 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	peers := &peers{cluster: c, self: h.id}
 	node, err := consensus.Open(consensus.Config{
 		ID: failover.NodeID(h.id), Voters: voters,
-		Timers: consensus.Timers{
-			Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, LeaderLease: 400 * time.Millisecond,
-			// Longer than the daemon's: the idle exchange is most of a run's work.
-			Commit: 100 * time.Millisecond,
-		},
+		Timers:    c.timers,
 		Transport: h.trans, Logs: h.handle, Stable: h.handle, Snapshots: h.snaps, Forwarder: peers, Log: c.log, Fatal: c.died(h, boot),
 	})
 	if err != nil {
@@ -405,7 +410,7 @@ func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answ
 func newCluster(ctx context.Context, rng *rand.Rand, mode failover.Mode, prepare bool, log *slog.Logger, fatal func(error)) *cluster {
 	// Each draws under a lock of its own, hence from a source of its own.
 	own := func() *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64())) } //nolint:gosec // a seed gives the schedule again
-	c := &cluster{ctx: ctx, cells: map[cell]int{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings(mode, prepare), log: log, fatal: fatal}
+	c := &cluster{timers: simTimers, ctx: ctx, cells: map[cell]int{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings(mode, prepare), log: log, fatal: fatal}
 	c.world = &world{
 		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, fleet: map[string][]*task{}, traffic: east1,
 		dead: map[string]bool{}, stuck: map[string]chan struct{}{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,

@@ -260,7 +260,7 @@ func (c *cluster) start(ctx context.Context, h *host) {
 	c.world.mu.Lock()
 	off := c.world.dead[h.site]
 	c.world.mu.Unlock()
-	if off || h.lost || h.disk.hangs() {
+	if off || h.lost || h.disk.hangs() || c.over.Load() {
 		return
 	}
 	if err := c.boot(ctx, h); err != nil {

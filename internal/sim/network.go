@@ -31,8 +31,9 @@ type network struct {
 	isolated map[string]bool    // host
 	delay    time.Duration      // one way, at most
 	loss     float64
-	noReply  float64                  // requests arrive, their replies do not
-	paused   map[string]chan struct{} // host → closed when it goes on
+	oneWay   map[[2]string]time.Duration // between two sites, if it is fixed
+	noReply  float64                     // requests arrive, their replies do not
+	paused   map[string]chan struct{}    // host → closed when it goes on
 }
 
 func newNetwork(rng *rand.Rand) *network {
@@ -129,6 +130,9 @@ func (n *network) carry(ctx context.Context, a, b string) error {
 	d := time.Duration(0)
 	if n.site(a) != n.site(b) {
 		d = time.Duration(n.rng.Int64N(int64(n.delay) + 1))
+		if fixed, ok := n.oneWay[[2]string{n.site(a), n.site(b)}]; ok {
+			d = fixed
+		}
 	}
 	lost := n.rng.Float64() < n.loss
 	n.mu.Unlock()

@@ -93,9 +93,7 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 		}
 		final.Left = c.left(s)
 	}
-	for _, name := range c.names {
-		c.crash(c.hosts[name])
-	}
+	c.end()
 	cancel()
 	w.wg.Wait()
 	w.mu.Lock()
@@ -112,6 +110,14 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 		out.Violations = append(out.Violations, "S10: a node ended: "+died.Error())
 	}
 	return out
+}
+
+// end stops every node for good.
+func (c *cluster) end() {
+	c.over.Store(true)
+	for _, name := range c.names {
+		c.crash(c.hosts[name])
+	}
 }
 
 // left names what should have been taken back, or kept down, and stands at the

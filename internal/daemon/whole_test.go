@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,6 +35,23 @@ type house struct {
 	ref   string
 	nodes map[string]*resident
 	logs  func(raft.LogStore) raft.LogStore // for nodes started from now on
+	out   *output
+}
+
+// output is the test's log until the test ends: a raft that was left behind in a
+// hung write speaks once more when it is let go.
+type output struct {
+	mu sync.Mutex
+	w  io.Writer // nil: the test has ended
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.w == nil {
+		return len(p), nil
+	}
+	return o.w.Write(p)
 }
 
 // resident is one running node.
@@ -47,6 +66,12 @@ type resident struct {
 func newHouse(t *testing.T) *house {
 	t.Helper()
 	h := &house{T: t, dir: t.TempDir(), addr: map[string]string{}, nodes: map[string]*resident{}, where: map[string]string{"a": "east1", "b": "east2", "c": "gru", "d": "gru", "e": "east1", "f": "east2"}}
+	h.out = &output{w: t.Output()}
+	t.Cleanup(func() {
+		h.out.mu.Lock()
+		defer h.out.mu.Unlock()
+		h.out.w = nil
+	})
 	serve := func(host string) string {
 		ln, err := net.Listen("tcp", host+":0")
 		if err != nil {
@@ -159,7 +184,7 @@ func (h *house) launch(id, text string) error {
 	if err != nil {
 		h.Fatal(err)
 	}
-	log := slog.New(slog.NewTextHandler(h.Output(), &slog.HandlerOptions{Level: slog.LevelInfo}))
+	log := slog.New(slog.NewTextHandler(h.out, &slog.HandlerOptions{Level: slog.LevelInfo}))
 	d, err := New(h.Context(), Options{Config: cfg, Node: failover.NodeID(id), Version: "test", Log: log, logs: h.logs})
 	if err != nil {
 		return err

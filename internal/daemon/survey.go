@@ -131,7 +131,8 @@ func (l *leadership) noteLosses(ctx context.Context, s *failover.State, votes []
 		return
 	}
 	l.nextLoss = now.Add(lossEvery)
-	if _, err := l.tenure.Propose(ctx, failover.RecordLoss{Samples: samples}, ""); err != nil && ctx.Err() == nil {
+	if _, err := l.tenure.Propose(ctx, failover.RecordLoss{Samples: samples}, ""); err != nil {
+		l.nextLoss = now.Add(time.Second)
 		l.core.cfg.Log.Debug("the samples were not taken", "why", err.Error())
 	}
 }

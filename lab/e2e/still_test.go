@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -12,7 +13,7 @@ import (
 // S6: troubles that must not move a region, one after the other in one world. Each lasts longer than the hold, the blip
 // excepted, and each is over before the next begins.
 func TestNothingMoves(t *testing.T) {
-	r := start(t)
+	r := start(t, set("component.api.start.prepare", "false"))
 	hold := r.until(time.Second, "a status", func(*harness.Status) bool { return true }).Hold.D()
 	for _, tt := range []struct {
 		name      string
@@ -59,6 +60,39 @@ func TestNothingMoves(t *testing.T) {
 			return // the next trouble would meet a world that is not healthy
 		}
 	}
+}
+
+// E7: a blip that outlasts prepare_after is prepared for, and taken back by itself: no worker is stopped, no region moves.
+func TestBlipIsPreparedForAndTakenBack(t *testing.T) {
+	r := start(t)
+	hold := r.until(time.Second, "a status", func(*harness.Status) bool { return true }).Hold.D()
+	r.do(r.w.DarkServices(r.ctx, world.E1))
+	time.Sleep(hold * 6 / 10) // the trouble itself, not a wait for something
+	r.do(r.w.LightServices(r.ctx, world.E1))
+	var events string
+	for end := time.Now().Add(40 * time.Second); !strings.Contains(events, "every step was undone"); time.Sleep(200 * time.Millisecond) {
+		var err error
+		if events, err = r.c.CLI(r.ctx, "third", "events"); err != nil || time.Now().After(end) {
+			t.Fatalf("the preparation was not taken back: %v\n%s", err, events)
+		}
+	}
+	for _, want := range []string{"region-down", "steps for leaving us-east-1 begin", "is taken back: the vantages have not agreed"} {
+		if !strings.Contains(events, want) {
+			t.Errorf("the timeline does not say %q:\n%s", want, events)
+		}
+	}
+	if n := strings.Count(events, "asks for a lease for the first time"); n != 3 {
+		t.Errorf("%d agents have asked for the first time: a worker was stopped and started again\n%s", n, events)
+	}
+	calls, err := r.c.Mutations(r.ctx)
+	r.do(err)
+	if len(calls) != 2 {
+		t.Errorf("%d mutating AWS calls, want one up and one down: %+v", len(calls), calls)
+	}
+	if s, err := r.c.AnyStatus(r.ctx); err != nil || s.Epoch != 1 || s.Execution != nil || s.Last != nil {
+		t.Errorf("afterwards: %s, error %v", describe(s), err)
+	}
+	r.weights(255, 0)
 }
 
 // S8: without a majority nothing is done; leases run out where the policy says so, and that is all.

@@ -53,6 +53,14 @@ YEARS ?= 1000
 false-alarms:
 	@$(GO) run ./internal/falsealarm/cmd -years $(YEARS)
 
+# What the network and the timers cost, measured in fake time; BENCH=n trials for each figure.
+BENCH ?= 60
+.PHONY: bench
+bench:
+	@mkdir -p out
+	@$(GO) test ./internal/sim -run TestMeasures -v -count=1 -trials $(BENCH) -timeout 60m > out/bench.log 2>&1 || { cat out/bench.log; exit 1; }
+	@grep -h '^bench:' out/bench.log
+
 # What the tests and the demo need beside Go: ip, for network namespaces.
 deps:
 	@command -v ip >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2; }

@@ -118,7 +118,7 @@ type demo struct {
 
 // play builds the world, runs the scenario, and judges. The verdict is always usable.
 func (d *demo) play(ctx context.Context) (v harness.Verdict, err error) {
-	v = harness.Verdict{Active: "unknown", Detect: -1, Recover: -1, Factor: d.Factor}
+	v = harness.Verdict{Active: "unknown", Prepared: -1, Detect: -1, Recover: -1, Factor: d.Factor}
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "failoverd-"+d.Prefix+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return v, fmt.Errorf("lock: %w", err)
@@ -273,8 +273,11 @@ func (d *demo) summary(v harness.Verdict) {
 	for _, m := range v.Steps {
 		p("  %-32s %6.1f s", m.What, m.After.Seconds())
 	}
+	if v.Prepared >= 0 {
+		p("  %-32s %6.1f s   × %g = %.0f s with the undivided configuration", "first AWS call, prepared", v.Prepared.Seconds(), d.Factor, v.Prepared.Seconds()*d.Factor)
+	}
 	if v.Detect >= 0 {
-		p("  %-32s %6.1f s   × %g = %.0f s with the undivided configuration", "first mutating AWS call", v.Detect.Seconds(), d.Factor, v.Detect.Seconds()*d.Factor)
+		p("  %-32s %6.1f s   × %g = %.0f s with the undivided configuration", "first AWS call, not prepared", v.Detect.Seconds(), d.Factor, v.Detect.Seconds()*d.Factor)
 	}
 	if v.Recover >= 0 {
 		p("  %-32s %6.1f s   × %g = %.0f s", "clients' messages processed again", v.Recover.Seconds(), d.Factor, v.Recover.Seconds()*d.Factor)

@@ -1,6 +1,7 @@
 package harness
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"slices"
@@ -23,7 +24,8 @@ type Verdict struct {
 	DualActiveMs int64
 	Messages     int // acknowledged by the service
 	Lost         int
-	Detect       time.Duration // from the loss to the failover's first mutating AWS call; -1: none was made
+	Prepared     time.Duration // from the loss to the first mutating AWS call of a step that the example prepares; -1: none was made
+	Detect       time.Duration // from the loss to the first mutating AWS call of any other step; -1: none was made
 	Recover      time.Duration // from the loss to a message that came in by the new way and was processed; -1: never
 	Factor       float64
 
@@ -51,7 +53,7 @@ func (v Verdict) Line() string {
 
 // Judge computes the verdict. lossAt is the moment of the loss; zero means that nothing was lost.
 func (c *Cluster) Judge(ctx context.Context, lossAt time.Time) (Verdict, error) {
-	v := Verdict{Active: "unknown", Epoch: 1, Detect: -1, Recover: -1, Factor: c.opt.Config.Factor}
+	v := Verdict{Active: "unknown", Epoch: 1, Prepared: -1, Detect: -1, Recover: -1, Factor: c.opt.Config.Factor}
 	r, err := c.W.Record(ctx)
 	if err != nil {
 		return v, err
@@ -72,10 +74,17 @@ func (c *Cluster) Judge(ctx context.Context, lossAt time.Time) (Verdict, error) 
 		return v, err
 	}
 	for _, call := range calls {
-		if call.At.After(lossAt) {
-			v.Detect = call.At.Sub(lossAt)
-			break
+		if !call.At.After(lossAt) {
+			continue
 		}
+		if bytes.Contains(call.Params, []byte(`"service":"api"`)) {
+			if v.Prepared < 0 {
+				v.Prepared = call.At.Sub(lossAt)
+			}
+			continue
+		}
+		v.Detect = call.At.Sub(lossAt)
+		break
 	}
 	changes, err := c.W.Route53Changes(ctx)
 	if err != nil {

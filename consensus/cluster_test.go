@@ -56,7 +56,7 @@ func bubble(t *testing.T, fn func(c *trio)) {
 		c := &trio{t: t, hosts: map[failover.NodeID]*host{}, ids: []failover.NodeID{"n1", "n2", "n3"}, fatals: make(chan error, 10)}
 		c.ctx, c.cancel = context.WithCancel(context.Background())
 		for _, id := range c.ids {
-			c.hosts[id] = &host{id: id, store: &tap{InmemStore: raft.NewInmemStore()}, snaps: raft.NewInmemSnapshotStore()}
+			c.hosts[id] = &host{id: id, store: newTap(), snaps: raft.NewInmemSnapshotStore()}
 		}
 		for _, id := range c.ids {
 			c.boot(id)

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -185,4 +186,17 @@ func (c *Codec) Decode(data []byte) (m failover.Meta, cmd failover.Command, skip
 		return m, nil, false, err
 	}
 	return m, cmd, false, nil
+}
+
+// People lists the names of the commands that need no leader to propose them,
+// sorted: those that people and nodes give.
+func People() []string {
+	var out []string
+	for name, decode := range newDecoders() {
+		if c, err := decode(json.RawMessage(`{}`)); err == nil && !c.LeaderOnly() {
+			out = append(out, name)
+		}
+	}
+	slices.Sort(out)
+	return out
 }

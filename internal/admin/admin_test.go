@@ -329,3 +329,17 @@ func TestConfig(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// Every command that is no leader's and that a node does not give for itself can
+// be given by a person.
+func TestEveryCommandOfPeople(t *testing.T) {
+	own := map[string]bool{ // given by nodes, never by people
+		failover.RegisterNode{}.Name(): true, failover.SaveMessage{}.Name(): true, failover.AckSettings{}.Name(): true,
+		failover.ProposeSettings{}.Name(): true, // a person gives the file; the node makes the command of it
+	}
+	for _, c := range consensus.People() {
+		if _, ok := operatorCommands()[c]; !ok && !own[c] {
+			t.Errorf("nobody can give the command %s", c)
+		}
+	}
+}

@@ -190,6 +190,9 @@ func operatorCommands() map[string]func(json.RawMessage) (failover.Command, erro
 	add[failover.RemoveMember](m)
 	add[failover.AttestNode](m)
 	add[failover.WithdrawSettings](m)
+	add[failover.RehearseFence](m)
+	add[failover.AcceptInventory](m)
+	add[failover.ReleaseHold](m)
 	return m
 }
 

@@ -107,6 +107,7 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 	eff := actions.Effect{State: actions.Absent, Previous: prev, Token: a.w.token}
 	switch a.kind {
 	case "stop":
+		eff.Inventory = total * (100 - a.w.sights.shrunk) / 100
 		eff.Detail = fmt.Sprintf("desired %d, tasks %d", a.w.desired[a.region], total)
 		if a.w.desired[a.region] == 0 && total == 0 {
 			eff.State = actions.Present
@@ -138,6 +139,12 @@ func (a action) send(ctx context.Context, at actions.Attempt, effect func() erro
 	}
 	if err := a.reach(ctx); err != nil {
 		return err
+	}
+	if a.w.onSend != nil {
+		// It has made its last check: should its process stand still now, it sends
+		// when it goes on.
+		a.w.onSend(a.node, a.kind)
+		a.w.net.awake(a.node)
 	}
 	a.w.mu.Lock()
 	wait := time.Duration(a.w.rng.Int64N(int64(a.w.late) + 1))

@@ -19,14 +19,28 @@ type sights struct {
 	deaf map[string]float64       // region → share of the requests that are never answered
 	// dark are signals that are dead by themselves, by region and kind.
 	dark map[[2]string]bool
+	// hidden says that a region answers nobody outside it, whatever the network does.
+	hidden map[string]bool
 	// part says that one of the zones behind a region's addresses is dark.
 	part map[string]bool
-	// stopped says that the samples of a region's stores do not move any more.
+	// stale says that the samples of a region's stores do not move any more.
 	stale map[string]bool
+	// shrunk is the share of their targets, in percent, that selectors miss.
+	shrunk int
 }
 
 func newSights() sights {
-	return sights{slow: map[string]time.Duration{}, deaf: map[string]float64{}, dark: map[[2]string]bool{}, part: map[string]bool{}, stale: map[string]bool{}}
+	return sights{slow: map[string]time.Duration{}, deaf: map[string]float64{}, dark: map[[2]string]bool{}, hidden: map[string]bool{}, part: map[string]bool{}, stale: map[string]bool{}}
+}
+
+// allDark reports whether no signal of a region answers anybody.
+func (s *sights) allDark(region string) bool {
+	for _, k := range probeKinds {
+		if !s.dark[[2]string{region, k}] {
+			return false
+		}
+	}
+	return true
 }
 
 // probeKinds are the kinds of signals of each region.
@@ -50,6 +64,7 @@ func (l look) Probe(ctx context.Context) failover.Observation {
 	o := failover.Observation{Target: l.kind + "." + l.region, At: time.Now()}
 	l.w.mu.Lock()
 	deaf := l.w.dead[l.region] || l.w.sights.dark[[2]string{l.region, l.kind}] || l.w.rng.Float64() < l.w.sights.deaf[l.region]
+	deaf = deaf || l.w.sights.hidden[l.region] && l.w.net.site(l.node) != l.region
 	slow, part, stale := l.w.sights.slow[l.region], l.w.sights.part[l.region], l.w.sights.stale[l.region]
 	l.w.mu.Unlock()
 	err := l.w.net.carry(ctx, l.node, l.region)

@@ -36,7 +36,10 @@ type world struct {
 	lying float64
 	twice float64 // effects that take place a second time, later
 	early float64 // calls that report success long before the effect
+	// onSend is told of each call right before it is sent; nil: nobody is.
+	onSend func(node, kind string)
 	// Faults of agents and workers.
+	keeps    bool                     // agents are configured not to stop their workers
 	stubborn bool                     // workers ignore SIGTERM
 	stuck    map[string]chan struct{} // region → closed when its agents go on
 	slowest  bool                     // agents' clocks run as slow as they may
@@ -291,10 +294,14 @@ func (w *world) launch(region string) {
 	tk := &task{id: id, cancel: cancel, worker: p, done: make(chan struct{})}
 	w.fleet[region] = append(w.fleet[region], tk)
 	serial := 0
+	isolation := "stop"
+	if w.keeps {
+		isolation = "keep"
+	}
 	w.mu.Unlock()
 	agent, err := fence.NewAgent(fence.Config{
 		Agent: failover.AgentID(id), Region: failover.Region(region), Component: "workers", Terms: w.terms,
-		Arming: failover.ArmEnforced, OnIsolation: "stop", RPCTimeout: 4 * time.Second,
+		Arming: failover.ArmEnforced, OnIsolation: isolation, RPCTimeout: 4 * time.Second,
 		Asker: askerFunc(func(ctx context.Context, a fence.Ask) (fence.Answer, error) {
 			w.agentsGoOn(region)
 			return w.ask(ctx, region, a)
@@ -329,6 +336,13 @@ func (w *world) retire(region string, power bool) {
 	defer w.mu.Unlock()
 	// A task is counted until it is dead, as a control plane does.
 	w.fleet[region] = slices.DeleteFunc(w.fleet[region], func(other *task) bool { return other == tk })
+}
+
+// trafficNow is where clients are sent.
+func (w *world) trafficNow() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.traffic
 }
 
 func (w *world) workersUp(region string) (up, total int) {

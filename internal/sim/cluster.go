@@ -70,8 +70,10 @@ type cluster struct {
 	timers   consensus.Timers
 	log      *slog.Logger
 	fatal    func(error)
-	ctx      context.Context // of the whole run
-	over     atomic.Bool     // nothing is started any more
+	ctx      context.Context        // of the whole run
+	over     atomic.Bool            // nothing is started any more
+	sees     []failover.SignalState // component and kind of what every node probes
+	seam     seam                   // nil but where a test aims at points
 
 	mu     sync.Mutex
 	ending []func()     // of the faults that have not ended
@@ -122,6 +124,8 @@ func settings(mode failover.Mode, prepare bool) failover.Settings {
 // eyes are a node's monitor: it looks once a second, and three misses in a row
 // are down.
 type eyes struct {
+	sees []failover.SignalState // component and kind of each signal
+
 	mu     sync.Mutex
 	misses map[string]int
 	blind  int
@@ -134,7 +138,7 @@ func (e *eyes) look(c *cluster, h *host) {
 	e.seen = true
 	for _, r := range []string{east1, east2} {
 		c.world.mu.Lock()
-		ok := !c.world.dead[r]
+		ok := !c.world.dead[r] && !c.world.ill[r]
 		c.world.mu.Unlock()
 		if ok && c.net.open(h.id, r) && c.net.open(r, h.id) {
 			e.misses[r] = 0
@@ -162,8 +166,12 @@ func (e *eyes) verdicts() []failover.Verdict {
 		if e.misses[r] >= 3 {
 			v.Health, h, v.Why = failover.Down, failover.Down, "nothing answers"
 		}
-		for _, kind := range []string{"http", "mongo", "sqs"} {
-			v.Signals = append(v.Signals, failover.SignalState{Component: "workers", Kind: kind, Region: v.Region, Health: h})
+		for _, sig := range e.sees {
+			sig.Region, sig.Health = v.Region, h
+			if sig.Kind == "mongo" && h == failover.Healthy {
+				sig.LastWrite = time.Now() // replication is behind by nothing
+			}
+			v.Signals = append(v.Signals, sig)
 		}
 		v.Abstain = e.blind >= 3
 		out = append(out, v)
@@ -181,6 +189,12 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	h.starts++
 	boot := consensus.NewID()
 	h.handle = h.disk.open()
+	var onApply func(failover.Result, failover.Command)
+	if c.seam != nil {
+		handle := h.handle
+		h.handle.store = func(ls []*raft.Log, write func() error) error { return c.seam.store(h, handle, ls, write) }
+		onApply = func(res failover.Result, cmd failover.Command) { c.seam.applied(h, handle, res, cmd) }
+	}
 	addr := raft.ServerAddress(h.id)
 	_, inmem := raft.NewInmemTransportWithTimeout(addr, rpcTimeout)
 	h.trans = &transport{InmemTransport: inmem, net: c.net, self: h.id}
@@ -204,13 +218,13 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	node, err := consensus.Open(consensus.Config{
 		ID: failover.NodeID(h.id), Voters: voters,
 		Timers:    c.timers,
-		Transport: h.trans, Logs: h.handle, Stable: h.handle, Snapshots: h.snaps, Forwarder: peers, Log: c.log, Fatal: c.died(h, boot),
+		Transport: h.trans, Logs: h.handle, Stable: h.handle, Snapshots: h.snaps, Forwarder: peers, Log: c.log, Fatal: c.died(h, boot), OnApply: onApply,
 	})
 	if err != nil {
 		return err
 	}
 	h.boot = boot
-	h.view = &eyes{misses: map[string]int{}}
+	h.view = &eyes{sees: c.sees, misses: map[string]int{}}
 	h.node = node
 	h.core = daemon.NewCore(daemon.CoreConfig{
 		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: c.settings, ConfigHash: "cfg",
@@ -408,11 +422,20 @@ func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answ
 
 // newCluster makes everything and starts nothing.
 func newCluster(ctx context.Context, rng *rand.Rand, mode failover.Mode, prepare bool, log *slog.Logger, fatal func(error)) *cluster {
+	c := newClusterOf(ctx, rng, settings(mode, prepare), log, fatal)
+	for _, kind := range []string{"http", "mongo", "sqs"} {
+		c.sees = append(c.sees, failover.SignalState{Component: "workers", Kind: kind})
+	}
+	return c
+}
+
+// newClusterOf is newCluster with settings of its own; its nodes see nothing yet.
+func newClusterOf(ctx context.Context, rng *rand.Rand, settings failover.Settings, log *slog.Logger, fatal func(error)) *cluster {
 	// Each draws under a lock of its own, hence from a source of its own.
 	own := func() *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64())) } //nolint:gosec // a seed gives the schedule again
-	c := &cluster{timers: simTimers, ctx: ctx, cells: map[cell]int{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings(mode, prepare), log: log, fatal: fatal}
+	c := &cluster{timers: simTimers, ctx: ctx, cells: map[cell]int{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings, log: log, fatal: fatal}
 	c.world = &world{
-		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, fleet: map[string][]*task{}, traffic: east1,
+		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, since: map[string]time.Time{}, ill: map[string]bool{}, fleet: map[string][]*task{}, traffic: east1,
 		dead: map[string]bool{}, stuck: map[string]chan struct{}{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
 	}
 	for id, spec := range c.settings.Nodes {

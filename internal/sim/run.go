@@ -158,7 +158,7 @@ func (c *cluster) watchDarkness(ctx context.Context) {
 	dark := false
 	for ctx.Err() == nil {
 		c.world.mu.Lock()
-		dead := c.world.dead[east1]
+		dead := c.world.dead[east1] || c.world.ill[east1]
 		c.world.mu.Unlock()
 		now := true
 		for _, h := range []string{"use2a", "use2b", "third"} {

@@ -23,11 +23,13 @@ type world struct {
 	rng     *rand.Rand
 	net     *network
 	record  []oracle.Entry
-	desired map[string]int // workers per region
+	desired map[string]int       // by pool: of workers, the region
+	since   map[string]time.Time // when a pool was scaled up last
 	fleet   map[string][]*task
 	traffic string
 	token   uint64
 	dead    map[string]bool // the region's machines are off
+	ill     map[string]bool // the service answers nobody there; all else is well
 	serial  int
 	// Faults of the control planes: effects may be late, replies lost, errors
 	// returned although the effect takes place.
@@ -45,6 +47,7 @@ type world struct {
 	terms failover.LeaseTerms
 	ask   func(ctx context.Context, site string, a fence.Ask) (fence.Answer, error)
 	log   *slog.Logger
+	seam  seam // nil but where a test aims at points
 }
 
 type task struct {

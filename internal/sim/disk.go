@@ -72,6 +72,8 @@ func (d *disk) wait() {
 type handle struct {
 	*disk
 	dead atomic.Bool
+	// store is asked about writes of the log, if it is set.
+	store func(ls []*raft.Log, write func() error) error
 }
 
 func (d *disk) open() *handle { return &handle{disk: d} }
@@ -85,13 +87,15 @@ func (h *handle) write(fn func() error) error {
 }
 
 // StoreLog implements raft.LogStore.
-func (h *handle) StoreLog(l *raft.Log) error {
-	return h.write(func() error { return h.InmemStore.StoreLog(l) })
-}
+func (h *handle) StoreLog(l *raft.Log) error { return h.StoreLogs([]*raft.Log{l}) }
 
 // StoreLogs implements raft.LogStore.
 func (h *handle) StoreLogs(ls []*raft.Log) error {
-	return h.write(func() error { return h.InmemStore.StoreLogs(ls) })
+	write := func() error { return h.write(func() error { return h.InmemStore.StoreLogs(ls) }) }
+	if h.store == nil {
+		return write()
+	}
+	return h.store(ls, write)
 }
 
 // DeleteRange implements raft.LogStore.

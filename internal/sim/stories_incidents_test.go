@@ -1,10 +1,15 @@
 package sim
 
 import (
+	"context"
 	"os"
 	"strings"
+	"sync"
 	"time"
 
+	"github.com/hashicorp/raft"
+
+	"github.com/failoverd/failoverd/actions"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/config"
 	"github.com/failoverd/failoverd/internal/sim/oracle"
@@ -79,27 +84,14 @@ var incidents = []story{
 		s.world.set(func() { s.world.sights.shrunk = 70 })
 		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
 		s.person(s.when(10*time.Second, func() bool { return s.sees("the inventory shrank from 6 to 1") }), "how many there were, how many there are, and `failoverd inventory accept`")
-		s.daemon(s.when(2*time.Minute, func() bool { return s.state().Epoch == 2 }) && s.eventAt("step-started", "stop-workers").After(s.eventAt("advance-epoch", "epoch 2")),
+		s.daemon(s.when(3*time.Minute, func() bool { return s.ended() == failover.ExecStable }) && s.eventAt("step-started", "stop-workers").After(s.eventAt("advance-epoch", "epoch 2")),
 			"does not stop through the control plane what a selector no longer finds (`max_shrink`); the agents' word decides instead")
 	}},
 	{id: "P5", part: published, fault: "A leader stops between its check and its write to DNS, and goes on after its successor has finished (AWS DynamoDB, October 2025)", play: func(s *stage) {
-		var old *host
-		s.world.set(func() {
-			s.world.onSend = func(node, kind string) {
-				if kind != "switch" || old != nil {
-					return
-				}
-				old = s.hosts[node]
-				resume := s.net.pause(node)
-				s.world.wg.Go(func() {
-					s.when(10*time.Minute, func() bool { return s.ended() == failover.ExecStable })
-					sleep(5 * time.Second)
-					resume()
-				})
-			}
-		})
+		old := &standsStill{s: s, kind: "switch"}
+		s.world.seam = old
 		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
-		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }) && old != nil, "has a new leader, which finishes the switch with a token of its own")
+		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }) && old.once, "has a new leader, which finishes the switch with a token of its own")
 		sleep(time.Minute)
 		stale := s.world.records(oracle.Stale)
 		flips := s.world.records(oracle.Flip)
@@ -244,11 +236,7 @@ func (s *stage) first(kind oracle.Kind, region string, since time.Time) time.Tim
 
 // dark lets every signal of a region fail, or work again.
 func (s *stage) dark(region string, dark bool) {
-	s.world.set(func() {
-		for _, k := range probeKinds {
-			s.world.sights.dark[[2]string{region, k}] = dark
-		}
-	})
+	s.world.set(func() { s.world.sights.ill[region] = dark })
 }
 
 // noted reports whether the world's record has a note that contains the text.
@@ -289,3 +277,34 @@ func (s *stage) refusesFile(file, text string) bool {
 	}
 	return ok
 }
+
+// standsStill pauses the first process that is about to send a call of the
+// kind, until its successor has finished: the call has passed its last check.
+type standsStill struct {
+	s    *stage
+	kind string
+	mu   sync.Mutex
+	once bool
+}
+
+func (p *standsStill) leaves(_ context.Context, a action, _ actions.Attempt, _ string) bool {
+	p.mu.Lock()
+	first := a.kind == p.kind && !p.once
+	p.once = p.once || first
+	p.mu.Unlock()
+	if !first {
+		return false
+	}
+	resume := p.s.net.pause(a.node)
+	p.s.when(10*time.Minute, func() bool { return p.s.ended() == failover.ExecStable })
+	sleep(5 * time.Second)
+	resume()
+	return true
+}
+
+func (p *standsStill) store(_ *host, _ *handle, _ []*raft.Log, write func() error) error {
+	return write()
+}
+func (p *standsStill) applied(*host, *handle, failover.Result, failover.Command) {}
+func (p *standsStill) flies(action, actions.Attempt, string)                     {}
+func (p *standsStill) landed(action, actions.Attempt, string, bool)              {}

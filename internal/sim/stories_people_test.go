@@ -123,7 +123,7 @@ var peopleStories = []story{
 		l := s.leader().live()
 		down := func(r failover.Region) []failover.Verdict {
 			v := failover.Verdict{Region: r, Health: failover.Down, Why: "forged"}
-			for _, k := range probeKinds {
+			for _, k := range []string{"http", "mongo", "sqs"} {
 				v.Signals = append(v.Signals, failover.SignalState{Component: "workers", Kind: k, Region: r, Health: failover.Down})
 			}
 			return []failover.Verdict{v}

@@ -23,7 +23,8 @@ type world struct {
 	rng     *rand.Rand
 	net     *network
 	record  []oracle.Entry
-	desired map[string]int // workers per region
+	desired map[string]int       // by pool: of workers, the region
+	since   map[string]time.Time // when a pool was scaled up last
 	fleet   map[string][]*task
 	traffic string
 	token   uint64
@@ -36,8 +37,6 @@ type world struct {
 	lying float64
 	twice float64 // effects that take place a second time, later
 	early float64 // calls that report success long before the effect
-	// onSend is told of each call right before it is sent; nil: nobody is.
-	onSend func(node, kind string)
 	// Faults of agents and workers.
 	keeps    bool                     // agents are configured not to stop their workers
 	stubborn bool                     // workers ignore SIGTERM
@@ -49,6 +48,7 @@ type world struct {
 	terms failover.LeaseTerms
 	ask   func(ctx context.Context, site string, a fence.Ask) (fence.Answer, error)
 	log   *slog.Logger
+	seam  seam // nil but where a test aims at points
 }
 
 type task struct {

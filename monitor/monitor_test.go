@@ -321,7 +321,7 @@ func TestABlackHoleKeepsTheBeat(t *testing.T) {
 		s := schedule{
 			interval: time.Second, timeout: time.Second, rand: rand.New(rand.NewPCG(1, 2)),
 			probe: blackHole{},
-			done: func(failover.Observation) { n++ },
+			done:  func(failover.Observation) { n++ },
 		}
 		go s.run(ctx)
 		time.Sleep(60 * time.Second)

@@ -1,0 +1,112 @@
+package main
+
+// disks are the rules of who belongs to the cluster, and of its disks (T3, T4).
+var disks = []mutant{
+	{
+		name: "start-counter-not-checked", rule: "T3", takes: "start counter not checked",
+		says: "a disk that was set back to an older copy, and may have forgotten votes, takes part",
+		edits: []edit{{"failover/apply_members.go", `	case now.Starts < recorded.Starts, now.Starts == recorded.Starts && now.Boot != recorded.Boot:
+`, `	case false:
+`}},
+	},
+	{
+		name: "replaced-disk-not-noticed", rule: "T3",
+		says: "an empty disk takes part under the name of one that has voted",
+		edits: []edit{{"failover/apply_members.go", `	case recorded.Disk != now.Disk:
+`, `	case false:
+`}},
+	},
+	{
+		name: "known-forgotten-on-restart", rule: "T3",
+		says: "a node that restarts answers from an empty memory: what it knew of the others' disks is gone",
+		edits: []edit{{"consensus/gatekeeper.go", `	g.known = k
+	g.self.Generation = k.Generation
+	return g, nil
+`, `	_ = k
+	g.known.Nodes, g.known.Removed = map[failover.NodeID]failover.NodeRecord{}, map[failover.NodeID]failover.RemovedNode{}
+	return g, nil
+`}},
+	},
+	{
+		name: "removed-name-used-again", rule: "T3",
+		says: "the name of a removed node is used again",
+		edits: []edit{
+			{"failover/apply.go", `	if r, gone := s.Removed[c.Node]; gone {
+		return nil, RemovedError(c.Node, r)
+	}
+`, ``},
+			{"failover/apply_members.go", `		s.Removed[ch.Node] = RemovedNode{At: m.At, By: ch.By, Why: ch.Why}
+`, ``},
+		},
+	},
+	{
+		name: "too-few-vantages-left", rule: "D6",
+		says: "a node may be removed so that fewer than two vantages look from outside",
+		edits: []edit{{"failover/apply_members.go", `		if out := rest.OutsideVantages(r); len(out) < 2 {
+`, `		if out := rest.OutsideVantages(r); len(out) < 1 {
+`}},
+	},
+	{
+		name: "hung-disk-not-noticed", rule: "T3",
+		says: "a leader whose disk hangs keeps its place",
+		edits: []edit{{"consensus/watchful.go", `			if w.leads() {
+`, `			if w.leads() && false {
+`}},
+	},
+	{
+		name: "failed-write-reported-to-raft", rule: "T3",
+		says: "a vote that the disk did not keep is given all the same",
+		edits: []edit{{"consensus/watchful.go", `	if err := w.timed("its vote", func() error { return w.stable.Set(key, val) }); err != nil {
+		w.lost("its vote", err)
+	}
+	return nil
+`, `	_ = w.timed("its vote", func() error { return w.stable.Set(key, val) })
+	return nil
+`}, {"consensus/watchful.go", `	if err := w.timed("its term", func() error { return w.stable.SetUint64(key, val) }); err != nil {
+		w.lost("its term", err)
+	}
+	return nil
+`, `	_ = w.timed("its term", func() error { return w.stable.SetUint64(key, val) })
+	return nil
+`}, {"consensus/watchful.go", `	if err := w.timed("log entries", func() error { return w.LogStore.StoreLogs(ls) }); err != nil {
+		w.lost("log entries", err)
+	}
+	return nil
+`, `	_ = w.timed("log entries", func() error { return w.LogStore.StoreLogs(ls) })
+	return nil
+`}},
+	},
+	{
+		name: "recovered-without-attestation", rule: "T4",
+		says: "a recovered cluster grants leases and advances the epoch before each lost voter is attested",
+		edits: []edit{{"failover/recovery.go", `	left := s.Unattested()
+	if len(left) == 0 {
+		return nil
+	}
+	names`, `	left := s.Unattested()
+	if len(left) < 99 {
+		return nil
+	}
+	names`}},
+	},
+	{
+		name: "epoch-does-not-jump", rule: "T4",
+		says: "a recovered cluster goes on with the epoch of the survivor, which the lost voters may have passed",
+		edits: []edit{{"failover/recovery.go", `	s.Epoch += EpochJump
+`, ``}},
+	},
+	{
+		name: "generations-mix", rule: "T4",
+		says: "nodes of two generations of the cluster speak with each other",
+		edits: []edit{{"consensus/gatekeeper.go", `	if !h.Empty && !g.self.Empty && h.Generation != g.self.Generation {
+`, `	if false {
+`}},
+	},
+	{
+		name: "newer-command-too-early", rule: "S7",
+		says: "a command of a newer version is committed before every node can read it",
+		edits: []edit{{"failover/level.go", `	need := LevelOf(c)
+	if r`, `	need := 1
+	if r`}},
+	},
+}

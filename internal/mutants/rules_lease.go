@@ -7,11 +7,12 @@ var leases = []mutant{
 		name: "verify-leader-grants", rule: "G1", takes: "VerifyLeader as the grant round",
 		says: "a grant rests on raft's VerifyLeader and the leader's own state instead of a committed entry",
 		edits: []edit{{"consensus/granter.go", `		res, err := t.Propose(ctx, round, "")
-`, `		err := t.node.raft.VerifyLeader().Error()
+`, `		err := t.node.within(5*time.Second, func() error { return t.node.raft.VerifyLeader().Error() })
 		own := t.State().Clone()
 		res := own.Apply(failover.Meta{Index: own.Index + 1, Term: t.Term, ProposedTerm: t.Term, At: t.node.now(), Node: t.node.id}, round)
 		go func() { _, _ = t.Propose(ctx, round, "") }()
 `}},
+		tests: []test{{pkg: "consensus", name: "TestOldAnswersProveNothing"}},
 	},
 	{
 		name: "verify-leader-proves", rule: "G1",
@@ -19,8 +20,9 @@ var leases = []mutant{
 		edits: []edit{{"consensus/tenure.go", `	_, err := t.Propose(ctx, failover.Round{}, "")
 	return err
 `, `	_ = ctx
-	return t.node.raft.VerifyLeader().Error()
+	return t.node.within(5*time.Second, func() error { return t.node.raft.VerifyLeader().Error() })
 `}},
+		tests: []test{{pkg: "consensus", name: "TestOldAnswersProveNothing"}},
 	},
 	{
 		name: "no-wait", rule: "G3", takes: "no wait",

@@ -129,7 +129,7 @@ func (r report) red(t test) (said string, err error) {
 	case r.ended[t.name] != "fail":
 		return "", fmt.Errorf("%s: %s", t, r.ended[t.name])
 	}
-	for _, name := range append([]string{t.name}, r.below(t.name)...) {
+	for _, name := range append(r.below(t.name), t.name) {
 		for i, line := range r.output[name] {
 			if m := assertion.FindStringSubmatch(line); m != nil {
 				return short(m[1], r.output[name][i+1:]), nil

@@ -46,7 +46,7 @@ var imports = map[string][]string{
 		"internal/web", "internal/boottime", "internal/cloud", "internal/dnsq", "internal/mtls", "internal/sdnotify",
 	},
 	"internal/sim": {
-		"failover", "failover/plan", "consensus", "fence", "actions", "internal/daemon", "internal/sim/oracle", "internal/boottime",
+		"failover", "failover/plan", "monitor", "consensus", "fence", "actions", "internal/daemon", "internal/sim/oracle", "internal/boottime",
 	},
 	"cmd/failoverd": {
 		"failover", "failover/plan", "fence", "internal/admin", "internal/boottime", "internal/config", "internal/daemon", "internal/mtls", "internal/sdnotify",

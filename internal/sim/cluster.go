@@ -50,7 +50,6 @@ type host struct {
 	trans  *transport
 	cancel context.CancelFunc
 	done   chan struct{}
-	view   *eyes
 	boot   string // of the process
 }
 
@@ -74,6 +73,7 @@ type cluster struct {
 	over     atomic.Bool     // nothing is started any more
 
 	mu     sync.Mutex
+	rng    *rand.Rand   // for what is made later
 	ending []func()     // of the faults that have not ended
 	cells  map[cell]int // faults by the phase in which they were played
 }
@@ -119,58 +119,6 @@ func settings(mode failover.Mode, prepare bool) failover.Settings {
 	}
 }
 
-// eyes are a node's monitor: it looks once a second, and three misses in a row
-// are down.
-type eyes struct {
-	mu     sync.Mutex
-	misses map[string]int
-	blind  int
-	seen   bool
-}
-
-func (e *eyes) look(c *cluster, h *host) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.seen = true
-	for _, r := range []string{east1, east2} {
-		c.world.mu.Lock()
-		ok := !c.world.dead[r]
-		c.world.mu.Unlock()
-		if ok && c.net.open(h.id, r) && c.net.open(r, h.id) {
-			e.misses[r] = 0
-		} else {
-			e.misses[r]++
-		}
-	}
-	if c.net.open(h.id, internet) {
-		e.blind = 0
-	} else {
-		e.blind++
-	}
-}
-
-func (e *eyes) verdicts() []failover.Verdict {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	var out []failover.Verdict
-	for _, r := range []string{east1, east2} {
-		v := failover.Verdict{Region: failover.Region(r), Health: failover.Healthy, Why: "answers"}
-		if !e.seen {
-			v.Health = failover.Unknown
-		}
-		h := failover.Healthy
-		if e.misses[r] >= 3 {
-			v.Health, h, v.Why = failover.Down, failover.Down, "nothing answers"
-		}
-		for _, kind := range []string{"http", "mongo", "sqs"} {
-			v.Signals = append(v.Signals, failover.SignalState{Component: "workers", Kind: kind, Region: v.Region, Health: h})
-		}
-		v.Abstain = e.blind >= 3
-		out = append(out, v)
-	}
-	return out
-}
-
 // boot starts a host's process.
 func (c *cluster) boot(ctx context.Context, h *host) error {
 	h.mu.Lock()
@@ -200,6 +148,10 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 			other.mu.Unlock()
 		}
 	}
+	eyes, err := c.newMonitor(h, c.chance())
+	if err != nil {
+		return err
+	}
 	peers := &peers{cluster: c, self: h.id}
 	node, err := consensus.Open(consensus.Config{
 		ID: failover.NodeID(h.id), Voters: voters,
@@ -210,33 +162,22 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 		return err
 	}
 	h.boot = boot
-	h.view = &eyes{misses: map[string]int{}}
 	h.node = node
 	h.core = daemon.NewCore(daemon.CoreConfig{
 		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: c.settings, ConfigHash: "cfg",
 		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: failover.Features, ConfigHash: "cfg", Disk: "disk-" + h.id, Starts: h.starts, Boot: boot},
-		Verdicts: h.view.verdicts, Peers: peers, World: nodeWorld{c.world, h.id},
+		Verdicts: eyes.Verdicts, Changed: eyes.Changed(), Peers: peers, World: nodeWorld{c.world, h.id},
 		Exec:  actions.Options{CallTimeout: 10 * time.Second, Poll: time.Second, Settle: 2 * time.Second},
 		Fatal: c.died(h, boot), Log: c.log,
 	}, node)
 	hctx, cancel := context.WithCancel(ctx)
 	h.cancel, h.done = cancel, make(chan struct{})
-	core, view, done := h.core, h.view, h.done
+	core, done := h.core, h.done
 	go func() {
 		defer close(done)
 		var wg sync.WaitGroup
 		wg.Go(func() { core.Run(hctx) })
-		wg.Go(func() {
-			for hctx.Err() == nil {
-				view.look(c, h)
-				t := time.NewTimer(time.Second)
-				select {
-				case <-hctx.Done():
-				case <-t.C:
-				}
-				t.Stop()
-			}
-		})
+		wg.Go(func() { eyes.Run(hctx) })
 		wg.Wait()
 	}()
 	return nil
@@ -410,10 +351,10 @@ func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answ
 func newCluster(ctx context.Context, rng *rand.Rand, mode failover.Mode, prepare bool, log *slog.Logger, fatal func(error)) *cluster {
 	// Each draws under a lock of its own, hence from a source of its own.
 	own := func() *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64())) } //nolint:gosec // a seed gives the schedule again
-	c := &cluster{timers: simTimers, ctx: ctx, cells: map[cell]int{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings(mode, prepare), log: log, fatal: fatal}
+	c := &cluster{rng: own(), timers: simTimers, ctx: ctx, cells: map[cell]int{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings(mode, prepare), log: log, fatal: fatal}
 	c.world = &world{
 		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, fleet: map[string][]*task{}, traffic: east1,
-		dead: map[string]bool{}, stuck: map[string]chan struct{}{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
+		dead: map[string]bool{}, sights: newSights(), stuck: map[string]chan struct{}{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
 	}
 	for id, spec := range c.settings.Nodes {
 		h := &host{id: string(id), site: string(spec.Vantage), disk: newDisk(), snaps: raft.NewInmemSnapshotStore()}
@@ -423,6 +364,13 @@ func newCluster(ctx context.Context, rng *rand.Rand, mode failover.Mode, prepare
 	}
 	slices.Sort(c.names)
 	return c
+}
+
+// chance is a source of its own for one part of the cluster.
+func (c *cluster) chance() *rand.Rand {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return rand.New(rand.NewPCG(c.rng.Uint64(), c.rng.Uint64())) //nolint:gosec // a seed gives the schedule again
 }
 
 // diverged names two nodes with different states at the same index, or "".

@@ -153,17 +153,21 @@ func (c *cluster) awaitEnd() {
 func sleep(d time.Duration) { time.Sleep(d) } // fake time: a bubble
 
 // watchDarkness records from when to when the primary could not be reached from
-// any vantage outside. It knows the network, not the daemon.
+// any vantage outside. It knows the network, not the daemon. While messages are
+// lost a darkness does not end: who looks still sees too little to call it light.
 func (c *cluster) watchDarkness(ctx context.Context) {
 	dark := false
 	for ctx.Err() == nil {
 		c.world.mu.Lock()
 		dead := c.world.dead[east1]
 		c.world.mu.Unlock()
+		c.net.mu.Lock()
+		lossy := c.net.loss > 0
+		c.net.mu.Unlock()
 		now := true
 		for _, h := range []string{"use2a", "use2b", "third"} {
 			if !dead && c.net.open(h, east1) && c.net.open(east1, h) {
-				now = false
+				now = dark && lossy
 			}
 		}
 		if now != dark {

@@ -28,6 +28,7 @@ type world struct {
 	traffic string
 	token   uint64
 	dead    map[string]bool // the region's machines are off
+	sights  sights
 	serial  int
 	// Faults of the control planes: effects may be late, replies lost, errors
 	// returned although the effect takes place.

@@ -79,7 +79,10 @@ var leases = []mutant{
 		name: "wait-goes-on-in-new-term", rule: "G3", takes: "wait not restarted on a new term",
 		says: "a new leader goes on with the wait of the one before",
 		edits: []edit{{"actions/executor.go", `		x.freezeID, x.freezeAt = s.Freeze.ID, time.Now()
-`, `		x.freezeID, x.freezeAt = s.Freeze.ID, s.Freeze.At
+`, `		x.freezeID, x.freezeAt = s.Freeze.ID, time.Now()
+		if s.Freeze.At.Before(x.started) {
+			x.freezeAt = s.Freeze.At
+		}
 `}},
 	},
 	{
@@ -88,13 +91,13 @@ var leases = []mutant{
 		edits: []edit{
 			{"failover/execution.go", `ev.Component == f.Component && ev.Freeze == freeze && ev.Epoch == e.Epoch && ev.Void == ""`, `ev.Component == f.Component && ev.Epoch == e.Epoch && ev.Void == ""`},
 			{"failover/apply_lease.go", `			if e.Evidence[i].Freeze == f.ID && e.Evidence[i].Void == "" {
-				e.Evidence[i].Void = "freeze lifted: " + reason
-			}
-`, ``},
+`, `			if e.Evidence[i].Freeze == f.ID && e.Evidence[i].Void == "-" {
+`},
 			{"failover/apply_lease.go", `		if a.StoppedFor == f.ID {
 			a.StoppedFor = 0
-		}
-`, ``},
+`, `		if a.StoppedFor == f.ID && f.ID == 0 {
+			a.StoppedFor = 0
+`},
 			{"failover/apply_evidence.go", `		if s.Freeze == nil || s.Agents[id].StoppedFor != s.Freeze.ID {
 `, `		if s.Freeze == nil || s.Agents[id].StoppedFor == 0 {
 `},

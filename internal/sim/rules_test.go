@@ -14,10 +14,10 @@ import (
 	"github.com/failoverd/failoverd/internal/sim/oracle"
 )
 
-// play runs one whole cluster through a script and holds it against the oracle.
+// playOut runs one whole cluster through a script and holds it against the oracle.
 // What TestSim leaves to chance is arranged here so that one rule alone stands
 // between the script and two regions.
-func play(t *testing.T, change func(s *failover.Settings), script func(ctx context.Context, c *cluster)) {
+func playOut(t *testing.T, change func(s *failover.Settings), script func(ctx context.Context, c *cluster)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		rng := rand.New(rand.NewPCG(1, 11)) //nolint:gosec // a simulation
@@ -46,7 +46,8 @@ func play(t *testing.T, change func(s *failover.Settings), script func(ctx conte
 			t.Errorf("%d workers run in %s before anything happens", up, east1)
 		}
 		script(ctx, c)
-		final := oracle.Final{At: time.Now(), Diverged: c.diverged(), Left: c.left(c.newest())}
+		s := c.newest()
+		final := oracle.Final{At: time.Now(), Diverged: c.diverged(), Left: c.left(s)}
 		c.end()
 		cancel()
 		c.world.wg.Wait()
@@ -55,7 +56,7 @@ func play(t *testing.T, change func(s *failover.Settings), script func(ctx conte
 			t.Error(v)
 		}
 		if t.Failed() {
-			t.Log("\n" + Outcome{Record: c.world.record, Events: c.newestEvents}.History())
+			t.Log("\n" + Outcome{Record: c.world.record, Events: s.Events}.History())
 		}
 	})
 }
@@ -63,4 +64,68 @@ func play(t *testing.T, change func(s *failover.Settings), script func(ctx conte
 // leaseAlone leaves nothing but the lease to prove that the workers have stopped.
 func leaseAlone(s *failover.Settings) {
 	s.Components[0].Stop = &failover.StopSpec{Proof: []failover.EvidenceClass{failover.Lease}}
+}
+
+// order is a person who orders a failover, in spite of whatever objects.
+func order(ctx context.Context, t *testing.T, c *cluster) {
+	t.Helper()
+	if _, err := c.press(ctx, "uid 2", failover.RequestExecution{Kind: failover.Failover, Overrides: failover.Overridable()}); err != nil {
+		t.Error(err)
+	}
+	c.world.note(oracle.Asked, "", "operator", "failover")
+}
+
+// moved waits for workers in the other region.
+func moved(t *testing.T, c *cluster, within time.Duration) {
+	t.Helper()
+	until(t, within, func() bool { up, _ := c.world.workersUp(east2); return up == fleetSize })
+}
+
+// mended lets the region that was left come back, with all that was never told
+// to stop.
+func mended(ctx context.Context, c *cluster) {
+	c.heal(ctx)
+	sleep(2 * time.Minute)
+}
+
+func cutOff(c *cluster) {
+	c.world.note(oracle.Note, "", "fault", "%s is cut off", east1)
+	c.net.set(func() { c.net.cutSite[east1] = true })
+}
+
+// A region that is alive is left because a person says so, and its workers are
+// proven to have stopped by nothing but the freeze and the wait.
+func TestLeaveByLeaseAlone(t *testing.T) {
+	playOut(t, leaseAlone, func(ctx context.Context, c *cluster) {
+		order(ctx, t, c)
+		moved(t, c, 5*time.Minute)
+		mended(ctx, c)
+	})
+}
+
+// A region is cut off and left at once: its workers run until their leases end,
+// on clocks as slow as the protocol allows.
+func TestLeaveWhatIsCutOff(t *testing.T) {
+	playOut(t, nil, func(ctx context.Context, c *cluster) {
+		cutOff(c)
+		order(ctx, t, c)
+		moved(t, c, 10*time.Minute)
+		mended(ctx, c)
+	})
+}
+
+// The same after a pause, whose leases are as long as the pause was when they
+// were granted: then the clocks' rates make more of a difference than all
+// margins together.
+func TestLeaveInAPause(t *testing.T) {
+	playOut(t, nil, func(ctx context.Context, c *cluster) {
+		if _, err := c.press(ctx, "uid 2", failover.PauseAutomation{For: dur(20 * time.Minute)}); err != nil {
+			t.Error(err)
+		}
+		sleep(20 * time.Second) // every agent has asked again
+		cutOff(c)
+		order(ctx, t, c)
+		moved(t, c, 40*time.Minute)
+		mended(ctx, c)
+	})
 }

@@ -9,6 +9,7 @@ var agents = []mutant{
 		edits: []edit{{"fence/holder.go", `	h.held, h.index, h.sent, h.terms = true, a.Index, sent, a.Terms
 `, `	h.held, h.index, h.sent, h.terms = true, a.Index, now, a.Terms
 `}},
+		tests: []test{{pkg: "fence", name: "TestLeaseCountsFromTheRequest"}},
 	},
 	{
 		name: "no-recheck-on-receipt", rule: "G2", takes: "no re-check on receipt",
@@ -32,6 +33,7 @@ var agents = []mutant{
 	looked    time.Duration
 `},
 		},
+		tests: []test{{pkg: "fence", name: "TestAgentIgnoresAGrantThatIsLate"}},
 	},
 	{
 		name: "unasked-grant-taken", rule: "G2",
@@ -43,6 +45,7 @@ var agents = []mutant{
 		sent = now
 	}
 `}},
+		tests: []test{{pkg: "fence", name: "TestAgentKeepsItsPromise"}},
 	},
 	{
 		name: "old-requests-kept", rule: "G7", takes: "agent keeps old requests after its stop",
@@ -51,6 +54,7 @@ var agents = []mutant{
 			a.stoppedFor = f
 `, `			a.stoppedFor = f
 `}},
+		tests: []test{{pkg: "fence", name: "TestAgentKeepsItsPromise"}},
 	},
 	{
 		name: "report-before-the-workers-are-dead", rule: "G7",
@@ -65,6 +69,7 @@ var agents = []mutant{
 			return true
 		}
 `}},
+		tests: []test{{pkg: "fence", name: "TestAgentReportsForAFreeze"}},
 	},
 	{
 		name: "epoch-not-kept", rule: "G2", takes: "epoch seen by the agent not kept",
@@ -72,6 +77,7 @@ var agents = []mutant{
 		edits: []edit{{"fence/agent.go", `	return &Agent{cfg: cfg, holder: NewHolder(seen, cfg.Work), seen: seen}, nil
 `, `	return &Agent{cfg: cfg, holder: NewHolder(0, cfg.Work), seen: seen}, nil
 `}},
+		tests: []test{{pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
 	},
 	{
 		name: "older-epoch-taken", rule: "T4",
@@ -79,6 +85,7 @@ var agents = []mutant{
 		edits: []edit{{"fence/holder.go", `	if a.Epoch < h.epoch {
 `, `	if false {
 `}},
+		tests: []test{{pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
 	},
 	{
 		name: "watchdog-fed-past-deadline", rule: "G5", takes: "watchdog fed past the deadline",
@@ -88,6 +95,7 @@ var agents = []mutant{
 	}
 `, `	_, _ = stop, held
 `}},
+		tests: []test{{pkg: "fence", name: "TestWatchdogIsNotFedPastTheStop"}},
 	},
 	{
 		name: "stop-begins-at-the-end", rule: "G5",
@@ -95,6 +103,7 @@ var agents = []mutant{
 		edits: []edit{{"fence/holder.go", `	return h.sent + h.terms.Length.D() - h.terms.Stop.Total(), h.held
 `, `	return h.sent + h.terms.Length.D(), h.held
 `}},
+		tests: []test{{pkg: "internal/sim", name: "TestLeaveWhatIsCutOff"}, {pkg: "fence", name: "TestAgentStopsWithItsLease"}},
 	},
 	{
 		name: "guard-does-not-kill", rule: "G5",
@@ -103,6 +112,7 @@ var agents = []mutant{
 		g.victim.kill()
 		return maxTick
 `, ``}},
+		tests: []test{{pkg: "fence", name: "TestGuardEnforcesTheDeadline"}},
 	},
 	{
 		name: "guard-outlives-its-agent", rule: "G5",
@@ -111,6 +121,7 @@ var agents = []mutant{
 				g.agentPresent = false
 `, `				lines = nil
 `}},
+		tests: []test{{pkg: "fence", name: "TestGuardKillsWhenTheAgentIsGone"}},
 	},
 	{
 		name: "guard-leaves-orphans", rule: "G5",
@@ -120,6 +131,7 @@ var agents = []mutant{
 		time.Sleep(maxTick)
 	}
 `, ``}},
+		tests: []test{{pkg: "fence", name: "TestGuardLeavesNobodyBehind"}},
 	},
 	{
 		name: "grant-revives-earlier-lease", rule: "G4",
@@ -127,6 +139,7 @@ var agents = []mutant{
 		edits: []edit{{"fence/holder.go", `	if h.held && (sent < h.sent || a.Index != 0 && a.Index < h.index) {
 `, `	if false {
 `}},
+		tests: []test{{pkg: "fence", name: "TestHolderNeverGoesBack"}},
 	},
 	{
 		name: "bound-agent-unbound", rule: "G4",
@@ -135,6 +148,7 @@ var agents = []mutant{
 		return
 	}
 `, ``}},
+		tests: []test{{pkg: "fence", name: "TestBoundStaysBound"}},
 	},
 	{
 		name: "paused-machine-not-noticed", rule: "G6",
@@ -142,6 +156,7 @@ var agents = []mutant{
 		edits: []edit{{"fence/agent.go", `	if jump := wall - boot; jump > a.cfg.Terms.Stop.Safety.D() && a.holder.held {
 `, `	if jump := wall - boot; jump > time.Hour && a.holder.held {
 `}},
+		tests: []test{{pkg: "fence", name: "TestAgentAfterAPause"}},
 	},
 	{
 		name: "work-longer-than-the-lease", rule: "G6",
@@ -149,5 +164,6 @@ var agents = []mutant{
 		edits: []edit{{"fence/holder.go", `	return min(stop, h.KillAt()-h.work)
 `, `	return stop
 `}},
+		tests: []test{{pkg: "fence", name: "TestActiveEndsBeforeTheLongestPieceOfWork"}},
 	},
 }

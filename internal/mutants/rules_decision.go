@@ -8,6 +8,7 @@ var decisions = []mutant{
 		edits: []edit{{"failover/judge.go", `			view.Health, view.Why = worstShared(view.Health, h), "its nodes disagree"
 `, `			view.Health, view.Why = max(view.Health, h), "one of its nodes says so"
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/nodes-of-one-vantage"}},
 	},
 	{
 		name: "voices-change-unnoticed", rule: "D2", takes: "hold not restarted on a change of voices",
@@ -15,6 +16,7 @@ var decisions = []mutant{
 		edits: []edit{{"failover/decide.go", `	case mem.AgreedSince.IsZero() || !slices.Equal(mem.Voices, j.Voices):
 `, `	case mem.AgreedSince.IsZero():
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/four-vantages-voice-lost"}},
 	},
 	{
 		name: "silent-dissenter-forgotten", rule: "D2",
@@ -24,6 +26,7 @@ var decisions = []mutant{
 		}
 `, `		_, _ = r, t
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/dissenter-goes-silent"}},
 	},
 	{
 		name: "silence-shortens-the-hold", rule: "D4", takes: "several silent signals shorten the hold",
@@ -45,6 +48,7 @@ var decisions = []mutant{
 
 // freshAt keeps`},
 		},
+		tests: []test{{pkg: "failover", name: "TestDecide/region-down"}, {pkg: "internal/sim", name: "TestSim", seeds: 20}},
 	},
 	{
 		name: "hold-of-an-earlier-leader", rule: "D2",
@@ -55,6 +59,7 @@ var decisions = []mutant{
 		mem.AgreedSince = v.Since
 	}
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/new-leader"}},
 	},
 	{
 		name: "one-kind-is-enough", rule: "D4",
@@ -64,6 +69,7 @@ var decisions = []mutant{
 `}, {"monitor/verdict.go", `	need := max(2, len(kinds)/2+1)
 `, `	need := 1
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/one-kind"}},
 	},
 	{
 		name: "one-vantage-is-enough", rule: "D6",
@@ -71,6 +77,7 @@ var decisions = []mutant{
 		edits: []edit{{"failover/judge.go", `	case len(j.Voices) < 2 && down > 0:
 `, `	case len(j.Voices) < 1 && down > 0:
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/third-silent"}, {pkg: "failover", name: "TestOpenIncidentJudgesAgain"}},
 	},
 	{
 		name: "dissent-outvoted", rule: "D2",
@@ -81,6 +88,7 @@ var decisions = []mutant{
 		j.Dissent = nil
 		return RegionDown, j.describe()
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/four-vantages-dissent"}},
 	},
 	{
 		name: "partitioned-ignored", rule: "D5",
@@ -88,6 +96,7 @@ var decisions = []mutant{
 		edits: []edit{{"failover/judge.go", `	case down > 0 && len(j.Dissent) == 0 && insideHealthy:
 		return Partitioned, j.describe()
 `, ``}},
+		tests: []test{{pkg: "failover", name: "TestDecide/partitioned"}},
 	},
 	{
 		name: "abstaining-nodes-counted", rule: "S6",
@@ -99,6 +108,7 @@ var decisions = []mutant{
 			continue
 		}
 `, ``}},
+		tests: []test{{pkg: "failover", name: "TestDecide/abstaining"}, {pkg: "failover", name: "TestDecide/self-isolated"}},
 	},
 	{
 		name: "vote-age-ignored", rule: "D3",
@@ -106,6 +116,7 @@ var decisions = []mutant{
 		edits: []edit{{"failover/decide.go", `		if age := now.Sub(v.Received); age >= 0 && age <= ttl {
 `, `		if age := now.Sub(v.Received); age >= 0 {
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/stale-votes"}},
 	},
 	{
 		name: "frozen-votes-not-judged", rule: "D3",
@@ -113,6 +124,7 @@ var decisions = []mutant{
 		edits: []edit{{"failover/apply.go", `	if j.Condition != RegionDown {
 		return nil, refuse("verdict-quorum"`, `	if false {
 		return nil, refuse("verdict-quorum"`}},
+		tests: []test{{pkg: "failover", name: "TestOpenIncidentJudgesAgain"}},
 	},
 	{
 		name: "frozen-vote-age-ignored", rule: "D3",
@@ -120,6 +132,7 @@ var decisions = []mutant{
 		edits: []edit{{"failover/apply.go", `		if v.Age.D() <= ttl {
 `, `		if v.Age.D() <= 1000*ttl {
 `}},
+		tests: []test{{pkg: "failover", name: "TestOpenIncidentJudgesAgain"}},
 	},
 	{
 		name: "hold-not-checked-in-apply", rule: "S6",
@@ -129,6 +142,7 @@ var decisions = []mutant{
 `}, {"failover/decide.go", `	case d.Judgement.Condition == RegionDown && d.HoldElapsed >= p.Hold.D():
 `, `	case d.Judgement.Condition == RegionDown && d.HoldElapsed >= p.Hold.D()/2:
 `}},
+		tests: []test{{pkg: "failover", name: "TestOpenIncidentJudgesAgain"}, {pkg: "failover", name: "TestDecide/region-down"}},
 	},
 	{
 		name: "way-back-automatic", rule: "D1",
@@ -136,6 +150,7 @@ var decisions = []mutant{
 		edits: []edit{{"failover/guards.go", `	case s.Active != s.Settings.Primary:
 		return GuardDirection, string(s.Active) + " is active and the way back is a person's decision"
 `, ``}},
+		tests: []test{{pkg: "failover", name: "TestDecide/after-failover"}},
 	},
 	{
 		name: "incident-forgets-its-abort", rule: "S6",
@@ -143,6 +158,7 @@ var decisions = []mutant{
 		edits: []edit{{"failover/apply_finish.go", `		case i.ID == e.Incident && aborted:
 `, `		case i.ID == e.Incident && aborted && state == ExecStable:
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/after-abort"}},
 	},
 }
 
@@ -155,6 +171,7 @@ var guards = []mutant{
 		edits: []edit{{"failover/guards.go", `	case s.Paused(now):
 		return GuardPause, s.pausedSentence() + "; ` + "`failoverd resume`" + ` ends the pause, " + override(GuardPause)
 `, ``}},
+		tests: []test{{pkg: "failover", name: "TestDecide/pause"}},
 	},
 	{
 		name: "cooldown-ignored", rule: "S6",
@@ -162,6 +179,7 @@ var guards = []mutant{
 		edits: []edit{{"failover/guards.go", `	case now.Before(s.CooldownUntil):
 `, `	case false:
 `}},
+		tests: []test{{pkg: "failover", name: "TestDeclareStable"}},
 	},
 	{
 		name: "daily-limit-ignored", rule: "S6",
@@ -169,6 +187,7 @@ var guards = []mutant{
 		edits: []edit{{"failover/guards.go", `	case recent >= p.MaxPerDay:
 `, `	case false:
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/max-per-day"}},
 	},
 	{
 		name: "observe-acts", rule: "S6",
@@ -176,6 +195,7 @@ var guards = []mutant{
 		edits: []edit{{"failover/guards.go", `	case p.Mode == ModeObserve:
 		return GuardMode`, `	case false:
 		return GuardMode`}},
+		tests: []test{{pkg: "failover", name: "TestDecide/observe"}},
 	},
 	{
 		name: "supervised-acts", rule: "S6",
@@ -190,6 +210,7 @@ var guards = []mutant{
 `, `			Kind: failover.Failover, Incident: s.Incident.ID, Epoch: s.Epoch, Plan: p,
 `},
 		},
+		tests: []test{{pkg: "failover", name: "TestGuards"}},
 	},
 	{
 		name: "loss-ignored", rule: "S6",
@@ -197,6 +218,7 @@ var guards = []mutant{
 		edits: []edit{{"failover/guards.go", `	if reason := s.lossObjection(now); reason != "" {
 		return GuardLoss`, `	if reason := s.lossObjection(now); false {
 		return GuardLoss`}},
+		tests: []test{{pkg: "failover", name: "TestDecide/loss"}},
 	},
 	{
 		name: "standby-ignored", rule: "S6",
@@ -204,6 +226,7 @@ var guards = []mutant{
 		edits: []edit{{"failover/guards.go", `	case len(sb.Problems) > 0:
 `, `	case false:
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/standby"}},
 	},
 	{
 		name: "failure-followed-us-ignored", rule: "S6",
@@ -211,11 +234,13 @@ var guards = []mutant{
 		edits: []edit{{"failover/decide.go", `	if sentence := failing(s, other, fresh); sentence != "" {
 `, `	if sentence := failing(s, other, fresh); false {
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/followed-us"}},
 	},
 	{
 		name: "failing-target-not-noticed", rule: "S6",
 		says:  "an execution goes on although the region that it enters has been failing",
 		edits: []edit{{"failover/decide.go", `		d.Suspend = &Suspend{`, `		_ = &Suspend{`}},
+		tests: []test{{pkg: "failover", name: "TestDecide/target-fails"}},
 	},
 	{
 		name: "approval-by-the-asker", rule: "S9",
@@ -223,5 +248,6 @@ var guards = []mutant{
 		edits: []edit{{"failover/apply_exec.go", `	case !e.Auto && m.By == e.By:
 `, `	case false:
 `}},
+		tests: []test{{pkg: "failover", name: "TestApproval"}},
 	},
 }

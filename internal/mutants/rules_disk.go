@@ -8,6 +8,7 @@ var disks = []mutant{
 		edits: []edit{{"failover/apply_members.go", `	case now.Starts < recorded.Starts, now.Starts == recorded.Starts && now.Boot != recorded.Boot:
 `, `	case false:
 `}},
+		tests: []test{{pkg: "consensus", name: "TestGreet"}, {pkg: "consensus", name: "TestKnownSurvivesRestart"}},
 	},
 	{
 		name: "replaced-disk-not-noticed", rule: "T3",
@@ -15,6 +16,7 @@ var disks = []mutant{
 		edits: []edit{{"failover/apply_members.go", `	case recorded.Disk != now.Disk:
 `, `	case false:
 `}},
+		tests: []test{{pkg: "consensus", name: "TestGreet"}},
 	},
 	{
 		name: "known-forgotten-on-restart", rule: "T3",
@@ -26,6 +28,7 @@ var disks = []mutant{
 	g.known.Nodes, g.known.Removed = map[failover.NodeID]failover.NodeRecord{}, map[failover.NodeID]failover.RemovedNode{}
 	return g, nil
 `}},
+		tests: []test{{pkg: "consensus", name: "TestKnownSurvivesRestart"}},
 	},
 	{
 		name: "removed-name-used-again", rule: "T3",
@@ -38,6 +41,7 @@ var disks = []mutant{
 			{"failover/apply_members.go", `		s.Removed[ch.Node] = RemovedNode{At: m.At, By: ch.By, Why: ch.Why}
 `, ``},
 		},
+		tests: []test{{pkg: "failover", name: "TestMembers"}},
 	},
 	{
 		name: "too-few-vantages-left", rule: "D6",
@@ -45,6 +49,7 @@ var disks = []mutant{
 		edits: []edit{{"failover/apply_members.go", `		if out := rest.OutsideVantages(r); len(out) < 2 {
 `, `		if out := rest.OutsideVantages(r); len(out) < 1 {
 `}},
+		tests: []test{{pkg: "failover", name: "TestMembers"}},
 	},
 	{
 		name: "hung-disk-not-noticed", rule: "T3",
@@ -52,6 +57,7 @@ var disks = []mutant{
 		edits: []edit{{"consensus/watchful.go", `			if w.leads() {
 `, `			if w.leads() && false {
 `}},
+		tests: []test{{pkg: "consensus", name: "TestLeaderWithHungDiskGivesUp"}},
 	},
 	{
 		name: "failed-write-reported-to-raft", rule: "T3",
@@ -75,6 +81,7 @@ var disks = []mutant{
 `, `	_ = w.timed("log entries", func() error { return w.LogStore.StoreLogs(ls) })
 	return nil
 `}},
+		tests: []test{{pkg: "consensus", name: "TestFullDiskEndsTheNode"}},
 	},
 	{
 		name: "recovered-without-attestation", rule: "T4",
@@ -88,12 +95,14 @@ var disks = []mutant{
 		return nil
 	}
 	names`}},
+		tests: []test{{pkg: "failover", name: "TestRecover"}},
 	},
 	{
 		name: "epoch-does-not-jump", rule: "T4",
 		says: "a recovered cluster goes on with the epoch of the survivor, which the lost voters may have passed",
 		edits: []edit{{"failover/recovery.go", `	s.Epoch += EpochJump
 `, ``}},
+		tests: []test{{pkg: "failover", name: "TestRecover"}},
 	},
 	{
 		name: "generations-mix", rule: "T4",
@@ -101,6 +110,7 @@ var disks = []mutant{
 		edits: []edit{{"consensus/gatekeeper.go", `	if !h.Empty && !g.self.Empty && h.Generation != g.self.Generation {
 `, `	if false {
 `}},
+		tests: []test{{pkg: "consensus", name: "TestGreet"}},
 	},
 	{
 		name: "newer-command-too-early", rule: "S7",
@@ -108,5 +118,6 @@ var disks = []mutant{
 		edits: []edit{{"failover/level.go", `	need := LevelOf(c)
 	if r`, `	need := 1
 	if r`}},
+		tests: []test{{pkg: "consensus", name: "TestRollingUpgrade"}},
 	},
 }

@@ -10,6 +10,7 @@ var evidence = []mutant{
 `, `		if e.AcceptedEvidence(f, freeze) == nil && false {
 `},
 		},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "actions", name: "TestLeaseEvidence"}},
 	},
 	{
 		name: "one-of-two-agents", rule: "G7", takes: "evidence from one of two agents",
@@ -25,12 +26,14 @@ var evidence = []mutant{
 		return refuse("agents", "no agent of %s has reported that its workers are dead", c)
 	}
 `}},
+		tests: []test{{pkg: "actions", name: "TestAgentsConfirm"}},
 	},
 	{
 		name: "vanished-agents-forgotten", rule: "G7",
 		says: "agents that vanished without a goodbye are not missed when the rest report",
 		edits: []edit{{"failover/apply_lease.go", `				s.Vanished = added(s.Vanished, a.Component, 1)
 `, ``}},
+		tests: []test{{pkg: "failover", name: "TestVanishedAgents"}},
 	},
 	{
 		name: "report-without-tail", rule: "G7",
@@ -38,6 +41,7 @@ var evidence = []mutant{
 		edits: []edit{{"actions/fencing.go", `	return time.Since(at) >= s.Settings.Policy.Lease.EffectTail.D()
 `, `	return time.Since(at) >= 0
 `}},
+		tests: []test{{pkg: "actions", name: "TestAgentsConfirm"}},
 	},
 	{
 		name: "stop-without-tail", rule: "G7",
@@ -45,6 +49,7 @@ var evidence = []mutant{
 		edits: []edit{{"actions/act.go", `	if d := s.Settings.Policy.Lease.EffectTail.D(); d > 0 {
 `, `	if d := s.Settings.Policy.Lease.EffectTail.D(); d < 0 {
 `}},
+		tests: []test{{pkg: "actions", name: "TestConfirmedStopWaitsForTheTail"}},
 	},
 	{
 		name: "confirmed-not-looked-at-again", rule: "G7",
@@ -53,6 +58,7 @@ var evidence = []mutant{
 		return false
 	}
 `, ``}},
+		tests: []test{{pkg: "actions", name: "TestConfirmedIsVerifiedAgain"}},
 	},
 	{
 		name: "confirmed-not-contradicted", rule: "G7",
@@ -61,6 +67,7 @@ var evidence = []mutant{
 		s.voidContradicted(m, c, r)
 	}
 `, ``}},
+		tests: []test{{pkg: "failover", name: "TestConfirmedEvidenceIsContradicted"}},
 	},
 	{
 		name: "attest-while-an-agent-asks", rule: "G7",
@@ -68,6 +75,7 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_evidence.go", `		if a.StoppedFor != s.Freeze.ID && m.At.Sub(a.LastAsked) < recent {
 `, `		if a.StoppedFor != s.Freeze.ID && m.At.Sub(a.LastAsked) < recent && false {
 `}},
+		tests: []test{{pkg: "failover", name: "TestAttestWhileAnyAgentAsks"}},
 	},
 	{
 		name: "attestation-of-another-epoch", rule: "G7",
@@ -75,26 +83,41 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_evidence.go", `	if c.Epoch != s.Epoch || c.Epoch != e.Epoch {
 		return nil, refuse("epoch", "the attestation`, `	if false {
 		return nil, refuse("epoch", "the attestation`}},
+		tests: []test{{pkg: "failover", name: "TestAttest"}},
 	},
 	{
 		name: "epoch-over-a-running-stop", rule: "E4",
 		says: "the epoch advances while a stop or an undo is still in flight",
 		edits: []edit{
 			{"failover/apply_evidence.go", `		case st.Kind == KindStop && rec.State == StepRunning, rec.State == StepUndoing:
-			return nil, refuse("in-flight", "step %s is still in flight", st.ID)
-`, ``},
+`, `		case rec.State == "-":
+`},
 			{"actions/fencing.go", `	if x.cancelStops(e) {
 		return false
 	}
 `, ``},
 		},
+		tests: []test{{pkg: "failover", name: "TestEpochWaitsForAnUndo"}},
 	},
 	{
 		name: "start-before-the-fence", rule: "S1",
-		says: "steps start in the new region while the old one is the active one",
-		edits: []edit{{"failover/apply_exec.go", `	} else if (st.Kind == KindStart || st.Kind == KindSwitch) && s.Active != e.To {
+		says: "steps start in the new region before the fence has passed",
+		edits: []edit{
+			{"failover/apply_exec.go", `	} else if (st.Kind == KindStart || st.Kind == KindSwitch) && s.Active != e.To {
 `, `	} else if false {
-`}},
+`},
+			{"failover/apply_exec.go", `		if !e.Step(dep).Passed() {
+			return refuse("order", "step %s comes after`, `		if dep != "fence" && !e.Step(dep).Passed() {
+			return refuse("order", "step %s comes after`},
+			{"actions/executor.go", `	for _, dep := range st.After {
+		if !e.Step(dep).Passed() {
+			return false
+`, `	for _, dep := range st.After {
+		if dep != "fence" && !e.Step(dep).Passed() {
+			return false
+`},
+		},
+		tests: []test{{pkg: "actions", name: "TestLeaseEvidence"}},
 	},
 	{
 		name: "order-of-steps-ignored", rule: "S3",
@@ -110,6 +133,7 @@ var evidence = []mutant{
 	}
 `, ``},
 		},
+		tests: []test{{pkg: "actions", name: "TestExecutorComesThrough"}},
 	},
 	{
 		name: "traffic-before-the-epoch", rule: "S3",
@@ -117,6 +141,7 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_finish.go", `	if c.Region != s.Active {
 `, `	if c.Region != s.Active && c.Region != e.To {
 `}},
+		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "fence-skipped", rule: "S1",
@@ -124,11 +149,13 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_exec.go", `	case st.Kind == KindFence || st.Kind == KindFreeze:
 `, `	case false:
 `}},
+		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "no-standing-hold", rule: "S1",
 		says: "what was stopped in the region that was left is not stopped again when it returns",
 		edits: []edit{{"failover/apply_evidence.go", `		s.makeHolds(m, c, e)
 `, ``}},
+		tests: []test{{pkg: "internal/sim", name: "TestLeaveWhatIsCutOff"}, {pkg: "actions", name: "TestKeeper"}},
 	},
 }

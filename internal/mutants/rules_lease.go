@@ -30,6 +30,7 @@ var leases = []mutant{
 		edits: []edit{{"failover/state.go", `	return s.Settings.Policy.Lease.Wait(s.MaxLease(r))
 `, `	return 0
 `}},
+		tests: []test{{pkg: "internal/sim", name: "TestLeaveWhatIsCutOff"}, {pkg: "actions", name: "TestEpochWaitsForTheLastEffect"}},
 	},
 	{
 		name: "no-freeze", rule: "G3", takes: "no freeze",
@@ -38,6 +39,7 @@ var leases = []mutant{
 		g.Freeze, g.Sentence = s.Freeze.ID, "the lease of "+string(r.Region)+" is frozen"
 		return g
 `, ``}},
+		tests: []test{{pkg: "internal/sim", name: "TestLeaveByLeaseAlone"}, {pkg: "failover", name: "TestProperties"}},
 	},
 	{
 		name: "no-rho", rule: "G3", takes: "no ρ",
@@ -45,6 +47,7 @@ var leases = []mutant{
 		edits: []edit{{"failover/settings.go", `	num, den := int64(1_000_000+t.RhoPPM), int64(1_000_000-t.RhoPPM)
 `, `	num, den := int64(1_000_000), int64(1_000_000)
 `}},
+		tests: []test{{pkg: "internal/sim", name: "TestLeaveInAPause"}, {pkg: "actions", name: "TestEpochWaitsForTheLastEffect"}},
 	},
 	{
 		name: "no-effect-tail", rule: "G3",
@@ -52,6 +55,7 @@ var leases = []mutant{
 		edits: []edit{{"failover/settings.go", `	return scaled + t.Margin.D() + t.EffectTail.D()
 `, `	return scaled + t.Margin.D()
 `}},
+		tests: []test{{pkg: "actions", name: "TestEpochWaitsForTheLastEffect"}},
 	},
 	{
 		name: "wait-from-commit", rule: "G3", takes: "wait from commit",
@@ -59,6 +63,7 @@ var leases = []mutant{
 		edits: []edit{{"actions/executor.go", `	return time.Since(x.freezeAt)
 `, `	return time.Since(s.Freeze.At)
 `}},
+		tests: []test{{pkg: "actions", name: "TestWaitIsOnTheLeadersClock"}},
 	},
 	{
 		name: "wait-from-last-grant", rule: "G3", takes: "wait from last grant",
@@ -74,6 +79,7 @@ var leases = []mutant{
 	waited, need := time.Since(last), s.FreezeWait(e.From)
 	var lines []string
 `}},
+		tests: []test{{pkg: "actions", name: "TestLeaseEvidence"}},
 	},
 	{
 		name: "wait-goes-on-in-new-term", rule: "G3", takes: "wait not restarted on a new term",
@@ -84,6 +90,7 @@ var leases = []mutant{
 			x.freezeAt = s.Freeze.At
 		}
 `}},
+		tests: []test{{pkg: "actions", name: "TestLeaseEvidence"}},
 	},
 	{
 		name: "freeze-id-ignored", rule: "G7", takes: "freeze ID ignored",
@@ -102,6 +109,7 @@ var leases = []mutant{
 `, `		if s.Freeze == nil || s.Agents[id].StoppedFor == 0 {
 `},
 		},
+		tests: []test{{pkg: "failover", name: "TestFreeze"}},
 	},
 	{
 		name: "evidence-outlives-freeze", rule: "G7",
@@ -116,6 +124,7 @@ var leases = []mutant{
 `, `	if e := s.Execution; e != nil && false {
 `},
 		},
+		tests: []test{{pkg: "failover", name: "TestFreeze"}},
 	},
 	{
 		name: "freeze-outlives-its-execution", rule: "G8",
@@ -124,12 +133,14 @@ var leases = []mutant{
 		s.liftFreeze(m, c, "execution "+string(state))
 	}
 `, ``}},
+		tests: []test{{pkg: "actions", name: "TestAbortAndUndo"}, {pkg: "failover", name: "TestFreeze"}},
 	},
 	{
 		name: "lease-length-from-configuration", rule: "G4", takes: "lease length from local configuration",
 		says: "the wait follows the configured lease, not the longest that an agent may still hold",
 		edits: []edit{{"failover/state.go", `			longest = max(longest, a.MaxLease.D())
 `, ``}},
+		tests: []test{{pkg: "internal/sim", name: "TestLeaveInAPause"}, {pkg: "failover", name: "TestPauseLease"}},
 	},
 	{
 		name: "asked-length-forgotten", rule: "G4",
@@ -137,6 +148,7 @@ var leases = []mutant{
 		edits: []edit{{"failover/apply_lease.go", `	a.granted(max(r.Lease, g.Terms.Length), m.Index)
 `, `	a.granted(s.Settings.Policy.Lease.Length, m.Index)
 `}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestPauseLease"}},
 	},
 	{
 		name: "longer-lease-forgotten", rule: "G4",
@@ -149,6 +161,7 @@ var leases = []mutant{
 }
 
 // holds drops`}},
+		tests: []test{{pkg: "failover", name: "TestPauseLease"}},
 	},
 	{
 		name: "mode-from-log-only", rule: "G4", takes: "mode from the log only",
@@ -156,6 +169,7 @@ var leases = []mutant{
 		edits: []edit{{"failover/apply_evidence.go", `		if !s.Agents[id].Enforced {
 `, `		if false {
 `}},
+		tests: []test{{pkg: "failover", name: "TestUnboundAndGreedyAgents"}},
 	},
 	{
 		name: "provisional-freeze-stays", rule: "G3",
@@ -165,6 +179,7 @@ var leases = []mutant{
 `, `		g.Freeze, g.Sentence = s.Freeze.ID, "the lease of "+string(r.Region)+" is frozen"
 		return g
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/provisional-freeze"}, {pkg: "failover", name: "TestFreeze"}},
 	},
 	{
 		name: "provisional-freeze-despite-agents", rule: "G3",
@@ -172,6 +187,7 @@ var leases = []mutant{
 		edits: []edit{{"failover/decide.go", `		d.HoldElapsed >= lead && silent >= lead:
 `, `		d.HoldElapsed >= lead && silent >= 0:
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/agents-heard"}},
 	},
 	{
 		name: "provisional-freeze-proves", rule: "G3",
@@ -186,6 +202,7 @@ var leases = []mutant{
 		return nil, refuse("freeze", "evidence for freeze %d, which is not in force", c.Freeze)
 `},
 		},
+		tests: []test{{pkg: "failover", name: "TestProvisionalFreezeProvesNothing"}},
 	},
 	{
 		name: "any-region-granted", rule: "S1",
@@ -194,6 +211,7 @@ var leases = []mutant{
 		g.Gone, g.Sentence = true, string(s.Active)+" is the active region"
 		return g
 `, ``}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestEpochNeedsEvidence"}},
 	},
 	{
 		name: "no-barrier", rule: "G2", takes: "no barrier",
@@ -202,12 +220,14 @@ var leases = []mutant{
 `, `		var err error
 		go func() { _, _ = t.Propose(ctx, failover.Lead{Node: n.id}, "") }()
 `}},
+		tests: []test{{pkg: "consensus", name: "TestTenure"}},
 	},
 	{
 		name: "pause-lease-not-counted", rule: "G4",
 		says: "the leases that a pause hands out are as long as ever, so that a pause does not outlast its quorum",
 		edits: []edit{{"failover/apply_lease.go", `		g.Terms.Length += Duration(s.Pause.Until.Sub(m.At))
 `, ``}},
+		tests: []test{{pkg: "failover", name: "TestPauseLease"}},
 	},
 	{
 		name: "older-log-grants", rule: "T4",
@@ -215,5 +235,6 @@ var leases = []mutant{
 		edits: []edit{{"failover/apply_lease.go", `	if r.SeenEpoch > s.Epoch {
 `, `	if false {
 `}},
+		tests: []test{{pkg: "failover", name: "TestGrantRefusals"}},
 	},
 }

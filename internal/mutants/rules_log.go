@@ -23,6 +23,7 @@ var journal = []mutant{
 	}
 `},
 		},
+		tests: []test{{pkg: "consensus", name: "TestProposeFromAnywhere"}, {pkg: "consensus", name: "TestReceive"}},
 	},
 	{
 		name: "term-not-compared", rule: "E1", takes: "term not compared",
@@ -30,6 +31,7 @@ var journal = []mutant{
 		edits: []edit{{"failover/apply.go", `	if c.LeaderOnly() && m.ProposedTerm != m.Term {
 `, `	if false {
 `}},
+		tests: []test{{pkg: "failover", name: "TestLeaderOnlyCommandOfAnotherTerm"}},
 	},
 	{
 		name: "repeated-command-counts-twice", rule: "E1",
@@ -37,6 +39,7 @@ var journal = []mutant{
 		edits: []edit{{"failover/apply.go", `	if m.ID != "" && slices.Contains(s.Seen, m.ID) {
 `, `	if false {
 `}},
+		tests: []test{{pkg: "consensus", name: "TestUnknownOutcome"}, {pkg: "failover", name: "TestRepeatedCommand"}},
 	},
 	{
 		name: "two-executions-at-once", rule: "S5",
@@ -46,6 +49,7 @@ var journal = []mutant{
 		return nil, refuse("execution-open", "execution %d is not finished", s.Execution.ID)
 	case c.Epoch`, `	case c.Epoch`},
 		},
+		tests: []test{{pkg: "failover", name: "TestOneExecutionAtATime"}},
 	},
 	{
 		name: "finished-step-starts-again", rule: "S4",
@@ -68,6 +72,7 @@ var journal = []mutant{
 	}
 	for _, dep`},
 		},
+		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "step-finished-refused-after-abort", rule: "E6",
@@ -78,6 +83,7 @@ var journal = []mutant{
 		return nil, refuse("state", "execution %d is %s", e.ID, e.State)
 	}
 	if rec == nil || rec.Last() == nil || (rec.State`}},
+		tests: []test{{pkg: "failover", name: "TestAbort"}},
 	},
 	{
 		name: "closed-with-a-step-in-flight", rule: "E6",
@@ -97,6 +103,7 @@ var journal = []mutant{
 		x.launch(ctx, st, func(ctx context.Context) { x.settle(ctx, e.ID, st) })
 `, ``},
 		},
+		tests: []test{{pkg: "actions", name: "TestAbortInMidStep"}, {pkg: "failover", name: "TestAbort"}},
 	},
 	{
 		name: "closed-with-a-token-unconsumed", rule: "E4", takes: "execution closed with a token unconsumed",
@@ -106,6 +113,7 @@ var journal = []mutant{
 `, `	return last == nil || !last.StartedAt.IsZero()
 `},
 		},
+		tests: []test{{pkg: "actions", name: "TestTokenIsBurntBeforeTheEnd"}, {pkg: "failover", name: "TestTokensAreConsumed"}},
 	},
 	{
 		name: "undo-past-the-point-of-no-return", rule: "E6",
@@ -120,6 +128,7 @@ var journal = []mutant{
 `, `	if e.Undo {
 `},
 		},
+		tests: []test{{pkg: "failover", name: "TestAbort"}},
 	},
 	{
 		name: "cooldown-blocks-an-unfinished-run", rule: "L1", takes: "cool-down blocks an unfinished run",
@@ -136,6 +145,7 @@ var journal = []mutant{
 	s.CooldownUntil = m.At.Add(s.Settings.Policy.Cooldown.D())
 	s.event(m, c, "execution %d: %s from`},
 		},
+		tests: []test{{pkg: "internal/sim", name: "TestLeaveByLeaseAlone"}},
 	},
 	{
 		name: "prepare-not-undone", rule: "E7", takes: "prepare not undone",
@@ -143,6 +153,7 @@ var journal = []mutant{
 		edits: []edit{{"failover/decide.go", `		if in.Now.Sub(later(mem.LastAgreed, in.TermStart)) >= after {
 `, `		if false {
 `}},
+		tests: []test{{pkg: "failover", name: "TestDecide/prepare"}},
 	},
 	{
 		name: "prepare-without-a-lease", rule: "E7",
@@ -150,6 +161,7 @@ var journal = []mutant{
 		edits: []edit{{"failover/apply_prepare.go", `	case c == nil || c.Stop != nil && (!c.Agent || c.Arming != ArmEnforced):
 `, `	case c == nil:
 `}},
+		tests: []test{{pkg: "failover", name: "TestPreparationRefuses"}},
 	},
 	{
 		name: "begun-undo-cut-short", rule: "E7",
@@ -162,6 +174,7 @@ var journal = []mutant{
 		case StepDone, StepRunning:
 			adopted++
 `}},
+		tests: []test{{pkg: "failover", name: "TestPreparationTakenBackAtThatMoment"}, {pkg: "failover", name: "TestEpochWaitsForAnUndo"}},
 	},
 	{
 		name: "configuration-in-mid-run", rule: "E8",
@@ -173,6 +186,7 @@ var journal = []mutant{
 		return fmt.Sprintf("waits for freeze %d to end", s.Freeze.ID)
 `, ``},
 		},
+		tests: []test{{pkg: "failover", name: "TestProposal"}},
 	},
 	{
 		name: "configuration-of-a-majority", rule: "S8",
@@ -180,6 +194,7 @@ var journal = []mutant{
 		edits: []edit{{"failover/apply_config.go", `	case len(silent) > 0:
 `, `	case len(silent) > len(p.Acks):
 `}},
+		tests: []test{{pkg: "failover", name: "TestProposal"}},
 	},
 	{
 		name: "stop-of-another-plan", rule: "E8",
@@ -187,6 +202,7 @@ var journal = []mutant{
 		edits: []edit{{"failover/apply_exec.go", `	case c.PlanHash != e.PlanHash:
 `, `	case c.PlanHash == "":
 `}},
+		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "unknown-command-skipped", rule: "S7",
@@ -201,6 +217,7 @@ var journal = []mutant{
 		skip = true
 	}
 `}},
+		tests: []test{{pkg: "consensus", name: "TestUnknownEntry"}},
 	},
 	{
 		name: "clone-shares-its-steps", rule: "S7",
@@ -210,6 +227,7 @@ var journal = []mutant{
 `, `		c.Steps[id] = r
 		_ = cp
 `}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}},
 	},
 	{
 		name: "silent-failure", rule: "L1",
@@ -224,6 +242,7 @@ var journal = []mutant{
 `, `}
 `},
 		},
+		tests: []test{{pkg: "actions", name: "TestFailedStep"}},
 	},
 	{
 		name: "stale-answer", rule: "S9",
@@ -231,6 +250,7 @@ var journal = []mutant{
 		edits: []edit{{"failover/apply_exec.go", `	case c.Nonce != 0 && c.Nonce != q.Nonce:
 `, `	case c.Nonce > m.Index:
 `}},
+		tests: []test{{pkg: "failover", name: "TestApproval"}},
 	},
 }
 
@@ -251,6 +271,7 @@ var effects = []mutant{
 
 func (r *run) newAttempt(`},
 		},
+		tests: []test{{pkg: "actions", name: "TestAbortAndUndo"}},
 	},
 	{
 		name: "intent-after-do", rule: "E2",
@@ -271,6 +292,7 @@ func (r *run) newAttempt(`},
 		Previous: previous, Until: until.UTC(),
 	}, "")
 `}},
+		tests: []test{{pkg: "actions", name: "TestCrashMatrix"}},
 	},
 	{
 		name: "undo-restores-our-own-change", rule: "E2",
@@ -278,6 +300,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"failover/execution.go", `		case first == nil && !a.Undo && !a.Burn && len(a.Previous) > 0:
 `, `		case !a.Undo && !a.Burn && len(a.Previous) > 0:
 `}},
+		tests: []test{{pkg: "actions", name: "TestAbortAndUndo"}},
 	},
 	{
 		name: "no-proof-before-do", rule: "E2",
@@ -287,6 +310,7 @@ func (r *run) newAttempt(`},
 	}
 `, `	_ = errNotLeading
 `}},
+		tests: []test{{pkg: "actions", name: "TestNoEffectWithoutProof"}},
 	},
 	{
 		name: "hold-not-read-again", rule: "E2",
@@ -294,6 +318,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"actions/act.go", `	if e := now.Open(r.e.ID); e == nil || e.State != failover.ExecRunning || now.Epoch != state.Epoch {
 `, `	if e := now.Open(r.e.ID); e == nil {
 `}},
+		tests: []test{{pkg: "actions", name: "TestStoppedRightBeforeTheEffect"}},
 	},
 	{
 		name: "deadline-not-checked", rule: "E2",
@@ -305,11 +330,13 @@ func (r *run) newAttempt(`},
 		return nil
 	}
 `}},
+		tests: []test{{pkg: "internal/cloud", name: "TestEffectDeadline"}, {pkg: "actions", name: "TestWeightsRefuse"}},
 	},
 	{
 		name: "boot-clock-ignored", rule: "E2",
 		says:  "only one clock is asked whether a call's deadline has passed: a suspended machine sends late",
 		edits: []edit{{"internal/cloud/deadline.go", `	late := max(e.now()-e.boot, time.Since(e.deadline.Round(0)))`, `	late := time.Since(e.deadline)`}},
+		tests: []test{{pkg: "internal/cloud", name: "TestASuspendedMachineSendsNothing"}},
 	},
 	{
 		name: "absent-believed-at-once", rule: "E3", takes: "Absent believed at once",
@@ -325,6 +352,7 @@ func (r *run) newAttempt(`},
 `, `	first := r.look(ctx)
 	second := first
 `}},
+		tests: []test{{pkg: "actions", name: "TestTakeOverOfAPlainAction"}},
 	},
 	{
 		name: "unknown-taken-for-absent", rule: "E3",
@@ -336,6 +364,7 @@ func (r *run) newAttempt(`},
 		return false
 	}
 `}},
+		tests: []test{{pkg: "actions", name: "TestUnknownBecomesAQuestion"}},
 	},
 	{
 		name: "error-believed", rule: "E3",
@@ -343,6 +372,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"actions/act.go", `			if rec := r.record(); r.asked && rec.State == failover.StepRunning && ctx.Err() == nil &&
 `, `			if rec := r.record(); false && r.asked && rec.State == failover.StepRunning && ctx.Err() == nil &&
 `}},
+		tests: []test{{pkg: "actions", name: "TestErrorsMeanNothing"}},
 	},
 	{
 		name: "already-so-undone", rule: "E3",
@@ -350,6 +380,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"actions/unwind.go", `	if first == nil || first.Already {
 `, `	if first == nil {
 `}},
+		tests: []test{{pkg: "actions", name: "TestUndoLeavesWhatWasThere"}},
 	},
 	{
 		name: "late-call-after-abort", rule: "E3",
@@ -357,6 +388,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"actions/act.go", `	if last := r.record().Last(); eff.State != Present && last != nil {
 `, `	if last := r.record().Last(); false && last != nil {
 `}},
+		tests: []test{{pkg: "actions", name: "TestLateCallOfAPreparation"}},
 	},
 	{
 		name: "undone-stop-not-watched", rule: "E5",
@@ -364,6 +396,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"actions/unwind.go", `	if r.st.Kind == failover.KindStop && !r.tokens() {
 `, `	if false {
 `}},
+		tests: []test{{pkg: "actions", name: "TestUndoneStopIsWatched"}},
 	},
 	{
 		name: "token-reused-on-undo", rule: "E4", takes: "token reused on undo",
@@ -374,12 +407,14 @@ func (r *run) newAttempt(`},
 	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, previous, until)
 	a.Token = rec.First().Token
 `}},
+		tests: []test{{pkg: "actions", name: "TestAbortAndUndo"}},
 	},
 	{
 		name: "old-token-not-named", rule: "S2",
 		says: "a batch does not name the token that it replaces: a stale writer's batch is not refused",
 		edits: []edit{{"actions/route53_action.go", `		changes = append(changes, types.Change{Action: types.ChangeActionDelete, ResourceRecordSet: old})
 `, ``}, {"actions/route53_action.go", `	changes = append(changes, types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: &`, `	changes = append(changes, types.Change{Action: types.ChangeActionUpsert, ResourceRecordSet: &`}},
+		tests: []test{{pkg: "actions", name: "TestAStaleWriterChangesNothing"}},
 	},
 	{
 		name: "newer-token-replaced", rule: "E4",
@@ -387,6 +422,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"actions/route53_action.go", `		if held.Token >= a.Token {
 `, `		if false {
 `}},
+		tests: []test{{pkg: "actions", name: "TestAStaleWriterChangesNothing"}},
 	},
 	{
 		name: "all-weights-zero", rule: "S2",
@@ -394,6 +430,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"actions/route53_action.go", `		if total == 0 {
 `, `		if total < 0 {
 `}},
+		tests: []test{{pkg: "actions", name: "TestClientsAreNeverSentEverywhere"}},
 	},
 	{
 		name: "flip-without-the-answer", rule: "E3",
@@ -403,6 +440,7 @@ func (r *run) newAttempt(`},
 `, `	if len(others) > 0 && false {
 		e.State = Partial
 `}},
+		tests: []test{{pkg: "actions", name: "TestWeights"}},
 	},
 	{
 		name: "counts-believed", rule: "G7",
@@ -410,12 +448,14 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"actions/ecs_service.go", `		if e.State = Present; alive != "" {
 `, `		if e.State = Present; alive == "-" {
 `}},
+		tests: []test{{pkg: "actions", name: "TestECSStopBelievesTheTasks"}},
 	},
 	{
 		name: "start-scales-down", rule: "E5",
 		says: "a start that is repeated takes away the capacity that an autoscaler has added",
 		edits: []edit{{"actions/ecs_service.go", `		count = max(count, p.Desired)
 `, ``}},
+		tests: []test{{pkg: "actions", name: "TestECSStart"}},
 	},
 	{
 		name: "empty-selector-means-all", rule: "E8", takes: "empty selector means all",
@@ -428,6 +468,7 @@ func (r *run) newAttempt(`},
 `, `	case len(c.Names) > 99:
 `},
 		},
+		tests: []test{{pkg: "actions", name: "TestEmptySelector"}},
 	},
 	{
 		name: "nobody-to-report", rule: "G7",
@@ -435,6 +476,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"failover/apply_evidence.go", `	if len(ids) == 0 {
 		return refuse("agents", "no agent of`, `	if false {
 		return refuse("agents", "no agent of`}},
+		tests: []test{{pkg: "actions", name: "TestLeaseEvidence"}},
 	},
 	{
 		name: "shrunk-inventory-believed", rule: "G7",
@@ -442,6 +484,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"failover/settings.go", `	return want > 0 && have < want && (want-have)*100 > want*limit
 `, `	return want > 0 && have < want && (want-have)*100 > want*limit*100
 `}},
+		tests: []test{{pkg: "actions", name: "TestShrunkInventoryIsRefused"}, {pkg: "failover", name: "TestVanishedAgents"}},
 	},
 	{
 		name: "hold-applied-without-limit", rule: "S1",
@@ -449,5 +492,6 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"failover/apply_holds.go", `	return n >= ReapplyPerHour
 `, `	return n >= 1000*ReapplyPerHour
 `}},
+		tests: []test{{pkg: "actions", name: "TestKeeper"}},
 	},
 }

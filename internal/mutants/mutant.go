@@ -30,21 +30,12 @@ type edit struct{ file, old, new string }
 type test struct {
 	pkg  string // directory, such as "failover"
 	name string // as -run takes it: TestX, or TestX/case
-	// seeds is how many seeds a simulation may need. They are run a few at a
-	// time, until one shows it.
-	seeds int
 	// symptom is what the output must hold where the expected failure is a panic
 	// or a deadlock. Empty: a panic is no verdict.
 	symptom string
 }
 
-func (t test) String() string {
-	s := t.pkg + " " + t.name
-	if t.seeds > 0 {
-		s += fmt.Sprintf(" (within %d seeds)", t.seeds)
-	}
-	return s
-}
+func (t test) String() string { return t.pkg + " " + t.name }
 
 // mutate applies the edits and returns the new text of each file that changes.
 func (m mutant) mutate(root string) (map[string]string, error) {

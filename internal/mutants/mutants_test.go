@@ -216,7 +216,7 @@ func TestMutate(t *testing.T) {
 		{[]edit{{"f", "two", "2"}}, ""},
 		{[]edit{{"f", "three", "3"}}, ""},
 		{[]edit{{"f", " two two", ""}, {"f", "one", "1"}}, "1"},
-		{[]edit{{"f", "one", "two"}, {"f", "two two", "2"}}, ""},
+		{[]edit{{"f", "one", "two"}, {"f", "two", "2"}}, ""},
 	} {
 		got, err := mutant{edits: c.edits}.mutate(dir)
 		if got["f"] != c.want || (err == nil) != (c.want != "") {
@@ -250,10 +250,7 @@ func TestMutantsDocument(t *testing.T) {
 	for _, m := range table() {
 		var tests []string
 		for _, t := range m.tests {
-			tests = append(tests, "`"+strings.Replace(t.String(), " (", "` (", 1))
-			if t.seeds == 0 {
-				tests[len(tests)-1] += "`"
-			}
+			tests = append(tests, "`"+t.pkg+"` "+t.name)
 		}
 		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", m.rule, m.name, m.says, strings.Join(tests, ", "))
 	}

@@ -103,7 +103,7 @@ var agents = []mutant{
 		edits: []edit{{"fence/holder.go", `	return h.sent + h.terms.Length.D() - h.terms.Stop.Total(), h.held
 `, `	return h.sent + h.terms.Length.D(), h.held
 `}},
-		tests: []test{{pkg: "internal/sim", name: "TestLeaveWhatIsCutOff"}, {pkg: "fence", name: "TestAgentStopsWithItsLease"}},
+		tests: []test{{pkg: "fence", name: "TestAgentStopsWithItsLease"}},
 	},
 	{
 		name: "guard-does-not-kill", rule: "G5",

@@ -26,7 +26,7 @@ var decisions = []mutant{
 		}
 `, `		_, _ = r, t
 `}},
-		tests: []test{{pkg: "failover", name: "TestDecide/dissenter-goes-silent"}},
+		tests: []test{{pkg: "failover", name: "TestDecide/four-vantages-dissent"}},
 	},
 	{
 		name: "silence-shortens-the-hold", rule: "D4", takes: "several silent signals shorten the hold",
@@ -48,7 +48,7 @@ var decisions = []mutant{
 
 // freshAt keeps`},
 		},
-		tests: []test{{pkg: "failover", name: "TestDecide/region-down"}, {pkg: "internal/sim", name: "TestSim", seeds: 20}},
+		tests: []test{{pkg: "internal/sim", name: "TestShortCutMovesNothing"}, {pkg: "failover", name: "TestDecide/region-down"}},
 	},
 	{
 		name: "hold-of-an-earlier-leader", rule: "D2",
@@ -142,7 +142,7 @@ var decisions = []mutant{
 `}, {"failover/decide.go", `	case d.Judgement.Condition == RegionDown && d.HoldElapsed >= p.Hold.D():
 `, `	case d.Judgement.Condition == RegionDown && d.HoldElapsed >= p.Hold.D()/2:
 `}},
-		tests: []test{{pkg: "failover", name: "TestOpenIncidentJudgesAgain"}, {pkg: "failover", name: "TestDecide/region-down"}},
+		tests: []test{{pkg: "internal/sim", name: "TestShortCutMovesNothing"}, {pkg: "failover", name: "TestOpenIncidentJudgesAgain"}},
 	},
 	{
 		name: "way-back-automatic", rule: "D1",

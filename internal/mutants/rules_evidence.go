@@ -10,7 +10,7 @@ var evidence = []mutant{
 `, `		if e.AcceptedEvidence(f, freeze) == nil && false {
 `},
 		},
-		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "actions", name: "TestLeaseEvidence"}},
+		tests: []test{{pkg: "internal/sim", name: "TestLeaveByLeaseAlone"}, {pkg: "failover", name: "TestProperties"}},
 	},
 	{
 		name: "one-of-two-agents", rule: "G7", takes: "evidence from one of two agents",
@@ -107,17 +107,17 @@ var evidence = []mutant{
 `, `	} else if false {
 `},
 			{"failover/apply_exec.go", `		if !e.Step(dep).Passed() {
-			return refuse("order", "step %s comes after`, `		if dep != "fence" && !e.Step(dep).Passed() {
+			return refuse("order", "step %s comes after`, `		if (dep != "fence" || st.Kind != KindStart) && !e.Step(dep).Passed() {
 			return refuse("order", "step %s comes after`},
 			{"actions/executor.go", `	for _, dep := range st.After {
 		if !e.Step(dep).Passed() {
 			return false
 `, `	for _, dep := range st.After {
-		if dep != "fence" && !e.Step(dep).Passed() {
+		if (dep != "fence" || st.Kind != failover.KindStart) && !e.Step(dep).Passed() {
 			return false
 `},
 		},
-		tests: []test{{pkg: "actions", name: "TestLeaseEvidence"}},
+		tests: []test{{pkg: "actions", name: "TestExecutorComesThrough"}, {pkg: "actions", name: "TestUnprovenAsks"}},
 	},
 	{
 		name: "order-of-steps-ignored", rule: "S3",
@@ -156,6 +156,6 @@ var evidence = []mutant{
 		says: "what was stopped in the region that was left is not stopped again when it returns",
 		edits: []edit{{"failover/apply_evidence.go", `		s.makeHolds(m, c, e)
 `, ``}},
-		tests: []test{{pkg: "internal/sim", name: "TestLeaveWhatIsCutOff"}, {pkg: "actions", name: "TestKeeper"}},
+		tests: []test{{pkg: "actions", name: "TestKeeper"}, {pkg: "failover", name: "TestStandingHold"}},
 	},
 }

@@ -211,7 +211,7 @@ var leases = []mutant{
 		g.Gone, g.Sentence = true, string(s.Active)+" is the active region"
 		return g
 `, ``}},
-		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestEpochNeedsEvidence"}},
+		tests: []test{{pkg: "internal/sim", name: "TestLeaveByLeaseAlone"}, {pkg: "failover", name: "TestProperties"}},
 	},
 	{
 		name: "no-barrier", rule: "G2", takes: "no barrier",

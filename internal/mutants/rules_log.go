@@ -83,7 +83,7 @@ var journal = []mutant{
 		return nil, refuse("state", "execution %d is %s", e.ID, e.State)
 	}
 	if rec == nil || rec.Last() == nil || (rec.State`}},
-		tests: []test{{pkg: "failover", name: "TestAbort"}},
+		tests: []test{{pkg: "internal/sim", name: "TestBlipIsTakenBack"}, {pkg: "failover", name: "TestAbort"}},
 	},
 	{
 		name: "closed-with-a-step-in-flight", rule: "E6",
@@ -153,7 +153,7 @@ var journal = []mutant{
 		edits: []edit{{"failover/decide.go", `		if in.Now.Sub(later(mem.LastAgreed, in.TermStart)) >= after {
 `, `		if false {
 `}},
-		tests: []test{{pkg: "failover", name: "TestDecide/prepare"}},
+		tests: []test{{pkg: "internal/sim", name: "TestBlipIsTakenBack"}, {pkg: "failover", name: "TestDecide/prepare"}},
 	},
 	{
 		name: "prepare-without-a-lease", rule: "E7",
@@ -271,7 +271,7 @@ var effects = []mutant{
 
 func (r *run) newAttempt(`},
 		},
-		tests: []test{{pkg: "actions", name: "TestAbortAndUndo"}},
+		tests: []test{{pkg: "internal/sim", name: "TestBlipIsTakenBack"}, {pkg: "actions", name: "TestAbortAndUndo"}},
 	},
 	{
 		name: "intent-after-do", rule: "E2",

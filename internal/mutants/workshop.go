@@ -69,12 +69,12 @@ type report struct {
 }
 
 // start runs tests of a built package where `go test` would run them.
-func (w *workshop) start(binary, pkg, pattern string, args ...string) (report, error) {
+func (w *workshop) start(binary, pkg, pattern string) (report, error) {
 	binary, err := filepath.Abs(binary)
 	if err != nil {
 		return report{}, err
 	}
-	args = slices.Concat([]string{"tool", "test2json", binary, "-test.v=test2json", "-test.timeout=" + timeout, "-test.run=" + pattern}, flags[pkg], args)
+	args := append([]string{"tool", "test2json", binary, "-test.v=test2json", "-test.timeout=" + timeout, "-test.run=" + pattern}, flags[pkg]...)
 	cmd := exec.Command("go", args...)
 	cmd.Dir = filepath.Join(w.root, pkg)
 	out, err := cmd.Output()
@@ -185,9 +185,6 @@ func pattern(names ...string) string {
 	return "^(" + strings.Join(slices.Compact(tops), "|") + ")$"
 }
 
-// atOnce is how many seeds of a simulation are run at a time.
-const atOnce = 10
-
 // judge builds a mutant and runs its tests.
 func (w *workshop) judge(m mutant) result {
 	r := result{mutant: m}
@@ -205,7 +202,12 @@ func (w *workshop) judge(m mutant) result {
 				return r
 			}
 		}
-		said, err := w.try(built[t.pkg], t)
+		rep, err := w.start(built[t.pkg], t.pkg, pattern(t.name))
+		if err != nil {
+			r.err = err
+			return r
+		}
+		said, err := rep.red(t)
 		if err != nil {
 			r.left = append(r.left, err.Error())
 			continue
@@ -216,31 +218,6 @@ func (w *workshop) judge(m mutant) result {
 		r.left = append(r.left, "no test is named")
 	}
 	return r
-}
-
-// try runs one test; a simulation a few seeds at a time.
-func (w *workshop) try(binary string, t test) (said string, err error) {
-	if t.seeds == 0 {
-		rep, err := w.start(binary, t.pkg, pattern(t.name))
-		if err != nil {
-			return "", err
-		}
-		return rep.red(t)
-	}
-	for first := 1; first <= t.seeds; first += atOnce {
-		rep, err := w.start(binary, t.pkg, pattern(t.name), fmt.Sprintf("-seeds=%d", min(atOnce, t.seeds-first+1)), fmt.Sprintf("-seed=%d", first))
-		if err != nil {
-			return "", err
-		}
-		said, err = rep.red(t)
-		if err == nil {
-			return said, nil
-		}
-		if rep.ended[t.name] != "pass" {
-			return "", err // it fell over: more seeds show nothing
-		}
-	}
-	return "", fmt.Errorf("%s: pass", t)
 }
 
 // baseline runs every named test without a mutation: a test that is red anyway
@@ -257,20 +234,16 @@ func (w *workshop) baseline(ms []mutant, jobs int) error {
 			return
 		}
 		var names []string
-		var args []string
 		for _, m := range ms {
 			for _, t := range m.tests {
 				if t.pkg == pkg {
 					names = append(names, t.name)
 				}
-				if t.pkg == pkg && t.seeds > 0 {
-					args = []string{"-seeds=40", "-seed=1"}
-				}
 			}
 		}
 		slices.Sort(names)
 		names = slices.Compact(names)
-		rep, err := w.start(binary, pkg, pattern(names...), args...)
+		rep, err := w.start(binary, pkg, pattern(names...))
 		if err != nil {
 			errs[i] = err
 			return
@@ -306,7 +279,7 @@ func (w *workshop) find(ms []mutant, pkgs string) error {
 			if binary, err = w.build(filepath.Join(w.dir, m.name), pkg, files); err != nil {
 				break
 			}
-			rep, rerr := w.start(binary, pkg, ".", findArgs(pkg)...)
+			rep, rerr := w.start(binary, pkg, ".")
 			if rerr != nil {
 				err = rerr
 				break
@@ -342,12 +315,5 @@ func (w *workshop) find(ms []mutant, pkgs string) error {
 		defer mu.Unlock()
 		fmt.Print(b.String())
 	})
-	return nil
-}
-
-func findArgs(pkg string) []string {
-	if pkg == "internal/sim" {
-		return []string{"-seeds=40", "-seed=1", "-test.skip=TestMeasures"}
-	}
 	return nil
 }

@@ -41,6 +41,7 @@ func playOut(t *testing.T, change func(s *failover.Settings), script func(ctx co
 		for _, name := range c.names {
 			c.start(ctx, c.hosts[name])
 		}
+		c.world.wg.Go(func() { c.watchDarkness(ctx) })
 		sleep(30 * time.Second)
 		if up, _ := c.world.workersUp(east1); up != fleetSize {
 			t.Errorf("%d workers run in %s before anything happens", up, east1)
@@ -127,5 +128,40 @@ func TestLeaveInAPause(t *testing.T) {
 		order(ctx, t, c)
 		moved(t, c, 40*time.Minute)
 		mended(ctx, c)
+	})
+}
+
+// Every signal of a region goes dark at once, for less than the hold: that is one
+// cut path, and however many signals it takes along, they shorten nothing.
+func TestShortCutMovesNothing(t *testing.T) {
+	playOut(t, nil, func(ctx context.Context, c *cluster) {
+		cutOff(c)
+		sleep(75 * time.Second)
+		mended(ctx, c)
+		for _, ev := range c.newest().Events {
+			if ev.Kind == "open-incident" || ev.Kind == "start-execution" {
+				t.Errorf("%s: %s", ev.Kind, ev.Text)
+			}
+		}
+	})
+}
+
+// A suspicion that lasts long enough to prepare, and passes: what was prepared is
+// taken back, and nothing else has happened.
+func TestBlipIsTakenBack(t *testing.T) {
+	playOut(t, func(s *failover.Settings) {
+		start := *s.Components[0].Start
+		start.Prepare = true
+		s.Components[0].Start = &start
+	}, func(ctx context.Context, c *cluster) {
+		cutOff(c)
+		sleep(70 * time.Second)
+		if len(c.world.records(oracle.Start)) == 0 {
+			t.Error("nothing was prepared: the test shows nothing")
+		}
+		mended(ctx, c)
+		if up, _ := c.world.workersUp(east1); up != fleetSize || len(c.world.records(oracle.Flip)) > 0 {
+			t.Errorf("%d workers run in %s, traffic %v", up, east1, c.world.records(oracle.Flip))
+		}
 	})
 }

@@ -63,7 +63,8 @@ func run(only, find string, jobs int) (bool, error) {
 	defer os.RemoveAll(dir)
 	w := &workshop{root: root, dir: dir}
 	if find != "" {
-		return true, w.find(chosen, find)
+		w.find(chosen, find, jobs)
+		return true, nil
 	}
 	began := time.Now()
 	if err := w.baseline(chosen, jobs); err != nil {

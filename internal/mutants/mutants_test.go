@@ -244,8 +244,7 @@ func TestPattern(t *testing.T) {
 func TestMutantsDocument(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Mutants\n\nGenerated from the table in `internal/mutants` by `go test ./internal/mutants -run MutantsDocument -update`; do not edit.\n\n")
-	fmt.Fprintf(&b, "`make mutants` takes each of these %d rules out of the code, one at a time, and shows that the named tests turn red: by what they\nfound, not by a panic, a time-out or a build that fails. All tests named for a mutant must. `make mutants ONLY=name` runs one.\n"+
-		"A simulation may need several seeds; how many at most stands beside it.\n\n", len(table()))
+	fmt.Fprintf(&b, "`make mutants` takes each of these %d rules out of the code, one at a time, and shows that the named tests turn red: by what they\nfound, not by a panic, a time-out or a build that fails. All tests named for a mutant must. `make mutants ONLY=name` runs one.\n\n", len(table()))
 	b.WriteString("| rule | mutant | what the code does then | tests that turn red |\n|---|---|---|---|\n")
 	for _, m := range table() {
 		var tests []string

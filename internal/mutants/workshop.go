@@ -130,20 +130,28 @@ func (r report) red(t test) (said string, err error) {
 		return "", fmt.Errorf("%s: %s", t, r.ended[t.name])
 	}
 	for _, name := range append(r.below(t.name), t.name) {
-		for i, line := range r.output[name] {
-			if m := assertion.FindStringSubmatch(line); m != nil {
-				return short(m[1], r.output[name][i+1:]), nil
-			}
+		if said := r.said(name); said != "" {
+			return said, nil
 		}
 	}
 	return "", fmt.Errorf("%s failed without saying what it found", t)
 }
 
-// below are the failed cases of a test, sorted.
+// said is the first thing that a test complained about; "" for nothing.
+func (r report) said(name string) string {
+	for i, line := range r.output[name] {
+		if m := assertion.FindStringSubmatch(line); m != nil {
+			return short(m[1], r.output[name][i+1:])
+		}
+	}
+	return ""
+}
+
+// below are the failed cases of a test, or with "" all failed tests, sorted.
 func (r report) below(name string) []string {
 	var out []string
 	for t, how := range r.ended {
-		if how == "fail" && strings.HasPrefix(t, name+"/") {
+		if how == "fail" && (name == "" || strings.HasPrefix(t, name+"/")) {
 			out = append(out, t)
 		}
 	}
@@ -264,9 +272,9 @@ func tail(s string) string {
 }
 
 // find runs whole packages on mutants and lists what turns red.
-func (w *workshop) find(ms []mutant, pkgs string) error {
+func (w *workshop) find(ms []mutant, pkgs string, jobs int) {
 	var mu sync.Mutex
-	each(len(ms), 2, func(i int) {
+	each(len(ms), jobs, func(i int) {
 		m := ms[i]
 		var b strings.Builder
 		fmt.Fprintf(&b, "%s: %s\n", m.name, m.says)
@@ -287,22 +295,8 @@ func (w *workshop) find(ms []mutant, pkgs string) error {
 			if fell := collapse.FindString(rep.all); fell != "" {
 				fmt.Fprintf(&b, "  %s fell over: %s\n", pkg, fell)
 			}
-			failed := rep.below("Test")
-			for name, how := range rep.ended {
-				if how == "fail" && !slices.Contains(failed, name) {
-					failed = append(failed, name)
-				}
-			}
-			slices.Sort(failed)
-			for _, name := range failed {
-				said := ""
-				for j, line := range rep.output[name] {
-					if a := assertion.FindStringSubmatch(line); a != nil {
-						said = short(a[1], rep.output[name][j+1:])
-						break
-					}
-				}
-				if said != "" {
+			for _, name := range rep.below("") {
+				if said := rep.said(name); said != "" {
 					fmt.Fprintf(&b, "  %s %s: %s\n", pkg, name, said)
 				}
 			}
@@ -315,5 +309,4 @@ func (w *workshop) find(ms []mutant, pkgs string) error {
 		defer mu.Unlock()
 		fmt.Print(b.String())
 	})
-	return nil
 }

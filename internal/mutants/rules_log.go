@@ -271,7 +271,7 @@ var effects = []mutant{
 
 func (r *run) newAttempt(`},
 		},
-		tests: []test{{pkg: "internal/sim", name: "TestBlipIsTakenBack"}, {pkg: "actions", name: "TestAbortAndUndo"}},
+		tests: []test{{pkg: "internal/sim", name: "TestBlipIsTakenBack"}},
 	},
 	{
 		name: "intent-after-do", rule: "E2",

@@ -147,6 +147,7 @@ func (r *run) loop(ctx context.Context) {
 				return
 			}
 			r.lastErr = err
+			r.x.say(r.st.ID, err.Error()) // until the next look: why it waits
 		} else if r.awaitPresent(ctx) {
 			return
 		}

@@ -2,6 +2,12 @@ package failover
 
 // This file holds how an execution moves the traffic and how it ends.
 
+// Flip is the value of an accepted SetTraffic.
+type Flip struct {
+	Left  Region // where the traffic goes no more
+	Epoch uint64
+}
+
 func (c SetTraffic) apply(s *State, m Meta) (any, error) {
 	e, err := s.running(c.Execution)
 	if err != nil {
@@ -14,7 +20,7 @@ func (c SetTraffic) apply(s *State, m Meta) (any, error) {
 		s.Traffic = c.Region
 		s.event(m, c, "traffic: %s (execution %d)", c.Region, e.ID)
 	}
-	return nil, nil
+	return Flip{Left: s.Settings.Other(c.Region), Epoch: s.Epoch}, nil
 }
 
 func (c DeclareStable) apply(s *State, m Meta) (any, error) {

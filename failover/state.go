@@ -390,5 +390,14 @@ func (s *State) Open(id uint64) *Execution {
 	return nil
 }
 
+// TrafficEpoch is the epoch in which the traffic was sent to where it is: it is
+// sent to the active region, once in each epoch.
+func (s *State) TrafficEpoch() uint64 {
+	if s.Traffic == s.Active {
+		return s.Epoch
+	}
+	return s.Epoch - 1
+}
+
 // Paused reports whether automation is paused at the given time.
 func (s *State) Paused(now time.Time) bool { return s.Pause != nil && now.Before(s.Pause.Until) }

@@ -310,3 +310,30 @@ func TestVerdict(t *testing.T) {
 		}
 	}
 }
+
+// A black hole with a time-out of one interval is looked at once per interval:
+// three failures are there within three intervals and a time-out, not five.
+func TestABlackHoleKeepsTheBeat(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		n := 0
+		s := schedule{
+			interval: time.Second, timeout: time.Second, rand: rand.New(rand.NewPCG(1, 2)),
+			probe: blackHole{},
+			done:  func(failover.Observation) { n++ },
+		}
+		go s.run(ctx)
+		time.Sleep(60 * time.Second)
+		if n < 57 {
+			t.Errorf("%d looks in a minute, want one a second", n)
+		}
+	})
+}
+
+type blackHole struct{}
+
+func (blackHole) Probe(ctx context.Context) failover.Observation {
+	<-ctx.Done()
+	return failover.Observation{Outcome: failover.Failed}
+}

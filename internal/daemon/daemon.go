@@ -45,6 +45,7 @@ type Daemon struct {
 	material *mtls.Material
 	core     *Core
 	gate     *consensus.Gatekeeper
+	traffic  *consensus.TrafficFile
 	peers    *peerServer
 	calls    *caller
 	metrics  *web.Metrics
@@ -117,6 +118,9 @@ func (d *Daemon) setup(ctx context.Context) error {
 		return fmt.Errorf("address %s of node %s cannot be listened on: %w; is another process using it, or does this machine not have it?", d.this.Address, d.this.ID, err)
 	}
 	if d.boot, err = lastRun(d.this.Data, cfg); err != nil {
+		return err
+	}
+	if d.traffic, err = consensus.OpenTrafficFile(d.this.Data); err != nil {
 		return err
 	}
 	settings := cfg.Settings()
@@ -227,6 +231,12 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 		},
 		Transport: transport, Logs: logs, Stable: disk.Store, Snapshots: disk.Snapshots,
 		Forwarder: d.calls, Log: d.log, Fatal: d.die,
+		OnApply: func(res failover.Result, cmd failover.Command) {
+			if c, ok := cmd.(failover.SetTraffic); ok && res.Err == nil {
+				flip, _ := res.Value.(failover.Flip) // always that
+				d.keepTraffic(consensus.Traffic{Service: settings.Service, Region: c.Region, Left: flip.Left, Epoch: flip.Epoch})
+			}
+		},
 	})
 	if err != nil {
 		return err
@@ -275,6 +285,20 @@ func (d *Daemon) serve(name string, srv *http.Server, ln net.Listener) {
 // onStop registers what gives a resource back. Last in, first out.
 func (d *Daemon) onStop(name string, fn func() error) {
 	d.teardown = append(d.teardown, teardown{name, fn})
+}
+
+// keepTraffic keeps where the traffic goes before anybody can read it from the
+// state (rule T1). A node that cannot keep it must not answer.
+func (d *Daemon) keepTraffic(t consensus.Traffic) {
+	if err := d.traffic.Keep(t); err != nil {
+		d.die(err)
+	}
+}
+
+// Traffic implements web.Source.
+func (d *Daemon) Traffic() (service string, to, left failover.Region, epoch uint64, ok bool) {
+	t, ok := d.traffic.Kept()
+	return t.Service, t.Region, t.Left, t.Epoch, ok
 }
 
 // die ends Run with an error. It never blocks; the first error counts.

@@ -37,12 +37,12 @@ func (d *Daemon) post(ctx context.Context, n *notify.Notifier) {
 	if h := d.State().History; len(h) > 0 {
 		closed = h[len(h)-1].ID
 	}
-	var page pager
+	var page Pager
 	for {
 		changed := d.Changed()
 		if d.core.Leads() {
 			s := d.State()
-			for _, u := range page.next(s, time.Now()) {
+			for _, u := range page.Next(s, time.Now()) {
 				n.Post(u)
 			}
 			for _, e := range s.History {

@@ -9,17 +9,17 @@ import (
 	"github.com/failoverd/failoverd/internal/notify"
 )
 
-// pager tells people of what has a name but no incident: one message for each
+// Pager tells people of what has a name but no incident: one message for each
 // suspicion that outlasts prepare_after, updated in place until it has passed;
 // and one for each standing hold that was found violated. What passes sooner
 // wakes nobody; it stands in the timeline.
-type pager struct {
+type Pager struct {
 	open  *failover.Suspicion // that people were told of
 	holds map[uint64]int      // how often a hold had been applied when people were told last
 }
 
-// next returns the messages that the state asks for.
-func (p *pager) next(s *failover.State, now time.Time) []notify.Update {
+// Next returns the messages that the state asks for.
+func (p *Pager) Next(s *failover.State, now time.Time) []notify.Update {
 	if s.Settings == nil {
 		return nil
 	}

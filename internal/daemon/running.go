@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/actions"
+	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/cloud"
 	"github.com/failoverd/failoverd/internal/config"
@@ -127,6 +128,10 @@ func (d *Daemon) follow(ctx context.Context) {
 	for {
 		changed := node.Changed()
 		s := node.State()
+		if s.Settings != nil {
+			// Also what came with a snapshot, or with the first configuration.
+			d.keepTraffic(consensus.Traffic{Service: s.Settings.Service, Region: s.Traffic, Left: s.Settings.Other(s.Traffic), Epoch: s.TrafficEpoch()})
+		}
 		if s.Source != "" && s.Source != d.running.Load().cfg.Source && s.Source != failed {
 			next, err := d.take(ctx, s)
 			if err != nil {

@@ -16,8 +16,11 @@ import (
 type action struct {
 	w      *world
 	node   string
+	step   failover.StepID
 	kind   string // stop, start, switch
 	region string
+	pool   string // key of what is counted
+	count  int    // how many are wanted of it
 }
 
 // Idempotent implements actions.Idempotent for absolute counts.
@@ -54,18 +57,68 @@ func (t tokened) Burn(ctx context.Context, at actions.Attempt) error {
 	t.w.mu.Lock()
 	token, traffic := t.w.token, t.w.traffic
 	t.w.mu.Unlock()
-	return t.send(ctx, at, func() error { return t.set(at, 0, traffic, token) })
+	return t.send(ctx, at, "burn", func() (bool, error) { return t.set(at, 0, traffic, token) })
 }
 
+// Action makes the action of a step: of the simulation's own kinds, or of the
+// real ones that they stand for.
 func (w *world) Action(node string, st failover.Step) (actions.Action, error) {
-	a := action{w: w, node: node, kind: st.Action, region: string(st.Region)}
+	a := action{w: w, node: node, step: st.ID, kind: st.Action, region: string(st.Region), pool: string(st.Region)}
 	switch st.Action {
-	case "stop", "start":
+	case "stop":
 		return counted{a}, nil
-	case "switch":
+	case "start":
+		a.count = fleetSize
+		return counted{a}, nil
+	case "ecs_service":
+		var p struct {
+			Service string `json:"service"`
+			Count   int    `json:"count"`
+		}
+		if err := json.Unmarshal(st.Params, &p); err != nil {
+			return nil, err
+		}
+		a.kind, a.pool, a.count = "start", pool(p.Service, a.region), p.Count
+		if p.Count == 0 {
+			a.kind = "stop"
+		}
+		return counted{a}, nil
+	case "switch", "route53_weights":
+		a.kind = "switch"
 		return tokened{a}, nil
 	}
 	return nil, fmt.Errorf("unknown kind %q", st.Action)
+}
+
+// pool is the key under which a service's tasks of a region are counted. The
+// workers' is the region itself.
+func pool(service, region string) string {
+	if service == "workers" {
+		return region
+	}
+	return service + "/" + region
+}
+
+// warmUp is how long tasks without an agent take to run.
+const warmUp = 3 * time.Second
+
+// tasks counts what runs of a pool, as a control plane does.
+func (a action) tasks() int {
+	if a.pool == a.region {
+		_, total := a.w.workersUp(a.region)
+		return total
+	}
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	return a.w.runningLocked(a.pool)
+}
+
+// runningLocked is what runs of a pool without agents.
+func (w *world) runningLocked(pool string) int {
+	if time.Since(w.since[pool]) < warmUp {
+		return 0
+	}
+	return w.desired[pool]
 }
 
 type previous struct {
@@ -97,25 +150,26 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 	if err := a.reach(ctx); err != nil {
 		return actions.Effect{}, err
 	}
-	_, total := a.w.workersUp(a.region)
+	total := a.tasks()
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
-	prev, err := json.Marshal(previous{Desired: a.w.desired[a.region], Token: a.w.token, Traffic: a.w.traffic})
+	prev, err := json.Marshal(previous{Desired: a.w.desired[a.pool], Token: a.w.token, Traffic: a.w.traffic})
 	if err != nil {
 		return actions.Effect{}, err
 	}
 	eff := actions.Effect{State: actions.Absent, Previous: prev, Token: a.w.token}
 	switch a.kind {
 	case "stop":
-		eff.Detail = fmt.Sprintf("desired %d, tasks %d", a.w.desired[a.region], total)
-		if a.w.desired[a.region] == 0 && total == 0 {
+		eff.Inventory = total * (100 - a.w.sights.shrunk) / 100
+		eff.Detail = fmt.Sprintf("desired %d, tasks %d", a.w.desired[a.pool], total)
+		if a.w.desired[a.pool] == 0 && total == 0 {
 			eff.State = actions.Present
 		}
 	case "start":
 		// Tasks, as a control plane counts them; whether they work is their lease's
 		// business, and the checks'.
-		eff.Detail = fmt.Sprintf("desired %d, tasks %d", a.w.desired[a.region], total)
-		if a.w.desired[a.region] >= fleetSize && total >= fleetSize {
+		eff.Detail = fmt.Sprintf("desired %d, tasks %d", a.w.desired[a.pool], total)
+		if a.w.desired[a.pool] >= a.count && total >= a.count {
 			eff.State = actions.Present
 		}
 	case "switch":
@@ -132,12 +186,18 @@ const fleetSize = 2
 // send makes a call whose effect may land late, whose reply may be lost and
 // which may report an error although it took effect. Once sent, it lands
 // whatever becomes of the caller.
-func (a action) send(ctx context.Context, at actions.Attempt, effect func() error) error {
+func (a action) send(ctx context.Context, at actions.Attempt, what string, effect func() (changed bool, err error)) error {
 	if time.Now().After(at.Deadline) {
 		return errors.New("its deadline has passed") // the last look before it is sent, as in the real clients
 	}
-	if err := a.reach(ctx); err != nil {
-		return err
+	gone := false
+	if a.w.seam != nil {
+		gone = a.w.seam.leaves(ctx, a, at, what)
+	}
+	if !gone {
+		if err := a.reach(ctx); err != nil {
+			return err
+		}
 	}
 	a.w.mu.Lock()
 	wait := time.Duration(a.w.rng.Int64N(int64(a.w.late) + 1))
@@ -159,10 +219,17 @@ func (a action) send(ctx context.Context, at actions.Attempt, effect func() erro
 			case <-a.w.ctx.Done():
 				return
 			}
-			result <- effect()
+			changed, err := effect()
+			if a.w.seam != nil {
+				a.w.seam.landed(a, at, what, changed)
+			}
+			result <- err
 		})
 	}
 	later(wait)
+	if a.w.seam != nil {
+		a.w.seam.flies(a, at, what)
+	}
 	if again {
 		later(second)
 	}
@@ -192,8 +259,7 @@ func (a action) Do(ctx context.Context, at actions.Attempt) error {
 	if err := json.Unmarshal(at.Previous, &prev); err != nil {
 		return err
 	}
-	want := map[string]int{"stop": 0, "start": fleetSize}[a.kind]
-	return a.send(ctx, at, func() error { return a.set(at, want, a.region, prev.Token) })
+	return a.send(ctx, at, "do", func() (bool, error) { return a.set(at, a.count, a.region, prev.Token) })
 }
 
 func (a action) Undo(ctx context.Context, at actions.Attempt) error {
@@ -204,43 +270,70 @@ func (a action) Undo(ctx context.Context, at actions.Attempt) error {
 	a.w.mu.Lock()
 	token := a.w.token
 	a.w.mu.Unlock()
-	return a.send(ctx, at, func() error { return a.set(at, prev.Desired, prev.Traffic, token) })
+	return a.send(ctx, at, "undo", func() (bool, error) { return a.set(at, prev.Desired, prev.Traffic, token) })
 }
 
-func (a action) set(at actions.Attempt, count int, traffic string, replaces uint64) error {
+// set is the effect, and reports whether it changed anything but a token.
+func (a action) set(at actions.Attempt, count int, traffic string, replaces uint64) (changed bool, err error) {
 	w := a.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	switch a.kind {
-	case "switch":
+	if a.kind == "switch" {
 		if w.token != replaces {
 			w.noteLocked(oracle.Stale, a.region, a.node, "token %d does not replace %d", at.Token, w.token)
-			return errors.New("the record holds another token")
+			return false, errors.New("the record holds another token")
 		}
-		if w.traffic != traffic {
+		changed = w.traffic != traffic
+		if changed {
 			w.noteLocked(oracle.Flip, traffic, a.node, "token %d", at.Token)
 		}
 		w.token, w.traffic = at.Token, traffic
-	default:
-		if w.desired[a.region] != count {
-			kind := oracle.Kind(a.kind)
-			if a.kind == "start" && count < w.desired[a.region] {
-				kind = oracle.Unstart
-			}
-			w.noteLocked(kind, a.region, a.node, "desired %d → %d, token %d", w.desired[a.region], count, at.Token)
-		}
-		w.desired[a.region] = count
+		return changed, nil
 	}
-	return nil
+	was := w.desired[a.pool]
+	if was != count {
+		kind := oracle.Kind(a.kind)
+		if a.kind == "start" && count < was {
+			kind = oracle.Unstart
+		}
+		w.noteLocked(kind, a.region, a.node, "desired %d → %d, token %d%s", was, count, at.Token, a.of())
+	}
+	if count > was {
+		w.since[a.pool] = time.Now()
+	}
+	w.desired[a.pool] = count
+	return was != count, nil
 }
 
-// Check passes when the region's workers run and traffic is there.
+// of names the pool for the reader, unless it is the workers'.
+func (a action) of() string {
+	if a.pool == a.region {
+		return ""
+	}
+	return " of " + a.pool
+}
+
+// Check passes when the region's workers run and traffic is there; of the real
+// kinds, each looks at its part of that.
 func (w *world) Check(st failover.Step) (actions.Check, error) {
 	return checkFunc(func(context.Context) actions.Finding {
-		up, _ := w.workersUp(string(st.Region))
+		region := string(st.Region)
+		up, _ := w.workersUp(region)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		return actions.Finding{Pass: up > 0 && w.traffic == string(st.Region), Detail: fmt.Sprintf("%d workers up, traffic %s", up, w.traffic)}
+		api := w.runningLocked(pool(string(st.Component), region))
+		f := actions.Finding{Detail: fmt.Sprintf("%d workers up, traffic %s", up, w.traffic)}
+		switch st.Action {
+		case "http":
+			f.Pass = api > 0
+		case "sqs_backlog":
+			f.Pass = up > 0
+		case "dns_answer", "duplicates":
+			f.Pass = w.traffic == region
+		default:
+			f.Pass = up > 0 && w.traffic == region
+		}
+		return f
 	}), nil
 }
 

@@ -29,6 +29,7 @@ import (
 	"github.com/failoverd/failoverd/fence"
 	"github.com/failoverd/failoverd/internal/daemon"
 	"github.com/failoverd/failoverd/internal/sim/oracle"
+	"github.com/failoverd/failoverd/monitor"
 )
 
 // bubbleStart is when time begins in every bubble.
@@ -43,14 +44,15 @@ type host struct {
 	snaps  raft.SnapshotStore
 	starts uint64
 
-	mu     sync.Mutex
-	core   *daemon.Core
-	node   *consensus.Node
-	handle *handle
-	trans  *transport
-	cancel context.CancelFunc
-	done   chan struct{}
-	boot   string // of the process
+	mu      sync.Mutex
+	core    *daemon.Core
+	node    *consensus.Node
+	handle  *handle
+	trans   *transport
+	cancel  context.CancelFunc
+	done    chan struct{}
+	boot    string // of the process
+	booting bool   // a process is being made
 }
 
 func (h *host) live() *daemon.Core {
@@ -69,8 +71,10 @@ type cluster struct {
 	timers   consensus.Timers
 	log      *slog.Logger
 	fatal    func(error)
-	ctx      context.Context // of the whole run
-	over     atomic.Bool     // nothing is started any more
+	ctx      context.Context        // of the whole run
+	over     atomic.Bool            // nothing is started any more
+	sees     []failover.SignalState // component and kind of what every node probes
+	seam     seam                   // nil but where a test aims at points
 
 	mu     sync.Mutex
 	rng    *rand.Rand   // for what is made later
@@ -122,13 +126,20 @@ func settings(mode failover.Mode, prepare bool) failover.Settings {
 // boot starts a host's process.
 func (c *cluster) boot(ctx context.Context, h *host) error {
 	h.mu.Lock()
-	defer h.mu.Unlock()
-	if h.core != nil {
+	if h.core != nil || h.booting {
+		h.mu.Unlock()
 		return nil
 	}
+	h.booting = true
 	h.starts++
 	boot := consensus.NewID()
 	h.handle = h.disk.open()
+	var onApply func(failover.Result, failover.Command)
+	if c.seam != nil {
+		handle := h.handle
+		h.handle.store = func(ls []*raft.Log, write func() error) error { return c.seam.store(h, handle, ls, write) }
+		onApply = func(res failover.Result, cmd failover.Command) { c.seam.applied(h, handle, res, cmd) }
+	}
 	addr := raft.ServerAddress(h.id)
 	_, inmem := raft.NewInmemTransportWithTimeout(addr, rpcTimeout)
 	h.trans = &transport{InmemTransport: inmem, net: c.net, self: h.id}
@@ -148,16 +159,15 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 			other.mu.Unlock()
 		}
 	}
-	eyes, err := c.newMonitor(h, c.chance())
-	if err != nil {
-		return err
-	}
-	peers := &peers{cluster: c, self: h.id}
-	node, err := consensus.Open(consensus.Config{
-		ID: failover.NodeID(h.id), Voters: voters,
-		Timers:    c.timers,
-		Transport: h.trans, Logs: h.handle, Stable: h.handle, Snapshots: h.snaps, Forwarder: peers, Log: c.log, Fatal: c.died(h, boot),
-	})
+	trans := h.trans
+	handle := h.handle
+	h.mu.Unlock()
+	// What is opened writes to a disk that may be slow: whoever asks for the host
+	// meanwhile must not wait.
+	node, eyes, peers, err := c.open(h, boot, trans, handle, voters, onApply)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.booting = false
 	if err != nil {
 		return err
 	}
@@ -181,6 +191,21 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 		wg.Wait()
 	}()
 	return nil
+}
+
+// open opens the parts of a host's process.
+func (c *cluster) open(h *host, boot string, trans *transport, disk *handle, voters []raft.Server, onApply func(failover.Result, failover.Command)) (*consensus.Node, *monitor.Monitor, *peers, error) {
+	eyes, err := c.newMonitor(h, c.chance())
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	peers := &peers{cluster: c, self: h.id}
+	node, err := consensus.Open(consensus.Config{
+		ID: failover.NodeID(h.id), Voters: voters,
+		Timers:    c.timers,
+		Transport: trans, Logs: disk, Stable: disk, Snapshots: h.snaps, Forwarder: peers, Log: c.log, Fatal: c.died(h, boot), OnApply: onApply,
+	})
+	return node, eyes, peers, err
 }
 
 // crash ends a host's process; its disk stays.
@@ -349,11 +374,20 @@ func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answ
 
 // newCluster makes everything and starts nothing.
 func newCluster(ctx context.Context, rng *rand.Rand, mode failover.Mode, prepare bool, log *slog.Logger, fatal func(error)) *cluster {
+	c := newClusterOf(ctx, rng, settings(mode, prepare), log, fatal)
+	for _, kind := range []string{"http", "mongo", "sqs"} {
+		c.sees = append(c.sees, failover.SignalState{Component: "workers", Kind: kind})
+	}
+	return c
+}
+
+// newClusterOf is newCluster with settings of its own; its nodes see nothing yet.
+func newClusterOf(ctx context.Context, rng *rand.Rand, settings failover.Settings, log *slog.Logger, fatal func(error)) *cluster {
 	// Each draws under a lock of its own, hence from a source of its own.
 	own := func() *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64())) } //nolint:gosec // a seed gives the schedule again
-	c := &cluster{rng: own(), timers: simTimers, ctx: ctx, cells: map[cell]int{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings(mode, prepare), log: log, fatal: fatal}
+	c := &cluster{rng: own(), timers: simTimers, ctx: ctx, cells: map[cell]int{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings, log: log, fatal: fatal}
 	c.world = &world{
-		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, fleet: map[string][]*task{}, traffic: east1,
+		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, since: map[string]time.Time{}, fleet: map[string][]*task{}, traffic: east1,
 		dead: map[string]bool{}, sights: newSights(), stuck: map[string]chan struct{}{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
 	}
 	for id, spec := range c.settings.Nodes {

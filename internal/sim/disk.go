@@ -3,6 +3,7 @@ package sim
 import (
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hashicorp/raft"
 )
@@ -14,6 +15,7 @@ type disk struct {
 	*raft.InmemStore
 	mu   sync.Mutex
 	hung chan struct{} // nil: it works
+	slow time.Duration // how long each write takes
 }
 
 func newDisk() *disk { return &disk{InmemStore: raft.NewInmemStore()} }
@@ -33,6 +35,13 @@ func (d *disk) hang() (release func()) {
 	}
 }
 
+// slowBy makes every write take so long.
+func (d *disk) slowBy(each time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.slow = each
+}
+
 func (d *disk) hangs() bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -41,6 +50,12 @@ func (d *disk) hangs() bool {
 
 // wait returns when the disk works.
 func (d *disk) wait() {
+	d.mu.Lock()
+	slow := d.slow
+	d.mu.Unlock()
+	if slow > 0 {
+		sleep(slow)
+	}
 	for {
 		d.mu.Lock()
 		ch := d.hung
@@ -57,6 +72,8 @@ func (d *disk) wait() {
 type handle struct {
 	*disk
 	dead atomic.Bool
+	// store is asked about writes of the log, if it is set.
+	store func(ls []*raft.Log, write func() error) error
 }
 
 func (d *disk) open() *handle { return &handle{disk: d} }
@@ -70,13 +87,15 @@ func (h *handle) write(fn func() error) error {
 }
 
 // StoreLog implements raft.LogStore.
-func (h *handle) StoreLog(l *raft.Log) error {
-	return h.write(func() error { return h.InmemStore.StoreLog(l) })
-}
+func (h *handle) StoreLog(l *raft.Log) error { return h.StoreLogs([]*raft.Log{l}) }
 
 // StoreLogs implements raft.LogStore.
 func (h *handle) StoreLogs(ls []*raft.Log) error {
-	return h.write(func() error { return h.InmemStore.StoreLogs(ls) })
+	write := func() error { return h.write(func() error { return h.InmemStore.StoreLogs(ls) }) }
+	if h.store == nil {
+		return write()
+	}
+	return h.store(ls, write)
 }
 
 // DeleteRange implements raft.LogStore.

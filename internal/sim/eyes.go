@@ -17,20 +17,21 @@ import (
 type sights struct {
 	slow map[string]time.Duration // region → how long its answers take
 	deaf map[string]float64       // region → share of the requests that are never answered
-	// dark are signals that are dead by themselves, by region and kind.
-	dark map[[2]string]bool
+	// ill says that the service answers nobody in a region; all else is well there.
+	ill map[string]bool
+	// hidden says that a region answers nobody outside it, whatever the network does.
+	hidden map[string]bool
 	// part says that one of the zones behind a region's addresses is dark.
 	part map[string]bool
-	// stopped says that the samples of a region's stores do not move any more.
+	// stale says that the samples of a region's stores do not move any more.
 	stale map[string]bool
+	// shrunk is the share of their targets, in percent, that selectors miss.
+	shrunk int
 }
 
 func newSights() sights {
-	return sights{slow: map[string]time.Duration{}, deaf: map[string]float64{}, dark: map[[2]string]bool{}, part: map[string]bool{}, stale: map[string]bool{}}
+	return sights{slow: map[string]time.Duration{}, deaf: map[string]float64{}, ill: map[string]bool{}, hidden: map[string]bool{}, part: map[string]bool{}, stale: map[string]bool{}}
 }
-
-// probeKinds are the kinds of signals of each region.
-var probeKinds = []string{"http", "mongo", "sqs"}
 
 const (
 	probeEvery   = time.Second
@@ -49,7 +50,8 @@ type look struct {
 func (l look) Probe(ctx context.Context) failover.Observation {
 	o := failover.Observation{Target: l.kind + "." + l.region, At: time.Now()}
 	l.w.mu.Lock()
-	deaf := l.w.dead[l.region] || l.w.sights.dark[[2]string{l.region, l.kind}] || l.w.rng.Float64() < l.w.sights.deaf[l.region]
+	deaf := l.w.dead[l.region] || l.w.sights.ill[l.region] || l.w.rng.Float64() < l.w.sights.deaf[l.region]
+	deaf = deaf || l.w.sights.hidden[l.region] && l.w.net.site(l.node) != l.region
 	slow, part, stale := l.w.sights.slow[l.region], l.w.sights.part[l.region], l.w.sights.stale[l.region]
 	l.w.mu.Unlock()
 	err := l.w.net.carry(ctx, l.node, l.region)
@@ -80,18 +82,21 @@ func (l look) Probe(ctx context.Context) failover.Observation {
 	default:
 		o.Outcome = failover.OK
 	}
+	if l.kind == "mongo" && o.Outcome != failover.Failed {
+		o.LastWrite = time.Now() // replication is behind by nothing
+	}
 	return o
 }
 
-// reference is a look at something on the internet that shares no fate with a
+// neutral is a look at something on the internet that shares no fate with a
 // region.
-type reference struct {
+type neutral struct {
 	w    *world
 	node string
 }
 
 // Probe implements monitor.Probe.
-func (r reference) Probe(ctx context.Context) failover.Observation {
+func (r neutral) Probe(ctx context.Context) failover.Observation {
 	o := failover.Observation{Target: "reference", At: time.Now(), Outcome: failover.OK}
 	if r.w.net.carry(ctx, r.node, internet) != nil || r.w.net.carry(ctx, internet, r.node) != nil {
 		o.Outcome, o.Reason = failover.Failed, failover.ReasonTimeout
@@ -103,7 +108,7 @@ func (r reference) Probe(ctx context.Context) failover.Observation {
 func (c *cluster) newMonitor(h *host, rng *rand.Rand) (*monitor.Monitor, error) {
 	o := monitor.Options{
 		Regions:    []failover.Region{east1, east2},
-		References: []monitor.Reference{{Name: "reference", Probe: reference{c.world, h.id}}}, SelfInterval: 2 * time.Second, SelfTimeout: time.Second,
+		References: []monitor.Reference{{Name: "reference", Probe: neutral{c.world, h.id}}}, SelfInterval: 2 * time.Second, SelfTimeout: time.Second,
 		Nodes: len(c.names), Rand: rng, Log: c.log,
 	}
 	for i, name := range c.names {
@@ -112,9 +117,9 @@ func (c *cluster) newMonitor(h *host, rng *rand.Rand) (*monitor.Monitor, error) 
 		}
 	}
 	for _, r := range o.Regions {
-		for _, kind := range probeKinds {
+		for _, see := range c.sees {
 			o.Signals = append(o.Signals, monitor.Signal{
-				Component: "workers", Kind: kind, Region: r, Probe: look{c.world, h.id, string(r), kind},
+				Component: see.Component, Kind: see.Kind, Region: r, Probe: look{c.world, h.id, string(r), see.Kind},
 				Interval: probeEvery, Timeout: probeTimeout, Window: 5, Down: 3,
 			})
 		}

@@ -225,6 +225,7 @@ func (c *cluster) heal(ctx context.Context) {
 		clear(c.net.cutSite)
 		clear(c.net.cutPair)
 		clear(c.net.isolated)
+		clear(c.net.apart)
 		c.net.loss, c.net.delay, c.net.noReply = 0, 30*time.Millisecond, 0
 	})
 	for _, r := range []string{east1, east2} {
@@ -265,6 +266,12 @@ func (c *cluster) start(ctx context.Context, h *host) {
 	}
 	if err := c.boot(ctx, h); err != nil {
 		c.fatal(fmt.Errorf("%s does not start: %w", h.id, err))
+	}
+	c.world.mu.Lock()
+	off = c.world.dead[h.site]
+	c.world.mu.Unlock()
+	if off || c.over.Load() { // meanwhile
+		c.crash(h)
 	}
 }
 

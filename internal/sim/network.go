@@ -29,6 +29,7 @@ type network struct {
 	cutSite  map[string]bool
 	cutPair  map[[2]string]bool // one way: from, to
 	isolated map[string]bool    // host
+	apart    map[string]bool    // host that no other host reaches, while all else does
 	delay    time.Duration      // one way, at most
 	loss     float64
 	oneWay   map[[2]string]time.Duration // between two sites, if it is fixed
@@ -39,7 +40,7 @@ type network struct {
 func newNetwork(rng *rand.Rand) *network {
 	return &network{
 		rng: rng, siteOf: map[string]string{}, cutSite: map[string]bool{}, cutPair: map[[2]string]bool{},
-		isolated: map[string]bool{}, delay: 30 * time.Millisecond, paused: map[string]chan struct{}{},
+		isolated: map[string]bool{}, apart: map[string]bool{}, delay: 30 * time.Millisecond, paused: map[string]chan struct{}{},
 	}
 }
 
@@ -108,6 +109,9 @@ func (n *network) open(a, b string) bool {
 
 func (n *network) openLocked(a, b string) bool {
 	if a != b && (n.isolated[a] || n.isolated[b]) {
+		return false
+	}
+	if n.siteOf[a] != "" && n.siteOf[b] != "" && a != b && (n.apart[a] || n.apart[b]) {
 		return false
 	}
 	sa, sb := n.site(a), n.site(b)

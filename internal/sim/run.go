@@ -159,7 +159,7 @@ func (c *cluster) watchDarkness(ctx context.Context) {
 	dark := false
 	for ctx.Err() == nil {
 		c.world.mu.Lock()
-		dead := c.world.dead[east1]
+		dead := c.world.dead[east1] || c.world.sights.ill[east1]
 		c.world.mu.Unlock()
 		c.net.mu.Lock()
 		lossy := c.net.loss > 0

@@ -23,7 +23,8 @@ type world struct {
 	rng     *rand.Rand
 	net     *network
 	record  []oracle.Entry
-	desired map[string]int // workers per region
+	desired map[string]int       // by pool: of workers, the region
+	since   map[string]time.Time // when a pool was scaled up last
 	fleet   map[string][]*task
 	traffic string
 	token   uint64
@@ -37,6 +38,7 @@ type world struct {
 	twice float64 // effects that take place a second time, later
 	early float64 // calls that report success long before the effect
 	// Faults of agents and workers.
+	keeps    bool                     // agents are configured not to stop their workers
 	stubborn bool                     // workers ignore SIGTERM
 	stuck    map[string]chan struct{} // region → closed when its agents go on
 	slowest  bool                     // agents' clocks run as slow as they may
@@ -46,6 +48,7 @@ type world struct {
 	terms failover.LeaseTerms
 	ask   func(ctx context.Context, site string, a fence.Ask) (fence.Answer, error)
 	log   *slog.Logger
+	seam  seam // nil but where a test aims at points
 }
 
 type task struct {
@@ -291,10 +294,14 @@ func (w *world) launch(region string) {
 	tk := &task{id: id, cancel: cancel, worker: p, done: make(chan struct{})}
 	w.fleet[region] = append(w.fleet[region], tk)
 	serial := 0
+	isolation := "stop"
+	if w.keeps {
+		isolation = "keep"
+	}
 	w.mu.Unlock()
 	agent, err := fence.NewAgent(fence.Config{
 		Agent: failover.AgentID(id), Region: failover.Region(region), Component: "workers", Terms: w.terms,
-		Arming: failover.ArmEnforced, OnIsolation: "stop", RPCTimeout: 4 * time.Second,
+		Arming: failover.ArmEnforced, OnIsolation: isolation, RPCTimeout: 4 * time.Second,
 		Asker: askerFunc(func(ctx context.Context, a fence.Ask) (fence.Answer, error) {
 			w.agentsGoOn(region)
 			return w.ask(ctx, region, a)
@@ -329,6 +336,13 @@ func (w *world) retire(region string, power bool) {
 	defer w.mu.Unlock()
 	// A task is counted until it is dead, as a control plane does.
 	w.fleet[region] = slices.DeleteFunc(w.fleet[region], func(other *task) bool { return other == tk })
+}
+
+// trafficNow is where clients are sent.
+func (w *world) trafficNow() string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.traffic
 }
 
 func (w *world) workersUp(region string) (up, total int) {

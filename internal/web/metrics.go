@@ -22,6 +22,9 @@ type Source interface {
 	Executions() map[failover.ExecState]int
 	LastContact() time.Time
 	CertNotAfter() time.Time
+	// Traffic is where the clients were sent, as this node has kept it; not ok: it
+	// has kept nothing yet.
+	Traffic() (service string, to, left failover.Region, epoch uint64, ok bool)
 }
 
 // Metrics is the node's own registry with everything in it.

@@ -9,6 +9,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/admin"
 )
 
@@ -32,12 +33,34 @@ func Server(src Source, m *Metrics, log *slog.Logger) *http.Server {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(src.Local()) // an error means that the caller is gone
 	})
+	mux.HandleFunc("GET /gate/{service}/{region}", gate(src))
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
-		fmt.Fprintln(w, "failoverd: /metrics  /healthz  /readyz  /status.json")
+		fmt.Fprintln(w, "failoverd: /metrics  /healthz  /readyz  /status.json  /gate/SERVICE/REGION")
 	})
 	return &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 10 * time.Second, WriteTimeout: 15 * time.Second,
 		MaxHeaderBytes: 16 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
+// gate answers a health check that asks whether a region is to be left: 200
+// "stop" only when the traffic was sent to another one. Everything else – it
+// serves, this node knows nothing, it does not answer – leaves the region open, so
+// that no loss of nodes moves traffic (invariant S3). The check is used inverted.
+func gate(src Source) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Cache-Control", "no-store")
+		service, to, left, epoch, ok := src.Traffic()
+		switch region := failover.Region(r.PathValue("region")); {
+		case !ok:
+			http.Error(w, "this node does not know where the traffic goes", http.StatusServiceUnavailable)
+		case service != r.PathValue("service") || region != to && region != left:
+			http.Error(w, fmt.Sprintf("this cluster protects %s in %s and %s", service, to, left), http.StatusNotFound)
+		case region == to:
+			http.Error(w, fmt.Sprintf("serve: %s has the traffic since epoch %d", to, epoch), http.StatusServiceUnavailable)
+		default:
+			fmt.Fprintf(w, "stop: %s has the traffic since epoch %d\n", to, epoch)
+		}
 	}
 }
 

@@ -32,6 +32,30 @@ func (source) Executions() map[failover.ExecState]int {
 func (source) LastContact() time.Time  { return time.Now().Add(-time.Second) }
 func (source) CertNotAfter() time.Time { return time.Unix(1_900_000_000, 0) }
 
+func (source) Traffic() (service string, to, left failover.Region, epoch uint64, ok bool) {
+	return "messaging", "us-east-2", "us-east-1", 2, true
+}
+
+// unknowing is a node that has kept nothing yet.
+type unknowing struct{ source }
+
+func (unknowing) Traffic() (service string, to, left failover.Region, epoch uint64, ok bool) { return }
+
+// S3, T1: only the region that was left is told to stop. A typing mistake, another
+// service and a node that knows nothing leave a region as it is.
+func TestGate(t *testing.T) {
+	for path, want := range map[string]int{
+		"/gate/messaging/us-east-1": 200, "/gate/messaging/us-east-2": 503, "/gate/messaging/us-east1": 404, "/gate/other/us-east-1": 404,
+	} {
+		if code, body := get(t, busy(), NewMetrics(busy()), path); code != want {
+			t.Errorf("%s: %d %s", path, code, body)
+		}
+		if code, body := get(t, unknowing{busy()}, NewMetrics(busy()), path); code != 503 {
+			t.Errorf("%s of a node that knows nothing: %d %s", path, code, body)
+		}
+	}
+}
+
 func busy() source {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 	return source{admin.Status{

@@ -1,0 +1,162 @@
+package sim
+
+import (
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/sim/oracle"
+)
+
+const leases = "Leases, agents and workers"
+
+// leaseStories are what the rules of the lease protocol (G1 to G8) are for.
+var leaseStories = []story{
+	{id: "G1", part: leases, fault: "The leader stands still with an agent's request in its buffer, and goes on after a takeover", play: func(s *stage) {
+		old := s.leader()
+		resume := s.net.pause(old.id)
+		s.daemon(s.when(10*time.Second, func() bool { l := s.leader(); return l != nil && l != old && l.live().Leads() }), "has a new leader within 10 s")
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(3*time.Minute, func() bool { return s.state().Epoch == 2 })
+		moved := time.Now()
+		sleep(30 * time.Second)
+		resume()
+		sleep(time.Minute)
+		s.daemon(s.grantedTo(east1, moved) == 0, "grants nothing from what the old leader still had: a grant is a committed entry, and a deposed leader commits none")
+		s.region(s.up(east1) == 0, "stays stopped")
+	}},
+	{id: "G2", part: leases, fault: "A granted lease arrives two minutes after it was asked for", play: func(s *stage) {
+		release := s.parkAnswers(east1)
+		at := time.Now()
+		s.region(s.when(2*time.Minute, func() bool { return s.up(east1) == 0 }), "its workers stop when the lease that they hold ends: it counts from when its request was sent")
+		sleep(at.Add(2 * time.Minute).Sub(time.Now()))
+		s.cut(east1) // nothing newer arrives
+		release()
+		s.region(s.throughout(time.Minute, func() bool { return s.up(east1) == 0 }), "stays stopped: the late answer grants a time that is over")
+	}},
+	{id: "G3", part: leases, fault: "A region goes dark while its workers' leases run", play: func(s *stage) {
+		s.cut(east1)
+		s.when(5*time.Minute, func() bool { return s.state().Epoch == 2 })
+		opened, frozen := s.eventAt("open-incident", ""), s.eventAt("freeze-lease", "lease frozen provisionally")
+		s.daemon(!frozen.IsZero() && frozen.Before(opened), "freezes the lease provisionally while the hold still runs, as long as no agent is heard")
+		s.daemon(s.eventAt("advance-epoch", "").Sub(opened) < 10*time.Second, "has waited out every lease when the hold is over, and goes on within 10 s")
+		s.daemon(s.eventAt("advance-epoch", "").Sub(frozen) >= s.state().FreezeWait(east1), "waits `lease × (1+ρ)/(1−ρ) + margin + effect tail` from the freeze")
+		s.region(!s.last(oracle.WorkerDown, east1).IsZero() && s.up(east1) == 0, "has stopped by itself before that")
+	}},
+	{id: "G3b", part: leases, fault: "The leader changes while the lease is waited out", play: func(s *stage) {
+		s.cut(east1)
+		s.when(5*time.Minute, func() bool { return s.event("freeze-lease", "provisionally") })
+		sleep(30 * time.Second)
+		s.crash(s.leader())
+		changed := time.Now()
+		sleep(time.Second)
+		for _, n := range []string{"use2a", "use2b", "third"} {
+			s.start(s.ctx, s.hosts[n])
+		}
+		s.when(10*time.Minute, func() bool { return s.state().Epoch == 2 })
+		s.daemon(s.eventAt("advance-epoch", "").Sub(changed) >= s.state().FreezeWait(east1), "waits anew: a leader counts only what it has seen in its own term")
+		s.region(s.up(east1) == 0, "has stopped long since")
+	}},
+	{id: "G4", part: leases, fault: "The lease was made shorter in the configuration, and agents still hold the longer one", tune: func(p *failover.Settings) {
+		p.Policy.Lease.Length = dur(50 * time.Second) // the agents of the simulation run with 75 s
+	}, play: func(s *stage) {
+		s.cut(east1)
+		s.when(5*time.Minute, func() bool { return s.event("advance-epoch", "") })
+		wait := s.eventAt("advance-epoch", "").Sub(s.eventAt("freeze-lease", "provisionally"))
+		s.daemon(wait >= 75*time.Second, "waits for the longest lease that any agent may hold, whatever the configuration says now")
+		s.region(s.up(east1) == 0, "has stopped")
+	}},
+	{id: "G4b", part: leases, fault: "An agent is configured to keep its workers, and the cluster counts on agents that stop", play: func(s *stage) {
+		s.world.set(func() { s.world.keeps = true })
+		s.world.restartAgents(east1)
+		s.when(time.Minute, func() bool { return s.up(east1) == fleetSize })
+		sleep(20 * time.Second)
+		s.cut(east1)
+		s.daemon(s.when(8*time.Minute, func() bool { e := s.state().Execution; return e != nil && e.Question != nil }) && s.state().Epoch == 1, "takes the weakest mode that any agent has: the end of its lease proves nothing, and it asks")
+		s.daemon(s.throughout(10*time.Minute, func() bool { return s.wanted(east2) == 0 || s.up(east2) == 0 }), "starts nothing critical meanwhile")
+		s.person(s.event("ask", "It could not be proven that workers has stopped") && s.event("ask", "failoverd attest workers"), "what could not be proven, the last possible moment of work, and the commands that answer")
+	}},
+	{id: "G5", part: leases, fault: "Agents stand still, and their workers ignore SIGTERM", play: func(s *stage) {
+		release := s.world.stick(east1)
+		s.world.set(func() { s.world.stubborn = true })
+		at := time.Now()
+		s.region(s.when(75*time.Second, func() bool { return s.up(east1) == 0 }), "the guard beside each worker kills it before its lease ends, whatever has become of the agent")
+		s.daemon(time.Since(at) > 45*time.Second && s.state().Incident == nil, "does nothing about a region that answers")
+		s.world.set(func() { s.world.stubborn = false })
+		release()
+		s.region(s.when(time.Minute, func() bool { return s.up(east1) == fleetSize }), "works again when its agents do")
+	}},
+	{id: "G5b", part: leases, fault: "An agent is killed in mid-lease and started again", play: func(s *stage) {
+		at := time.Now()
+		s.world.restartAgents(east1)
+		s.region(s.when(30*time.Second, func() bool { return s.died(east1, at) == fleetSize && s.up(east1) == fleetSize }), "its workers die with it, and work again under leases of the new agents' own names")
+		s.daemon(s.throughout(2*time.Minute, func() bool { return s.state().Incident == nil && s.wanted(east1) == fleetSize }), "moves nothing")
+		s.cut(east1)
+		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "waits for the old agents' leases as for the new ones' if the region goes dark then")
+	}},
+	{id: "G5c", part: leases, fault: "Clocks run as slowly as the protocol allows", play: func(s *stage) {
+		s.world.set(func() { s.world.slowest = true })
+		s.world.restartAgents(east1)
+		s.when(time.Minute, func() bool { return s.up(east1) == fleetSize })
+		sleep(20 * time.Second)
+		s.cut(east1)
+		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "fails over: the wait contains the error of both clocks")
+		down, up := s.last(oracle.WorkerDown, east1), s.first(oracle.WorkerUp, east2, time.Time{})
+		s.region(!down.IsZero() && down.Before(up), "has stopped before anything starts elsewhere")
+	}},
+	{id: "G7", part: leases, fault: "A lease that was granted before a confirmed stop arrives after it", play: func(s *stage) {
+		release := s.parkAnswers(east1) // granted, and on its way
+		sleep(6 * time.Second)
+		s.mu.Lock()
+		s.parks = nil // what is asked from now on is answered at once
+		s.mu.Unlock()
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.daemon(s.when(time.Minute, func() bool { return s.state().Epoch == 2 }), "goes on within a minute: every agent has said that its workers are dead")
+		release()
+		s.region(s.throughout(2*time.Minute, func() bool { return s.up(east1) == 0 }), "stays stopped: an agent that has said so has forgotten all that it asked before")
+	}},
+	{id: "G7b", part: leases, fault: "An execution is aborted, and begun again under another freeze", play: func(s *stage) {
+		s.cut(east1)
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(time.Minute, func() bool { return s.state().Freeze != nil })
+		sleep(60 * time.Second)
+		s.order("uid 2", failover.Abort{Execution: s.state().Execution.ID, Undo: true})
+		s.when(3*time.Minute, func() bool { return s.state().Execution == nil })
+		s.daemon(s.state().Freeze == nil && s.event("abort", ""), "lifts the freeze with the execution, and its evidence is void")
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(time.Minute, func() bool { return s.state().Freeze != nil })
+		again := time.Now()
+		s.when(5*time.Minute, func() bool { return s.state().Epoch == 2 })
+		s.daemon(time.Since(again) >= s.state().FreezeWait(east1)-time.Second, "waits the whole time for the second freeze")
+		s.region(s.up(east1) == 0, "has stopped")
+	}},
+	{id: "G7c", part: leases, fault: "A person attests that a region has stopped while one of its agents still asks", tune: func(p *failover.Settings) {
+		p.Components[0].Stop.Proof = []failover.EvidenceClass{failover.Attested}
+	}, play: func(s *stage) {
+		release := s.world.stick(east1) // the stop is not reported
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(time.Minute, func() bool {
+			e := s.state().Execution
+			return e != nil && s.state().Freeze != nil && !s.state().Freeze.Provisional
+		})
+		e := s.state().Execution
+		s.daemon(s.refused("uid 3", failover.Attest{Execution: e.ID, Component: "workers", Epoch: e.Epoch}, "agent-alive"), "refuses the word of a person against that of an agent")
+		s.daemon(s.refused("uid 3", failover.Attest{Execution: e.ID, Component: "workers", Epoch: e.Epoch + 1}, "epoch"), "refuses an attestation for another epoch")
+		_, err := s.press(s.ctx, "uid 3", failover.Attest{Execution: e.ID, Component: "workers", Epoch: e.Epoch})
+		s.person(err != nil && strings.Contains(err.Error(), "its workers may be running; stop it, or wait for its report"), "which agent asked, how long ago, and what to do about it")
+		release()
+	}},
+	{id: "all-certificates", part: leases, fault: "Every certificate expires at once: nobody can speak with anybody", play: func(s *stage) {
+		at := time.Now()
+		s.net.set(func() {
+			for _, n := range s.names {
+				s.net.isolated[n] = true
+			}
+		})
+		sleep(3 * time.Minute)
+		s.region(s.died(east1, at) == fleetSize, "stops within one lease where `on_isolation = \"stop\"`, although it is well; with `\"keep\"` it goes on")
+		s.daemon(s.wanted(east2) == 0 && s.world.trafficNow() == east1, "moves nothing: there is no quorum")
+		s.net.set(func() { clear(s.net.isolated) })
+		s.region(s.when(time.Minute, func() bool { return s.up(east1) == fleetSize }), "works again as soon as they can speak")
+	}},
+}

@@ -1,0 +1,198 @@
+package sim
+
+import (
+	"encoding/json"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/consensus"
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/sim/oracle"
+)
+
+const (
+	plans  = "In the middle of a plan"
+	people = "People, votes and nodes that lie"
+)
+
+// executionStories are what happens to a plan in mid-run (rules E1 to E8).
+var executionStories = []story{
+	{id: "E2", part: plans, fault: "The leader dies between an effect and its record, then a person aborts", play: func(s *stage) {
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(time.Minute, func() bool { return s.wanted(east1) == 0 })
+		old := s.leader()
+		s.crash(old)
+		s.when(20*time.Second, func() bool { l := s.leader(); return l != nil && l != old })
+		if e := s.state().Execution; e != nil {
+			s.order("uid 2", failover.Abort{Execution: e.ID, Undo: true})
+		}
+		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecUndone }), "undoes what was done, by what was recorded before the first change")
+		s.region(s.wanted(east1) == fleetSize && s.when(time.Minute, func() bool { return s.up(east1) == fleetSize }), "works again, with as many workers as before")
+		s.daemon(len(s.world.records(oracle.Flip)) == 0 && s.state().Epoch == 1, "has moved nothing")
+	}},
+	{id: "E3", part: plans, fault: "A stop is reported as failed, is aborted, and takes effect after all", play: func(s *stage) {
+		s.world.set(func() { s.world.late, s.world.lying, s.world.early = 8*time.Second, 1, 1 })
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(time.Minute, func() bool {
+			e := s.state().Execution
+			return e != nil && e.Step("stop-workers").State == failover.StepRunning
+		})
+		s.order("uid 2", failover.Abort{Execution: s.state().Execution.ID, Undo: true})
+		s.daemon(s.when(10*time.Minute, func() bool { return s.state().Execution == nil }), "stays aborting until no call that it has sent can still land")
+		sleep(time.Minute)
+		s.region(s.wanted(east1) == fleetSize && s.up(east1) == fleetSize, "works as before: a stop that came late is taken back")
+	}},
+	{id: "E4", part: plans, fault: "Every call to a control plane reports a failure, although it took effect", play: func(s *stage) {
+		s.world.set(func() { s.world.lying = 1 })
+		s.cut(east1)
+		s.daemon(s.when(8*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "goes by what it sees in the world, and ends stable")
+		s.daemon(len(s.world.records(oracle.Flip)) == 1, "moves the traffic once")
+	}},
+	{id: "E5", part: plans, fault: "Every change takes effect twice, the second time later", play: func(s *stage) {
+		s.world.set(func() { s.world.twice = 1 })
+		s.cut(east1)
+		s.daemon(s.when(8*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "ends stable: its changes are absolute, or carry a token that counts once")
+		sleep(time.Minute)
+		s.daemon(len(s.world.records(oracle.Flip)) == 1 && s.up(east2) == fleetSize, "leaves the world as after one change")
+	}},
+	{id: "E7", part: plans, fault: "What was prepared is being taken back at the moment when the failure is confirmed", play: func(s *stage) {
+		s.cut(east1)
+		s.when(time.Minute, func() bool { return s.state().Preparation != nil })
+		sleep(3 * time.Second)
+		if p := s.state().Preparation; p != nil {
+			s.order("uid 2", failover.Abort{Execution: p.ID})
+		}
+		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "finishes what has begun, does the step again, and ends stable")
+		s.daemon(s.up(east2) == fleetSize, "runs the whole fleet in the new region")
+	}},
+	{id: "E8", part: plans, fault: "Every node restarts in the middle of a plan", play: func(s *stage) {
+		s.powerOff(east1)
+		s.when(5*time.Minute, func() bool { return s.state().Epoch == 2 })
+		for _, n := range s.names {
+			s.stop(n)
+		}
+		sleep(5 * time.Second)
+		for _, n := range []string{"use2a", "use2b", "third"} {
+			s.start(s.ctx, s.hosts[n])
+		}
+		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "goes on where it stood, with the plan that it began with")
+		s.daemon(len(s.world.records(oracle.Flip)) == 1, "moves the traffic once")
+	}},
+	{id: "followed", part: plans, fault: "The region that is being entered fails as well, in mid-plan", play: func(s *stage) {
+		s.powerOff(east1)
+		s.when(5*time.Minute, func() bool { return s.state().Execution != nil })
+		s.world.set(func() { s.world.dead[internet] = true }) // the switch has to wait
+		s.dark(east2, true)
+		s.daemon(s.when(3*time.Minute, func() bool { return s.event("suspend", "failure-followed-us") }), "stops in mid-plan and asks")
+		s.person(s.state().Execution != nil && s.state().Execution.Question != nil, "a question with what is seen of both regions, and the commands that go on or end it")
+		s.region(s.up(east1) == 0, "is not started again by itself")
+	}},
+	{id: "D1", part: plans, fault: "The service has moved, and the region that it moved to fails", play: func(s *stage) {
+		s.dark(east1, true)
+		s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable })
+		s.dark(east1, false)
+		s.dark(east2, true)
+		s.daemon(s.when(5*time.Minute, func() bool { return s.event("refuse-incident", "guard direction objects") }), "opens an incident for the region that is active now, and starts nothing by itself")
+		s.daemon(s.throughout(10*time.Minute, func() bool { return s.state().Active == east2 && s.state().Execution == nil }), "moves nothing back")
+		s.region(s.up(east1) == 0, "stays stopped")
+		s.person(s.event("refuse-incident", "the way back is a person's decision"), "the incident, and that the way back is a person's decision")
+	}},
+	{id: "D2", part: plans, fault: "A vantage that sees the region well falls silent right before the hold is over", play: func(s *stage) {
+		s.net.set(func() {
+			s.net.cutPair[[2]string{east1, east2}], s.net.cutPair[[2]string{east2, east1}] = true, true
+		})
+		sleep(88 * time.Second)
+		s.net.set(func() { s.net.isolated["third"] = true })
+		s.daemon(s.throughout(5*time.Minute, func() bool { return s.state().Incident == nil }), "does not take silence for agreement: fewer than two vantages outside have an opinion")
+		s.person(s.event("note-suspicion", "no-autonomy") || s.event("note-suspicion", "disagreement"), "that nothing is decided automatically, and why")
+	}},
+	{id: "D5", part: plans, fault: "Outside it seems dead; a node inside is connected and sees it alive", play: func(s *stage) {
+		s.world.set(func() {
+			s.world.sights.hidden[east1] = true // from everybody outside
+		})
+		s.daemon(s.when(time.Minute, func() bool { return s.event("note-suspicion", "partitioned") }), "names it partitioned")
+		s.daemon(s.throughout(10*time.Minute, func() bool { return s.state().Incident == nil && s.state().Freeze == nil }), "fails nothing over")
+		s.region(s.up(east1) == fleetSize, "goes on working")
+		s.person(s.paged("partitioned") > 0, "that a person must decide, and what each vantage sees")
+	}},
+}
+
+// peopleStories are what people, forgers and broken nodes may try.
+var peopleStories = []story{
+	{id: "forged-vote", part: people, fault: "A stolen node votes for others, for other places, and alone", play: func(s *stage) {
+		l := s.leader().live()
+		down := func(r failover.Region) []failover.Verdict {
+			v := failover.Verdict{Region: r, Health: failover.Down, Why: "forged"}
+			for _, k := range []string{"http", "mongo", "sqs"} {
+				v.Signals = append(v.Signals, failover.SignalState{Component: "workers", Kind: k, Region: r, Health: failover.Down})
+			}
+			return []failover.Verdict{v}
+		}
+		other := l.TakeBallot("use2b", failover.Ballot{Node: "third", Vantage: thirdLoc, Boot: "x", Seq: 1 << 40, Verdicts: down(east1)})
+		place := l.TakeBallot("use2b", failover.Ballot{Node: "use2b", Vantage: thirdLoc, Boot: "x", Seq: 1 << 40, Verdicts: down(east1)})
+		s.daemon(other != nil && place != nil, "takes a node's vote for itself only, from the place where the configuration has it")
+		quiet := s.throughout(3*time.Minute, func() bool {
+			if c := s.leader(); c != nil {
+				_ = c.live().TakeBallot("use2b", failover.Ballot{Node: "use2b", Vantage: east2, Boot: "forged", Seq: uint64(time.Now().UnixNano()), Verdicts: down(east1)}) //nolint:gosec // a time after 1970
+			}
+			return s.state().Incident == nil && s.state().Freeze == nil
+		})
+		s.daemon(quiet, "counts two nodes of one vantage as one opinion, which is none when they differ: one stolen node confirms nothing")
+	}},
+	{id: "forged-command", part: people, fault: "A stolen node proposes what only a leader may, or speaks as another node", play: func(s *stage) {
+		l := s.leader().live()
+		index := s.state().Epoch
+		try := func(cmd failover.Command) bool {
+			data, err := consensus.NewCodec().Encode(failover.Meta{By: "node use2b", ProposedTerm: s.state().Term, Term: s.state().Term}, cmd)
+			if err != nil {
+				return true
+			}
+			r := l.TakeProposal(s.ctx, "use2b", consensus.Proposal{Entry: data})
+			return r.Failed != "" || r.Refused != ""
+		}
+		ok := try(failover.AdvanceEpoch{Epoch: 2, Region: east2}) && try(failover.FreezeLease{Region: east1, Epoch: 1, Provisional: true}) &&
+			try(failover.RegisterNode{Node: "third", Record: failover.NodeRecord{Disk: "x", Starts: 99}}) && try(failover.SetTraffic{Region: east2})
+		s.daemon(ok && s.state().Epoch == index && s.state().Freeze == nil, "refuses all of them: what only a leader may is never forwarded, and a node's name is its certificate's")
+		s.region(s.up(east1) == fleetSize, "goes on working")
+	}},
+	{id: "poison", part: people, fault: "A command from a newer version, or rubbish, is sent to the leader", play: func(s *stage) {
+		l := s.leader().live()
+		before := s.state().Index
+		for _, entry := range []string{`{"v":1,"type":"explode","body":{}}`, `{"v":99,"type":"abort","body":{}}`, `{`, ``, "\x00\xff"} {
+			if r := l.TakeProposal(s.ctx, "use2b", consensus.Proposal{Entry: json.RawMessage(entry)}); r.Failed == "" {
+				s.t.Errorf("%q was taken: %+v", entry, r)
+			}
+		}
+		sleep(10 * time.Second)
+		s.daemon(s.leader() != nil && s.state().Index >= before, "refuses what it cannot read before it is in the log, and goes on")
+	}},
+	{id: "contradictions", part: people, fault: "Two operators press everything against each other in mid-plan", play: func(s *stage) {
+		s.powerOff(east1)
+		s.world.set(func() { s.world.dead[internet] = true }) // the switch has to wait
+		s.when(5*time.Minute, func() bool { return s.state().Epoch == 2 })
+		e := s.state().Execution
+		for i := range 12 {
+			by := []string{"uid 1", "uid 2"}[i%2]
+			_, _ = s.press(s.ctx, by, []failover.Command{ // whatever they give
+				failover.Hold{Execution: e.ID}, failover.Continue{Execution: e.ID}, failover.Retry{Execution: e.ID, Step: "start-workers"},
+				failover.Skip{Execution: e.ID, Step: "fence"}, failover.Approve{Execution: e.ID, Nonce: 1}, failover.RequestExecution{Kind: failover.Failover},
+			}[i%6])
+			sleep(300 * time.Millisecond)
+		}
+		s.daemon(s.refused("uid 1", failover.RequestExecution{Kind: failover.Failover}, "execution-open"), "runs one execution at a time")
+		s.daemon(s.state().Execution != nil && s.refused("uid 1", failover.Skip{Execution: e.ID, Step: "fence"}, "fence"), "never skips the fence")
+		if ex := s.state().Execution; ex != nil && ex.State == failover.ExecHeld {
+			s.order("uid 1", failover.Continue{Execution: ex.ID})
+		}
+		s.world.set(func() { delete(s.world.dead, internet) })
+		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "ends stable when it is let")
+		s.person(s.event("hold", "held: nothing new starts"), "each accepted order with who and why, and for each refused one the reason")
+	}},
+	{id: "empty-disk", part: people, fault: "A node comes back with an empty disk under its old name, and one with a disk that was set back", play: func(s *stage) {
+		s.daemon(failover.CheckDisk("use2b", s.state().Nodes["use2b"], true, failover.NodeRecord{Disk: "another", Starts: 1}) != nil, "refuses the empty one before it votes: it may have voted, and does not know")
+		old := s.state().Nodes["use2b"]
+		old.Starts--
+		s.daemon(failover.CheckDisk("use2b", s.state().Nodes["use2b"], true, old) != nil, "refuses the other for the same reason: its start counter is not above the recorded one")
+		s.person(strings.Contains(failover.CheckDisk("use2b", s.state().Nodes["use2b"], true, old).Error(), "remove the node from the cluster and let it rejoin with an empty data directory under a new name"), "the reason, and that the node rejoins empty and under a new name")
+	}},
+}

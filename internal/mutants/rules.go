@@ -42,10 +42,3 @@ var mustBeCaught = []string{
 	"empty selector means all",
 	"prepare not undone",
 }
-
-// notBuilt are entries of mustBeCaught whose subject does not exist yet, with
-// the reason. Building it means moving its line to the table.
-var notBuilt = map[string]string{
-	"gate answers from memory after restart": "there is no gate yet. The rule behind it (T1: what is served after a restart comes from a file and not from memory) " +
-		"holds for what a node knows of the others' disks: `known-forgotten-on-restart`",
-}

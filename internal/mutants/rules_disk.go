@@ -120,4 +120,34 @@ var disks = []mutant{
 	if r`}},
 		tests: []test{{pkg: "consensus", name: "TestRollingUpgrade"}},
 	},
+	{
+		name: "gate-answers-from-memory", rule: "T1", takes: "gate answers from memory after restart",
+		says: "a node that restarts has forgotten where the traffic went, and answers from what its log shows then",
+		edits: []edit{{"consensus/trafficfile.go", `	if errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+`, `	if err == nil || errors.Is(err, fs.ErrNotExist) {
+		return f, nil
+	}
+`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestGateOutlivesARestart"}, {pkg: "consensus", name: "TestTrafficFile"}},
+	},
+	{
+		name: "gate-goes-back", rule: "T1",
+		says: "the gate follows a state that is older than what it has said",
+		edits: []edit{{"consensus/trafficfile.go", `	if t.Region == "" || t.Epoch <= f.kept.Epoch {
+`, `	if t.Region == "" || t == f.kept {
+`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestGateOutlivesARestart"}, {pkg: "consensus", name: "TestTrafficFile"}},
+	},
+	{
+		name: "gate-in-doubt-says-stop", rule: "S3",
+		says: "a node that does not know where the traffic goes tells a region to stop: the loss of nodes moves traffic",
+		edits: []edit{{"internal/web/server.go", `		case !ok:
+			http.Error(w, "this node does not know where the traffic goes", http.StatusServiceUnavailable)
+`, ``}, {"internal/web/server.go", `		case service != r.PathValue("service") || region != to && region != left:
+`, `		case ok && (service != r.PathValue("service") || region != to && region != left):
+`}},
+		tests: []test{{pkg: "internal/web", name: "TestGate"}},
+	},
 }

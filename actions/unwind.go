@@ -126,7 +126,7 @@ func (r *run) putBack(ctx context.Context, rec failover.StepRecord) bool {
 // world shows. A stop that was put back is watched until none of its calls can
 // land any more: one that came late would stop the region that stayed active
 // (rule E5). With again, the undo was begun by an earlier leader, and is made
-// again unless it is seen.
+// again unless it is seen. So is one whose call can land no more and has not.
 func (r *run) finishUndo(ctx context.Context, again bool) {
 	watch := time.Time{}
 	if r.st.Kind == failover.KindStop && !r.tokens() {
@@ -151,9 +151,9 @@ func (r *run) finishUndo(ctx context.Context, again bool) {
 			}
 			r.x.finish(ctx, r.e, r.st, r.token, failover.StepUndone, "put back: "+eff.Detail)
 			return
-		case eff.State != Unknown && (back || again):
-			// A late call came in between, or the leader that began the undo died
-			// before its call was sent.
+		case eff.State != Unknown && (back || again || r.fruitless()):
+			// A late call came in between, the leader that began the undo died before
+			// its call was sent, or the call came to nothing.
 			r.x.log.Warn("an undo is made again", "step", r.st.ID, "seen", eff.Detail)
 			back, again = false, false
 			if !r.putBack(ctx, r.record()) {
@@ -170,6 +170,21 @@ func (r *run) finishUndo(ctx context.Context, again bool) {
 			return
 		}
 	}
+}
+
+// fruitless reports whether the newest undo has had its time and was not seen:
+// its call may not be sent any more, and what is absolute or carries a token may
+// be repeated whatever has become of it. What is neither must have aged out.
+func (r *run) fruitless() bool {
+	last := r.record().Last()
+	if last == nil || !last.Undo || !time.Now().Before(r.deadline) {
+		return false
+	}
+	until := last.Until
+	if !r.tokens() && !r.idempotent() {
+		until = ages(r.action, until)
+	}
+	return time.Now().After(until)
 }
 
 // burnLeft makes sure that no token of the execution can still take effect

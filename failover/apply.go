@@ -140,9 +140,29 @@ func (c NoteSuspicion) apply(s *State, m Meta) (any, error) {
 	if s.Suspicion != nil && s.Suspicion.Region == c.Region {
 		since = s.Suspicion.Since
 	}
-	s.Suspicion = &Suspicion{Region: c.Region, Condition: c.Condition, Sentence: c.Sentence, Since: since}
+	next := &Suspicion{Region: c.Region, Condition: c.Condition, Sentence: c.Sentence, Since: since}
+	if s.Level() >= 2 {
+		next.DownSince = downSince(s.Suspicion, c, m.At)
+	}
+	s.Suspicion = next
 	s.event(m, c, "%s %s: %s", c.Region, c.Condition, c.Sentence)
 	return nil, nil
+}
+
+// downSince carries on since when the region is dark for all who look: that some
+// could not look for a while does not make it begin anew.
+func downSince(old *Suspicion, c NoteSuspicion, at time.Time) time.Time {
+	known := time.Time{}
+	if old != nil && old.Region == c.Region {
+		known = old.DownSince
+	}
+	switch {
+	case c.Condition.dark() && known.IsZero():
+		return at
+	case !c.Condition.dark() && c.Alive:
+		return time.Time{}
+	}
+	return known
 }
 
 func (c OpenIncident) apply(s *State, m Meta) (any, error) {

@@ -75,6 +75,8 @@ type (
 		Region    Region    `json:"region"`
 		Condition Condition `json:"condition"` // "" clears the suspicion
 		Sentence  string    `json:"sentence"`
+		// Alive says that a node outside sees life in the region.
+		Alive bool `json:"alive,omitempty"`
 	}
 	// OpenIncident confirms a failure. Apply evaluates the rule again from the
 	// frozen votes (rule D3).

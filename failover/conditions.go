@@ -66,6 +66,9 @@ var Conditions = []ConditionInfo{
 		"nothing"},
 }
 
+// dark reports whether the condition means that all who look see the region down.
+func (c Condition) dark() bool { return c == RegionDown || c == FollowedUs || c == Partitioned }
+
 // Info returns the condition's row; the zero value for "" and unknown codes.
 func (c Condition) Info() ConditionInfo {
 	for _, i := range Conditions {

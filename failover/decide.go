@@ -335,7 +335,9 @@ func note(s *State, j Judgement, mem *Memory, warming bool) *NoteSuspicion {
 	if s.Suspicion != nil && s.Suspicion.Region == j.Region {
 		logged = s.Suspicion.Condition
 	}
-	if j.Condition == logged {
+	// That the region shows life is noted once, also under the same name.
+	revived := j.Alive && !j.Condition.dark() && s.Suspicion != nil && !s.Suspicion.DownSince.IsZero()
+	if j.Condition == logged && !revived {
 		mem.Condition = j.Condition
 		return nil
 	}
@@ -347,7 +349,7 @@ func note(s *State, j Judgement, mem *Memory, warming bool) *NoteSuspicion {
 	if m := j.Condition.Meaning(); m != "" {
 		sentence += " – " + m
 	}
-	return &NoteSuspicion{Region: j.Region, Condition: j.Condition, Sentence: sentence}
+	return &NoteSuspicion{Region: j.Region, Condition: j.Condition, Sentence: sentence, Alive: j.Alive && j.Condition != ""}
 }
 
 // freshAt keeps the votes that arrived within ttl.

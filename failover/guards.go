@@ -130,6 +130,9 @@ func (s *State) lossObjection(now time.Time) string {
 	case s.Suspicion != nil:
 		began = s.Suspicion.Since
 	}
+	if s.Suspicion != nil && !s.Suspicion.DownSince.IsZero() && s.Suspicion.DownSince.Before(began) {
+		began = s.Suspicion.DownSince // the hold began anew since; the failure did not
+	}
 	limits := s.Settings.Policy.MaxLoss
 	for _, store := range slices.Sorted(maps.Keys(limits)) {
 		sample, ok := s.Loss[store]

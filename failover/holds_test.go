@@ -108,3 +108,32 @@ func TestConditionsTable(t *testing.T) {
 		t.Error("an unknown condition means something")
 	}
 }
+
+// The newest sample counts from when the region went dark, also when a vantage
+// could not look for a while and the hold began anew; it does not count when the
+// region was seen alive since.
+func TestLossCountsFromTheFailure(t *testing.T) {
+	for name, between := range map[string]failover.NoteSuspicion{
+		"a vantage is blind for a while": {Region: east1, Condition: failover.NoAutonomy},
+		"a node has no opinion":          {Region: east1, Condition: failover.Disagreement},
+		"seen alive in between":          {Region: east1, Condition: failover.Disagreement, Alive: true},
+	} {
+		c := current(t)
+		s := settings()
+		s.Policy.MaxLoss = map[string]failover.Duration{"mongo": dur("60s")}
+		c.must(failover.Configure{Settings: s, Hash: "h2"})
+		c.must(failover.RecordLoss{Samples: map[string]failover.LossSample{"mongo": {Behind: dur("1s")}}})
+		c.now = c.now.Add(10 * time.Second)
+		c.must(failover.NoteSuspicion{Region: east1, Condition: failover.RegionDown})
+		c.now = c.now.Add(2 * time.Minute)
+		c.must(between)
+		c.now = c.now.Add(30 * time.Second)
+		c.must(failover.NoteSuspicion{Region: east1, Condition: failover.RegionDown})
+		c.now = c.now.Add(91 * time.Second)
+		c.must(failover.OpenIncident{Region: east1, Votes: downVotes(), Held: dur("90s")})
+		guard, reason := c.s.AutoGuard(c.now)
+		if want := map[bool]string{true: failover.GuardLoss}[between.Alive]; guard != want {
+			t.Errorf("%s: guard %q (%s), want %q", name, guard, reason, want)
+		}
+	}
+}

@@ -24,6 +24,9 @@ type Judgement struct {
 	// Voices are the outside vantages that have an opinion. The hold restarts
 	// when the set changes (rule D2).
 	Voices []Region `json:"voices"`
+	// Alive says that a node outside sees life: a signal of the data plane that
+	// answers at least now and then.
+	Alive bool `json:"alive,omitempty"`
 	// Dissent lists the voices that do not see the region down.
 	Dissent []Region `json:"dissent,omitempty"`
 }
@@ -63,6 +66,9 @@ func Judge(s *Settings, region Region, votes []Vote) Judgement {
 		}
 		for _, v := range byVantage[vt] {
 			seen.add(v.Verdict)
+			j.Alive = j.Alive || !v.Verdict.Abstain && slices.ContainsFunc(v.Verdict.Signals, func(s SignalState) bool {
+				return s.Plane != PlaneControl && (s.Health == Healthy || s.Health == Degraded)
+			})
 		}
 		if view.Nodes == 0 {
 			continue

@@ -45,6 +45,9 @@ func Reduced(c Command, level int) Command {
 			r.Holding, r.WouldHave, r.Rehearsed = 0, 0, nil
 		}
 		return Round{Requests: requests}
+	case NoteSuspicion:
+		c.Alive = false
+		return c
 	case RecordEvidence:
 		c.Source = ""
 		return c

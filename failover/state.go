@@ -239,6 +239,9 @@ type Suspicion struct {
 	Condition Condition `json:"condition"`
 	Sentence  string    `json:"sentence"`
 	Since     time.Time `json:"since"`
+	// DownSince is since when nobody outside is known to have seen the region
+	// alive, also while too few looked; zero: somebody does.
+	DownSince time.Time `json:"down_since,omitzero"`
 }
 
 // Incident is a confirmed failure of the active region.

@@ -267,7 +267,7 @@ func (a *Agent) keep() (report bool) {
 		a.stopping = false
 		// The workers are dead. Only now may it be said, and only after every
 		// earlier request has been forgotten (rule G7).
-		if f := a.holder.freeze; f != 0 && a.stoppedFor != f {
+		if f := a.holder.Frozen(); f != 0 && a.stoppedFor != f {
 			a.holder.Forget()
 			a.stoppedFor = f
 			a.cfg.Log.Info("workers stopped for a freeze", "freeze", f)
@@ -395,7 +395,7 @@ func (a *Agent) reason(now time.Duration) string {
 	switch {
 	case a.holder.gone:
 		return "another region is active: " + a.holder.sentence
-	case a.holder.freeze != 0:
+	case a.holder.Frozen() != 0:
 		return "the lease is frozen"
 	case !a.holder.held:
 		return "there is no lease"

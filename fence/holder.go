@@ -148,6 +148,9 @@ func (h *Holder) Forget() {
 	clear(h.pending)
 }
 
+// Frozen is the freeze that refused the last request; zero: none did.
+func (h *Holder) Frozen() uint64 { return h.freeze }
+
 // StopAt is when stopping must begin: lease − stop budget after the request was
 // sent (rule G5). ok is false without a lease.
 func (h *Holder) StopAt() (at time.Duration, ok bool) {

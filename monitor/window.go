@@ -66,6 +66,8 @@ func (w *window) health() failover.Health {
 	}
 	failed := slices.Contains(w.results, failover.Failed)
 	switch {
+	case run == len(w.results) && run < w.down && w.state.Health == failover.Unknown:
+		return failover.Unknown // a few failures are no life, and not yet death
 	case run >= w.down:
 		return failover.Down
 	case w.state.Health == failover.Down && (failed || len(w.results) < w.size):

@@ -14,7 +14,7 @@ import (
 )
 
 // S1, S3, S4: a region that is cut off stops by itself before the other one starts.
-func TestRegionCutOff(t *testing.T) {
+func TestIncidentP2RegionCutOff(t *testing.T) {
 	r := start(t)
 	at := r.lose()
 	r.stable()
@@ -35,7 +35,7 @@ func TestRegionKilled(t *testing.T) {
 }
 
 // L1, S4: leaders die in every phase, and each time another one goes on exactly there.
-func TestLeaderKilledInEachPhase(t *testing.T) {
+func TestIncidentP18LeaderKilledInEachPhase(t *testing.T) {
 	r := start(t)
 	// Slow control planes, so that no phase is over before it has been seen.
 	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "ecs", Op: "UpdateService", Mode: faults.Slow, DelayMs: 2500}))
@@ -75,7 +75,7 @@ func TestLeaderKilledInEachPhase(t *testing.T) {
 }
 
 // S2: an old leader's Route 53 batch that arrives after the new leader's is refused by Route 53 itself.
-func TestStaleLeaderIsRefusedByRoute53(t *testing.T) {
+func TestIncidentP5StaleLeaderIsRefusedByRoute53(t *testing.T) {
 	r := start(t)
 	// The region's services go dark, and its nodes stay: with the leader stopped there must be a majority left.
 	// The batch is taken in and waits, as on a slow network, before it takes effect.

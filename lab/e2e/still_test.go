@@ -63,7 +63,7 @@ func TestNothingMoves(t *testing.T) {
 }
 
 // E7: a blip that outlasts prepare_after is prepared for, and taken back by itself: no worker is stopped, no region moves.
-func TestBlipIsPreparedForAndTakenBack(t *testing.T) {
+func TestIncidentP1BlipIsPreparedForAndTakenBack(t *testing.T) {
 	r := start(t)
 	hold := r.until(time.Second, "a status", func(*harness.Status) bool { return true }).Hold.D()
 	r.do(r.w.DarkServices(r.ctx, world.E1))
@@ -96,7 +96,7 @@ func TestBlipIsPreparedForAndTakenBack(t *testing.T) {
 }
 
 // S8: without a majority nothing is done; leases run out where the policy says so, and that is all.
-func TestMajorityLost(t *testing.T) {
+func TestIncidentP15MajorityLost(t *testing.T) {
 	r := start(t)
 	r.do(r.w.Cut(r.ctx, world.Third))
 	r.until(10*time.Second, "no autonomy", func(s *harness.Status) bool { return s.Condition == "no-autonomy" })
@@ -122,7 +122,7 @@ func TestMajorityLost(t *testing.T) {
 }
 
 // A pause is in the log: it outlives a restart of every node, and keeps automation from a region that is really gone.
-func TestPauseSurvivesRestarts(t *testing.T) {
+func TestIncidentP4PauseSurvivesRestarts(t *testing.T) {
 	r := start(t)
 	if out, err := r.c.CLI(r.ctx, "use2a", "pause", "--for", "1h", "--why", "maintenance"); err != nil {
 		t.Fatal(err, out)

@@ -77,6 +77,11 @@ spin:
 	@{ command -v spin && command -v gcc; } >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends spin gcc libc6-dev; } >/dev/null \
 		|| { echo "the model needs spin (6.5 or later) and gcc, and they could not be installed: apt-get install spin gcc"; exit 1; }
 
+# Each safety rule taken out of the code, one at a time: a named test must turn red. docs/mutants.md; ONLY=name runs one.
+.PHONY: mutants
+mutants:
+	@$(GO) run ./internal/mutants $(if $(ONLY),-only '$(ONLY)')
+
 # A thousand years of a noisy network, judged by the real decision logic: docs/false-alarms.md. YEARS=n
 .PHONY: false-alarms
 YEARS ?= 1000

@@ -31,6 +31,7 @@ type stage struct {
 	wrong   []string          // what an action saw that must never be
 	lead    *leader
 	plan    failover.Plan
+	skew    time.Duration // of the wall clocks that stamp entries
 }
 
 // leader is one tenure. It dies at a write or at an effect, as it is told.
@@ -46,6 +47,7 @@ type leader struct {
 	dieBeforeWrite, dieAfterWrite, dieBeforeDo, dieAfterDo int
 	writes, dos                                            int
 	cannotProve                                            bool
+	onProve                                                func() // what happens meanwhile
 }
 
 var errDead = errors.New("this leader is dead")
@@ -125,7 +127,7 @@ func (st *stage) must(c failover.Command) {
 
 func (st *stage) apply(c failover.Command, by, why string, proposed uint64) failover.Result {
 	res := st.s.Apply(failover.Meta{
-		Index: st.s.Index + 1, Term: st.term, ProposedTerm: proposed, At: time.Now(), Node: failover.NodeID(fmt.Sprintf("n%d", proposed)), By: by, Why: why,
+		Index: st.s.Index + 1, Term: st.term, ProposedTerm: proposed, At: time.Now().Add(st.skew), Node: failover.NodeID(fmt.Sprintf("n%d", proposed)), By: by, Why: why,
 	}, c)
 	close(st.changed)
 	st.changed = make(chan struct{})
@@ -196,6 +198,9 @@ func (l *leader) Propose(ctx context.Context, c failover.Command, why string) (f
 }
 
 func (l *leader) Prove(context.Context) error {
+	if l.onProve != nil {
+		l.onProve()
+	}
 	if l.cannotProve || l.ctx.Err() != nil {
 		return errDead
 	}

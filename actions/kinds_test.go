@@ -263,3 +263,47 @@ func TestBuild(t *testing.T) {
 		}
 	}
 }
+
+// Weights that are all zero make Route 53 answer with every record: clients in
+// both regions. Neither a move nor its undo may leave them so.
+func TestClientsAreNeverSentEverywhere(t *testing.T) {
+	z := zone()
+	w := weights(t, z)
+	api := z.records["api.example.net. A us-east-1"]
+	api.Weight = weight(0)
+	z.records["api.example.net. A us-east-1"] = api
+	before := inspect(t, w, Partial, "api.example.net A us-east-2 has 0")
+	if err := w.Undo(t.Context(), Attempt{Token: 9, Previous: before.Previous}); err == nil || z.batches != 0 {
+		t.Errorf("an undo to all weights zero gives %v after %d batches", err, z.batches)
+	}
+	do(t, w.Do, 10, before.Previous)
+	sum := map[string]int{}
+	for _, r := range z.records {
+		if r.Weight != nil {
+			sum[r.Name+r.Type] += *r.Weight
+		}
+	}
+	for name, total := range sum {
+		if total == 0 {
+			t.Errorf("%s sends clients everywhere", name)
+		}
+	}
+}
+
+// A selector that names nothing selects nothing, and no action is made of it.
+func TestEmptySelector(t *testing.T) {
+	f := &fakeECS{desired: 3, running: 3}
+	d := testDeps(t, f)
+	for _, c := range []struct{ kind, params string }{
+		{"ecs_service", `{"cluster":"prod","service":"","count":0}`},
+		{"ecs_service", `{"cluster":"","service":"workers","count":0}`},
+		{"route53_weights", `{"zone":"Z1","names":[],"token":"t.example.net"}`},
+		{"route53_weights", `{"zone":"Z1","names":[""],"token":"t.example.net"}`},
+	} {
+		a, err := Build(c.kind, 1, json.RawMessage(c.params), d)
+		if err == nil {
+			err = a.Do(t.Context(), Attempt{Token: 1, Previous: json.RawMessage(`{"desired":3}`), Deadline: time.Now().Add(time.Minute)})
+			t.Errorf("%s %s is an action: %v, desired %d", c.kind, c.params, err, f.desired)
+		}
+	}
+}

@@ -1,0 +1,72 @@
+package fence
+
+import (
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// G2: the answer was long on its way. The lease counts from the request all the
+// same, and the worker is dead before the granter may believe that it is.
+func TestLeaseCountsFromTheRequest(t *testing.T) {
+	agentIn(t, func(c *Config) { c.RPCTimeout = 100 * time.Second }, func(r *rig) {
+		r.worker.mu.Lock()
+		r.worker.stubborn = true
+		r.worker.mu.Unlock()
+		r.leader.set(func(l *fakeLeader) { l.delay = 20 * time.Second })
+		time.Sleep(time.Second) // the first request has left
+		r.leader.set(func(l *fakeLeader) { l.silent = true })
+		time.Sleep(20 * time.Second)
+		r.runs(true)
+		sent := time.Hour
+		for range 1000 {
+			time.Sleep(100 * time.Millisecond)
+			if now := r.clock.Boot(); r.worker.Running() && now >= sent+75*time.Second {
+				t.Fatalf("the worker runs %s after a request for a lease of 75 s", now-sent)
+			}
+		}
+		r.runs(false)
+	})
+}
+
+// G5: a stuck agent dies by its watchdog before its lease ends. So it is not fed
+// any more once the stop must begin, as long as the worker lives.
+func TestWatchdogIsNotFedPastTheStop(t *testing.T) {
+	const watchdog = 10 * time.Second
+	var mu sync.Mutex
+	var clock *fakeClock
+	var fed []time.Duration
+	agentIn(t, func(c *Config) {
+		c.Watchdog = watchdog
+		c.Terms.Stop.Watchdog = failover.Duration(watchdog)
+		clock = c.Clock.(*fakeClock)
+		c.Feed = func() {
+			mu.Lock()
+			defer mu.Unlock()
+			fed = append(fed, clock.Boot())
+		}
+	}, func(r *rig) {
+		r.leader.set(func(l *fakeLeader) { l.grant.Terms.Stop.Watchdog = failover.Duration(watchdog) })
+		r.worker.mu.Lock()
+		r.worker.stubborn = true
+		r.worker.mu.Unlock()
+		time.Sleep(14500 * time.Millisecond)
+		r.runs(true)
+		sent := time.Hour + 10*time.Second
+		r.leader.set(func(l *fakeLeader) { l.silent = true })
+		time.Sleep(80 * time.Second)
+		r.runs(false)
+		mu.Lock()
+		defer mu.Unlock()
+		if len(fed) < 10 {
+			t.Fatalf("fed %d times: a watchdog that is not fed kills what works", len(fed))
+		}
+		for _, at := range fed {
+			if at < r.worker.died && at+watchdog > sent+75*time.Second-12*time.Second {
+				t.Errorf("fed at sent+%s, the worker lived until sent+%s: a death by the watchdog would come too late", at-sent, r.worker.died-sent)
+			}
+		}
+	})
+}

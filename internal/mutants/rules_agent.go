@@ -1,0 +1,169 @@
+package main
+
+// agents are the rules of the lease on the agent's side, and of its guard (G2,
+// G5, G6, G7).
+var agents = []mutant{
+	{
+		name: "lease-counted-from-reply", rule: "G2", takes: "lease counted from the reply",
+		says: "the agent counts its lease from the answer instead of from its request",
+		edits: []edit{{"fence/holder.go", `	h.held, h.index, h.sent, h.terms = true, a.Index, sent, a.Terms
+`, `	h.held, h.index, h.sent, h.terms = true, a.Index, now, a.Terms
+`}},
+		tests: []test{{pkg: "fence", name: "TestLeaseCountsFromTheRequest"}},
+	},
+	{
+		name: "no-recheck-on-receipt", rule: "G2", takes: "no re-check on receipt",
+		says: "a grant that comes after its own end is taken, and the worker started before anybody looks at the deadline",
+		edits: []edit{
+			{"fence/holder.go", `	if now >= sent+a.Terms.Length.D()-a.Terms.Stop.Total() {
+`, `	if false {
+`},
+			{"fence/holder.go", `		return ok && now < stop && h.freeze == 0
+`, `		return ok && (now < stop || h.freeze == 0 && !h.seen())
+`},
+			{"fence/holder.go", `// Renew is how often`, `func (h *Holder) seen() bool {
+	was := h.looked == h.sent
+	h.looked = h.sent
+	return was
+}
+
+// Renew is how often`},
+			{"fence/holder.go", `	gone      bool   // the region is not the active one
+`, `	gone      bool   // the region is not the active one
+	looked    time.Duration
+`},
+		},
+		tests: []test{{pkg: "fence", name: "TestAgentIgnoresAGrantThatIsLate"}},
+	},
+	{
+		name: "unasked-grant-taken", rule: "G2",
+		says: "the agent takes a grant for a request that it does not remember",
+		edits: []edit{{"fence/holder.go", `	if !asked {
+		return false
+	}
+`, `	if !asked {
+		sent = now
+	}
+`}},
+		tests: []test{{pkg: "fence", name: "TestAgentKeepsItsPromise"}},
+	},
+	{
+		name: "old-requests-kept", rule: "G7", takes: "agent keeps old requests after its stop",
+		says: "an agent that has reported its workers dead still takes the answers to earlier requests",
+		edits: []edit{{"fence/agent.go", `			a.holder.Forget()
+			a.stoppedFor = f
+`, `			a.stoppedFor = f
+`}},
+		tests: []test{{pkg: "fence", name: "TestAgentKeepsItsPromise"}},
+	},
+	{
+		name: "report-before-the-workers-are-dead", rule: "G7",
+		says: "the agent reports for a freeze while its workers still run",
+		edits: []edit{{"fence/agent.go", `	case !may && running:
+		a.stop(now)
+`, `	case !may && running:
+		a.stop(now)
+		if f := a.holder.freeze; f != 0 && a.stoppedFor != f {
+			a.holder.Forget()
+			a.stoppedFor = f
+			return true
+		}
+`}},
+		tests: []test{{pkg: "fence", name: "TestAgentReportsForAFreeze"}},
+	},
+	{
+		name: "epoch-not-kept", rule: "G2", takes: "epoch seen by the agent not kept",
+		says: "the agent forgets the highest epoch that it has seen when it starts again",
+		edits: []edit{{"fence/agent.go", `	return &Agent{cfg: cfg, holder: NewHolder(seen, cfg.Work), seen: seen}, nil
+`, `	return &Agent{cfg: cfg, holder: NewHolder(0, cfg.Work), seen: seen}, nil
+`}},
+		tests: []test{{pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
+	},
+	{
+		name: "older-epoch-taken", rule: "T4",
+		says: "the agent takes a grant of an older epoch than it has seen",
+		edits: []edit{{"fence/holder.go", `	if a.Epoch < h.epoch {
+`, `	if false {
+`}},
+		tests: []test{{pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
+	},
+	{
+		name: "watchdog-fed-past-deadline", rule: "G5", takes: "watchdog fed past the deadline",
+		says: "the agent goes on feeding its watchdog after the stop must have begun",
+		edits: []edit{{"fence/agent.go", `	if a.holder.Bound() && a.cfg.Worker.Running() && !(held && now <= stop) {
+		return
+	}
+`, `	_, _ = stop, held
+`}},
+		tests: []test{{pkg: "fence", name: "TestWatchdogIsNotFedPastTheStop"}},
+	},
+	{
+		name: "stop-begins-at-the-end", rule: "G5",
+		says: "the stop begins when the lease ends, without its budget: the worker outlives the lease",
+		edits: []edit{{"fence/holder.go", `	return h.sent + h.terms.Length.D() - h.terms.Stop.Total(), h.held
+`, `	return h.sent + h.terms.Length.D(), h.held
+`}},
+		tests: []test{{pkg: "fence", name: "TestAgentStopsWithItsLease"}},
+	},
+	{
+		name: "guard-does-not-kill", rule: "G5",
+		says: "the guard asks its worker to end and never kills it",
+		edits: []edit{{"fence/guard.go", `	case !g.agentPresent, g.killAt > 0 && now >= g.killAt:
+		g.victim.kill()
+		return maxTick
+`, ``}},
+		tests: []test{{pkg: "fence", name: "TestGuardEnforcesTheDeadline"}},
+	},
+	{
+		name: "guard-outlives-its-agent", rule: "G5",
+		says: "the guard lets the worker run on when the agent is gone",
+		edits: []edit{{"fence/guard.go", `				lines = nil
+				g.agentPresent = false
+`, `				lines = nil
+`}},
+		tests: []test{{pkg: "fence", name: "TestGuardKillsWhenTheAgentIsGone"}},
+	},
+	{
+		name: "guard-leaves-orphans", rule: "G5",
+		says: "the guard ends when its worker has, and leaves alive what the worker left behind",
+		edits: []edit{{"fence/guard.go", `	for v.alive() {
+		v.kill()
+		time.Sleep(maxTick)
+	}
+`, ``}},
+		tests: []test{{pkg: "fence", name: "TestGuardLeavesNobodyBehind"}},
+	},
+	{
+		name: "grant-revives-earlier-lease", rule: "G4",
+		says: "an earlier grant that comes late takes the place of a newer one",
+		edits: []edit{{"fence/holder.go", `	if h.held && (sent < h.sent || a.Index != 0 && a.Index < h.index) {
+`, `	if false {
+`}},
+		tests: []test{{pkg: "fence", name: "TestHolderNeverGoesBack"}},
+	},
+	{
+		name: "bound-agent-unbound", rule: "G4",
+		says: "an agent that has said that it is bound can be unbound by a later answer",
+		edits: []edit{{"fence/holder.go", `	if was := *h; was.Bound() {
+		return
+	}
+`, ``}},
+		tests: []test{{pkg: "fence", name: "TestBoundStaysBound"}},
+	},
+	{
+		name: "paused-machine-not-noticed", rule: "G6",
+		says: "real time that ran ahead of the boot clock, on a machine paused by its host, does not end the lease",
+		edits: []edit{{"fence/agent.go", `	if jump := wall - boot; jump > a.cfg.Terms.Stop.Safety.D() && a.holder.held {
+`, `	if jump := wall - boot; jump > time.Hour && a.holder.held {
+`}},
+		tests: []test{{pkg: "fence", name: "TestAgentAfterAPause"}},
+	},
+	{
+		name: "work-longer-than-the-lease", rule: "G6",
+		says: "a worker may begin a piece of work that cannot end before it is killed",
+		edits: []edit{{"fence/holder.go", `	return min(stop, h.KillAt()-h.work)
+`, `	return stop
+`}},
+		tests: []test{{pkg: "fence", name: "TestActiveEndsBeforeTheLongestPieceOfWork"}},
+	},
+}

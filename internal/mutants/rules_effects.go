@@ -1,0 +1,243 @@
+package main
+
+// effects are the rules of what is done to the world (E2 to E5, S2).
+var effects = []mutant{
+	{
+		name: "previous-values-after-do", rule: "E2", takes: "previous values taken after Do",
+		says: "the previous values are read after the change was made, so that undo puts back our own change",
+		edits: []edit{{"actions/act.go", `	previous := eff.Previous
+	if len(previous) == 0 &&`, `	if !already && r.asked2() {
+		early := r.newAttempt(len(rec.Attempts)+1, state.Epoch, eff.Previous, time.Now().Add(r.x.opts.CallTimeout))
+		_ = r.action.Do(ctx, early)
+		eff = r.look(ctx)
+	}
+	previous := eff.Previous
+	if len(previous) == 0 &&`},
+			{"actions/act.go", `func (r *run) newAttempt(`, `func (r *run) asked2() bool { return r.token == 0 }
+
+func (r *run) newAttempt(`},
+		},
+		tests: []test{{pkg: "internal/sim", name: "TestBlipIsTakenBack"}},
+	},
+	{
+		name: "intent-after-do", rule: "E2",
+		says: "the effect comes first and its intent is committed afterwards: a crash in between leaves no trace",
+		edits: []edit{{"actions/act.go", `	until := time.Now().Add(r.x.opts.CallTimeout)
+	res, ok := r.x.propose(ctx, failover.StepStarted{
+		Execution: r.e.ID, Step: r.st.ID, Epoch: state.Epoch, PlanHash: r.e.PlanHash,
+		Previous: previous, Until: until.UTC(),
+	}, "")
+`, `	until := time.Now().Add(r.x.opts.CallTimeout)
+	if !already {
+		early := r.newAttempt(len(rec.Attempts)+1, state.Epoch, previous, until)
+		early.Token = state.Index + 1
+		_ = r.action.Do(ctx, early)
+	}
+	res, ok := r.x.propose(ctx, failover.StepStarted{
+		Execution: r.e.ID, Step: r.st.ID, Epoch: state.Epoch, PlanHash: r.e.PlanHash,
+		Previous: previous, Until: until.UTC(),
+	}, "")
+`}},
+		tests: []test{{pkg: "actions", name: "TestCrashMatrix"}},
+	},
+	{
+		name: "undo-restores-our-own-change", rule: "E2",
+		says: "undo puts back what the last attempt had found, which may be our own half-done change",
+		edits: []edit{{"failover/execution.go", `		case first == nil && !a.Undo && !a.Burn && len(a.Previous) > 0:
+`, `		case !a.Undo && !a.Burn && len(a.Previous) > 0:
+`}},
+		tests: []test{{pkg: "actions", name: "TestAbortAndUndo"}},
+	},
+	{
+		name: "no-proof-before-do", rule: "E2",
+		says: "leadership is not proven again right before the effect",
+		edits: []edit{{"actions/act.go", `	if err := r.x.journal.Prove(ctx); err != nil {
+		return fmt.Errorf("%w: %w", errNotLeading, err)
+	}
+`, `	_ = errNotLeading
+`}},
+		tests: []test{{pkg: "actions", name: "TestNoEffectWithoutProof"}},
+	},
+	{
+		name: "hold-not-read-again", rule: "E2",
+		says: "hold, abort and epoch are not read again right before the effect",
+		edits: []edit{{"actions/act.go", `	if e := now.Open(r.e.ID); e == nil || e.State != failover.ExecRunning || now.Epoch != state.Epoch {
+`, `	if e := now.Open(r.e.ID); e == nil {
+`}},
+		tests: []test{{pkg: "actions", name: "TestStoppedRightBeforeTheEffect"}},
+	},
+	{
+		name: "deadline-not-checked", rule: "E2",
+		says: "a call is signed although the deadline of its attempt has passed",
+		edits: []edit{{"internal/cloud/deadline.go", `	if late < 0 {
+		return nil
+	}
+`, `	if late < time.Hour {
+		return nil
+	}
+`}},
+		tests: []test{{pkg: "internal/cloud", name: "TestEffectDeadline"}, {pkg: "actions", name: "TestWeightsRefuse"}},
+	},
+	{
+		name: "boot-clock-ignored", rule: "E2",
+		says:  "only one clock is asked whether a call's deadline has passed: a suspended machine sends late",
+		edits: []edit{{"internal/cloud/deadline.go", `	late := max(e.now()-e.boot, time.Since(e.deadline.Round(0)))`, `	late := time.Since(e.deadline)`}},
+		tests: []test{{pkg: "internal/cloud", name: "TestASuspendedMachineSendsNothing"}},
+	},
+	{
+		name: "absent-believed-at-once", rule: "E3", takes: "Absent believed at once",
+		says: "absent after another leader's attempt is believed at once, before its calls have aged out",
+		edits: []edit{{"actions/act.go", `	if !r.x.sleep(ctx, max(0, time.Until(ages(r.action, prev.Until)))) {
+		return true
+	}
+`, ``}, {"actions/act.go", `	first := r.look(ctx)
+	if !r.x.sleep(ctx, r.x.opts.Settle) {
+		return true
+	}
+	second := r.look(ctx)
+`, `	first := r.look(ctx)
+	second := first
+`}},
+		tests: []test{{pkg: "actions", name: "TestTakeOverOfAPlainAction"}},
+	},
+	{
+		name: "unknown-taken-for-absent", rule: "E3",
+		says: "a world that does not say whether an attempt took effect is taken for one in which it did not",
+		edits: []edit{{"actions/act.go", `	case first.State == Absent && second.State == Absent:
+		return false
+	}
+`, `	case first.State != Present:
+		return false
+	}
+`}},
+		tests: []test{{pkg: "actions", name: "TestUnknownBecomesAQuestion"}},
+	},
+	{
+		name: "error-believed", rule: "E3",
+		says: "a call that reports an error is taken for one that changed nothing",
+		edits: []edit{{"actions/act.go", `			if rec := r.record(); r.asked && rec.State == failover.StepRunning && ctx.Err() == nil &&
+`, `			if rec := r.record(); false && r.asked && rec.State == failover.StepRunning && ctx.Err() == nil &&
+`}},
+		tests: []test{{pkg: "actions", name: "TestErrorsMeanNothing"}},
+	},
+	{
+		name: "already-so-undone", rule: "E3",
+		says: "undo takes away what was there before us",
+		edits: []edit{{"actions/unwind.go", `	if first == nil || first.Already {
+`, `	if first == nil {
+`}},
+		tests: []test{{pkg: "actions", name: "TestUndoLeavesWhatWasThere"}},
+	},
+	{
+		name: "late-call-after-abort", rule: "E3",
+		says: "an aborted step is resolved by the first look, before its calls have aged out",
+		edits: []edit{{"actions/act.go", `	if last := r.record().Last(); eff.State != Present && last != nil {
+`, `	if last := r.record().Last(); false && last != nil {
+`}},
+		tests: []test{{pkg: "actions", name: "TestLateCallOfAPreparation"}},
+	},
+	{
+		name: "undone-stop-not-watched", rule: "E5",
+		says: "a stop that was put back is not watched until its calls have aged out: one that lands late stops the region that stayed active",
+		edits: []edit{{"actions/unwind.go", `	if r.st.Kind == failover.KindStop && !r.tokens() {
+`, `	if false {
+`}},
+		tests: []test{{pkg: "actions", name: "TestUndoneStopIsWatched"}},
+	},
+	{
+		name: "token-reused-on-undo", rule: "E4", takes: "token reused on undo",
+		says: "undo writes with the token of the attempt that it takes back",
+		edits: []edit{{"actions/unwind.go", `	r.token = res.Index
+	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, previous, until)
+`, `	r.token = res.Index
+	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, previous, until)
+	a.Token = rec.First().Token
+`}},
+		tests: []test{{pkg: "actions", name: "TestAbortAndUndo"}},
+	},
+	{
+		name: "old-token-not-named", rule: "S2",
+		says: "a batch does not name the token that it replaces: a stale writer's batch is not refused",
+		edits: []edit{{"actions/route53_action.go", `		changes = append(changes, types.Change{Action: types.ChangeActionDelete, ResourceRecordSet: old})
+`, ``}, {"actions/route53_action.go", `	changes = append(changes, types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: &`, `	changes = append(changes, types.Change{Action: types.ChangeActionUpsert, ResourceRecordSet: &`}},
+		tests: []test{{pkg: "actions", name: "TestAStaleWriterChangesNothing"}},
+	},
+	{
+		name: "newer-token-replaced", rule: "E4",
+		says: "a writer replaces a token that is newer than its own",
+		edits: []edit{{"actions/route53_action.go", `		if held.Token >= a.Token {
+`, `		if false {
+`}},
+		tests: []test{{pkg: "actions", name: "TestAStaleWriterChangesNothing"}},
+	},
+	{
+		name: "all-weights-zero", rule: "S2",
+		says: "all weights may become zero, which sends clients to every region",
+		edits: []edit{{"actions/route53_action.go", `		if total == 0 {
+`, `		if total < 0 {
+`}},
+		tests: []test{{pkg: "actions", name: "TestClientsAreNeverSentEverywhere"}},
+	},
+	{
+		name: "flip-without-the-answer", rule: "E3",
+		says: "an accepted change of records is taken for moved clients, whatever the name servers answer",
+		edits: []edit{{"actions/route53_action.go", `	if len(others) > 0 {
+		e.State = Partial
+`, `	if len(others) > 0 && false {
+		e.State = Partial
+`}},
+		tests: []test{{pkg: "actions", name: "TestWeights"}},
+	},
+	{
+		name: "counts-believed", rule: "G7",
+		says: "a service whose counts are zero counts as stopped, whatever its tasks do",
+		edits: []edit{{"actions/ecs_service.go", `		if e.State = Present; alive != "" {
+`, `		if e.State = Present; alive == "-" {
+`}},
+		tests: []test{{pkg: "actions", name: "TestECSStopBelievesTheTasks"}},
+	},
+	{
+		name: "start-scales-down", rule: "E5",
+		says: "a start that is repeated takes away the capacity that an autoscaler has added",
+		edits: []edit{{"actions/ecs_service.go", `		count = max(count, p.Desired)
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestECSStart"}},
+	},
+	{
+		name: "empty-selector-means-all", rule: "E8", takes: "empty selector means all",
+		says: "an action that names no service, and a batch that names no record, are accepted",
+		edits: []edit{
+			{"actions/ecs_service.go", `	case c.Service == "":
+		return badParam("service", "is missing")
+`, ``},
+			{"actions/route53_weights.go", `	case len(c.Names) == 0:
+`, `	case len(c.Names) > 99:
+`},
+		},
+		tests: []test{{pkg: "actions", name: "TestEmptySelector"}},
+	},
+	{
+		name: "nobody-to-report", rule: "G7",
+		says: "a component of which no agent is known counts as reported by all of them",
+		edits: []edit{{"failover/apply_evidence.go", `	if len(ids) == 0 {
+		return refuse("agents", "no agent of`, `	if false {
+		return refuse("agents", "no agent of`}},
+		tests: []test{{pkg: "actions", name: "TestLeaseEvidence"}},
+	},
+	{
+		name: "shrunk-inventory-believed", rule: "G7",
+		says: "a selector that matches far less than it did is believed",
+		edits: []edit{{"failover/settings.go", `	return want > 0 && have < want && (want-have)*100 > want*limit
+`, `	return want > 0 && have < want && (want-have)*100 > want*limit*100
+`}},
+		tests: []test{{pkg: "actions", name: "TestShrunkInventoryIsRefused"}, {pkg: "failover", name: "TestVanishedAgents"}},
+	},
+	{
+		name: "hold-applied-without-limit", rule: "S1",
+		says: "a standing hold is applied without a limit: nobody hears that something keeps starting what it stops",
+		edits: []edit{{"failover/apply_holds.go", `	return n >= ReapplyPerHour
+`, `	return n >= 1000*ReapplyPerHour
+`}},
+		tests: []test{{pkg: "actions", name: "TestKeeper"}},
+	},
+}

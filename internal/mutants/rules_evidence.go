@@ -1,0 +1,161 @@
+package main
+
+// evidence are the rules of what proves that a component has stopped (G7, S1).
+var evidence = []mutant{
+	{
+		name: "no-evidence-needed", rule: "S1",
+		says: "the epoch advances without evidence",
+		edits: []edit{
+			{"failover/unproven.go", `		if e.AcceptedEvidence(f, freeze) == nil {
+`, `		if e.AcceptedEvidence(f, freeze) == nil && false {
+`},
+		},
+		tests: []test{{pkg: "internal/sim", name: "TestLeaveByLeaseAlone"}, {pkg: "failover", name: "TestProperties"}},
+	},
+	{
+		name: "one-of-two-agents", rule: "G7", takes: "evidence from one of two agents",
+		says: "the report of one agent speaks for all of its component",
+		edits: []edit{{"failover/apply_evidence.go", `			return refuse("agents", "agent %s has not reported that its workers are dead", id)
+		}
+	}
+`, `			continue
+		}
+		return nil
+	}
+	if s.Freeze != nil {
+		return refuse("agents", "no agent of %s has reported that its workers are dead", c)
+	}
+`}},
+		tests: []test{{pkg: "actions", name: "TestAgentsConfirm"}},
+	},
+	{
+		name: "vanished-agents-forgotten", rule: "G7",
+		says: "agents that vanished without a goodbye are not missed when the rest report",
+		edits: []edit{{"failover/apply_lease.go", `				s.Vanished = added(s.Vanished, a.Component, 1)
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestVanishedAgents"}},
+	},
+	{
+		name: "report-without-tail", rule: "G7",
+		says: "the agents' reports count before the last effects of their workers have had their time to land",
+		edits: []edit{{"actions/fencing.go", `	return time.Since(at) >= s.Settings.Policy.Lease.EffectTail.D()
+`, `	return time.Since(at) >= 0
+`}},
+		tests: []test{{pkg: "actions", name: "TestAgentsConfirm"}},
+	},
+	{
+		name: "stop-without-tail", rule: "G7",
+		says: "a stop that was seen counts before the last effects of what it stopped have had their time to land",
+		edits: []edit{{"actions/act.go", `	if d := s.Settings.Policy.Lease.EffectTail.D(); d > 0 {
+`, `	if d := s.Settings.Policy.Lease.EffectTail.D(); d < 0 {
+`}},
+		tests: []test{{pkg: "actions", name: "TestConfirmedStopWaitsForTheTail"}},
+	},
+	{
+		name: "confirmed-not-looked-at-again", rule: "G7",
+		says: "what was confirmed through an API is not looked at again right before the epoch advances",
+		edits: []edit{{"actions/fencing.go", `	if !x.stillStopped(ctx, s) {
+		return false
+	}
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestConfirmedIsVerifiedAgain"}},
+	},
+	{
+		name: "confirmed-not-contradicted", rule: "G7",
+		says: "evidence stands although an agent is heard with running workers afterwards",
+		edits: []edit{{"failover/apply_lease.go", `	if r.Running {
+		s.voidContradicted(m, c, r)
+	}
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestConfirmedEvidenceIsContradicted"}},
+	},
+	{
+		name: "attest-while-an-agent-asks", rule: "G7",
+		says: "a person may attest that a component has stopped while one of its agents still asks for leases",
+		edits: []edit{{"failover/apply_evidence.go", `		if a.StoppedFor != s.Freeze.ID && m.At.Sub(a.LastAsked) < recent {
+`, `		if a.StoppedFor != s.Freeze.ID && m.At.Sub(a.LastAsked) < recent && false {
+`}},
+		tests: []test{{pkg: "failover", name: "TestAttestWhileAnyAgentAsks"}},
+	},
+	{
+		name: "attestation-of-another-epoch", rule: "G7",
+		says: "an attestation counts for whatever epoch is in force when it arrives",
+		edits: []edit{{"failover/apply_evidence.go", `	if c.Epoch != s.Epoch || c.Epoch != e.Epoch {
+		return nil, refuse("epoch", "the attestation`, `	if false {
+		return nil, refuse("epoch", "the attestation`}},
+		tests: []test{{pkg: "failover", name: "TestAttest"}},
+	},
+	{
+		name: "epoch-over-a-running-stop", rule: "E4",
+		says: "the epoch advances while a stop or an undo is still in flight",
+		edits: []edit{
+			{"failover/apply_evidence.go", `		case st.Kind == KindStop && rec.State == StepRunning, rec.State == StepUndoing:
+`, `		case rec.State == "-":
+`},
+			{"actions/fencing.go", `	if x.cancelStops(e) {
+		return false
+	}
+`, ``},
+		},
+		tests: []test{{pkg: "failover", name: "TestEpochWaitsForAnUndo"}},
+	},
+	{
+		name: "start-before-the-fence", rule: "S1",
+		says: "steps start in the new region before the fence has passed",
+		edits: []edit{
+			{"failover/apply_exec.go", `	} else if (st.Kind == KindStart || st.Kind == KindSwitch) && s.Active != e.To {
+`, `	} else if false {
+`},
+			{"failover/apply_exec.go", `		if !e.Step(dep).Passed() {
+			return refuse("order", "step %s comes after`, `		if (dep != "fence" || st.Kind != KindStart) && !e.Step(dep).Passed() {
+			return refuse("order", "step %s comes after`},
+			{"actions/executor.go", `	for _, dep := range st.After {
+		if !e.Step(dep).Passed() {
+			return false
+`, `	for _, dep := range st.After {
+		if (dep != "fence" || st.Kind != failover.KindStart) && !e.Step(dep).Passed() {
+			return false
+`},
+		},
+		tests: []test{{pkg: "actions", name: "TestExecutorComesThrough"}, {pkg: "actions", name: "TestUnprovenAsks"}},
+	},
+	{
+		name: "order-of-steps-ignored", rule: "S3",
+		says: "a step starts before those that it comes after have passed",
+		edits: []edit{
+			{"failover/apply_exec.go", `		if !e.Step(dep).Passed() {
+			return refuse("order", "step %s comes after`, `		if false {
+			return refuse("order", "step %s comes after`},
+			{"actions/executor.go", `	for _, dep := range st.After {
+		if !e.Step(dep).Passed() {
+			return false
+		}
+	}
+`, ``},
+		},
+		tests: []test{{pkg: "actions", name: "TestExecutorComesThrough"}},
+	},
+	{
+		name: "traffic-before-the-epoch", rule: "S3",
+		says: "traffic may be sent to a region that is not the active one",
+		edits: []edit{{"failover/apply_finish.go", `	if c.Region != s.Active {
+`, `	if c.Region != s.Active && c.Region != e.To {
+`}},
+		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
+	},
+	{
+		name: "fence-skipped", rule: "S1",
+		says: "a person may skip the fence",
+		edits: []edit{{"failover/apply_exec.go", `	case st.Kind == KindFence || st.Kind == KindFreeze:
+`, `	case false:
+`}},
+		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
+	},
+	{
+		name: "no-standing-hold", rule: "S1",
+		says: "what was stopped in the region that was left is not stopped again when it returns",
+		edits: []edit{{"failover/apply_evidence.go", `		s.makeHolds(m, c, e)
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestKeeper"}, {pkg: "failover", name: "TestStandingHold"}},
+	},
+}

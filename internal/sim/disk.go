@@ -98,6 +98,18 @@ func (h *handle) StoreLogs(ls []*raft.Log) error {
 	return h.store(ls, write)
 }
 
+// GetLog implements raft.LogStore. A process that was killed while it waited for
+// the disk goes on for a moment here, and looks for what it never wrote: it finds
+// an entry that means nothing.
+func (h *handle) GetLog(index uint64, l *raft.Log) error {
+	err := h.InmemStore.GetLog(index, l)
+	if err != nil && h.dead.Load() {
+		*l = raft.Log{Index: index, Type: raft.LogNoop}
+		return nil
+	}
+	return err
+}
+
 // DeleteRange implements raft.LogStore.
 func (h *handle) DeleteRange(lo, hi uint64) error {
 	return h.write(func() error { return h.InmemStore.DeleteRange(lo, hi) })

@@ -73,6 +73,7 @@ type cluster struct {
 	fatal    func(error)
 	ctx      context.Context        // of the whole run
 	over     atomic.Bool            // nothing is started any more
+	together bool                   // nodes probe at the same moments instead of one after another
 	sees     []failover.SignalState // component and kind of what every node probes
 	seam     seam                   // nil but where a test aims at points
 

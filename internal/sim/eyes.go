@@ -116,6 +116,9 @@ func (c *cluster) newMonitor(h *host, rng *rand.Rand) (*monitor.Monitor, error) 
 			o.Index = i
 		}
 	}
+	if c.together {
+		o.Index, o.Nodes = 0, 1
+	}
 	for _, r := range o.Regions {
 		for _, see := range c.sees {
 			o.Signals = append(o.Signals, monitor.Signal{

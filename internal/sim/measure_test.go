@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"slices"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -46,7 +47,7 @@ func wan(c *cluster) {
 // measured runs fn in clusters of their own, each in a bubble of fake time, and
 // returns what it measured, sorted. Fake time holds what the network and the
 // timers cost, and nothing of this machine's.
-func measured(t *testing.T, timers consensus.Timers, fn func(ctx context.Context, c *cluster, rng *rand.Rand) time.Duration) []time.Duration {
+func measured(t *testing.T, timers consensus.Timers, fn func(ctx context.Context, c *cluster, rng *rand.Rand) time.Duration, opts ...func(*cluster)) []time.Duration {
 	t.Helper()
 	var mu sync.Mutex
 	var out []time.Duration
@@ -57,6 +58,9 @@ func measured(t *testing.T, timers consensus.Timers, fn func(ctx context.Context
 			c := newCluster(ctx, rng, failover.ModeAutomatic, false, slog.New(slog.NewTextHandler(io.Discard, nil)), func(err error) { t.Error(err) })
 			c.timers = timers
 			wan(c)
+			for _, opt := range opts {
+				opt(c)
+			}
 			for _, r := range []string{east1, east2} {
 				c.world.wg.Go(func() { c.world.reconcile(r) })
 			}
@@ -96,6 +100,14 @@ func until(t *testing.T, limit time.Duration, ok func() bool) time.Duration {
 	return time.Since(began)
 }
 
+// leading is the host that leads; leadership may just be on its way from one to
+// another.
+func leading(t *testing.T, c *cluster) (l *host) {
+	t.Helper()
+	until(t, time.Minute, func() bool { l = c.leader(); return l != nil })
+	return l
+}
+
 // resumed waits until another node than old leads and has committed an entry
 // beyond its barrier.
 func resumed(t *testing.T, c *cluster, old *host) time.Duration {
@@ -110,7 +122,7 @@ func resumed(t *testing.T, c *cluster, old *host) time.Duration {
 func TestMeasures(t *testing.T) {
 	for _, p := range profiles {
 		crash := measured(t, p.timers, func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
-			old := c.leader()
+			old := leading(t, c)
 			c.crash(old)
 			return resumed(t, c, old)
 		})
@@ -119,7 +131,7 @@ func TestMeasures(t *testing.T) {
 			t.Errorf("%s: resumed after %s", p.name, quantile(crash, .99))
 		}
 		hang := measured(t, p.timers, func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
-			old := c.leader()
+			old := leading(t, c)
 			release := old.disk.hang()
 			d := resumed(t, c, old)
 			release()
@@ -131,6 +143,7 @@ func TestMeasures(t *testing.T) {
 			t.Errorf("%s: taken over from a hung disk after %s", p.name, quantile(hang, .99))
 		}
 	}
+	suspicion(t)
 	effect := measured(t, profiles[0].timers, func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
 		c.net.set(func() { c.net.cutSite[east1] = true })
 		until(t, 5*time.Minute, func() bool { s := c.newest(); return s != nil && s.Execution != nil })
@@ -146,6 +159,44 @@ func TestMeasures(t *testing.T) {
 		return 0
 	})
 	fmt.Printf("bench: what=confirmed-to-first-effect p50=%s p99=%s goal=%s trials=%d\n", quantile(effect, .5), quantile(effect, .99), 300*time.Millisecond, len(effect))
+}
+
+// suspicion measures how soon it stands in the log that a vantage sees a region
+// down which went dark, and that all outside do: probes every second, each given
+// up after a second, three misses in a row. No look can be sooner than that
+// allows: (k−½)T + τ on average.
+func suspicion(t *testing.T) {
+	for _, m := range []struct {
+		name     string
+		together bool
+		goal     time.Duration
+	}{{"staggered", false, 3800 * time.Millisecond}, {"together", true, 4100 * time.Millisecond}} {
+		var all []time.Duration
+		first := measured(t, profiles[0].timers, func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
+			at := time.Now()
+			c.net.set(func() { c.net.cutSite[east1] = true })
+			noted := func(what string) time.Duration {
+				for _, ev := range c.newest().Events {
+					if ev.Kind == "note-suspicion" && !ev.At.Before(at) && strings.HasPrefix(ev.Text, east1+" "+what) {
+						return ev.At.Sub(at)
+					}
+				}
+				return 0
+			}
+			until(t, time.Minute, func() bool { return noted("region-down") > 0 })
+			all = append(all, noted("region-down"))
+			if d := noted("disagreement"); d > 0 {
+				return d
+			}
+			return noted("region-down")
+		}, func(c *cluster) { c.together = m.together })
+		slices.Sort(all)
+		fmt.Printf("bench: what=suspected probes=%s p50=%s p99=%s goal=%s trials=%d\n", m.name, quantile(first, .5), quantile(first, .99), m.goal, len(first))
+		fmt.Printf("bench: what=all-vantages-agree probes=%s p50=%s p99=%s trials=%d\n", m.name, quantile(all, .5), quantile(all, .99), len(all))
+		if quantile(first, .99) > m.goal {
+			t.Errorf("%s: suspected only after %s", m.name, quantile(first, .99))
+		}
+	}
 }
 
 // records are the world's entries of one kind.

@@ -72,6 +72,9 @@ func (d *disk) wait() {
 type handle struct {
 	*disk
 	dead atomic.Bool
+	// ghost is what raft of an ended process goes on to write before it is shut
+	// down. It reads it back, and falls over if it is not there; nobody else does.
+	ghost sync.Map // index → *raft.Log
 	// store is asked about writes of the log, if it is set.
 	store func(ls []*raft.Log, write func() error) error
 }
@@ -91,11 +94,29 @@ func (h *handle) StoreLog(l *raft.Log) error { return h.StoreLogs([]*raft.Log{l}
 
 // StoreLogs implements raft.LogStore.
 func (h *handle) StoreLogs(ls []*raft.Log) error {
-	write := func() error { return h.write(func() error { return h.InmemStore.StoreLogs(ls) }) }
+	write := func() error {
+		h.wait()
+		if h.dead.Load() {
+			for _, l := range ls {
+				h.ghost.Store(l.Index, l)
+			}
+			return nil
+		}
+		return h.InmemStore.StoreLogs(ls)
+	}
 	if h.store == nil {
 		return write()
 	}
 	return h.store(ls, write)
+}
+
+// GetLog implements raft.LogStore.
+func (h *handle) GetLog(i uint64, into *raft.Log) error {
+	if l, ok := h.ghost.Load(i); ok {
+		*into = *l.(*raft.Log)
+		return nil
+	}
+	return h.InmemStore.GetLog(i, into)
 }
 
 // DeleteRange implements raft.LogStore.

@@ -27,7 +27,7 @@ demo: deps build $(if $(UNSAFE),bin/failoverd-unsafe)
 test: deps
 	$(GO) vet ./...
 	@$(MAKE) --no-print-directory race
-	@$(MAKE) --no-print-directory sim
+	@$(MAKE) --no-print-directory stories sim
 	cd lab && $(GO) vet ./... && $(GO) test -race -p 1 -timeout 40m ./... # one world at a time
 
 # Packages with tests in bubbles of fake time run on one processor each: under -race the runtime of Go 1.26 lets two
@@ -47,6 +47,11 @@ sim:
 		|| { cat out/sim.log; grep -h '^sim:' out/sim.log; exit 1; }
 	@grep -h 'ends:' out/sim.log
 	@grep -h '^sim:' out/sim.log
+
+# What happens when: docs/what-happens-when.md, each of its sentences asserted.
+.PHONY: stories
+stories:
+	$(GO) test ./internal/sim -run TestStories -count=1
 
 # The leader is struck at each write and each call of a failover with the example's plan: docs/crash-matrix.md.
 # POINT=scene/point FAULT=name, or two names with a comma, play one cell.

@@ -258,3 +258,41 @@ func TestAbortInMidStep(t *testing.T) {
 		})
 	}
 }
+
+// L1: what could not be put back is never left in silence. A person has it tried
+// again, or takes it upon himself.
+func TestAFailedUndoAsks(t *testing.T) {
+	for _, answer := range []string{"retry", "skip"} {
+		inStage(t, withCron, func(st *stage) {
+			ef := st.effect("stop-workers")
+			st.elect(nil)
+			s := st.waitFor("the stop", time.Minute, func(s *failover.State) bool { return s.Execution.Step("stop-workers").State == failover.StepDone })
+			st.mu.Lock()
+			ef.stays = true
+			st.mu.Unlock()
+			st.must(failover.Abort{Execution: s.Execution.ID, Undo: true})
+			s = st.waitFor("the question", 10*time.Minute, func(s *failover.State) bool {
+				return s.Execution != nil && s.Execution.Question != nil && s.Execution.Question.Step == "stop-workers"
+			})
+			if q := s.Execution.Question; !strings.Contains(q.Text, "could not be put back") || len(ef.undone) < 2 {
+				t.Errorf("asked %q after %d tries", q.Text, len(ef.undone))
+			}
+			if answer == "skip" {
+				st.must(failover.Skip{Execution: s.Execution.ID, Step: "stop-workers"})
+				s = st.waitFor("the end", 10*time.Minute, ended)
+				if e := s.History[0]; e.State != failover.ExecAborted || !strings.Contains(e.Outcome, "stop-workers is skipped") {
+					t.Errorf("%s: %s", e.State, e.Outcome)
+				}
+				return
+			}
+			st.mu.Lock()
+			ef.stays = false
+			st.mu.Unlock()
+			st.must(failover.Retry{Execution: s.Execution.ID, Step: "stop-workers"})
+			s = st.waitFor("the end", 10*time.Minute, ended)
+			if e := s.History[0]; e.State != failover.ExecUndone || ef.value != "old" {
+				t.Errorf("%s: %s; value %s", e.State, e.Outcome, ef.value)
+			}
+		})
+	}
+}

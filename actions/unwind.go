@@ -28,6 +28,9 @@ func (x *Executor) unwind(ctx context.Context, e *failover.Execution) {
 			return // one at a time, in reverse order
 		}
 	}
+	if x.stands(ctx, e) {
+		return
+	}
 	var left []string
 	for _, st := range e.Plan.Steps {
 		if rec := e.Step(st.ID); st.Action != "" && st.Kind != failover.KindCheck && rec.State != failover.StepPending && rec.State != failover.StepUndone {
@@ -47,8 +50,28 @@ func (x *Executor) unwind(ctx context.Context, e *failover.Execution) {
 	x.propose(ctx, failover.FinishExecution{Execution: e.ID, State: state, Outcome: outcome}, "")
 }
 
+// stands asks about the first step that could not be put back, and reports
+// whether there is one: what an abort leaves changed, such as a region that is told
+// to run nothing, is never left in silence (L1). What a preparation could not
+// put back costs money and nothing else; its outcome names it.
+func (x *Executor) stands(ctx context.Context, e *failover.Execution) bool {
+	if !e.Undo || e.Kind == failover.Preparation {
+		return false
+	}
+	for _, st := range e.Plan.Steps {
+		rec := e.Step(st.ID)
+		if rec.State != failover.StepFailed || rec.Last() == nil || !rec.Last().Undo {
+			continue
+		}
+		x.ask(ctx, e.ID, "failed", st.ID, fmt.Sprintf("Step %s could not be put back: %s. What it changed in %s still stands.", st.ID, rec.Detail, st.Region),
+			"failoverd retry "+string(st.ID), "failoverd skip "+string(st.ID)+" --why …")
+		return true
+	}
+	return false
+}
+
 // undoable reports whether a step changed something that can be put back. A
-// failed undo is not tried again: the outcome names it.
+// failed undo is tried again when a person says so: then the step is done again.
 func undoable(st failover.Step, rec failover.StepRecord) bool {
 	if st.Action == "" || st.Kind == failover.KindCheck {
 		return false
@@ -59,7 +82,7 @@ func undoable(st failover.Step, rec failover.StepRecord) bool {
 	}
 	for _, a := range slices.Backward(rec.Attempts) {
 		if !a.Burn {
-			if a.Undo {
+			if a.Undo && rec.State != failover.StepDone {
 				return false
 			}
 			break

@@ -56,7 +56,7 @@ func bubble(t *testing.T, fn func(c *trio)) {
 		c := &trio{t: t, hosts: map[failover.NodeID]*host{}, ids: []failover.NodeID{"n1", "n2", "n3"}, fatals: make(chan error, 10)}
 		c.ctx, c.cancel = context.WithCancel(context.Background())
 		for _, id := range c.ids {
-			c.hosts[id] = &host{id: id, store: newTap(), snaps: raft.NewInmemSnapshotStore()}
+			c.hosts[id] = &host{id: id, store: newTap(), snaps: newSnaps()}
 		}
 		for _, id := range c.ids {
 			c.boot(id)
@@ -100,7 +100,12 @@ func (h *host) isCut() bool {
 	return h.cut
 }
 
-func (c *trio) boot(id failover.NodeID) {
+func newSnaps() *raft.InmemSnapshotStore { return raft.NewInmemSnapshotStore() }
+
+// joining lets a node begin with nothing: it waits for a leader that adds it.
+func joining(cfg *Config) { cfg.Voters = nil }
+
+func (c *trio) boot(id failover.NodeID, opts ...func(*Config)) {
 	c.t.Helper()
 	h := c.hosts[id]
 	_, trans := raft.NewInmemTransportWithTimeout(raft.ServerAddress(id), 500*time.Millisecond)
@@ -112,7 +117,7 @@ func (c *trio) boot(id failover.NodeID) {
 	h.trans = trans
 	h.mu.Unlock()
 	c.connect(id)
-	node, err := Open(Config{
+	cfg := Config{
 		codec: h.codec, ID: id, Voters: voters, Transport: trans, Logs: h.store, Stable: h.store, Snapshots: h.snaps,
 		Timers:    Timers{Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, LeaderLease: 400 * time.Millisecond, Commit: 20 * time.Millisecond},
 		Forwarder: h.forwarder(c), Log: slog.New(slog.DiscardHandler), Fatal: func(err error) { c.fatals <- err },
@@ -121,7 +126,11 @@ func (c *trio) boot(id failover.NodeID) {
 			h.applied = append(h.applied, cmd)
 			h.mu.Unlock()
 		},
-	})
+	}
+	for _, opt := range opts {
+		opt(&cfg)
+	}
+	node, err := Open(cfg)
 	if err != nil {
 		c.t.Fatal(err)
 	}

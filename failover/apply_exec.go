@@ -399,6 +399,9 @@ func (c Retry) apply(s *State, m Meta) (any, error) {
 		return nil, err
 	}
 	rec.State = StepPending
+	if rec.Last().Undo && s.Level() >= 2 {
+		rec.State = StepDone // what it changed stands, and is to be put back once more
+	}
 	s.answered(e, c.Step)
 	s.event(m, c, "step %s will be tried again", c.Step)
 	return nil, nil

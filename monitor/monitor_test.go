@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -317,16 +318,16 @@ func TestABlackHoleKeepsTheBeat(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		n := 0
+		var n atomic.Int32
 		s := schedule{
 			interval: time.Second, timeout: time.Second, rand: rand.New(rand.NewPCG(1, 2)),
 			probe: blackHole{},
-			done:  func(failover.Observation) { n++ },
+			done:  func(failover.Observation) { n.Add(1) },
 		}
 		go s.run(ctx)
 		time.Sleep(60 * time.Second)
-		if n < 57 {
-			t.Errorf("%d looks in a minute, want one a second", n)
+		if n.Load() < 57 {
+			t.Errorf("%d looks in a minute, want one a second", n.Load())
 		}
 	})
 }

@@ -72,9 +72,6 @@ func (d *disk) wait() {
 type handle struct {
 	*disk
 	dead atomic.Bool
-	// ghost is what raft of an ended process goes on to write before it is shut
-	// down. It reads it back, and falls over if it is not there; nobody else does.
-	ghost sync.Map // index → *raft.Log
 	// store is asked about writes of the log, if it is set.
 	store func(ls []*raft.Log, write func() error) error
 }
@@ -94,29 +91,23 @@ func (h *handle) StoreLog(l *raft.Log) error { return h.StoreLogs([]*raft.Log{l}
 
 // StoreLogs implements raft.LogStore.
 func (h *handle) StoreLogs(ls []*raft.Log) error {
-	write := func() error {
-		h.wait()
-		if h.dead.Load() {
-			for _, l := range ls {
-				h.ghost.Store(l.Index, l)
-			}
-			return nil
-		}
-		return h.InmemStore.StoreLogs(ls)
-	}
+	write := func() error { return h.write(func() error { return h.InmemStore.StoreLogs(ls) }) }
 	if h.store == nil {
 		return write()
 	}
 	return h.store(ls, write)
 }
 
-// GetLog implements raft.LogStore.
-func (h *handle) GetLog(i uint64, into *raft.Log) error {
-	if l, ok := h.ghost.Load(i); ok {
-		*into = *l.(*raft.Log)
+// GetLog implements raft.LogStore. A process that was killed while it waited for
+// the disk goes on for a moment here, and looks for what it never wrote: it finds
+// an entry that means nothing.
+func (h *handle) GetLog(index uint64, l *raft.Log) error {
+	err := h.InmemStore.GetLog(index, l)
+	if err != nil && h.dead.Load() {
+		*l = raft.Log{Index: index, Type: raft.LogNoop}
 		return nil
 	}
-	return h.InmemStore.GetLog(i, into)
+	return err
 }
 
 // DeleteRange implements raft.LogStore.

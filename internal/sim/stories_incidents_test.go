@@ -43,7 +43,7 @@ var incidents = []story{
 		down, up := s.last(oracle.WorkerDown, east1), s.first(oracle.WorkerUp, east2, at)
 		s.region(s.died(east1, at) == fleetSize && down.Before(at.Add(75*time.Second)), "its agents stop their workers before their leases end, with nobody to tell them")
 		s.daemon(!down.IsZero() && down.Before(up), "starts nothing critical elsewhere before that is proven")
-		sleep(at.Add(10 * time.Minute).Sub(time.Now()))
+		sleep(time.Until(at.Add(10 * time.Minute)))
 		s.mend()
 		s.region(s.when(5*time.Minute, func() bool { return s.wanted(east1) == 0 }), "when it returns, what was left running there is stopped first, before anything else")
 		s.daemon(s.throughout(10*time.Minute, func() bool { return s.state().Active == east2 && s.up(east1) == 0 }), "does not go back by itself")

@@ -29,7 +29,7 @@ var leaseStories = []story{
 		release := s.parkAnswers(east1)
 		at := time.Now()
 		s.region(s.when(2*time.Minute, func() bool { return s.up(east1) == 0 }), "its workers stop when the lease that they hold ends: it counts from when its request was sent")
-		sleep(at.Add(2 * time.Minute).Sub(time.Now()))
+		sleep(time.Until(at.Add(2 * time.Minute)))
 		s.cut(east1) // nothing newer arrives
 		release()
 		s.region(s.throughout(time.Minute, func() bool { return s.up(east1) == 0 }), "stays stopped: the late answer grants a time that is over")
@@ -122,12 +122,11 @@ var leaseStories = []story{
 		sleep(60 * time.Second)
 		s.order("uid 2", failover.Abort{Execution: s.state().Execution.ID, Undo: true})
 		s.when(3*time.Minute, func() bool { return s.state().Execution == nil })
-		s.daemon(s.state().Freeze == nil && s.event("abort", ""), "lifts the freeze with the execution, and its evidence is void")
+		s.daemon(s.event("finish-execution", "lifted: execution"), "lifts the freeze with the execution, and its evidence is void")
 		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
-		s.when(time.Minute, func() bool { return s.state().Freeze != nil })
-		again := time.Now()
-		s.when(5*time.Minute, func() bool { return s.state().Epoch == 2 })
-		s.daemon(time.Since(again) >= s.state().FreezeWait(east1)-time.Second, "waits the whole time for the second freeze")
+		s.when(5*time.Minute, func() bool { return s.event("advance-epoch", "epoch 2") })
+		// The newest freeze, which may have been a provisional one before.
+		s.daemon(s.eventAt("advance-epoch", "epoch 2").Sub(s.eventAt("freeze-lease", "lease frozen")) >= s.state().FreezeWait(east1)-time.Second, "waits the whole time for the second freeze")
 		s.region(s.up(east1) == 0, "has stopped")
 	}},
 	{id: "G7c", part: leases, fault: "A person attests that a region has stopped while one of its agents still asks", tune: func(p *failover.Settings) {

@@ -152,7 +152,7 @@ func (c *cluster) fall(scene string, d *director) {
 	}
 	// The person sees on the dashboard that the workers are wanted no more.
 	c.world.wg.Go(func() {
-		for c.ctx.Err() == nil {
+		for tries := 0; c.ctx.Err() == nil; {
 			sleep(50 * time.Millisecond)
 			c.world.mu.Lock()
 			told := c.world.desired[east1] == 0
@@ -165,7 +165,19 @@ func (c *cluster) fall(scene string, d *director) {
 				return
 			}
 			d.begin()
-			_, _ = c.press(c.ctx, "uid 3", failover.Abort{Execution: s.Execution.ID, Undo: true}) // pressed again until it shows
+			// Pressed again until it shows, each time at another node: who gets no answer
+			// does not wait for it.
+			core, cmd := c.hosts[c.names[tries%len(c.names)]].live(), failover.Abort{Execution: s.Execution.ID, Undo: true}
+			tries++
+			if core == nil {
+				continue
+			}
+			c.world.wg.Go(func() {
+				octx, cancel := context.WithTimeout(c.ctx, 5*time.Second)
+				defer cancel()
+				_, _ = core.Propose(octx, "uid 3", "a person who knows", cmd)
+			})
+			sleep(450 * time.Millisecond)
 		}
 	})
 }
@@ -227,18 +239,24 @@ func (c *cluster) standing() string {
 		wanted = append(wanted, fmt.Sprintf("%s %d", pool, w.desired[pool]))
 	}
 	var past []string
-	token, burnt := uint64(0), true
+	// A token that was never written is 0. Of two attempts that were under way at
+	// once the resource takes one and refuses the other: either may be the last.
+	tokens, burnt := []uint64{0}, true
 	for _, e := range s.History {
 		past = append(past, fmt.Sprintf("%s %s", e.Kind, e.State))
 		for _, st := range e.Plan.Steps {
 			rec := e.Step(st.ID)
-			if st.Tokens && rec.Last() != nil {
-				token, burnt = rec.Last().Token, burnt && rec.Consumed()
+			if !st.Tokens || rec.Last() == nil {
+				continue
+			}
+			tokens, burnt = nil, burnt && rec.Consumed()
+			for _, a := range rec.Attempts {
+				tokens = append(tokens, a.Token)
 			}
 		}
 	}
-	return fmt.Sprintf("wanted: %s; workers: %s; traffic %s, as the last token of the log says: %t, consumed: %t; log: %s, active %s, traffic %s, epoch %d, holds %v, frozen %t, open %t",
-		strings.Join(wanted, ", "), strings.Join(up, ", "), w.traffic, token == w.token, burnt, strings.Join(past, ", "), s.Active, s.Traffic, s.Epoch,
+	return fmt.Sprintf("wanted: %s; workers: %s; traffic %s, its token is one of the log's: %t, consumed: %t; log: %s, active %s, traffic %s, epoch %d, holds %v, frozen %t, open %t",
+		strings.Join(wanted, ", "), strings.Join(up, ", "), w.traffic, slices.Contains(tokens, w.token), burnt, strings.Join(past, ", "), s.Active, s.Traffic, s.Epoch,
 		len(s.Holds), s.Freeze != nil, s.Execution != nil || s.Preparation != nil)
 }
 

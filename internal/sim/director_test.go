@@ -30,12 +30,14 @@ type blow struct{ point, fault string }
 //	pause          the process stops; what it was about to send is sent when it goes on, also the call
 var blows = []string{"crash-before", "crash-between", "crash-after", "hang", "partition", "pause"}
 
-// How long each fault lasts: longer than a takeover, and a pause shorter than it
-// takes for a call to be out of date (sendTail).
+// How long each fault lasts: longer than a takeover, a pause shorter than it
+// takes for a call to be out of date (sendTail), and each shorter than
+// prepare_after: a suspicion that pauses for longer than that takes back what
+// was prepared, rightly, and it is done anew.
 const (
 	restartAfter = 10 * time.Second // as a service manager does, slowly
 	hangFor      = 20 * time.Second
-	partFor      = 30 * time.Second
+	partFor      = 25 * time.Second
 	pauseFor     = 25 * time.Second
 )
 
@@ -300,8 +302,10 @@ func (d *director) applied(h *host, process *handle, res failover.Result, cmd fa
 		switch f.Outcome {
 		case failover.StepDone:
 			d.finished[string(f.Step)+"/do"] = true
+			delete(d.finished, string(f.Step)+"/undo")
 		case failover.StepUndone:
 			d.finished[string(f.Step)+"/undo"] = true
+			delete(d.finished, string(f.Step)+"/do") // it may be done anew
 		}
 	}
 	d.index = max(d.index, res.Index)

@@ -338,3 +338,23 @@ func (blackHole) Probe(ctx context.Context) failover.Observation {
 	<-ctx.Done()
 	return failover.Observation{Outcome: failover.Failed}
 }
+
+// A failure or two of a signal of which nothing was seen are no life: a node that
+// has just begun to look has no opinion until it has seen an answer or enough
+// failures.
+func TestFewFailuresAreNoOpinion(t *testing.T) {
+	w := newWindow(Signal{Component: "api", Kind: "http", Region: "us-east-1", Window: 5, Down: 3})
+	want := []failover.Health{failover.Unknown, failover.Unknown, failover.Down}
+	for i, h := range want {
+		w.add(failover.Observation{Outcome: failover.Failed, At: time.Unix(int64(i), 0)})
+		if w.state.Health != h {
+			t.Errorf("after %d failures: %s, want %s", i+1, w.state.Health, h)
+		}
+	}
+	w = newWindow(Signal{Component: "api", Kind: "http", Region: "us-east-1", Window: 5, Down: 3})
+	w.add(failover.Observation{Outcome: failover.OK})
+	w.add(failover.Observation{Outcome: failover.Failed})
+	if w.state.Health != failover.Degraded {
+		t.Errorf("a failure after an answer: %s", w.state.Health)
+	}
+}

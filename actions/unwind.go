@@ -55,8 +55,8 @@ func (x *Executor) unwind(ctx context.Context, e *failover.Execution) {
 // to run nothing, is never left in silence (L1). What a preparation could not
 // put back costs money and nothing else; its outcome names it.
 func (x *Executor) stands(ctx context.Context, e *failover.Execution) bool {
-	if !e.Undo || e.Kind == failover.Preparation {
-		return false
+	if !e.Undo || e.Kind == failover.Preparation || x.journal.State().Level() < 2 {
+		return false // an older version takes "try again" for "never done": it does not ask
 	}
 	for _, st := range e.Plan.Steps {
 		rec := e.Step(st.ID)

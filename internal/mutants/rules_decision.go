@@ -250,4 +250,33 @@ var guards = []mutant{
 `}},
 		tests: []test{{pkg: "failover", name: "TestApproval"}},
 	},
+	{
+		name: "loss-counts-from-the-newest-hold", rule: "D2",
+		says: "how old a sample of loss may be counts from the newest hold: after one that began anew automation rests until a person comes",
+		edits: []edit{{"failover/guards.go", `		began = s.Suspicion.DownSince // the hold began anew since; the failure did not
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestLossCountsFromTheFailure"}},
+	},
+	{
+		name: "loss-forgets-signs-of-life", rule: "D2",
+		says: "a sample counts although the region was seen alive since, and has written what nobody knows of",
+		edits: []edit{{"failover/apply.go", `	case !c.Condition.dark() && c.Alive:
+		return time.Time{}
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestLossCountsFromTheFailure"}},
+	},
+	{
+		name: "black-hole-every-other-beat", rule: "D4",
+		says:  "a probe that nothing answers is made half as often",
+		edits: []edit{{"monitor/schedule.go", `behind > s.interval/5`, `behind > 0`}},
+		tests: []test{{pkg: "monitor", name: "TestABlackHoleKeepsTheBeat"}},
+	},
+	{
+		name: "few-failures-are-life", rule: "D4",
+		says: "a signal of which nothing was seen but a failure counts as alive",
+		edits: []edit{{"monitor/window.go", `	case run == len(w.results) && run < w.down && w.state.Health == failover.Unknown:
+		return failover.Unknown // a few failures are no life, and not yet death
+`, ``}},
+		tests: []test{{pkg: "monitor", name: "TestFewFailuresAreNoOpinion"}},
+	},
 }

@@ -150,4 +150,10 @@ var disks = []mutant{
 `}},
 		tests: []test{{pkg: "internal/web", name: "TestGate"}},
 	},
+	{
+		name: "gate-stops-what-it-does-not-know", rule: "S3",
+		says:  "the gate says stop for a region that it has never heard of: a typing mistake in a health check takes the service down",
+		edits: []edit{{"internal/web/server.go", ` || region != to && region != left:`, `:`}},
+		tests: []test{{pkg: "internal/web", name: "TestGate"}},
+	},
 }

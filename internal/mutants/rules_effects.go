@@ -240,4 +240,32 @@ func (r *run) newAttempt(`},
 `}},
 		tests: []test{{pkg: "actions", name: "TestKeeper"}},
 	},
+	{
+		name: "undo-not-made-again", rule: "E6",
+		says: "an undo whose call came to nothing is not made again",
+		edits: []edit{{"actions/unwind.go", `	return time.Now().After(until)
+}
+
+// burnLeft`, `	return false
+}
+
+// burnLeft`}},
+		tests: []test{{pkg: "actions", name: "TestAFailedUndoAsks"}},
+	},
+	{
+		name: "undo-fails-in-silence", rule: "L1",
+		says: "an execution ends although what it changed could not be put back, and nobody is asked",
+		edits: []edit{{"actions/unwind.go", `	if !e.Undo || e.Kind == failover.Preparation || x.journal.State().Level() < 2 {
+`, `	if e.ID > 0 {
+`}},
+		tests: []test{{pkg: "actions", name: "TestAFailedUndoAsks"}},
+	},
+	{
+		name: "undo-retried-as-a-step", rule: "E6",
+		says: "a person has an undo tried again, and the step counts as never done: what it changed stands",
+		edits: []edit{{"failover/apply_exec.go", `	if rec.Last().Undo && s.Level() >= 2 {
+`, `	if false {
+`}},
+		tests: []test{{pkg: "actions", name: "TestAFailedUndoAsks"}},
+	},
 }

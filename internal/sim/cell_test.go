@@ -239,8 +239,9 @@ func (c *cluster) standing() string {
 		wanted = append(wanted, fmt.Sprintf("%s %d", pool, w.desired[pool]))
 	}
 	var past []string
-	// A token that was never written is 0. Of two attempts that were under way at
-	// once the resource takes one and refuses the other: either may be the last.
+	// A token that was never written is 0. The resource holds the newest attempt's,
+	// or that of one before it which nobody had resolved when the next began: of
+	// those that are under way at once it takes one and refuses the others.
 	tokens, burnt := []uint64{0}, true
 	for _, e := range s.History {
 		past = append(past, fmt.Sprintf("%s %s", e.Kind, e.State))
@@ -250,12 +251,15 @@ func (c *cluster) standing() string {
 				continue
 			}
 			tokens, burnt = nil, burnt && rec.Consumed()
-			for _, a := range rec.Attempts {
+			for _, a := range slices.Backward(rec.Attempts) {
+				if len(tokens) > 0 && !a.FinishedAt.IsZero() {
+					break
+				}
 				tokens = append(tokens, a.Token)
 			}
 		}
 	}
-	return fmt.Sprintf("wanted: %s; workers: %s; traffic %s, its token is one of the log's: %t, consumed: %t; log: %s, active %s, traffic %s, epoch %d, holds %v, frozen %t, open %t",
+	return fmt.Sprintf("wanted: %s; workers: %s; traffic %s, its token is the newest attempt's, or one's that was open with it: %t, consumed: %t; log: %s, active %s, traffic %s, epoch %d, holds %v, frozen %t, open %t",
 		strings.Join(wanted, ", "), strings.Join(up, ", "), w.traffic, slices.Contains(tokens, w.token), burnt, strings.Join(past, ", "), s.Active, s.Traffic, s.Epoch,
 		len(s.Holds), s.Freeze != nil, s.Execution != nil || s.Preparation != nil)
 }

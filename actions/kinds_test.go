@@ -6,6 +6,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -304,6 +305,15 @@ func TestEmptySelector(t *testing.T) {
 		if err == nil {
 			err = a.Do(t.Context(), Attempt{Token: 1, Previous: json.RawMessage(`{"desired":3}`), Deadline: time.Now().Add(time.Minute)})
 			t.Errorf("%s %s is an action: %v, desired %d", c.kind, c.params, err, f.desired)
+		}
+	}
+}
+
+// Every kind can say how its change is made by hand.
+func TestEveryKindHasItsCommands(t *testing.T) {
+	for f := range reflect.TypeFor[Kinds]().Fields() {
+		if _, ok := reflect.New(f.Type.Elem()).Interface().(byHand); !ok {
+			t.Errorf("%s has no commands for the runbook", f.Tag.Get("toml"))
 		}
 	}
 }

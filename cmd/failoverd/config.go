@@ -124,3 +124,22 @@ func planCommand(s *shared) *cobra.Command {
 	cmd.AddCommand(show)
 	return cmd
 }
+
+func runbookCommand(s *shared) *cobra.Command {
+	return &cobra.Command{
+		Use: "runbook", Short: "Print the failover plan as commands for a person, for the day when failoverd itself is gone", Args: cobra.NoArgs,
+		Long: "Reads the configuration file and asks nobody: no node, no quorum and no network is needed. Print it while all is well, and keep it\nwhere it can be read when the primary region cannot.",
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			cfg, err := config.Load(s.config)
+			if err != nil {
+				return failed(err)
+			}
+			text, err := cfg.Runbook()
+			if err != nil {
+				return failed(err)
+			}
+			fmt.Fprint(cmd.OutOrStdout(), text)
+			return nil
+		},
+	}
+}

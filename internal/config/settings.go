@@ -11,6 +11,7 @@ import (
 
 	"github.com/failoverd/failoverd/actions"
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
 	"github.com/failoverd/failoverd/probes"
 )
 
@@ -40,6 +41,17 @@ func (c *Config) Settings() failover.Settings {
 		s.Components = append(s.Components, c.componentSpec(name, c.Component[name]))
 	}
 	return s
+}
+
+// Runbook is the plan that leaves the primary region as commands for a person. It
+// needs nothing but the file.
+func (c *Config) Runbook() (string, error) {
+	settings := c.Settings()
+	p, err := plan.Derive(&settings, c.Primary)
+	if err != nil {
+		return "", err
+	}
+	return actions.Runbook(&settings, &p)
 }
 
 // LeaseTerms are the numbers of the lease protocol.

@@ -1,0 +1,208 @@
+package actions
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// byHand is a configuration that can say how a person makes its change without
+// failoverd: the commands, and how to see that it has taken effect.
+type byHand interface {
+	byHand(region failover.Region, regions []failover.Region) (do []string, see string)
+}
+
+// Runbook is the plan as numbered commands for the day when failoverd itself is
+// gone. It asks nobody: it needs no node, no quorum and no network. It fails when
+// the plan holds a kind that this version does not know.
+func Runbook(s *failover.Settings, p *failover.Plan) (string, error) {
+	var b strings.Builder
+	n := 0
+	step := func(title string, lines ...string) {
+		n++
+		fmt.Fprintf(&b, "\n%d. %s\n", n, title)
+		for _, l := range lines {
+			fmt.Fprintf(&b, "   %s\n", l)
+		}
+	}
+	fmt.Fprintf(&b, "# %s from %s to %s by hand, plan %s\n\n", p.Kind, p.From, p.To, p.Hash())
+	b.WriteString("Only when failoverd cannot do it. While a quorum of its nodes is alive: `failoverd failover --why …`. When the quorum is lost for good\nand one node is alive: `failoverd recover` (it begins the cluster anew), then `failoverd failover`. In every other case failoverd must be\nkept from acting beside you, and you are what keeps two regions from working at once: do not go past a step that you have not seen.\n")
+
+	step("Stop every node of failoverd, so that none grants a lease or acts beside you, also one that comes back:",
+		"sudo systemctl disable --now failoverd   # on: "+strings.Join(nodeNames(s), ", "),
+		fmt.Sprintf("# Those that cannot be reached grant nothing as long as they are fewer than %d. If they are more, they may: go on only with their machines off.", len(s.Nodes)/2+1))
+	for _, st := range p.Steps {
+		if st.Kind == failover.KindStop {
+			if err := stepByHand(step, s, p, st, "Stop "+string(st.Component)+" in "+string(st.Region)); err != nil {
+				return "", err
+			}
+		}
+	}
+	step(fmt.Sprintf("Be sure that nothing critical runs in %s any more. What is no proof: a command that returned, a time-out, silence.", p.From), proofs(s, p)...)
+	for _, st := range p.Steps {
+		title := ""
+		switch st.Kind {
+		case failover.KindStart:
+			title = "Start " + string(st.Component) + " in " + string(st.Region)
+			if c := s.Component(st.Component); c != nil && c.Agent {
+				title += ". Its agent starts nothing without a lease, and nobody grants one: run its command without `failoverd agent … --`"
+			}
+		case failover.KindSwitch:
+			title = "Send the clients to " + string(p.To)
+		case failover.KindCheck:
+			title = "Look: " + string(st.ID)
+		default:
+			continue
+		}
+		if err := stepByHand(step, s, p, st, title); err != nil {
+			return "", err
+		}
+	}
+	step(fmt.Sprintf("Before failoverd is started again: nothing in %s may start by itself (desired counts 0, units disabled). Begin the cluster anew with", p.From),
+		fmt.Sprintf("failoverd recover --node NODE --active %s --why …", p.To))
+	return b.String(), nil
+}
+
+// stepByHand adds one step of the plan.
+func stepByHand(add func(string, ...string), s *failover.Settings, p *failover.Plan, st failover.Step, title string) error {
+	if st.Kind == failover.KindCheck {
+		add(title, fmt.Sprintf("%s %s", st.Action, plain(st.Params)))
+		return nil
+	}
+	if st.Action == "" {
+		add(title, "its agents stop it when they get no lease")
+		return nil
+	}
+	c, err := Decode(st.Action, st.Version, st.Params)
+	if err != nil {
+		return fmt.Errorf("step %s: %w", st.ID, err)
+	}
+	h, ok := c.(byHand)
+	if !ok {
+		add(title, fmt.Sprintf("(%s %s: this version cannot say how that is done by hand)", st.Action, plain(st.Params)))
+		return nil
+	}
+	region := st.Region
+	if st.Kind == failover.KindSwitch {
+		region = p.To
+	}
+	do, see := h.byHand(region, []failover.Region{s.Primary, s.Secondary})
+	add(title, append(slices.Clone(do), "# seen when: "+see)...)
+	return nil
+}
+
+// proofs says per fenced component what shows that it has stopped.
+func proofs(s *failover.Settings, p *failover.Plan) []string {
+	var out []string
+	for _, f := range p.Fenced {
+		var ways []string
+		if f.LeaseProves() {
+			ways = append(ways, fmt.Sprintf("%s have passed since step 1 was done on the last node that lived (the lease, both clocks' errors, margin, last effects; `failoverd pause` hands out leases to the end of the pause: then not before that)", s.Policy.Lease.Wait(0).Round(100*time.Millisecond)))
+		}
+		if slices.Contains(f.Proof, failover.Confirmed) {
+			ways = append(ways, "you have seen every one of its processes gone, in the control plane or on the machines")
+		}
+		ways = append(ways, "its machines are off, and you know it from somebody who would know")
+		out = append(out, fmt.Sprintf("%s: %s", f.Component, strings.Join(ways, "; or ")))
+	}
+	if len(out) == 0 {
+		out = append(out, "the plan names no critical component")
+	}
+	return out
+}
+
+func nodeNames(s *failover.Settings) []string {
+	var out []string
+	for id, n := range s.Nodes {
+		out = append(out, fmt.Sprintf("%s (%s, %s)", id, n.Vantage, n.Address))
+	}
+	slices.Sort(out)
+	return out
+}
+
+// plain is JSON on one line.
+func plain(params json.RawMessage) string {
+	if len(params) == 0 || string(params) == "{}" {
+		return ""
+	}
+	return string(params)
+}
+
+func (c *ECSServiceConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	where := fmt.Sprintf("--region %s --cluster %s", word(string(region)), word(c.Cluster))
+	do = []string{
+		fmt.Sprintf("aws ecs update-service %s --service %s --desired-count %d", where, word(c.Service), c.Count),
+		fmt.Sprintf("aws ecs describe-services %s --services %s --query 'services[0].[desiredCount,runningCount,pendingCount]'", where, word(c.Service)),
+		fmt.Sprintf("aws ecs list-tasks %s --service-name %s", where, word(c.Service)),
+	}
+	if c.Count == 0 {
+		return do, "it shows 0, 0, 0 and no task; a count alone is no proof: a task whose machine is cut off runs on"
+	}
+	return do, fmt.Sprintf("at least %d run and none is pending; leave a larger count as it is", c.Count)
+}
+
+func (c *Route53WeightsConfig) byHand(region failover.Region, regions []failover.Region) (do []string, see string) {
+	names := make([]string, len(c.Names))
+	for i, n := range c.Names {
+		names[i] = `"` + strings.TrimSuffix(n, ".") + `."`
+	}
+	other := regions[0]
+	if other == region {
+		other = regions[1]
+	}
+	of := func(r failover.Region) string {
+		if id, ok := c.Identifiers[r]; ok {
+			return fmt.Sprintf("== %q", id)
+		}
+		return fmt.Sprintf("| contains(%q)", r)
+	}
+	// The longer name first: us-east-10 contains us-east-1.
+	first, second, weights := region, other, [2]int{fullWeight, 0}
+	if len(other) > len(region) {
+		first, second, weights = other, region, [2]int{0, fullWeight}
+	}
+	do = []string{
+		fmt.Sprintf("aws route53 list-resource-record-sets --hosted-zone-id %s > before.json   # keep it: it is the way back", word(c.Zone)),
+		fmt.Sprintf(`jq '[%s] as $names | {Changes: [.ResourceRecordSets[] | select(.Weight != null and (.Name | IN($names[]))) | .Weight = (if (.SetIdentifier %s) then %d elif (.SetIdentifier %s) then %d else error("unknown record " + .SetIdentifier) end) | {Action: "UPSERT", ResourceRecordSet: .}]}' before.json > change.json`,
+			strings.Join(names, ", "), of(first), weights[0], of(second), weights[1]),
+		fmt.Sprintf("aws route53 change-resource-record-sets --hosted-zone-id %s --change-batch file://change.json   # one batch: all or nothing; never 0/0", word(c.Zone)),
+	}
+	for _, n := range c.Names {
+		do = append(do, "dig +short "+word(n))
+	}
+	return do, "every name server of the zone answers with the addresses of " + string(region) + "; clients follow within the records' TTL"
+}
+
+func (c *ExecConfig) byHand(failover.Region, []failover.Region) (do []string, see string) {
+	var env []string
+	for k, v := range c.Env {
+		env = append(env, k+"="+word(v))
+	}
+	slices.Sort(env)
+	line := func(argv []string) string {
+		words := slices.Clone(env)
+		for _, a := range argv {
+			words = append(words, word(a))
+		}
+		return strings.Join(words, " ")
+	}
+	return []string{line(append([]string{c.Command}, c.Args...)), line(c.Inspect) + "; echo $?"}, "the second command ends with status 0"
+}
+
+func (c *ApprovalConfig) byHand(failover.Region, []failover.Region) (do []string, see string) {
+	return []string{"# " + c.Message}, "you have done it"
+}
+
+// word quotes what a shell would not take as one word.
+func word(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !(r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("-_./:@%+=,", r))
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+}

@@ -159,8 +159,8 @@ func downSince(old *Suspicion, c NoteSuspicion, at time.Time) time.Time {
 	switch {
 	case c.Condition.dark() && known.IsZero():
 		return at
-	case !c.Condition.dark() && c.Alive:
-		return time.Time{}
+	case c.Condition == Partitioned, !c.Condition.dark() && c.Alive:
+		return time.Time{} // somebody sees it alive, and it may be written to
 	}
 	return known
 }

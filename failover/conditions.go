@@ -66,8 +66,9 @@ var Conditions = []ConditionInfo{
 		"nothing"},
 }
 
-// dark reports whether the condition means that all who look see the region down.
-func (c Condition) dark() bool { return c == RegionDown || c == FollowedUs || c == Partitioned }
+// dark reports whether the condition means that nobody who looks sees the region
+// alive, from outside or within.
+func (c Condition) dark() bool { return c == RegionDown || c == FollowedUs }
 
 // Info returns the condition's row; the zero value for "" and unknown codes.
 func (c Condition) Info() ConditionInfo {

@@ -131,7 +131,9 @@ func (s *State) lossObjection(now time.Time) string {
 		began = s.Suspicion.Since
 	}
 	if s.Suspicion != nil && !s.Suspicion.DownSince.IsZero() && s.Suspicion.DownSince.Before(began) {
-		began = s.Suspicion.DownSince // the hold began anew since; the failure did not
+		// The hold began anew since; the failure did not. One more hold is allowed for
+		// and no more: a region that is only cut off may be written to all the while.
+		began = later(s.Suspicion.DownSince, began.Add(-s.Settings.Policy.Hold.D()))
 	}
 	limits := s.Settings.Policy.MaxLoss
 	for _, store := range slices.Sorted(maps.Keys(limits)) {

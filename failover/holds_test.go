@@ -110,13 +110,20 @@ func TestConditionsTable(t *testing.T) {
 }
 
 // The newest sample counts from when the region went dark, also when a vantage
-// could not look for a while and the hold began anew; it does not count when the
-// region was seen alive since.
+// could not look for a while and the hold began anew: one more hold is allowed
+// for. It does not count when the region was seen alive since, from outside or
+// within, or when it was dark for longer: it may be cut off and written to.
 func TestLossCountsFromTheFailure(t *testing.T) {
-	for name, between := range map[string]failover.NoteSuspicion{
-		"a vantage is blind for a while": {Region: east1, Condition: failover.NoAutonomy},
-		"a node has no opinion":          {Region: east1, Condition: failover.Disagreement},
-		"seen alive in between":          {Region: east1, Condition: failover.Disagreement, Alive: true},
+	for name, tc := range map[string]struct {
+		between failover.NoteSuspicion
+		lasts   time.Duration
+		guard   string
+	}{
+		"a vantage is blind for a while": {failover.NoteSuspicion{Region: east1, Condition: failover.NoAutonomy}, 30 * time.Second, ""},
+		"a node has no opinion":          {failover.NoteSuspicion{Region: east1, Condition: failover.Disagreement}, 30 * time.Second, ""},
+		"seen alive in between":          {failover.NoteSuspicion{Region: east1, Condition: failover.Disagreement, Alive: true}, 30 * time.Second, failover.GuardLoss},
+		"seen alive from within":         {failover.NoteSuspicion{Region: east1, Condition: failover.Partitioned}, 30 * time.Second, failover.GuardLoss},
+		"blind for an hour":              {failover.NoteSuspicion{Region: east1, Condition: failover.NoAutonomy}, time.Hour, failover.GuardLoss},
 	} {
 		c := current(t)
 		s := settings()
@@ -126,14 +133,13 @@ func TestLossCountsFromTheFailure(t *testing.T) {
 		c.now = c.now.Add(10 * time.Second)
 		c.must(failover.NoteSuspicion{Region: east1, Condition: failover.RegionDown})
 		c.now = c.now.Add(2 * time.Minute)
-		c.must(between)
-		c.now = c.now.Add(30 * time.Second)
+		c.must(tc.between)
+		c.now = c.now.Add(tc.lasts)
 		c.must(failover.NoteSuspicion{Region: east1, Condition: failover.RegionDown})
 		c.now = c.now.Add(91 * time.Second)
 		c.must(failover.OpenIncident{Region: east1, Votes: downVotes(), Held: dur("90s")})
-		guard, reason := c.s.AutoGuard(c.now)
-		if want := map[bool]string{true: failover.GuardLoss}[between.Alive]; guard != want {
-			t.Errorf("%s: guard %q (%s), want %q", name, guard, reason, want)
+		if guard, reason := c.s.AutoGuard(c.now); guard != tc.guard {
+			t.Errorf("%s: guard %q (%s), want %q", name, guard, reason, tc.guard)
 		}
 	}
 }

@@ -253,16 +253,24 @@ var guards = []mutant{
 	{
 		name: "loss-counts-from-the-newest-hold", rule: "D2",
 		says: "how old a sample of loss may be counts from the newest hold: after one that began anew automation rests until a person comes",
-		edits: []edit{{"failover/guards.go", `		began = s.Suspicion.DownSince // the hold began anew since; the failure did not
+		edits: []edit{{"failover/guards.go", `		began = later(s.Suspicion.DownSince, began.Add(-s.Settings.Policy.Hold.D()))
 `, ``}},
 		tests: []test{{pkg: "failover", name: "TestLossCountsFromTheFailure"}},
 	},
 	{
 		name: "loss-forgets-signs-of-life", rule: "D2",
 		says: "a sample counts although the region was seen alive since, and has written what nobody knows of",
-		edits: []edit{{"failover/apply.go", `	case !c.Condition.dark() && c.Alive:
-		return time.Time{}
-`, ``}},
+		edits: []edit{{"failover/apply.go", `	case c.Condition == Partitioned, !c.Condition.dark() && c.Alive:
+`, `	case false:
+`}},
+		tests: []test{{pkg: "failover", name: "TestLossCountsFromTheFailure"}},
+	},
+	{
+		name: "loss-counts-from-any-time", rule: "D2",
+		says: "a sample counts however long the region has been dark since: it may be cut off only, and written to all the while",
+		edits: []edit{{"failover/guards.go", `		began = later(s.Suspicion.DownSince, began.Add(-s.Settings.Policy.Hold.D()))
+`, `		began = s.Suspicion.DownSince
+`}},
 		tests: []test{{pkg: "failover", name: "TestLossCountsFromTheFailure"}},
 	},
 	{

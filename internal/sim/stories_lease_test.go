@@ -41,7 +41,8 @@ var leaseStories = []story{
 		s.daemon(!frozen.IsZero() && frozen.Before(opened), "freezes the lease provisionally while the hold still runs, as long as no agent is heard")
 		s.daemon(s.eventAt("advance-epoch", "").Sub(opened) < 10*time.Second, "has waited out every lease when the hold is over, and goes on within 10 s")
 		s.daemon(s.eventAt("advance-epoch", "").Sub(frozen) >= s.state().FreezeWait(east1), "waits `lease × (1+ρ)/(1−ρ) + margin + effect tail` from the freeze")
-		s.region(!s.last(oracle.WorkerDown, east1).IsZero() && s.up(east1) == 0, "has stopped by itself before that")
+		down := s.last(oracle.WorkerDown, east1)
+		s.region(!down.IsZero() && s.up(east1) == 0 && down.Before(s.eventAt("advance-epoch", "")), "has stopped by itself before that")
 	}},
 	{id: "G3b", part: leases, fault: "The leader changes while the lease is waited out", play: func(s *stage) {
 		s.cut(east1)
@@ -92,7 +93,7 @@ var leaseStories = []story{
 		s.region(s.when(30*time.Second, func() bool { return s.died(east1, at) == fleetSize && s.up(east1) == fleetSize }), "its workers die with it, and work again under leases of the new agents' own names")
 		s.daemon(s.throughout(2*time.Minute, func() bool { return s.state().Incident == nil && s.wanted(east1) == fleetSize }), "moves nothing")
 		s.cut(east1)
-		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "waits for the old agents' leases as for the new ones' if the region goes dark then")
+		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "fails over all the same if the region goes dark then")
 	}},
 	{id: "G5c", part: leases, fault: "Clocks run as slowly as the protocol allows", play: func(s *stage) {
 		s.world.set(func() { s.world.slowest = true })

@@ -38,7 +38,14 @@ var executionStories = []story{
 			return e != nil && e.Step("stop-workers").State == failover.StepRunning
 		})
 		s.order("uid 2", failover.Abort{Execution: s.state().Execution.ID, Undo: true})
-		s.daemon(s.when(10*time.Minute, func() bool { return s.state().Execution == nil }), "stays aborting until no call that it has sent can still land")
+		over := s.when(10*time.Minute, func() bool { return s.state().Execution == nil })
+		e, until := s.state().History[0], time.Time{}
+		for _, a := range e.Step("stop-workers").Attempts {
+			if !a.Undo && a.Until.After(until) {
+				until = a.Until
+			}
+		}
+		s.daemon(over && !until.IsZero() && !e.FinishedAt.Before(until.Add(sendTail)), "stays aborting until no stop that it has sent can still land")
 		sleep(time.Minute)
 		s.region(s.wanted(east1) == fleetSize && s.up(east1) == fleetSize, "works as before: a stop that came late is taken back")
 	}},
@@ -68,6 +75,7 @@ var executionStories = []story{
 	{id: "E8", part: plans, fault: "Every node restarts in the middle of a plan", play: func(s *stage) {
 		s.powerOff(east1)
 		s.when(5*time.Minute, func() bool { return s.state().Epoch == 2 })
+		hash := s.state().Execution.PlanHash
 		for _, n := range s.names {
 			s.stop(n)
 		}
@@ -75,7 +83,7 @@ var executionStories = []story{
 		for _, n := range []string{"use2a", "use2b", "third"} {
 			s.start(s.ctx, s.hosts[n])
 		}
-		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "goes on where it stood, with the plan that it began with")
+		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }) && s.state().History[0].PlanHash == hash, "goes on where it stood, with the plan that it began with")
 		s.daemon(len(s.world.records(oracle.Flip)) == 1, "moves the traffic once")
 	}},
 	{id: "followed", part: plans, fault: "The region that is being entered fails as well, in mid-plan", play: func(s *stage) {
@@ -186,7 +194,7 @@ var peopleStories = []story{
 		}
 		s.world.set(func() { delete(s.world.dead, internet) })
 		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "ends stable when it is let")
-		s.person(s.event("hold", "held: nothing new starts"), "each accepted order with who and why, and for each refused one the reason")
+		s.person(s.event("hold", "held: nothing new starts"), "each accepted order in the timeline, with who and why")
 	}},
 	{id: "empty-disk", part: people, fault: "A node comes back with an empty disk under its old name, and one with a disk that was set back", play: func(s *stage) {
 		s.daemon(failover.CheckDisk("use2b", s.state().Nodes["use2b"], true, failover.NodeRecord{Disk: "another", Starts: 1}) != nil, "refuses the empty one before it votes: it may have voted, and does not know")

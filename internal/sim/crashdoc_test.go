@@ -33,6 +33,8 @@ says is finished. %d runs with one fault, %d with two.
 | ` + "`cut`" + ` | The region is cut off from everything. Leases are the only evidence; three nodes of five are left, so a leader that dies is missed until it is started again. |
 | ` + "`undo`" + ` | As ` + "`ill`" + `, and a person aborts with undo once the workers have been told to stop; points are those of going back. |
 
+An agent's report that its worker has stopped is no point: whether it comes before the control plane ends the agent is chance.
+
 | fault | at a write | at a call | lasts |
 |---|---|---|---|
 `)

@@ -56,7 +56,7 @@ type outcome struct {
 func paired(p failover.Plan, point string) bool {
 	name, about, _ := strings.Cut(strings.Split(point, "#")[0], ":")
 	switch name {
-	case "freeze-lease", "record-evidence", "advance-epoch", "set-traffic", "agent-stopped":
+	case "freeze-lease", "record-evidence", "advance-epoch", "set-traffic":
 		return about != "provisional"
 	}
 	st := p.Step(failover.StepID(about))

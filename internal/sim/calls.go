@@ -70,33 +70,36 @@ func (w *world) Action(node string, st failover.Step) (actions.Action, error) {
 	case "start":
 		a.count = fleetSize
 		return counted{a}, nil
-	case "ecs_service":
-		var p struct {
-			Service string `json:"service"`
-			Count   int    `json:"count"`
-		}
-		if err := json.Unmarshal(st.Params, &p); err != nil {
-			return nil, err
-		}
-		a.kind, a.pool, a.count = "start", pool(p.Service, a.region), p.Count
-		if p.Count == 0 {
-			a.kind = "stop"
-		}
-		return counted{a}, nil
 	case "switch", "route53_weights":
 		a.kind = "switch"
 		return tokened{a}, nil
 	}
+	// The real kinds that stop and start something set a number: of tasks,
+	// machines, pods, or 1 for what is on.
+	a.kind, a.pool = string(st.Kind), pool(string(st.Component), a.region)
+	switch st.Kind {
+	case failover.KindStop:
+		return counted{a}, nil
+	case failover.KindStart:
+		p := struct {
+			Count int `json:"count"`
+		}{Count: 1}
+		if err := json.Unmarshal(st.Params, &p); err != nil {
+			return nil, err
+		}
+		a.count = p.Count
+		return counted{a}, nil
+	}
 	return nil, fmt.Errorf("unknown kind %q", st.Action)
 }
 
-// pool is the key under which a service's tasks of a region are counted. The
-// workers' is the region itself.
-func pool(service, region string) string {
-	if service == "workers" {
+// pool is the key under which what runs of a component in a region is counted.
+// The workers' is the region itself.
+func pool(component, region string) string {
+	if component == "workers" {
 		return region
 	}
-	return service + "/" + region
+	return component + "/" + region
 }
 
 // warmUp is how long tasks without an agent take to run.
@@ -321,17 +324,17 @@ func (w *world) Check(st failover.Step) (actions.Check, error) {
 		up, _ := w.workersUp(region)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		api := w.runningLocked(pool(string(st.Component), region))
+		running := w.runningLocked(pool(string(st.Component), region))
 		f := actions.Finding{Detail: fmt.Sprintf("%d workers up, traffic %s", up, w.traffic)}
-		switch st.Action {
-		case "http":
-			f.Pass = api > 0
-		case "sqs_backlog":
-			f.Pass = up > 0
-		case "dns_answer", "duplicates":
-			f.Pass = w.traffic == region
-		default:
+		switch {
+		case st.Action == "check":
 			f.Pass = up > 0 && w.traffic == region
+		case st.Component == "":
+			f.Pass = w.traffic == region
+		case st.Component == "workers":
+			f.Pass = up > 0
+		default:
+			f.Pass = running > 0
 		}
 		return f
 	}), nil

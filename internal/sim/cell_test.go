@@ -101,7 +101,13 @@ func play(t *testing.T, scene string, seed uint64, blows []blow, want string) (r
 		})
 		c.sees = sees
 		w := c.world
-		w.desired = map[string]int{east1: 3, east2: 0, pool("api", east1): 2, pool("api", east2): 0}
+		clear(w.desired)
+		for _, comp := range settings.Components {
+			if comp.Stop != nil || comp.Start != nil {
+				w.desired[pool(string(comp.Name), east1)], w.desired[pool(string(comp.Name), east2)] = 1, 0
+			}
+		}
+		w.desired[east1], w.desired[pool("api", east1)] = 3, 2
 		d := newDirector(c, slices.Clone(blows))
 		began := time.Now()
 		for _, region := range []string{east1, east2} {

@@ -155,7 +155,7 @@ func (r *run) loop(ctx context.Context) {
 			r.cancelled()
 			return
 		}
-		if !time.Now().Before(r.deadline) || r.spent(r.record()) {
+		if r.late() || r.spent(r.record()) {
 			r.timedOut(ctx)
 			return
 		}
@@ -235,6 +235,11 @@ func (r *run) attempt(ctx context.Context) error {
 	cctx, cancel := context.WithDeadline(cloud.WithEffectDeadline(ctx, until), until)
 	defer cancel()
 	r.asked = true
+	if _, ok := r.action.(LogFlip); ok {
+		if _, err := r.x.journal.Propose(cctx, failover.SetTraffic{Execution: r.e.ID, Region: r.e.To}, ""); err != nil {
+			return fmt.Errorf("the flip was not committed: %w", err)
+		}
+	}
 	return r.action.Do(cctx, a)
 }
 
@@ -266,7 +271,7 @@ func (r *run) awaitPresent(ctx context.Context) bool {
 			r.resolve(ctx)
 			return true
 		}
-		if !time.Now().Before(r.deadline) {
+		if r.late() {
 			r.timedOut(ctx)
 			return true
 		}
@@ -275,6 +280,16 @@ func (r *run) awaitPresent(ctx context.Context) bool {
 			return true
 		}
 	}
+}
+
+// late reports whether the step's time is over. A switch has all the time there
+// is once another one has moved the clients: nothing waits for it but the end.
+func (r *run) late() bool {
+	if time.Now().Before(r.deadline) {
+		return false
+	}
+	e := r.x.open(r.e.ID)
+	return e == nil || r.st.Kind != failover.KindSwitch || !e.Moved(r.st.ID)
 }
 
 func (r *run) record() failover.StepRecord {
@@ -354,17 +369,26 @@ func (r *run) timedOut(ctx context.Context) {
 }
 
 // cancelled is called when the step's context has ended: either the tenure is
-// over, and the next leader goes on, or the fence no longer needs this stop.
+// over, and the next leader goes on, or the fence no longer needs this stop, or
+// the service is stable without this switch.
 func (r *run) cancelled() {
 	// The log knows the attempt, also one whose commit was reported to nobody.
 	rec := r.record()
-	if r.st.Kind != failover.KindStop || rec.State != failover.StepRunning {
+	if rec.State != failover.StepRunning {
+		return
+	}
+	why := "not seen to take effect; other evidence proves the stop; last seen: "
+	switch e := r.x.open(r.e.ID); {
+	case r.st.Kind == failover.KindStop:
+	case r.st.Kind == failover.KindSwitch && e != nil && e.Stable():
+		why = handedOver + "; last seen: "
+	default:
 		return
 	}
 	r.token = rec.Last().Token
 	ctx, cancel := context.WithTimeout(context.Background(), r.x.opts.CallTimeout)
 	defer cancel()
-	r.x.finish(ctx, r.e, r.st, r.token, failover.StepUnproven, "not seen to take effect; other evidence proves the stop; last seen: "+r.last.Detail)
+	r.x.finish(ctx, r.e, r.st, r.token, failover.StepUnproven, why+r.last.Detail)
 }
 
 // resolve ends a started step of an execution that is being aborted, by what the

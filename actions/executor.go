@@ -179,6 +179,7 @@ func (x *Executor) drive(ctx context.Context, s *failover.State) {
 			return
 		}
 		x.finishUndos(ctx, e)
+		x.endSwitches(e)
 		// Once everything is proven, the fence ends the stops that still try;
 		// none begins anew in its face. One that an earlier leader left started is
 		// resolved, or the epoch would wait for it for ever.
@@ -218,12 +219,7 @@ func (x *Executor) ready(e *failover.Execution, st failover.Step) bool {
 	default:
 		return false
 	}
-	for _, dep := range st.After {
-		if !e.Step(dep).Passed() {
-			return false
-		}
-	}
-	return true
+	return e.After(st)
 }
 
 // launch runs fn for a step in its own goroutine, once at a time.
@@ -326,7 +322,13 @@ func (x *Executor) runStep(ctx context.Context, exec uint64, st failover.Step) {
 			return
 		}
 		x.act(ctx, e, st)
-	case failover.KindStart, failover.KindSwitch:
+	case failover.KindSwitch:
+		if e.Stable() {
+			x.handOver(ctx, e, st)
+			return
+		}
+		x.act(ctx, e, st)
+	case failover.KindStart:
 		x.act(ctx, e, st)
 	case failover.KindCheck:
 		x.check(ctx, e, st)

@@ -18,6 +18,8 @@ import (
 // and one line here.
 type Kinds struct {
 	ECSService     *ECSServiceConfig     `toml:"ecs_service" json:"ecs_service,omitempty"`
+	Gate           *GateConfig           `toml:"gate" json:"gate,omitempty"`
+	S3Object       *S3ObjectConfig       `toml:"s3_object" json:"s3_object,omitempty"`
 	Route53Weights *Route53WeightsConfig `toml:"route53_weights" json:"route53_weights,omitempty"`
 	Exec           *ExecConfig           `toml:"exec" json:"exec,omitempty"`
 	Approval       *ApprovalConfig       `toml:"approval" json:"approval,omitempty"`
@@ -61,6 +63,7 @@ type Deps struct {
 	// Regions are the two regions of the service.
 	Regions []failover.Region
 	Node    failover.NodeID
+	Service string // the service's name
 	// Resolvers are the DNS servers to ask, "ip:port". Empty: the host's own.
 	Resolvers []string
 	Cloud     *cloud.Clients // nil if the configuration uses no AWS kind

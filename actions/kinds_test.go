@@ -255,7 +255,7 @@ func TestBuild(t *testing.T) {
 		{"approval", 1, `{"message":"look"}`, ""},
 		{"ecs_service", 1, `{"cluster":"prod","servce":"api"}`, `unknown field "servce"`},
 		{"ecs_service", 2, `{}`, `action kind "ecs_service" version 2 is unknown to this node, which has version 1`},
-		{"asg", 1, `{}`, `action kind "asg" is unknown to this node; the kinds are ecs_service, route53_weights, exec, approval`},
+		{"warp", 1, `{}`, `action kind "warp" is unknown to this node; the kinds are ecs_service, `},
 		{"route53_weights", 1, `{"zone":"Z","names":["a"],"token":"a"}`, `token: "a" is also a name that clients use`},
 	} {
 		_, err := Build(tt.kind, tt.version, json.RawMessage(tt.params), d)

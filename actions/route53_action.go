@@ -17,9 +17,9 @@ import (
 	"github.com/failoverd/failoverd/internal/dnsq"
 )
 
-// ErrStaleToken says that the zone's token is not the one that the write named:
-// another attempt has written since, and nothing of this one took effect.
-var ErrStaleToken = errors.New("the zone's token has changed: another attempt has written since, and this one changed nothing")
+// ErrStaleToken says that the resource's token is not the one that the write
+// named: another attempt has written since, and nothing of this one took effect.
+var ErrStaleToken = errors.New("the token has changed: another attempt has written since, and this one changed nothing")
 
 // route53Weights moves weighted records. The whole move is one batch, which
 // Route 53 makes as a whole or not at all, and the batch names the exact token

@@ -3,10 +3,8 @@ package actions
 import (
 	"context"
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
-	"sync"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
@@ -14,17 +12,6 @@ import (
 
 	"github.com/failoverd/failoverd/internal/dnsq"
 )
-
-// asks is how often each name server is asked for each name: an answer drawn by
-// weight may be the wanted one by chance.
-const asks = 4
-
-// question is one name and type with what the target region's records answer.
-type question struct {
-	name, typ string
-	values    []string // addresses or names, plain
-	alias     []string // names whose addresses are right as well
-}
 
 // questions are what the zone's name servers are asked.
 func (w *route53Weights) questions(z zoneRecords) []question {
@@ -58,81 +45,21 @@ func (w *route53Weights) disagreeing(ctx context.Context, z zoneRecords) (asked 
 	if err != nil {
 		return 0, []string{err.Error()}
 	}
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	note := func(format string, args ...any) {
-		mu.Lock()
-		defer mu.Unlock()
-		others = append(others, fmt.Sprintf(format, args...))
-	}
 	questions := w.questions(z)
 	for i := range questions {
 		q := &questions[i]
 		for _, target := range q.alias {
 			addrs, err := w.dns.Addrs(ctx, target)
 			if err != nil {
-				note("what %s is an alias of is not known: %v", q.name, err)
+				others = append(others, fmt.Sprintf("what %s is an alias of is not known: %v", q.name, err))
 			}
 			for _, a := range addrs {
 				q.values = append(q.values, a.String())
 			}
 		}
 	}
-	for _, s := range servers {
-		if s.Addr == "" {
-			note("%s has no address", s.Name)
-			continue
-		}
-		wg.Go(func() {
-			for _, q := range questions {
-				if why := w.ask(ctx, s, q); why != "" {
-					note("%s", why)
-					return
-				}
-			}
-			mu.Lock()
-			asked += asks * len(questions)
-			mu.Unlock()
-		})
-	}
-	wg.Wait()
-	slices.Sort(others)
-	return asked, slices.Compact(others)
-}
-
-// ask returns what a server says wrongly, or "".
-func (w *route53Weights) ask(ctx context.Context, s dnsq.Server, q question) string {
-	for range asks {
-		a, err := w.dns.Ask(ctx, s.Addr, q.name, q.typ)
-		if err != nil {
-			return fmt.Sprintf("%s: %v", s.Name, err)
-		}
-		if got := wrongAnswer(a, q); got != "" {
-			return fmt.Sprintf("%s (%s) answers %s for %s", s.Name, s.Addr, got, q.name)
-		}
-	}
-	return ""
-}
-
-// wrongAnswer returns the part of an answer that is not the target region's. A
-// name server follows aliases inside its zone, so that only the first step of a
-// CNAME counts.
-func wrongAnswer(a dnsq.Answer, q question) string {
-	if q.typ == string(types.RRTypeCname) {
-		if len(a.Aliases) == 0 || !slices.Contains(q.values, a.Aliases[0]) {
-			return strings.Join(a.Aliases, ", ")
-		}
-		return ""
-	}
-	if len(a.Addrs) == 0 {
-		return "an alias of " + a.CNAME
-	}
-	for _, ip := range a.Addrs {
-		if !slices.ContainsFunc(q.values, func(v string) bool { p, err := netip.ParseAddr(v); return err == nil && p == ip }) {
-			return ip.String()
-		}
-	}
-	return ""
+	asked, wrong := askAll(ctx, w.dns, servers, questions)
+	return asked, append(others, wrong...)
 }
 
 // nameServers finds the zone's name servers: by the delegation set if the

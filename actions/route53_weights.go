@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -49,6 +50,14 @@ func (c *Route53WeightsConfig) Validate(role Role) error {
 
 // Version implements Config.
 func (c *Route53WeightsConfig) Version() int { return 1 }
+
+// Latches says that what it has moved stays moved without any node.
+func (c *Route53WeightsConfig) Latches() {}
+
+// Inherit takes what [traffic] says for all switches, where the kind says nothing.
+func (c *Route53WeightsConfig) Inherit(t Shared) {
+	c.Zone, c.Names = cmp.Or(c.Zone, t.Zone), inherited(c.Names, t.Names)
+}
 
 // HoldsToken says that the records are written together with a token.
 func (c *Route53WeightsConfig) HoldsToken() {}

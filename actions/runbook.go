@@ -91,6 +91,9 @@ func stepByHand(add func(string, ...string), s *failover.Settings, p *failover.P
 		region = p.To
 	}
 	do, see := h.byHand(region, []failover.Region{s.Primary, s.Secondary})
+	for i, line := range do {
+		do[i] = strings.ReplaceAll(line, "{service}", s.Service)
+	}
 	add(title, append(slices.Clone(do), "# seen when: "+see)...)
 	return nil
 }
@@ -175,6 +178,21 @@ func (c *Route53WeightsConfig) byHand(region failover.Region, regions []failover
 		do = append(do, "dig +short "+word(n))
 	}
 	return do, "every name server of the zone answers with the addresses of " + string(region) + "; clients follow within the records' TTL"
+}
+
+func (c *GateConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	return []string{"# nothing: without failoverd its gates are silent, which means \"serve\"; another switch moves clients to " + string(region)}, "another switch is seen"
+}
+
+func (c *S3ObjectConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	where := fmt.Sprintf("--region %s --bucket %s --key %s", word(string(c.Region)), word(c.Bucket), word(c.Key))
+	do = []string{
+		fmt.Sprintf("aws s3api get-object %s before.txt   # it is the way back; where there is no object yet, both numbers below become 1", where),
+		"TOKEN=$(( $(sed -n 's/.* token=\\([0-9]*\\).*/\\1/p' before.txt) + 1 )) EPOCH=$(( $(sed -n 's/.* epoch=\\([0-9]*\\).*/\\1/p' before.txt) + 1 ))",
+		fmt.Sprintf(`printf 'failoverd service={service} %stoken=%%s epoch=%%s\n' "$TOKEN" "$EPOCH" > now.txt`, MatchRegion(region)),
+		fmt.Sprintf("aws s3api put-object %s --body now.txt --content-type text/plain", where),
+	}
+	return do, "every name server of the zone answers with the addresses of " + string(region) + ", once the health check has read it three times"
 }
 
 func (c *ExecConfig) byHand(failover.Region, []failover.Region) (do []string, see string) {

@@ -11,21 +11,28 @@ import (
 )
 
 // Keeper keeps the standing holds of one tenure true: what was stopped in a
-// region that was left is stopped again whenever it is seen running there. It is
-// the same order as for a step: intent committed, leadership proven, effect.
+// region that was left is stopped again whenever it is seen running there, and
+// clients that a switch no longer leads to the active region are led there again.
+// It is the same order as for a step: intent committed, leadership proven, effect.
 type Keeper struct {
 	journal Journal
 	world   World
 	opts    Options
 	every   time.Duration
 	log     *slog.Logger
+	looked  map[uint64]time.Time // at a hold of a switch
 }
+
+// trafficPace is how much rarer switches are looked at than stops, when they are
+// as they should be: each look reads Route 53, whose limit of five requests a
+// second is the account's.
+const trafficPace = 6
 
 // NewKeeper returns a keeper that looks at each hold every so often: the bound,
 // together with the time of a call and of the stop itself, on how long a stale
 // or automatic start in the region that was left can last.
 func NewKeeper(j Journal, w World, opts Options, every time.Duration, log *slog.Logger) *Keeper {
-	return &Keeper{journal: j, world: w, opts: opts.withDefaults(), every: every, log: log}
+	return &Keeper{journal: j, world: w, opts: opts.withDefaults(), every: every, log: log, looked: map[uint64]time.Time{}}
 }
 
 // Run looks after the holds until ctx ends.
@@ -34,7 +41,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		changed := k.journal.Changed()
 		holds := k.journal.State().Holds
 		for _, h := range holds {
-			if ctx.Err() == nil {
+			if ctx.Err() == nil && k.due(h) {
 				k.keep(ctx, h)
 			}
 		}
@@ -46,6 +53,18 @@ func (k *Keeper) Run(ctx context.Context) {
 		}
 		t.Stop()
 	}
+}
+
+// due reports whether it is time to look at a hold.
+func (k *Keeper) due(h failover.StandingHold) bool {
+	if h.Step.Kind != failover.KindSwitch {
+		return true
+	}
+	if h.Status == failover.HoldKept && time.Since(k.looked[h.ID]) < trafficPace*k.every {
+		return false
+	}
+	k.looked[h.ID] = time.Now()
+	return true
 }
 
 // appeared is closed when a hold has appeared: the first look is at once.
@@ -74,7 +93,7 @@ func (k *Keeper) appeared(ctx context.Context, changed <-chan struct{}, had int)
 func (k *Keeper) keep(ctx context.Context, h failover.StandingHold) {
 	action, err := k.world.Action(h.Step)
 	if err != nil || action == nil {
-		k.note(ctx, h, failover.HoldUnseen, fmt.Sprintf("the stop cannot be made by this node: %v", err))
+		k.note(ctx, h, failover.HoldUnseen, fmt.Sprintf("this node cannot see to it: %v", err))
 		return
 	}
 	eff, err := k.look(ctx, action)

@@ -217,7 +217,7 @@ func (r *run) fruitless() bool {
 func (x *Executor) burnLeft(ctx context.Context, e *failover.Execution) bool {
 	for _, st := range e.Plan.Steps {
 		rec := e.Step(st.ID)
-		if !st.Tokens || rec.Consumed() {
+		if !st.Tokens || rec.Consumed() || e.HandedOver(st) {
 			continue
 		}
 		x.launch(ctx, st, func(ctx context.Context) { x.burn(ctx, e.ID, st) })

@@ -309,10 +309,8 @@ func (s *State) mayStart(e *Execution, st *Step, rec *StepRecord) error {
 	if st.Approval && !e.Approved(st.ID) {
 		return refuse("approval", "step %s waits for an approval", st.ID)
 	}
-	for _, dep := range st.After {
-		if !e.Step(dep).Passed() {
-			return refuse("order", "step %s comes after %s, which is %s", st.ID, dep, e.Step(dep).State)
-		}
+	if dep := e.WaitsFor(*st); dep != "" {
+		return refuse("order", "step %s comes after %s, which is %s", st.ID, dep, e.Step(dep).State)
 	}
 	if e.Kind == Preparation {
 		if err := s.mayPrepare(*st); err != nil {

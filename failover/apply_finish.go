@@ -72,7 +72,7 @@ func (c FinishExecution) apply(s *State, m Meta) (any, error) {
 	for _, st := range e.Plan.Steps {
 		// E4: closed only when no token of it can still take effect; this holds for
 		// actuators that were passed over, too.
-		if rec := e.Step(st.ID); st.Tokens && !rec.Consumed() {
+		if rec := e.Step(st.ID); st.Tokens && !rec.Consumed() && !(c.State == ExecStable && e.HandedOver(st)) {
 			return nil, refuse("token", "step %s may still take effect: its token is neither consumed nor burnt", st.ID)
 		}
 	}
@@ -92,6 +92,9 @@ func (s *State) finish(m Meta, c Command, e *Execution, state ExecState, outcome
 	aborted := e.State == ExecAborting
 	e.State, e.Outcome, e.FinishedAt, e.Question = state, outcome, m.At, nil
 	if state == ExecStable {
+		if s.Level() >= 3 {
+			s.holdTraffic(m, c, e)
+		}
 		s.Inventory = nil // the steps have the same names in the other direction
 		// Only a completed failover starts the cool-down.
 		s.CooldownUntil = m.At.Add(s.Settings.Policy.Cooldown.D())

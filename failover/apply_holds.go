@@ -2,14 +2,20 @@ package failover
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"time"
 )
 
 // This file holds the standing holds: what was stopped in a region that was left
 // stays stopped there, also when the region comes back with everything that was
-// never stopped. A standing hold is not a step: it is applied as often as it is
-// found violated, within a limit.
+// never stopped; and clients stay where a switch has sent them, also when
+// Route 53 loses an accepted change. A standing hold is not a step: it is applied
+// as often as it is found violated, within a limit.
+
+// TrafficComponent is the name under which the standing holds of switches are
+// known. No component of the service may have it.
+const TrafficComponent Component = "traffic"
 
 // ReapplyPerHour is how often a standing hold may be applied again within an
 // hour before a person has to look: something else keeps starting what it stops.
@@ -47,7 +53,7 @@ type (
 // makeHolds turns the stops of an execution that has advanced the epoch into
 // standing holds. Holds on the region that has become active end.
 func (s *State) makeHolds(m Meta, c Command, e *Execution) {
-	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return h.Step.Region == s.Active })
+	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return !h.wanted(s.Active) })
 	n := uint64(0)
 	for _, st := range e.Plan.Steps {
 		if st.Kind != KindStop || e.Step(st.ID).State == StepSkipped {
@@ -59,6 +65,41 @@ func (s *State) makeHolds(m Meta, c Command, e *Execution) {
 		n++
 		s.event(m, c, "standing hold: %s stays stopped in %s", st.Component, st.Region)
 	}
+}
+
+// holdTraffic turns the switches of an execution that is stable into standing
+// holds, also one that could not be seen to take effect yet.
+func (s *State) holdTraffic(m Meta, c Command, e *Execution) {
+	n := uint64(0)
+	for _, st := range e.Plan.Steps {
+		rec := e.Step(st.ID)
+		if st.Kind != KindSwitch || !st.Tokens || rec.State != StepDone && rec.State != StepUnproven {
+			continue
+		}
+		h := StandingHold{
+			ID: m.Index<<8 | n, Component: TrafficComponent, Step: st, Epoch: s.Epoch, Since: m.At, Status: HoldKept, Detail: rec.Detail, At: m.At,
+		}
+		if rec.State == StepUnproven {
+			h.Status = HoldUnseen
+		}
+		s.Holds = append(s.Holds, h)
+		n++
+		s.event(m, c, "standing hold: %s keeps clients in %s", st.Action, st.Region)
+	}
+}
+
+// wanted reports whether the hold is right while a region is active: a stop
+// elsewhere, a switch to there.
+func (h *StandingHold) wanted(active Region) bool {
+	return (h.Step.Kind == KindSwitch) == (h.Step.Region == active)
+}
+
+// Wants says what the hold keeps true.
+func (h *StandingHold) Wants() string {
+	if h.Step.Kind == KindSwitch {
+		return fmt.Sprintf("clients stay in %s by %s", h.Step.Region, h.Step.Action)
+	}
+	return fmt.Sprintf("%s stays stopped in %s", h.Component, h.Step.Region)
 }
 
 // hold returns the standing hold with the given ID, or a refusal.
@@ -90,12 +131,12 @@ func (c ReapplyStarted) apply(s *State, m Meta) (any, error) {
 		return nil, err
 	case c.Epoch != s.Epoch:
 		return nil, refuse("epoch", "the stop was meant for epoch %d; it is %d", c.Epoch, s.Epoch)
-	case h.Step.Region == s.Active:
-		return nil, refuse("active-region", "%s is the active region: nothing is held down there", s.Active)
+	case !h.wanted(s.Active):
+		return nil, refuse("active-region", "%s is the active region: nothing is held down there, and no client is held elsewhere", s.Active)
 	case h.Running != nil && m.At.Before(h.Running.Until):
 		return nil, refuse("in-flight", "an earlier attempt may still be under way until %s", h.Running.Until.Format(time.RFC3339))
 	case h.TooOften(m.At):
-		return nil, refuse("rate", "%s in %s was stopped %d times within an hour: something else keeps starting it; find out what, or end the hold with `failoverd release %s --why …`", h.Component, h.Step.Region, ReapplyPerHour, h.Component)
+		return nil, refuse("rate", "it was seen to that %s %d times within an hour: something else keeps changing it; find out what, or end the hold with `failoverd release %s --why …`", h.Wants(), ReapplyPerHour, h.Component)
 	}
 	n := 1
 	if h.Last != nil {
@@ -106,7 +147,7 @@ func (c ReapplyStarted) apply(s *State, m Meta) (any, error) {
 	}
 	h.Running = &AttemptRecord{Number: n, Token: m.Index, Epoch: c.Epoch, Node: m.Node, Term: m.Term, Previous: c.Previous, Until: c.Until, StartedAt: m.At}
 	h.Applied = append(slices.DeleteFunc(slices.Clone(h.Applied), func(t time.Time) bool { return m.At.Sub(t) >= time.Hour }), m.At)
-	s.event(m, c, "%s was seen running in %s, which was left: it is stopped again (attempt %d)", h.Component, h.Step.Region, n)
+	s.event(m, c, "it was seen not to be so that %s: it is seen to again (attempt %d)", h.Wants(), n)
 	return m.Index, nil
 }
 
@@ -155,6 +196,10 @@ func (c ReleaseHold) apply(s *State, m Meta) (any, error) {
 	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return h.Component == c.Component })
 	if len(s.Holds) == before {
 		return nil, refuse("hold", "there is no standing hold on %q", c.Component)
+	}
+	if c.Component == TrafficComponent {
+		s.event(m, c, "standing hold of traffic ended: clients are not held in %s any more", s.Traffic)
+		return nil, nil
 	}
 	s.event(m, c, "standing hold of %s ended: it may start again in the region that was left; it still gets no lease there", c.Component)
 	return nil, nil

@@ -88,6 +88,9 @@ type Step struct {
 	Component Component `json:"component,omitempty"`
 	Region    Region    `json:"region,omitempty"` // where it acts; empty for the global and the internal
 	After     []StepID  `json:"after,omitempty"`
+	// AfterOne are steps of which at least one must be done: several ways to the
+	// same end.
+	AfterOne []StepID `json:"after_one,omitempty"`
 	// Action and Params name the action or check kind. Empty for internal steps.
 	Action  string          `json:"action,omitempty"`
 	Version int             `json:"version,omitempty"`
@@ -103,6 +106,8 @@ type Step struct {
 	// Tokens says that the resource refuses a write that does not name the token
 	// that it replaces.
 	Tokens bool `json:"tokens,omitempty"`
+	// Latched says that what a switch has moved stays moved without any node.
+	Latched bool `json:"latched,omitempty"`
 	// Prepare says that the step may begin before the fence (rule E7).
 	Prepare bool `json:"prepare,omitempty"`
 	// Proves is the class of evidence that a stop gives; empty: Confirmed.
@@ -287,6 +292,51 @@ func (e *Execution) Step(id StepID) StepRecord {
 // Passed reports whether a step no longer stands in the way of those after it.
 func (r StepRecord) Passed() bool {
 	return r.State == StepDone || r.State == StepSkipped || r.State == StepUnproven
+}
+
+// Reached reports whether a step has done what it is for, or a person has passed
+// it over: the word of Step.AfterOne.
+func (r StepRecord) Reached() bool { return r.State == StepDone || r.State == StepSkipped }
+
+// After reports whether all that a step waits for has come.
+func (e *Execution) After(st Step) bool { return e.WaitsFor(st) == "" }
+
+// WaitsFor names a step that stands in the way of another, or "".
+func (e *Execution) WaitsFor(st Step) StepID {
+	for _, dep := range st.After {
+		if !e.Step(dep).Passed() {
+			return dep
+		}
+	}
+	for _, dep := range st.AfterOne {
+		if e.Step(dep).Reached() {
+			return ""
+		}
+	}
+	if len(st.AfterOne) > 0 {
+		return st.AfterOne[0]
+	}
+	return ""
+}
+
+// Moved reports whether a switch other than the given one has moved the clients.
+func (e *Execution) Moved(but StepID) bool {
+	return slices.ContainsFunc(e.Plan.Steps, func(st Step) bool {
+		return st.Kind == KindSwitch && st.Action != "" && st.ID != but && e.Step(st.ID).State == StepDone
+	})
+}
+
+// Stable reports whether the service was declared stable: a switch that still
+// tries then becomes a standing hold.
+func (e *Execution) Stable() bool {
+	return slices.ContainsFunc(e.Plan.Steps, func(st Step) bool { return st.Kind == KindStable && e.Step(st.ID).State == StepDone })
+}
+
+// HandedOver reports whether a switch whose effect was not seen goes on as a
+// standing hold once the execution is stable: its token may still take effect
+// then, and does what is wanted for as long as the epoch stands.
+func (e *Execution) HandedOver(st Step) bool {
+	return st.Kind == KindSwitch && st.Tokens && e.Step(st.ID).State == StepUnproven && e.Stable()
 }
 
 // Last returns the newest attempt, or nil.

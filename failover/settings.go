@@ -193,6 +193,8 @@ type ActionSpec struct {
 	Retries int `json:"retries,omitempty"`
 	// Tokens says that the resource checks tokens (see Step.Tokens).
 	Tokens bool `json:"tokens,omitempty"`
+	// Latched says that what a switch has moved stays moved (see Step.Latched).
+	Latched bool `json:"latched,omitempty"`
 	// Prepare lets the step start before the fence, after Policy.PrepareAfter.
 	Prepare bool `json:"prepare,omitempty"`
 	// Proves is the class of evidence that a stop gives when it is seen to have

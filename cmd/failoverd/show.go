@@ -134,7 +134,7 @@ func showStatus(w io.Writer, s admin.Status) {
 		fmt.Fprintf(w, "last execution %d: %s from %s to %s, %s: %s\n", s.Last.ID, s.Last.Kind, s.Last.From, s.Last.To, s.Last.State, s.Last.Outcome)
 	}
 	for _, h := range s.Holds {
-		fmt.Fprintf(w, "standing hold: %s stays stopped in %s: %s %s\n", h.Component, h.Step.Region, h.Status, h.Detail)
+		fmt.Fprintf(w, "standing hold: %s: %s %s\n", h.Wants(), h.Status, h.Detail)
 	}
 	for _, f := range s.Fences {
 		armed := "armed"

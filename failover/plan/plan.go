@@ -172,23 +172,59 @@ func addTraffic(p *failover.Plan, s *failover.Settings) error {
 			after = append(after, id)
 		}
 	}
-	for _, a := range s.Traffic.Switch {
-		step, err := actionStep("switch-"+a.Kind, failover.KindSwitch, a, p.To, defaultSwitchTimeout)
-		if err != nil {
-			return err
+	// A person who is asked is asked first. The others are tried side by side: the
+	// first that proves itself moves the clients.
+	for _, asks := range []bool{true, false} {
+		for _, a := range s.Traffic.Switch {
+			if (a.Kind == approvalKind) != asks {
+				continue
+			}
+			step, err := actionStep("switch-"+a.Kind, failover.KindSwitch, a, p.To, defaultSwitchTimeout)
+			if err != nil {
+				return err
+			}
+			step.After, step.Latched = slices.Clone(after), a.Latched
+			p.Steps = append(p.Steps, step)
+			if asks {
+				after = []failover.StepID{step.ID}
+			}
 		}
-		step.After = slices.Clone(after)
-		p.Steps = append(p.Steps, step)
-		after = []failover.StepID{step.ID}
 	}
 	return nil
 }
 
+// approvalKind is the kind that changes nothing and is passed by a person.
+const approvalKind = "approval"
+
+// movers are the switches that move clients, in two ways: all of them, and those
+// whose effect outlives every node.
+func movers(p *failover.Plan) (all, latched []failover.StepID) {
+	for _, st := range p.Steps {
+		if st.Kind != failover.KindSwitch || st.Action == approvalKind {
+			continue
+		}
+		all = append(all, st.ID)
+		if st.Latched {
+			latched = append(latched, st.ID)
+		}
+	}
+	return all, latched
+}
+
 func addChecks(p *failover.Plan, order []failover.ComponentSpec, s *failover.Settings) error {
 	// Checks look at the finished world: after every start and every switch.
-	var world, checks []failover.StepID
+	var world, checks, moved, kept []failover.StepID
+	all, latched := movers(p)
+	if len(all) > 1 {
+		// One of several is enough to look at the world; one that outlives the nodes
+		// is needed before the end.
+		moved, kept = all, all
+		if len(latched) > 0 {
+			kept = latched
+		}
+	}
 	for _, st := range p.Steps {
-		if st.Kind == failover.KindStart || st.Kind == failover.KindSwitch {
+		if st.Kind == failover.KindStart || st.Kind == failover.KindSwitch && !slices.Contains(moved, st.ID) {
 			world = append(world, st.ID)
 		}
 	}
@@ -201,7 +237,7 @@ func addChecks(p *failover.Plan, order []failover.ComponentSpec, s *failover.Set
 			if err != nil {
 				return err
 			}
-			step.Component, step.After = c, slices.Clone(world)
+			step.Component, step.After, step.AfterOne = c, slices.Clone(world), slices.Clone(moved)
 			p.Steps = append(p.Steps, step)
 			checks = append(checks, step.ID)
 		}
@@ -215,7 +251,7 @@ func addChecks(p *failover.Plan, order []failover.ComponentSpec, s *failover.Set
 	if err := add("traffic", "", s.Traffic.Checks); err != nil {
 		return err
 	}
-	p.Steps = append(p.Steps, failover.Step{ID: StableID, Kind: failover.KindStable, After: append(slices.Clone(world), checks...)})
+	p.Steps = append(p.Steps, failover.Step{ID: StableID, Kind: failover.KindStable, After: append(slices.Clone(world), checks...), AfterOne: slices.Clone(kept)})
 	return nil
 }
 
@@ -322,11 +358,10 @@ func Render(p *failover.Plan) string {
 		}
 		after := ""
 		if len(st.After) > 0 {
-			ids := make([]string, len(st.After))
-			for j, id := range st.After {
-				ids[j] = string(id)
-			}
-			after = "  after " + strings.Join(ids, ", ")
+			after = "  after " + join(st.After, ", ")
+		}
+		if len(st.AfterOne) > 0 {
+			after += ", and one of " + join(st.AfterOne, ", ")
 		}
 		fmt.Fprintf(&b, "%3d  %-26s %-28s%s\n", i+1, st.ID, what, after)
 		if st.Prepare {
@@ -338,6 +373,14 @@ func Render(p *failover.Plan) string {
 	}
 	fmt.Fprintf(&b, "\n%s\n", Autonomy(p))
 	return b.String()
+}
+
+func join(ids []failover.StepID, by string) string {
+	out := make([]string, len(ids))
+	for i, id := range ids {
+		out[i] = string(id)
+	}
+	return strings.Join(out, by)
 }
 
 var meaning = map[failover.StepKind]string{

@@ -22,6 +22,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
@@ -107,6 +108,14 @@ func (c *Clients) SQS(region string) *sqs.Client {
 func (c *Clients) ECS(region string) *ecs.Client {
 	return client(c, "ecs", region, func(cfg aws.Config, endpoint *string) *ecs.Client {
 		return ecs.NewFromConfig(cfg, func(o *ecs.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// S3 returns the client of a region. With an endpoint of one's own, buckets stand
+// in the path, since nobody resolves names below it.
+func (c *Clients) S3(region string) *s3.Client {
+	return client(c, "s3", region, func(cfg aws.Config, endpoint *string) *s3.Client {
+		return s3.NewFromConfig(cfg, func(o *s3.Options) { o.BaseEndpoint, o.UsePathStyle = endpoint, endpoint != nil })
 	})
 }
 

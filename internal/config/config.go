@@ -105,6 +105,7 @@ type Local struct {
 	Data   string `toml:"data"`   // directory of the log
 	Socket string `toml:"socket"` // path of the admin socket
 	Web    string `toml:"web"`    // host:port of metrics and status; "" for none
+	Gate   string `toml:"gate"`   // host:port that serves the gate alone, for health checks from outside; "" for none
 }
 
 // TLS is [tls]: paths of the certificates. {node} is filled in by ForNode.
@@ -199,15 +200,28 @@ type Start struct {
 
 // Traffic is how clients are moved.
 type Traffic struct {
-	After  []failover.Component `toml:"after"`
-	Switch Switch               `toml:"switch"`
-	Check  probes.CheckKinds    `toml:"check"`
+	After []failover.Component `toml:"after"`
+	// What switches take that do not say it themselves: actions.Shared.
+	Zone   string            `toml:"zone"`
+	Names  []string          `toml:"names"`
+	SameAs string            `toml:"same_as"`
+	Switch Switch            `toml:"switch"`
+	Check  probes.CheckKinds `toml:"check"`
 }
 
-// Switch holds one or more kinds. They run in the order of actions.Kinds.
+// Switch holds one or more kinds. They are tried side by side.
 type Switch struct {
 	actions.Kinds
 	Common
+}
+
+// share gives the switches what [traffic] says for all of them.
+func (t *Traffic) share() {
+	for _, k := range kindsOf[actions.Config](t.Switch.Kinds) {
+		if c, ok := k.Config.(actions.Inheritor); ok {
+			c.Inherit(actions.Shared{Zone: t.Zone, Names: t.Names, SameAs: t.SameAs})
+		}
+	}
 }
 
 // Load reads and checks a file. The error is of type Errors unless the file
@@ -232,6 +246,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	// What could not be decoded stands at its zero value; complaining about
 	// that as well would hide the mistake.
 	c.Raft.complete(d.pos.has)
+	c.Traffic.share()
 	v := &validator{decoder: d, c: c, broken: d.errors.paths()}
 	v.all()
 	if len(d.errors) > 0 {

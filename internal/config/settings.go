@@ -54,6 +54,26 @@ func (c *Config) Runbook() (string, error) {
 	return actions.Runbook(&settings, &p)
 }
 
+// HealthChecks are the Route 53 health checks that the switches need, for the
+// records of the primary region; none if no switch needs one.
+func (c *Config) HealthChecks() []actions.HealthCheck {
+	o := actions.HealthCheckOptions{Service: c.Service, From: c.Primary, To: c.Secondary, Endpoints: c.AWS.Endpoints}
+	if g := c.Traffic.Switch.Gate; g != nil {
+		filled := fill(*g, c.Secondary, "")
+		o.Gate = &filled
+	}
+	if b := c.Traffic.Switch.S3Object; b != nil {
+		filled := fill(*b, c.Secondary, "")
+		o.Object = &filled
+	}
+	return actions.HealthChecks(o)
+}
+
+// HealthCheckScript is a shell script that makes them.
+func (c *Config) HealthCheckScript() (string, error) {
+	return actions.HealthCheckScript(c.Service, c.Primary, c.HealthChecks())
+}
+
 // LeaseTerms are the numbers of the lease protocol.
 func (c *Config) LeaseTerms() failover.LeaseTerms {
 	l := c.Lease
@@ -98,6 +118,9 @@ func (c *Config) actionSpecs(kinds actions.Kinds, common Common) []failover.Acti
 		}
 		if _, ok := k.Config.(interface{ HoldsToken() }); ok {
 			spec.Tokens = true
+		}
+		if _, ok := k.Config.(interface{ Latches() }); ok {
+			spec.Latched = true
 		}
 		if e, ok := k.Config.(interface{ Evidence() failover.EvidenceClass }); ok {
 			spec.Proves = e.Evidence()

@@ -263,6 +263,9 @@ func (v *validator) local() {
 	if v.c.Local.Web != "" {
 		v.hostPort("node.web", v.c.Local.Web)
 	}
+	if v.c.Local.Gate != "" {
+		v.hostPort("node.gate", v.c.Local.Gate)
+	}
 }
 
 // vantages wants two opinions outside each region: the verdict quorum.
@@ -317,7 +320,7 @@ func (v *validator) sharesFate(host string) string {
 			}
 		}
 	}
-	if w := v.c.Traffic.Switch.Route53Weights; w != nil && slices.Contains(w.Names, host) {
+	if t := v.c.Traffic; slices.Contains(t.Names, host) || t.Switch.Route53Weights != nil && slices.Contains(t.Switch.Route53Weights.Names, host) {
 		return "it is a name that the switch moves"
 	}
 	return ""

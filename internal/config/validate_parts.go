@@ -21,6 +21,9 @@ func (v *validator) components() {
 		if !name.MatchString(string(id)) {
 			v.bad(path, nameHint, "%q cannot be a component's name", id)
 		}
+		if id == failover.TrafficComponent {
+			v.bad(path, "call it something else", "%q is the name under which the clients' switches are known", id)
+		}
 		if p.Strategy != "" {
 			v.oneOf(path+".strategy", p.Strategy, "backup-restore", "pilot-light", "warm-standby", "active-active")
 		}
@@ -219,9 +222,33 @@ func (v *validator) traffic() {
 	}
 	v.actions("traffic.switch", set, v.c.Traffic.Switch.Common, actions.RoleSwitch)
 	v.checks("traffic.check", v.c.Traffic.Check)
+	v.gate()
 	if !v.pos.has("traffic.after") {
 		v.bad("traffic.after", "list what must have started before clients arrive; [] if nothing", "is missing")
 	}
+}
+
+// gate wants what makes the gate safe: nodes that serve it, and a switch that
+// outlives them.
+func (v *validator) gate() {
+	g := v.c.Traffic.Switch.Gate
+	if g == nil {
+		return
+	}
+	for _, id := range slices.Sorted(maps.Keys(g.Nodes)) {
+		if _, ok := v.c.Nodes[id]; !ok {
+			v.bad("traffic.switch.gate.nodes."+string(id), "", "%s is not one of [nodes]", id)
+		}
+	}
+	if v.c.Local.Gate == "" {
+		v.bad("node.gate", "the address on which each node serves its gate, such as \"0.0.0.0:7781\"", "is missing: the health checks of traffic.switch.gate would find nothing")
+	}
+	for _, k := range kindsOf[actions.Config](v.c.Traffic.Switch.Kinds) {
+		if _, ok := k.Config.(interface{ Latches() }); ok {
+			return
+		}
+	}
+	v.bad("traffic.switch", "add s3_object or route53_weights", "the gate alone moves clients only for as long as enough nodes live: a switch must follow that outlives them")
 }
 
 // signals wants two kinds for each region, since one kind that fails is a

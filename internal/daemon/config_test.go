@@ -36,7 +36,7 @@ func TestConfigurationInTheLog(t *testing.T) {
 	for _, id := range []string{"a", "b", "c"} {
 		h.start(id, text)
 	}
-	h.level2()
+	h.newestLevel()
 	h.until("the text of the first configuration", func(r *resident) bool { return r.State().Source == text })
 	first := h.leader().State().SettingsHash
 	healthy := func(r *resident) bool {

@@ -154,6 +154,13 @@ func (d *Daemon) setup(ctx context.Context) error {
 		}
 		d.serve("web", web.Server(d, d.metrics, d.log), webLn)
 	}
+	if d.this.Gate != "" {
+		gateLn, err := net.Listen("tcp", d.this.Gate)
+		if err != nil {
+			return fmt.Errorf("gate address %s cannot be listened on: %w; set [node] gate to a free one, or to \"\"", d.this.Gate, err)
+		}
+		d.serve("gate", web.Gate(d, d.log), gateLn)
+	}
 	return nil
 }
 

@@ -54,7 +54,7 @@ func TestHungDiskOfAWholeNode(t *testing.T) {
 		}
 		h.start(id, text)
 	}
-	h.level2()
+	h.newestLevel()
 	h.until("a leader outside the active region", func(r *resident) bool { l := r.core.node.Leader(); return l != "" && l != "a" })
 	old := h.leader()
 	id := string(old.this.ID)

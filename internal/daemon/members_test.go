@@ -38,10 +38,10 @@ func (h *house) do(cmd failover.Command) {
 }
 
 // level2 waits until the feature level is in force.
-func (h *house) level2() {
+func (h *house) newestLevel() {
 	h.Helper()
 	h.registered()
-	h.until("feature level 2", func(r *resident) bool { return r.State().Level() == 2 })
+	h.until("the newest feature level", func(r *resident) bool { return r.State().Level() == failover.Features })
 }
 
 func member(s admin.Status, id failover.NodeID) admin.MemberStatus {
@@ -62,7 +62,7 @@ func TestMembersComeAndGo(t *testing.T) {
 	for _, id := range []string{"a", "b", "c"} {
 		h.start(id, text)
 	}
-	h.level2()
+	h.newestLevel()
 	h.until("a leader outside the active region", func(r *resident) bool { return r.core.node.Leader() != "" && r.core.node.Leader() != "a" })
 
 	// The new node waits until somebody lets it in.

@@ -83,12 +83,16 @@ func renderSuspicion(s *failover.State, c *failover.Suspicion, passed string) no
 
 func renderHold(s *failover.State, h failover.StandingHold) notify.Update {
 	key := fmt.Sprintf("hold-%020d-%d", h.ID, len(h.Applied))
+	title, again := fmt.Sprintf("%s: %s was running in %s, which was left", s.Settings.Service, h.Component, h.Step.Region), "It is being stopped again: "
+	if h.Step.Kind == failover.KindSwitch {
+		title, again = fmt.Sprintf("%s: %s does not lead clients to %s", s.Settings.Service, h.Step.Action, h.Step.Region), "They are being sent there again: "
+	}
 	return notify.Update{
 		ID: key, Epoch: s.Epoch, Done: true, Message: message(s, key),
-		Title: fmt.Sprintf("%s: %s was running in %s, which was left", s.Settings.Service, h.Component, h.Step.Region),
+		Title: title,
 		Lines: []string{
-			"It is being stopped again: " + h.Detail,
-			fmt.Sprintf("This is the %d. time within an hour; after %d it needs you. Find out what starts it.", len(h.Applied), failover.ReapplyPerHour),
+			again + h.Detail,
+			fmt.Sprintf("This is the %d. time within an hour; after %d it needs you. Find out what changes it.", len(h.Applied), failover.ReapplyPerHour),
 			"Or: failoverd release " + string(h.Component) + " --why …",
 		},
 	}

@@ -184,7 +184,7 @@ func holdRows(st *failover.State) []admin.Row {
 	for _, h := range st.Holds {
 		out = append(out, admin.Row{
 			Name: "hold " + string(h.Component), OK: h.Status == failover.HoldKept, Advice: h.Status == failover.HoldUnseen,
-			Detail: fmt.Sprintf("stays stopped in %s: %s %s", h.Step.Region, h.Status, h.Detail),
+			Detail: fmt.Sprintf("%s: %s %s", h.Wants(), h.Status, h.Detail),
 		})
 	}
 	return out

@@ -45,7 +45,7 @@ func TestRecoverWithAQuorumAlive(t *testing.T) {
 	for _, id := range strings.Fields(five) {
 		h.start(id, text)
 	}
-	h.level2()
+	h.newestLevel()
 	if _, err := h.recovery("b", text); err == nil || !strings.Contains(err.Error(), "is in use") {
 		t.Fatalf("recovered under a running node: %v", err)
 	}

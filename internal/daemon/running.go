@@ -69,7 +69,7 @@ func (d *Daemon) build(ctx context.Context, cfg *config.Config) (*running, error
 	if r.monitor, err = d.newMonitor(cfg, r.clients); err != nil {
 		return nil, err
 	}
-	r.world = &world{node: d.this.ID, regions: cfg.Regions(), resolvers: cfg.Probes.Resolvers, cloud: r.clients, log: d.log}
+	r.world = &world{node: d.this.ID, service: cfg.Service, regions: cfg.Regions(), resolvers: cfg.Probes.Resolvers, cloud: r.clients, log: d.log}
 	r.notifier, err = d.notifier(cfg)
 	return r, err
 }

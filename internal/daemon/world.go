@@ -15,6 +15,7 @@ import (
 // version knows.
 type world struct {
 	node      failover.NodeID
+	service   string
 	regions   []failover.Region
 	resolvers []string
 	cloud     *cloud.Clients
@@ -24,7 +25,7 @@ type world struct {
 // Action implements actions.World.
 func (w *world) Action(st failover.Step) (actions.Action, error) {
 	return actions.Build(st.Action, st.Version, config.FillNode(st.Params, w.node), actions.Deps{
-		Region: st.Region, Regions: w.regions, Node: w.node, Resolvers: w.resolvers, Cloud: w.cloud,
+		Region: st.Region, Regions: w.regions, Node: w.node, Service: w.service, Resolvers: w.resolvers, Cloud: w.cloud,
 		Log: w.log.With("step", st.ID),
 	})
 }

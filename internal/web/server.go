@@ -43,6 +43,17 @@ func Server(src Source, m *Metrics, log *slog.Logger) *http.Server {
 	}
 }
 
+// Gate serves the gate and nothing else: it may face the internet, from where
+// Route 53's health checkers come.
+func Gate(src Source, log *slog.Logger) *http.Server {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /gate/{service}/{region}", gate(src))
+	return &http.Server{
+		Handler: mux, ReadHeaderTimeout: 2 * time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second, IdleTimeout: 5 * time.Second,
+		MaxHeaderBytes: 4 << 10, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	}
+}
+
 // gate answers a health check that asks whether a region is to be left: 200
 // "stop" only when the traffic was sent to another one. Everything else – it
 // serves, this node knows nothing, it does not answer – leaves the region open, so

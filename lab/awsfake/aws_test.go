@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
 
+	"github.com/failoverd/failoverd/lab/checkers"
 	"github.com/failoverd/failoverd/lab/dnsfake"
 	"github.com/failoverd/failoverd/lab/faults"
 )
@@ -41,10 +42,12 @@ func newFixture(t *testing.T) *fixture {
 		StartDelay: 20 * time.Millisecond, Lag: 100 * time.Millisecond, TimeFactor: 60, Log: log})
 	f.SQS = NewSQS("us-east-1", srv.URL, time.Second, 50*time.Millisecond)
 	zone := dnsfake.NewZone("example.net.", 4, 150*time.Millisecond, 60, 1)
+	checks := checkers.New(ctx, 60)
+	zone.Healthy = checks.Healthy
 	weighted := func(id string, w int, ip string) dnsfake.RecordSet {
 		return dnsfake.RecordSet{Name: "api.example.net.", Type: "A", TTL: 60, SetID: id, Weight: w, Values: []string{ip}}
 	}
-	f.Route53 = NewRoute53("Z1", []string{"ns1.example.net"}, zone, []dnsfake.RecordSet{weighted("us-east-1", 255, "198.18.1.21"), weighted("us-east-2", 0, "198.18.2.21"),
+	f.Route53 = NewRoute53("Z1", []string{"ns1.example.net"}, zone, checks, []dnsfake.RecordSet{weighted("us-east-1", 255, "198.18.1.21"), weighted("us-east-2", 0, "198.18.2.21"),
 		{Name: "www.example.net.", Type: "A", TTL: 60, Values: []string{"198.18.1.1", "198.18.1.2"}}})
 	done := make(chan struct{})
 	go func() {

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/failoverd/failoverd/lab/checkers"
 	"github.com/failoverd/failoverd/lab/dnsfake"
 )
 
@@ -33,17 +34,19 @@ type Route53 struct {
 	zoneID  string
 	servers []string // names of the delegation set
 	zone    *dnsfake.Zone
+	checks  *checkers.Set
 
 	mu      sync.Mutex
 	sets    map[string]dnsfake.RecordSet // by Key
+	health  map[string]*HealthCheck
 	history []Batch
 	tokens  float64 // of the request rate limit
 	filled  time.Time
 }
 
 // NewRoute53 makes the control plane for a zone and publishes its first content.
-func NewRoute53(zoneID string, servers []string, zone *dnsfake.Zone, sets []dnsfake.RecordSet) *Route53 {
-	r := &Route53{zoneID: zoneID, servers: servers, zone: zone, sets: map[string]dnsfake.RecordSet{}, tokens: 50, filled: time.Now()}
+func NewRoute53(zoneID string, servers []string, zone *dnsfake.Zone, checks *checkers.Set, sets []dnsfake.RecordSet) *Route53 {
+	r := &Route53{zoneID: zoneID, servers: servers, zone: zone, checks: checks, health: map[string]*HealthCheck{}, sets: map[string]dnsfake.RecordSet{}, tokens: 50, filled: time.Now()}
 	for _, s := range sets {
 		r.sets[s.Key()] = s
 	}

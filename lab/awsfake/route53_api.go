@@ -24,6 +24,8 @@ func route53Op(r *http.Request) string {
 		return "GetChange"
 	case parts[0] == "hostedzonesbyname":
 		return "ListHostedZonesByName"
+	case parts[0] == "healthcheck":
+		return healthOp(r, parts)
 	case parts[0] != "hostedzone":
 		return "Unknown"
 	case len(parts) == 1:
@@ -164,6 +166,9 @@ func (r *Route53) call(q *request) (any, error) {
 	parts := strings.Split(strings.Trim(strings.TrimPrefix(q.URL.Path, route53Path), "/"), "/")
 	if len(parts) > 1 && parts[0] == "hostedzone" && parts[1] != r.zoneID {
 		return nil, &Error{http.StatusNotFound, "NoSuchHostedZone", "No hosted zone found with ID: " + parts[1]}
+	}
+	if parts[0] == "healthcheck" {
+		return r.healthCall(q, parts)
 	}
 	zone := xmlZone{ID: "/hostedzone/" + r.zoneID, Name: r.zone.Name, Caller: "lab", Count: len(r.Sets())}
 	switch q.op {

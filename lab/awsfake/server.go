@@ -63,6 +63,7 @@ type Server struct {
 	ECS     *ECS
 	SQS     *SQS
 	Route53 *Route53
+	S3      *S3
 	Faults  *faults.Set
 	Log     *slog.Logger
 
@@ -108,6 +109,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q.service, q.op = "ecs", strings.TrimPrefix(target, "AmazonEC2ContainerServiceV20141113.")
 	case strings.HasPrefix(r.URL.Path, "/2013-04-01/"):
 		q.service, q.op = "route53", route53Op(r)
+	case s.S3 != nil && s3Op(r) != "":
+		q.service, q.op = "s3", s3Op(r)
 	default:
 		q.service, q.op = "sts", formValue(body, "Action")
 	}
@@ -156,6 +159,8 @@ func faultError(service string, f faults.Fault) *Error {
 	switch {
 	case f.Mode == faults.Throttle && service == "route53", f.Mode == faults.Throttle && service == "sts":
 		e = badRequest("Throttling", "Rate exceeded")
+	case f.Mode == faults.Throttle && service == "s3":
+		e = &Error{Status: 503, Code: "SlowDown", Message: "Please reduce your request rate."}
 	case f.Mode == faults.Throttle && service == "sqs":
 		e = badRequest("RequestThrottled", "The request was denied due to request throttling.")
 	case f.Mode == faults.Throttle:
@@ -177,6 +182,10 @@ func faultError(service string, f faults.Fault) *Error {
 
 // dispatch runs the operation, records it and writes the answer.
 func (s *Server) dispatch(w http.ResponseWriter, q *request) {
+	if q.service == "s3" {
+		s.record(q.call, s.S3.serve(w, q))
+		return
+	}
 	out, err := s.run(q)
 	if err != nil {
 		e, ok := err.(*Error) //nolint:errorlint // operations return *Error unwrapped
@@ -221,6 +230,8 @@ func (s *Server) run(q *request) (any, error) {
 func (s *Server) writeError(w http.ResponseWriter, q *request, e *Error) {
 	w.Header().Set("X-Amzn-Requestid", id(16))
 	switch q.service {
+	case "s3":
+		s.S3.fail(w, q, e.Status, e.Code, e.Message)
 	case "route53", "sts":
 		// Query and REST-XML share the ErrorResponse element:
 		// https://docs.aws.amazon.com/Route53/latest/APIReference/requests-rest-responses.html

@@ -26,7 +26,7 @@ import (
 type Options struct {
 	Root     string  // directory that holds config.toml.example and bin/
 	Death    string  // cut or killed
-	Scenario string  // "", blip, leader-crash, manual, api-only
+	Scenario string  // "", blip, leader-crash, manual, api-only, route53-down
 	Via      string  // slack or cli: how the manual scenario is approved
 	Keep     bool    // leave the world running afterwards
 	Unsafe   string  // "" or skip-fence
@@ -48,7 +48,7 @@ func FromEnv(getenv func(string) string) (Options, error) {
 		allowed     []string
 	}{
 		{"DEATH", o.Death, []string{"cut", "killed"}},
-		{"SCENARIO", o.Scenario, []string{"", "blip", "leader-crash", "manual", "api-only"}},
+		{"SCENARIO", o.Scenario, []string{"", "blip", "leader-crash", "manual", "api-only", "route53-down"}},
 		{"VIA", o.Via, []string{"slack", "cli"}},
 		{"UNSAFE", o.Unsafe, []string{"", "skip-fence"}},
 	} {
@@ -114,6 +114,7 @@ type demo struct {
 	crashAt time.Time // of the leader
 	show    *show
 	slack   string // what became of the click, for the summary
+	answers int    // DNS answers while nodes die
 }
 
 // play builds the world, runs the scenario, and judges. The verdict is always usable.
@@ -207,7 +208,8 @@ func (d *demo) announce() {
 	p := func(format string, args ...any) { fmt.Fprintf(d.Out, format+"\n", args...) }
 	what := map[string]string{"": "us-east-1 is lost", "blip": "us-east-1 is out of sight for 80 % of the hold, then back",
 		"leader-crash": "us-east-1 is lost, and the leader dies in mid-plan", "manual": "us-east-1 is lost, and a person must approve (" + d.Via + ")",
-		"api-only": "us-east-1 is lost, and only its dead control plane could confirm that one component has stopped"}[d.Scenario]
+		"api-only": "us-east-1 is lost, and only its dead control plane could confirm that one component has stopped",
+		"route53-down": "us-east-1 is lost while Route 53's control plane is dead, and afterwards every node"}[d.Scenario]
 	if d.Scenario != "blip" {
 		what += map[string]string{"cut": "; it is cut off, everything behind the cut alive", "killed": "; every process there is killed"}[d.Death]
 	}
@@ -315,7 +317,7 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, `lab demo takes its options from the environment (make demo passes them on):
 
   DEATH=cut|killed                                    how us-east-1 is lost
-  SCENARIO=blip|leader-crash|manual|api-only          what else happens
+  SCENARIO=blip|leader-crash|manual|api-only|route53-down
   VIA=slack|cli                                       how SCENARIO=manual is approved
   UNSAFE=skip-fence                                   a daemon without its fence; must end red
   KEEP=1                                              leave the world running

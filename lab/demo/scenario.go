@@ -29,13 +29,26 @@ func (d *demo) scenario(ctx context.Context) error {
 	if d.Scenario == "blip" {
 		return d.blip(ctx)
 	}
+	if d.Scenario == "route53-down" {
+		if err := d.killRoute53(ctx); err != nil {
+			return err
+		}
+	}
 	if err := d.lose(ctx); err != nil {
 		return err
 	}
 	if err := d.watch(ctx); err != nil {
 		return err
 	}
-	return d.comeBack(ctx)
+	if d.Scenario == "route53-down" {
+		if err := d.followed(); err != nil {
+			return err
+		}
+	}
+	if err := d.comeBack(ctx); err != nil || d.Scenario != "route53-down" {
+		return err
+	}
+	return d.wipe(ctx)
 }
 
 // lose takes us-east-1 away.

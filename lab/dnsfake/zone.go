@@ -21,7 +21,7 @@ type RecordSet struct {
 	Alias    string   `json:"alias,omitempty"`
 	AliasZ   string   `json:"aliasZone,omitempty"`
 	Evaluate bool     `json:"evaluateTargetHealth,omitempty"`
-	Check    string   `json:"healthCheckId,omitempty"` // kept, not evaluated
+	Check    string   `json:"healthCheckId,omitempty"`
 }
 
 // Key identifies a record set in its zone.
@@ -38,6 +38,9 @@ type version struct {
 type Zone struct {
 	Name     string // with the trailing dot
 	AliasTTL uint32 // seconds, of answers made from aliases
+	// Healthy tells how a health check stands; nil means that there are none. It is set before the first Lookup and must be
+	// safe for concurrent use.
+	Healthy func(id string) bool
 
 	mu       sync.Mutex
 	versions []version
@@ -129,31 +132,80 @@ func (z *Zone) Lookup(server int, name, typ string) Answer {
 	return a
 }
 
-// pick chooses one record set of a name and type; among weighted ones with probability weight/sum, and with equal
-// probability if all weights are zero:
+// pick chooses one record set of a name and type, as documented in "How Amazon Route 53 chooses records when health checking is
+// configured": among weighted ones, those of weight 0 are considered only when all others are unhealthy; when all are
+// unhealthy, all count as healthy. What is left is chosen with probability weight/sum, and with equal probability if all its
+// weights are zero.
+// https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/health-checks-how-route-53-chooses-records.html
 // https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/resource-record-sets-values-weighted.html
 func (z *Zone) pick(sets []RecordSet, name, typ string) (RecordSet, bool) {
-	var group []RecordSet
-	sum := 0
+	var some, none []RecordSet // with a weight, and without
 	for _, r := range sets {
-		if r.Name == name && r.Type == typ {
-			group = append(group, r)
-			sum += r.Weight
+		if r.Name != name || r.Type != typ {
+			continue
+		}
+		if r.Weight > 0 {
+			some = append(some, r)
+		} else {
+			none = append(none, r)
 		}
 	}
-	switch {
-	case len(group) == 0:
-		return RecordSet{}, false
-	case sum == 0:
-		return group[z.rnd.IntN(len(group))], true
+	for _, group := range [][]RecordSet{z.well(sets, some), z.well(sets, none), some, none} {
+		if len(group) > 0 {
+			return z.draw(group), true
+		}
+	}
+	return RecordSet{}, false
+}
+
+// draw chooses by weight.
+func (z *Zone) draw(group []RecordSet) RecordSet {
+	sum := 0
+	for _, r := range group {
+		sum += r.Weight
+	}
+	if sum == 0 {
+		return group[z.rnd.IntN(len(group))]
 	}
 	n := z.rnd.IntN(sum)
 	for _, r := range group {
 		if n -= r.Weight; n < 0 {
-			return r, true
+			return r
 		}
 	}
-	return group[len(group)-1], true
+	return group[len(group)-1]
+}
+
+// well keeps the healthy ones.
+func (z *Zone) well(sets, group []RecordSet) (out []RecordSet) {
+	for _, r := range group {
+		if z.healthy(sets, r, 0) {
+			out = append(out, r)
+		}
+	}
+	return out
+}
+
+// healthy tells whether a record set may be answered: its health check is, and what it is an alias of, if it evaluates that.
+// "If you don't associate a health check with a record, Route 53 considers it healthy." An alias that refers to a group of
+// records is healthy when one of them is.
+func (z *Zone) healthy(sets []RecordSet, r RecordSet, depth int) bool {
+	if r.Check != "" && z.Healthy != nil && !z.Healthy(r.Check) {
+		return false
+	}
+	if r.Alias == "" || !r.Evaluate || depth > 8 {
+		return true
+	}
+	found := false
+	for _, t := range sets {
+		if t.Name != fqdn(r.Alias) || t.Type != r.Type {
+			continue
+		}
+		if found = true; z.healthy(sets, t, depth+1) {
+			return true
+		}
+	}
+	return !found
 }
 
 // Sort puts record sets into the order in which Route 53 lists them: names by reversed labels, then type, then set ID.

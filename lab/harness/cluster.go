@@ -50,12 +50,15 @@ type Cluster struct {
 	opt   Options
 	mu    sync.Mutex
 	nodes map[string]*world.Proc
+
+	hanging chan error // holds the outcome of hang, once there is one
+	undo    context.CancelFunc
 }
 
 // Start writes the configuration, makes the certificates, builds the world and starts the nodes. It does not wait until they
 // are healthy. The world's directory must not exist, or be empty.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
-	c := &Cluster{Dir: o.World.Dir, Config: filepath.Join(o.World.Dir, "config.toml"), opt: o, nodes: map[string]*world.Proc{}}
+	c := &Cluster{Dir: o.World.Dir, Config: filepath.Join(o.World.Dir, "config.toml"), opt: o, nodes: map[string]*world.Proc{}, hanging: make(chan error, 1)}
 	if err := c.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -72,6 +75,9 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 			return nil, errors.Join(err, c.Close())
 		}
 	}
+	hctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	c.undo = cancel
+	go func() { c.hanging <- c.hang(hctx) }()
 	return c, nil
 }
 
@@ -224,6 +230,9 @@ func (c *Cluster) Healthy(ctx context.Context) string {
 	case !r.Stores[world.Primary].LinkUp || !r.Stores[world.Secondary].LinkUp:
 		return "the stores do not replicate yet"
 	}
+	if err := c.hung(); err != nil {
+		return err.Error()
+	}
 	return ""
 }
 
@@ -261,4 +270,10 @@ func (c *Cluster) Poll(ctx context.Context, limit time.Duration, look func() (do
 }
 
 // Close ends everything.
-func (c *Cluster) Close() error { return c.W.Close() }
+func (c *Cluster) Close() error {
+	if c.undo != nil {
+		c.undo()
+		<-c.hanging
+	}
+	return c.W.Close()
+}

@@ -40,6 +40,14 @@ type Status struct {
 		ID      uint64 `json:"id"`
 		Refusal string `json:"refusal"`
 	} `json:"incident"`
+	Holds []struct {
+		Component string `json:"component"`
+		Step      struct {
+			Action string `json:"action"`
+		} `json:"step"`
+		Status string `json:"status"`
+		Detail string `json:"detail"`
+	} `json:"holds"`
 	Execution *Execution `json:"execution"`
 	Last      *Execution `json:"last_execution"`
 	Pause     *struct {

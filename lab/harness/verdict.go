@@ -19,7 +19,7 @@ import (
 // that the daemon says.
 type Verdict struct {
 	Active       string // where name servers send clients and messages are processed; "split" if they differ
-	Epoch        uint64 // of the token in Route 53; 1 if none was ever written
+	Epoch        uint64 // of the newest token, in Route 53 or the S3 object; 1 if none was ever written
 	Duplicates   int
 	DualActiveMs int64
 	Messages     int // acknowledged by the service
@@ -86,18 +86,36 @@ func (c *Cluster) Judge(ctx context.Context, lossAt time.Time) (Verdict, error) 
 		v.Detect = call.At.Sub(lossAt)
 		break
 	}
-	changes, err := c.W.Route53Changes(ctx)
-	if err != nil {
-		return v, err
-	}
-	if len(changes) == 0 {
-		return v, nil
-	}
-	return v, c.recovery(ctx, &v, lossAt, changes[0].At)
+	return v, c.recovery(ctx, &v, lossAt)
+}
+
+// Changes are the change batches of the nodes that Route 53 accepted, oldest first.
+func (c *Cluster) Changes(ctx context.Context) ([]awsfake.Batch, error) {
+	all, err := c.W.Route53Changes(ctx)
+	return slices.DeleteFunc(all, func(b awsfake.Batch) bool { return !strings.HasPrefix(b.AccessKey, KeyPrefix) }), err
+}
+
+// Objects are the writes to the traffic object that S3 accepted, oldest first.
+func (c *Cluster) Objects(ctx context.Context) ([]awsfake.S3Write, error) {
+	var out []awsfake.S3Write
+	err := c.W.Control(world.E2).Call(ctx, "GET", "/s3/writes", nil, &out)
+	return out, err
 }
 
 // recovery finds the first message that a client brought to us-east-2 by the new way and that was processed there.
-func (c *Cluster) recovery(ctx context.Context, v *Verdict, lossAt, switchAt time.Time) error {
+func (c *Cluster) recovery(ctx context.Context, v *Verdict, lossAt time.Time) error {
+	changes, err := c.Changes(ctx)
+	if err != nil {
+		return err
+	}
+	objects, err := c.Objects(ctx)
+	if err != nil {
+		return err
+	}
+	answers, err := c.W.DNSAnswers(ctx)
+	if err != nil {
+		return err
+	}
 	events, err := c.W.Events(ctx, "")
 	if err != nil {
 		return err
@@ -106,7 +124,7 @@ func (c *Cluster) recovery(ctx context.Context, v *Verdict, lossAt, switchAt tim
 	var firstWorker, lastDied time.Time
 	for _, e := range events {
 		switch {
-		case e.Type == ledger.Acked && e.Region == world.Secondary && e.At.After(switchAt):
+		case e.Type == ledger.Acked && e.Region == world.Secondary && e.At.After(lossAt):
 			came[e.Key] = true
 		case e.Type == ledger.Hello && e.Role == "worker" && e.Region == world.Secondary && firstWorker.IsZero():
 			firstWorker = e.At
@@ -127,7 +145,18 @@ func (c *Cluster) recovery(ctx context.Context, v *Verdict, lossAt, switchAt tim
 	}
 	add("last worker of us-east-1 dead", lastDied)
 	add("first worker of us-east-2 alive", firstWorker)
-	add("Route 53 batch accepted", switchAt)
+	if len(objects) > 0 {
+		add("S3 object names us-east-2", objects[0].At)
+	}
+	if len(changes) > 0 {
+		add("Route 53 batch accepted", changes[0].At)
+	}
+	for _, a := range answers {
+		if a.Server != "resolver" && a.Region == world.Secondary && strings.HasPrefix(a.Name, "api.example.net") && a.Second >= lossAt.Unix() {
+			add("a name server leads to us-east-2", time.Unix(a.Second+1, 0))
+			break
+		}
+	}
 	return nil
 }
 
@@ -174,8 +203,28 @@ func (c *Cluster) Weights(ctx context.Context, name string) (map[string]int, err
 	return out, nil
 }
 
-// TokenEpoch reads the epoch of the token in Route 53; 1 if there is none.
+// TokenEpoch reads the highest epoch of the tokens in Route 53 and in the S3 object; 1 if there is none.
 func (c *Cluster) TokenEpoch(ctx context.Context) (uint64, error) {
+	inZone, err := c.zoneEpoch(ctx)
+	if err != nil {
+		return 0, err
+	}
+	writes, err := c.Objects(ctx)
+	if err != nil || len(writes) == 0 {
+		return inZone, nil // the region's record is gone with the region
+	}
+	var epoch uint64
+	for _, f := range strings.Fields(writes[len(writes)-1].Body) {
+		if n, ok := strings.CutPrefix(f, "epoch="); ok {
+			if epoch, err = strconv.ParseUint(n, 10, 64); err != nil {
+				return 0, fmt.Errorf("the traffic object has no epoch: %w", err)
+			}
+		}
+	}
+	return max(inZone, epoch), nil
+}
+
+func (c *Cluster) zoneEpoch(ctx context.Context) (uint64, error) {
 	sets, err := c.Records(ctx)
 	if err != nil {
 		return 0, err

@@ -16,6 +16,7 @@ import (
 
 	"github.com/failoverd/failoverd/lab/app"
 	"github.com/failoverd/failoverd/lab/awsfake"
+	"github.com/failoverd/failoverd/lab/checkers"
 	"github.com/failoverd/failoverd/lab/ctl"
 	"github.com/failoverd/failoverd/lab/dnsfake"
 	"github.com/failoverd/failoverd/lab/faults"
@@ -62,7 +63,9 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	for i := range c.NS {
 		names = append(names, fmt.Sprintf("ns%d.%s", i+1, strings.TrimSuffix(ZoneName, ".")))
 	}
-	r53 := awsfake.NewRoute53(ZoneID, names, zone, records(c, ttl))
+	checks := checkers.New(ctx, c.TimeFactor)
+	zone.Healthy = checks.Healthy
+	r53 := awsfake.NewRoute53(ZoneID, names, zone, checks, records(c, ttl))
 	aws := &awsfake.Server{Region: "global", Route53: r53, Faults: set, Log: log}
 	if err := serveHTTP(ctx, c.Route53, aws); err != nil {
 		return err
@@ -199,7 +202,7 @@ func reference(set *faults.Set, addr string) http.Handler {
 }
 
 // register serves the control socket, faults and Slack aside: GET /ready, /calls, /route53/changes, /route53/records,
-// /dns/answers, /dns/lookup?server=0&name=N&type=T (what name server ns1 would answer now), /provider, and
+// /route53/health, /dns/answers, /dns/lookup?server=0&name=N&type=T (what name server ns1 would answer now), /provider, and
 // POST /provider/pause {"on"}.
 func register(mux *http.ServeMux, aws *awsfake.Server, r53 *awsfake.Route53, zone *dnsfake.Zone, counter *dnsfake.Counter, provider *app.Provider) {
 	get := func(path string, f func() any) {
@@ -209,6 +212,7 @@ func register(mux *http.ServeMux, aws *awsfake.Server, r53 *awsfake.Route53, zon
 	get("/calls", func() any { return aws.Calls() })
 	get("/route53/changes", func() any { return r53.History() })
 	get("/route53/records", func() any { return r53.Sets() })
+	get("/route53/health", func() any { return r53.Health() })
 	get("/dns/answers", func() any { return counter.Counts() })
 	get("/provider", func() any { return provider.Status() })
 	mux.HandleFunc("GET /dns/lookup", func(w http.ResponseWriter, r *http.Request) {

@@ -38,6 +38,7 @@ type Config struct {
 	Mongo      []string          `json:"mongo"`   // listen addresses of this region's members
 	Members    []Member          `json:"members"` // the whole replica set
 	Queues     []string          `json:"queues"`
+	Buckets    []string          `json:"buckets"` // of S3
 	Services   []Service         `json:"services"`
 	SoloAfter  time.Duration     `json:"soloAfter"` // 0 means 90 s
 	ECSStart   time.Duration     `json:"ecsStart"`  // 0 means 6 s
@@ -96,7 +97,8 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, Faults: set, Log: log}
+	s3 := awsfake.NewS3(c.Buckets...)
+	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, Faults: set, Log: log}
 	if err := serveHTTP(ctx, c.AWS, aws); err != nil {
 		return err
 	}
@@ -174,6 +176,7 @@ func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *aw
 		}
 		return out
 	})
+	get("/s3/writes", func(*http.Request) any { return aws.S3.History() })
 	mux.HandleFunc("POST /queue", func(w http.ResponseWriter, r *http.Request) {
 		var in struct {
 			Name string `json:"name"`

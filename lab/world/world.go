@@ -39,6 +39,8 @@ const (
 	Secondary = "us-east-2"
 	Cluster   = region.Cluster
 	Queue     = "messages"
+	// TrafficBucket is in the secondary region.
+	TrafficBucket = "messaging-traffic"
 )
 
 // Fixed addresses. Regional ones are in 198.18.1.0/24 and 198.18.2.0/24.
@@ -233,6 +235,9 @@ func (w *World) regionConfig(site string) region.Config {
 		Members: []region.Member{{Host: ip(1, 31, 27017), Priority: 3}, {Host: ip(1, 32, 27017), Priority: 2}, {Host: ip(2, 31, 27017), Priority: 1}}}
 	for i := 100; i < 150; i++ {
 		c.TaskIPs = append(c.TaskIPs, fmt.Sprintf("198.18.%d.%d", n, i))
+	}
+	if reg == Secondary {
+		c.Buckets = []string{TrafficBucket}
 	}
 	c.Mongo = []string{ip(n, 31, 27017)}
 	if site == E1 {

@@ -1,0 +1,154 @@
+package actions
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/aws/aws-sdk-go-v2/service/route53/types"
+
+	"github.com/failoverd/failoverd/internal/dnsq"
+)
+
+// asks is how often each name server is asked for each name: an answer drawn by
+// weight may be the wanted one by chance.
+const asks = 4
+
+// question is one name and type with what the target region's records answer.
+type question struct {
+	name, typ string
+	values    []string // addresses or names, plain
+	alias     []string // names whose addresses are right as well
+}
+
+// askAll asks every server every question. It lists the servers that answer
+// something else, and those that do not answer.
+func askAll(ctx context.Context, dns *dnsq.Client, servers []dnsq.Server, questions []question) (asked int, others []string) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	note := func(n int, other string) {
+		mu.Lock()
+		defer mu.Unlock()
+		asked += n
+		if other != "" {
+			others = append(others, other)
+		}
+	}
+	for _, s := range servers {
+		if s.Addr == "" {
+			note(0, s.Name+" has no address")
+			continue
+		}
+		wg.Go(func() {
+			for _, q := range questions {
+				if why := askOne(ctx, dns, s, q); why != "" {
+					note(0, why)
+					return
+				}
+			}
+			note(asks*len(questions), "")
+		})
+	}
+	wg.Wait()
+	slices.Sort(others)
+	return asked, slices.Compact(others)
+}
+
+// askOne returns what a server says wrongly, or "".
+func askOne(ctx context.Context, dns *dnsq.Client, s dnsq.Server, q question) string {
+	for range asks {
+		a, err := dns.Ask(ctx, s.Addr, q.name, q.typ)
+		if err != nil {
+			return fmt.Sprintf("%s: %v", s.Name, err)
+		}
+		if got := wrongAnswer(a, q); got != "" {
+			return fmt.Sprintf("%s (%s) answers %s for %s", s.Name, s.Addr, got, q.name)
+		}
+	}
+	return ""
+}
+
+// wrongAnswer returns the part of an answer that is not the target region's. A
+// name server follows aliases inside its zone, so that only the first step of a
+// CNAME counts.
+func wrongAnswer(a dnsq.Answer, q question) string {
+	if q.typ == string(types.RRTypeCname) {
+		if len(a.Aliases) == 0 || !slices.Contains(q.values, a.Aliases[0]) {
+			return strings.Join(a.Aliases, ", ")
+		}
+		return ""
+	}
+	if len(a.Addrs) == 0 {
+		return "an alias of " + a.CNAME
+	}
+	for _, ip := range a.Addrs {
+		if !slices.ContainsFunc(q.values, func(v string) bool { p, err := netip.ParseAddr(v); return err == nil && p == ip }) {
+			return ip.String()
+		}
+	}
+	return ""
+}
+
+// places are names that clients use, and a name that always leads to the region
+// where they are sent: what the DNS must say once they have moved. It asks no
+// control plane.
+type places struct {
+	names  []string
+	sameAs string
+	dns    *dnsq.Client
+}
+
+// others lists the name servers of the names' zone that lead elsewhere or do not
+// answer.
+func (p places) others(ctx context.Context) (asked int, others []string) {
+	want, err := p.dns.Addrs(ctx, p.sameAs)
+	if err != nil {
+		return 0, []string{fmt.Sprintf("where clients should be sent is not known: %v", err)}
+	}
+	servers, err := p.dns.Authoritative(ctx, p.names[0])
+	if err != nil {
+		return 0, []string{err.Error()}
+	}
+	var questions []question
+	for _, name := range p.names {
+		q := question{name: name, typ: string(types.RRTypeA)}
+		for _, a := range want {
+			if a.Is4() {
+				q.values = append(q.values, a.String())
+			}
+		}
+		questions = append(questions, q)
+	}
+	return askAll(ctx, p.dns, servers, questions)
+}
+
+// moved gives the state of a switch whose own part is done: clients count as moved
+// when every name server leads them there.
+func (p places) moved(ctx context.Context, own string) Effect {
+	asked, others := p.others(ctx)
+	if len(others) > 0 {
+		return Effect{State: Partial, Detail: own + ", but not every name server answers so: " + strings.Join(others, "; ")}
+	}
+	return Effect{State: Present, Detail: fmt.Sprintf("%s, and %d answers of all name servers lead to %s", own, asked, p.sameAs)}
+}
+
+func validPlaces(names []string, sameAs string) error {
+	switch {
+	case len(names) == 0:
+		return badParam("names", "is empty; list every name that clients use, here or under [traffic]")
+	case sameAs == "":
+		return badParam("same_as", "is missing; name what always leads to the region, such as \"api.{region}.example.net\", here or under [traffic]")
+	}
+	for i, n := range names {
+		if n == "" || strings.ContainsAny(n, " /:") {
+			return badParam("names", "%q is not a DNS name", n)
+		}
+		if slices.Contains(names[:i], n) {
+			return badParam("names", "%q is listed twice", n)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,62 @@
+package actions
+
+import (
+	"context"
+	"slices"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// This file holds what is particular to switches: there may be several, side by
+// side. The first that proves itself moves the clients; a latched one must follow
+// before the service is stable; one that still tries then goes on as a standing
+// hold.
+
+// LogFlip is an Action whose effect is the committed flip itself (rule T1): the
+// executor commits SetTraffic in place of a call, and Do does the rest, if any.
+type LogFlip interface {
+	Action
+	FlipsByLog()
+}
+
+const handedOver = "not seen to take effect yet; clients were moved by another switch; goes on as a standing hold"
+
+// endSwitches cancels the switches that still try although the service is stable.
+func (x *Executor) endSwitches(e *failover.Execution) {
+	if !e.Stable() {
+		return
+	}
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	for _, st := range e.Plan.Steps {
+		if cancel := x.inflight[st.ID]; cancel != nil && st.Kind == failover.KindSwitch && !e.Step(st.ID).Passed() {
+			cancel()
+		}
+	}
+}
+
+// handOver ends a switch that the service is stable without, whoever tried it.
+func (x *Executor) handOver(ctx context.Context, e *failover.Execution, st failover.Step) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.opts.CallTimeout) // endSwitches means others
+	defer cancel()
+	if token, ok := x.begin(ctx, e, st); ok {
+		x.finish(ctx, e, st, token, failover.StepUnproven, handedOver)
+	}
+}
+
+// Shared is what [traffic] says for all switches.
+type Shared struct {
+	Zone   string   // the hosted zone's ID
+	Names  []string // what clients use
+	SameAs string   // a name that always leads to {region}
+}
+
+// Inheritor is a Config that takes from Shared what it does not say itself.
+type Inheritor interface{ Inherit(t Shared) }
+
+func inherited(own, shared []string) []string {
+	if len(own) > 0 {
+		return own
+	}
+	return slices.Clone(shared)
+}

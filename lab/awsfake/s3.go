@@ -1,0 +1,158 @@
+package awsfake
+
+import (
+	"crypto/md5"
+	"encoding/hex"
+	"encoding/xml"
+	"fmt"
+	"maps"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+)
+
+// S3 imitates small objects of one region, path-style: PutObject with If-Match and If-None-Match, GetObject, HeadObject and
+// DeleteObject. Reads follow writes at once, as S3's do ("strong read-after-write consistency"), and anybody may read, as with
+// a bucket policy that lets a health checker in.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
+type S3 struct {
+	mu      sync.Mutex
+	buckets map[string]map[string]S3Object
+	history []S3Write
+}
+
+// S3Object is an object.
+type S3Object struct {
+	Body []byte
+	ETag string // with its quotes
+	At   time.Time
+	Type string
+}
+
+// S3Write is an accepted write: the world's record of who moved the traffic.
+type S3Write struct {
+	At        time.Time `json:"at"`
+	Bucket    string    `json:"bucket"`
+	Key       string    `json:"key"`
+	Body      string    `json:"body"`
+	AccessKey string    `json:"accessKey"`
+	Session   string    `json:"session,omitempty"`
+	From      string    `json:"from"`
+}
+
+// NewS3 makes the named buckets.
+func NewS3(buckets ...string) *S3 {
+	s := &S3{buckets: map[string]map[string]S3Object{}}
+	for _, b := range buckets {
+		s.buckets[b] = map[string]S3Object{}
+	}
+	return s
+}
+
+// History returns the accepted writes, oldest first.
+func (s *S3) History() []S3Write {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]S3Write{}, s.history...)
+}
+
+// Objects returns what a bucket holds.
+func (s *S3) Objects(bucket string) map[string]S3Object {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return maps.Clone(s.buckets[bucket])
+}
+
+// s3Op names the operation of a path-style request, or "" if it is none.
+func s3Op(r *http.Request) string {
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if bucket == "" || key == "" || r.Header.Get("X-Amz-Target") != "" {
+		return ""
+	}
+	return map[string]string{http.MethodGet: "GetObject", http.MethodHead: "HeadObject", http.MethodPut: "PutObject", http.MethodDelete: "DeleteObject"}[r.Method]
+}
+
+type s3Error struct {
+	XMLName xml.Name `xml:"Error"`
+	Code    string   `xml:"Code"`
+	Message string   `xml:"Message"`
+}
+
+func (s *S3) fail(w http.ResponseWriter, q *request, status int, code, message string) string {
+	w.Header().Set("Content-Type", "application/xml")
+	w.WriteHeader(status)
+	if q.Method != http.MethodHead {
+		_ = xml.NewEncoder(w).Encode(s3Error{Code: code, Message: message}) // an error means that the client is gone
+	}
+	return code
+}
+
+// serve runs one operation and returns its outcome.
+func (s *S3) serve(w http.ResponseWriter, q *request) string {
+	bucket, key, _ := strings.Cut(strings.TrimPrefix(q.URL.Path, "/"), "/")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	objects, ok := s.buckets[bucket]
+	if !ok {
+		return s.fail(w, q, http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
+	}
+	o, exists := objects[key]
+	switch q.op {
+	case "GetObject", "HeadObject":
+		if !exists {
+			return s.fail(w, q, http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+		}
+		w.Header().Set("ETag", o.ETag)
+		w.Header().Set("Content-Type", o.Type)
+		w.Header().Set("Last-Modified", o.At.UTC().Format(http.TimeFormat))
+		w.Header().Set("Content-Length", fmt.Sprint(len(o.Body)))
+		if q.Method == http.MethodGet {
+			_, _ = w.Write(o.Body) // an error means that the client is gone
+		}
+	case "PutObject":
+		// "If the object exists … S3 returns 412 Precondition Failed"; If-Match on an object that is not there is 404.
+		none, match := q.Header.Get("If-None-Match"), q.Header.Get("If-Match")
+		switch {
+		case none == "*" && exists, match != "" && exists && match != o.ETag:
+			return s.fail(w, q, http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+		case match != "" && !exists:
+			return s.fail(w, q, http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
+		}
+		body, err := unchunk(q)
+		if err != nil {
+			return s.fail(w, q, http.StatusBadRequest, "IncompleteBody", err.Error())
+		}
+		sum := md5.Sum(body)
+		o = S3Object{Body: body, ETag: `"` + hex.EncodeToString(sum[:]) + `"`, At: time.Now(), Type: q.Header.Get("Content-Type")}
+		objects[key] = o
+		s.history = append(s.history, S3Write{At: o.At, Bucket: bucket, Key: key, Body: string(body), AccessKey: q.call.AccessKey, Session: q.call.Session, From: q.call.From})
+		w.Header().Set("ETag", o.ETag)
+	case "DeleteObject":
+		delete(objects, key)
+		w.WriteHeader(http.StatusNoContent)
+	}
+	return "ok"
+}
+
+// unchunk takes the aws-chunked encoding off a body: the SDK sends it with a trailing checksum.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming-trailers.html
+func unchunk(q *request) ([]byte, error) {
+	if !strings.Contains(q.Header.Get("Content-Encoding"), "aws-chunked") && !strings.HasPrefix(q.Header.Get("X-Amz-Content-Sha256"), "STREAMING-") {
+		return q.body, nil
+	}
+	var out []byte
+	rest := string(q.body)
+	for {
+		line, after, ok := strings.Cut(rest, "\r\n")
+		var n int
+		if _, err := fmt.Sscanf(line, "%x", &n); !ok || err != nil || n > len(after) {
+			return nil, fmt.Errorf("chunk %q is not one", line)
+		}
+		if n == 0 {
+			return out, nil
+		}
+		out, rest = append(out, after[:n]...), strings.TrimPrefix(after[n:], "\r\n")
+	}
+}

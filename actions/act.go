@@ -303,7 +303,7 @@ func (r *run) record() failover.StepRecord {
 // done finishes the step. A stop that was seen to have taken effect is evidence;
 // a switch is the flip (rule T1).
 func (r *run) done(ctx context.Context, detail string, already bool) {
-	if r.st.Kind == failover.KindSwitch {
+	if r.st.Kind == failover.KindSwitch && r.x.journal.State().Traffic != r.e.To {
 		if _, ok := r.x.propose(ctx, failover.SetTraffic{Execution: r.e.ID, Region: r.e.To}, ""); !ok {
 			return
 		}

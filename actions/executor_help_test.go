@@ -247,6 +247,27 @@ type (
 
 func (countedAction) Idempotent() {}
 
+// gateAction is present as soon as the flip is committed.
+type gateAction struct{ countedAction }
+
+func (gateAction) FlipsByLog() {}
+
+func (g gateAction) Inspect(ctx context.Context) (Effect, error) {
+	g.st.mu.Lock()
+	g.present = g.st.s.Traffic == "east2" && !g.never
+	g.st.mu.Unlock()
+	return g.countedAction.Inspect(ctx)
+}
+
+func (g gateAction) Do(ctx context.Context, a Attempt) error {
+	g.st.mu.Lock()
+	if g.st.s.Traffic != "east2" {
+		g.st.wrong = append(g.st.wrong, "the gate was asked before the flip was committed (T1)")
+	}
+	g.st.mu.Unlock()
+	return g.countedAction.Do(ctx, a)
+}
+
 // Restored implements Restorer.
 func (e *effect) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is previously
@@ -277,8 +298,10 @@ func (st *stage) Action(step failover.Step) (Action, error) {
 		return plainAction{e}, nil
 	case "counted":
 		return countedAction{e}, nil
-	case "tokened":
+	case "tokened", "object":
 		return tokenedAction{e}, nil
+	case "gate":
+		return gateAction{countedAction{e}}, nil
 	case "approval":
 		return nil, nil //nolint:nilnil // as Config.New documents
 	}

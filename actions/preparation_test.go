@@ -2,7 +2,9 @@ package actions
 
 import (
 	"context"
+	"encoding/json"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -207,7 +209,10 @@ func (k keepers) Action(step failover.Step) (Action, error) {
 	if err != nil {
 		return nil, err
 	}
-	return held{a.(countedAction)}, nil
+	if c, ok := a.(countedAction); ok {
+		return held{c}, nil
+	}
+	return heldSwitch{a.(tokenedAction)}, nil
 }
 
 func (k keepers) Check(step failover.Step) (Check, error) { return k.st.Check(step) }
@@ -224,6 +229,25 @@ func (h held) Do(_ context.Context, a Attempt) error {
 	}
 	h.asked = append(h.asked, a)
 	h.present = !h.never
+	return nil
+}
+
+// heldSwitch is held with a token that the resource checks.
+type heldSwitch struct{ tokenedAction }
+
+func (h heldSwitch) Do(_ context.Context, a Attempt) error {
+	st := h.st
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	if !slices.ContainsFunc(st.s.Holds, func(sh failover.StandingHold) bool { return sh.Running != nil && sh.Running.Token == a.Token }) {
+		st.wrong = append(st.wrong, "a standing hold was applied without an intent in the log (E2)")
+	}
+	var prev previously
+	if err := json.Unmarshal(a.Previous, &prev); err != nil || prev.Token != h.token {
+		return ErrStaleToken
+	}
+	h.asked = append(h.asked, a)
+	h.token, h.value, h.present = a.Token, "new", true
 	return nil
 }
 

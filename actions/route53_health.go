@@ -187,10 +187,10 @@ func place(c *types.HealthCheckConfig, addr string) {
 // CompareHealthChecks says what is wrong with the health checks that the records
 // of region from hang on, as Route 53 has them. It reads the control plane, so it
 // belongs to the days before.
-func CompareHealthChecks(ctx context.Context, client *route53.Client, zone string, names []string, identifies func(identifier string) failover.Region, from failover.Region, want []HealthCheck) (wrong []string, err error) {
-	w := &route53Weights{cfg: &Route53WeightsConfig{Zone: zone, Names: names}, client: client}
+func CompareHealthChecks(ctx context.Context, client *route53.Client, records Route53WeightsConfig, from, to failover.Region, want []HealthCheck) (wrong []string, err error) {
+	w := &route53Weights{cfg: &records, client: client}
 	top := ""
-	for _, name := range names {
+	for _, name := range records.Names {
 		sets, err := w.list(ctx, name)
 		if err != nil {
 			return nil, err
@@ -199,7 +199,7 @@ func CompareHealthChecks(ctx context.Context, client *route53.Client, zone strin
 			if s.Weight == nil {
 				continue
 			}
-			id, of := aws.ToString(s.HealthCheckId), identifies(aws.ToString(s.SetIdentifier))
+			id, of := aws.ToString(s.HealthCheckId), records.regionOf(aws.ToString(s.SetIdentifier), []failover.Region{from, to})
 			switch {
 			case of != from && id != "":
 				wrong = append(wrong, fmt.Sprintf("%s %s of %s has a health check: only the records of %s hang on one", name, s.Type, of, from))

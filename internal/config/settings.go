@@ -69,6 +69,15 @@ func (c *Config) HealthChecks() []actions.HealthCheck {
 	return actions.HealthChecks(o)
 }
 
+// Records are the weighted records that hang on the health checks: those that a
+// switch moves, or those of the names that clients use.
+func (c *Config) Records() actions.Route53WeightsConfig {
+	if w := c.Traffic.Switch.Route53Weights; w != nil {
+		return *w
+	}
+	return actions.Route53WeightsConfig{Zone: c.Traffic.Zone, Names: c.Traffic.Names}
+}
+
 // HealthCheckScript is a shell script that makes them.
 func (c *Config) HealthCheckScript() (string, error) {
 	return actions.HealthCheckScript(c.Service, c.Primary, c.HealthChecks())

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/failoverd/failoverd/actions"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/admin"
 )
@@ -15,9 +16,9 @@ import (
 // Readiness implements admin.Node: whether a failover would work if the active
 // region died now, row by row.
 func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
-	ctx, cancel := context.WithTimeout(ctx, viewTimeout)
+	vctx, cancel := context.WithTimeout(ctx, viewTimeout)
 	defer cancel()
-	v, err := d.core.View(ctx)
+	v, err := d.core.View(vctx)
 	st := d.core.Node().State()
 	if err != nil {
 		return verdictOf([]admin.Row{{Name: "leader", Detail: "there is no leader that answers: " + err.Error()}})
@@ -33,7 +34,32 @@ func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
 	rows = append(rows, surveyRows(st, v)...)
 	rows = append(rows, lossRows(st)...)
 	rows = append(rows, holdRows(st)...)
+	rows = append(rows, d.healthCheckRows(ctx)...)
 	return verdictOf(append(rows, d.certRow(now)))
+}
+
+// healthCheckRows compares the health checks that the switches need with those
+// that Route 53 has. Its control plane is not needed in the night, only now.
+func (d *Daemon) healthCheckRows(ctx context.Context) []admin.Row {
+	r := d.running.Load()
+	if r == nil || r.clients == nil {
+		return nil
+	}
+	want := r.cfg.HealthChecks()
+	if len(want) == 0 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	row := admin.Row{Name: "health checks", OK: true, Detail: fmt.Sprintf("the records of %s hang on the %d health checks that the switches need", r.cfg.Primary, len(want))}
+	wrong, err := actions.CompareHealthChecks(ctx, r.clients.Route53(), r.cfg.Records(), r.cfg.Primary, r.cfg.Secondary, want)
+	switch {
+	case err != nil:
+		row.OK, row.Advice, row.Detail = false, true, "they could not be read: "+err.Error()
+	case len(wrong) > 0:
+		row.OK, row.Detail = false, strings.Join(wrong, "; ")+" (failoverd traffic health-checks prints them)"
+	}
+	return []admin.Row{row}
 }
 
 // verdictOf ends the report in one line.

@@ -55,9 +55,48 @@ func (tokened) Restored(now actions.Effect, before json.RawMessage) bool {
 // Burn implements actions.Burner.
 func (t tokened) Burn(ctx context.Context, at actions.Attempt) error {
 	t.w.mu.Lock()
-	token, traffic := t.w.token, t.w.traffic
+	r := *t.w.lever(t.kind)
 	t.w.mu.Unlock()
-	return t.send(ctx, at, "burn", func() (bool, error) { return t.set(at, 0, traffic, token) })
+	return t.send(ctx, at, "burn", func() (bool, error) { return t.set(at, 0, r.traffic, r.token) })
+}
+
+// gate is the switch whose effect is the committed flip. Clients follow it for as
+// long as a node that lives has applied it.
+type gate struct{ action }
+
+// FlipsByLog implements actions.LogFlip.
+func (gate) FlipsByLog() {}
+
+// Idempotent implements actions.Idempotent.
+func (gate) Idempotent() {}
+
+// Inspect implements actions.Action: it asks the name servers.
+func (g gate) Inspect(ctx context.Context) (actions.Effect, error) {
+	if err := g.reach(ctx); err != nil {
+		return actions.Effect{}, err
+	}
+	eff := actions.Effect{State: actions.Absent, Previous: json.RawMessage("{}"), Detail: "traffic " + g.w.trafficNow()}
+	if g.w.trafficNow() == g.region {
+		eff.State = actions.Present
+	}
+	return eff, nil
+}
+
+// Do implements actions.Action.
+func (gate) Do(context.Context, actions.Attempt) error { return nil }
+
+// lever is something that clients follow: a resource that checks tokens.
+type lever struct {
+	token   uint64
+	traffic string
+}
+
+// lever returns the record of a kind of switch; the caller holds the lock.
+func (w *world) lever(kind string) *lever {
+	if w.levers[kind] == nil {
+		w.levers[kind] = &lever{traffic: east1}
+	}
+	return w.levers[kind]
 }
 
 // Action makes the action of a step: of the simulation's own kinds, or of the
@@ -70,9 +109,13 @@ func (w *world) Action(node string, st failover.Step) (actions.Action, error) {
 	case "start":
 		a.count = fleetSize
 		return counted{a}, nil
-	case "switch", "route53_weights":
-		a.kind = "switch"
+	case "switch", "route53_weights", "s3_object":
+		if a.kind = "switch"; st.Action == "s3_object" {
+			a.kind = "object"
+		}
 		return tokened{a}, nil
+	case "gate":
+		return gate{a}, nil
 	}
 	// The real kinds that stop and start something set a number: of tasks,
 	// machines, pods, or 1 for what is on.
@@ -132,8 +175,11 @@ type previous struct {
 
 // plane is where the control plane stands: of a region, or on the internet.
 func (a action) plane() string {
-	if a.kind == "switch" {
+	switch a.kind {
+	case "switch", "gate":
 		return internet
+	case "object":
+		return east2 // the bucket's region
 	}
 	return a.region
 }
@@ -153,14 +199,18 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 	if err := a.reach(ctx); err != nil {
 		return actions.Effect{}, err
 	}
-	total := a.tasks()
+	total, now := a.tasks(), a.w.trafficNow()
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
-	prev, err := json.Marshal(previous{Desired: a.w.desired[a.pool], Token: a.w.token, Traffic: a.w.traffic})
+	was := previous{Desired: a.w.desired[a.pool]}
+	if a.levels() {
+		was.Token, was.Traffic = a.w.lever(a.kind).token, a.w.lever(a.kind).traffic
+	}
+	prev, err := json.Marshal(was)
 	if err != nil {
 		return actions.Effect{}, err
 	}
-	eff := actions.Effect{State: actions.Absent, Previous: prev, Token: a.w.token}
+	eff := actions.Effect{State: actions.Absent, Previous: prev, Token: was.Token}
 	switch a.kind {
 	case "stop":
 		eff.Inventory = total * (100 - a.w.sights.shrunk) / 100
@@ -175,14 +225,17 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 		if a.w.desired[a.pool] >= a.count && total >= a.count {
 			eff.State = actions.Present
 		}
-	case "switch":
-		eff.Detail = "traffic " + a.w.traffic
-		if a.w.traffic == a.region {
+	case "switch", "object":
+		eff.Detail = fmt.Sprintf("%s %s, traffic %s", a.kind, was.Traffic, now)
+		if was.Traffic == a.region && now == a.region {
 			eff.State = actions.Present
 		}
 	}
 	return eff, nil
 }
+
+// levels reports whether the action moves a lever.
+func (a action) levels() bool { return a.kind == "switch" || a.kind == "object" }
 
 const fleetSize = 2
 
@@ -270,9 +323,12 @@ func (a action) Undo(ctx context.Context, at actions.Attempt) error {
 	if err := json.Unmarshal(at.Previous, &prev); err != nil {
 		return err
 	}
-	a.w.mu.Lock()
-	token := a.w.token
-	a.w.mu.Unlock()
+	token := uint64(0)
+	if a.levels() {
+		a.w.mu.Lock()
+		token = a.w.lever(a.kind).token
+		a.w.mu.Unlock()
+	}
 	return a.send(ctx, at, "undo", func() (bool, error) { return a.set(at, prev.Desired, prev.Traffic, token) })
 }
 
@@ -281,16 +337,17 @@ func (a action) set(at actions.Attempt, count int, traffic string, replaces uint
 	w := a.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if a.kind == "switch" {
-		if w.token != replaces {
-			w.noteLocked(oracle.Stale, a.region, a.node, "token %d does not replace %d", at.Token, w.token)
+	if a.levels() {
+		l := w.lever(a.kind)
+		if l.token != replaces {
+			w.noteLocked(oracle.Stale, a.region, a.node, "token %d does not replace %d", at.Token, l.token)
 			return false, errors.New("the record holds another token")
 		}
-		changed = w.traffic != traffic
+		changed = l.traffic != traffic
 		if changed {
-			w.noteLocked(oracle.Flip, traffic, a.node, "token %d", at.Token)
+			w.noteLocked(oracle.Flip, traffic, a.node, "%s, token %d", a.kind, at.Token)
 		}
-		w.token, w.traffic = at.Token, traffic
+		l.token, l.traffic = at.Token, traffic
 		return changed, nil
 	}
 	was := w.desired[a.pool]
@@ -322,15 +379,16 @@ func (w *world) Check(st failover.Step) (actions.Check, error) {
 	return checkFunc(func(context.Context) actions.Finding {
 		region := string(st.Region)
 		up, _ := w.workersUp(region)
+		traffic := w.trafficNow()
 		w.mu.Lock()
 		defer w.mu.Unlock()
 		running := w.runningLocked(pool(string(st.Component), region))
-		f := actions.Finding{Detail: fmt.Sprintf("%d workers up, traffic %s", up, w.traffic)}
+		f := actions.Finding{Detail: fmt.Sprintf("%d workers up, traffic %s", up, traffic)}
 		switch {
 		case st.Action == "check":
-			f.Pass = up > 0 && w.traffic == region
+			f.Pass = up > 0 && traffic == region
 		case st.Component == "":
-			f.Pass = w.traffic == region
+			f.Pass = traffic == region
 		case st.Component == "workers":
 			f.Pass = up > 0
 		default:

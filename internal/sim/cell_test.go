@@ -134,7 +134,7 @@ func play(t *testing.T, scene string, seed uint64, blows []blow, want string) (r
 		c.end()
 		cancel()
 		w.wg.Wait()
-		final.Traffic = w.traffic
+		final.Traffic = w.trafficNow()
 		p := settings.Policy
 		r.Violations = oracle.Judge(w.record, oracle.Rules{Primary: east1, Hold: p.Hold.D(), Prepare: p.PrepareAfter.D(), Slack: 4 * time.Second}, final)
 		if died != nil {
@@ -244,6 +244,7 @@ func (c *cluster) standing() string {
 		n, total := w.workersUp(region)
 		up = append(up, fmt.Sprintf("%s %d of %d up", region, n, total))
 	}
+	traffic := w.trafficNow()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	var wanted []string
@@ -251,10 +252,10 @@ func (c *cluster) standing() string {
 		wanted = append(wanted, fmt.Sprintf("%s %d", pool, w.desired[pool]))
 	}
 	var past []string
-	// A token that was never written is 0. The resource holds the newest attempt's,
+	// The resource holds the newest attempt's,
 	// or that of one before it which nobody had resolved when the next began: of
 	// those that are under way at once it takes one and refuses the others.
-	tokens, burnt := []uint64{0}, true
+	right, burnt := true, true
 	for _, e := range s.History {
 		past = append(past, fmt.Sprintf("%s %s", e.Kind, e.State))
 		for _, st := range e.Plan.Steps {
@@ -262,17 +263,28 @@ func (c *cluster) standing() string {
 			if !st.Tokens || rec.Last() == nil {
 				continue
 			}
-			tokens, burnt = nil, burnt && rec.Consumed()
+			var tokens []uint64
+			burnt = burnt && (rec.Consumed() || e.HandedOver(st))
 			for _, a := range slices.Backward(rec.Attempts) {
 				if len(tokens) > 0 && !a.FinishedAt.IsZero() {
 					break
 				}
 				tokens = append(tokens, a.Token)
 			}
+			kind := "switch"
+			if st.Action == "s3_object" {
+				kind = "object"
+			}
+			for _, h := range s.Holds { // what was handed over, and done since
+				if h.Step.ID == st.ID && h.Last != nil {
+					tokens = append(tokens, h.Last.Token)
+				}
+			}
+			right = right && slices.Contains(tokens, w.lever(kind).token)
 		}
 	}
-	return fmt.Sprintf("wanted: %s; workers: %s; traffic %s, its token is the newest attempt's, or one's that was open with it: %t, consumed: %t; log: %s, active %s, traffic %s, epoch %d, holds %v, frozen %t, open %t",
-		strings.Join(wanted, ", "), strings.Join(up, ", "), w.traffic, slices.Contains(tokens, w.token), burnt, strings.Join(past, ", "), s.Active, s.Traffic, s.Epoch,
+	return fmt.Sprintf("wanted: %s; workers: %s; traffic %s, each token is the newest attempt's, or one's that was open with it: %t, consumed or handed over: %t; log: %s, active %s, traffic %s, epoch %d, holds %v, frozen %t, open %t",
+		strings.Join(wanted, ", "), strings.Join(up, ", "), traffic, right, burnt, strings.Join(past, ", "), s.Active, s.Traffic, s.Epoch,
 		len(s.Holds), s.Freeze != nil, s.Execution != nil || s.Preparation != nil)
 }
 

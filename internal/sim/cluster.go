@@ -43,6 +43,7 @@ type host struct {
 	lost   bool // its disk is gone, and the machine stays out
 	snaps  raft.SnapshotStore
 	starts uint64
+	said   atomic.Bool // its gate says that the primary is to be left
 
 	mu      sync.Mutex
 	core    *daemon.Core
@@ -388,7 +389,7 @@ func newClusterOf(ctx context.Context, rng *rand.Rand, settings failover.Setting
 	own := func() *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64())) } //nolint:gosec // a seed gives the schedule again
 	c := &cluster{rng: own(), timers: simTimers, ctx: ctx, cells: map[cell]int{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings, log: log, fatal: fatal}
 	c.world = &world{
-		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, since: map[string]time.Time{}, fleet: map[string][]*task{}, traffic: east1,
+		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, since: map[string]time.Time{}, fleet: map[string][]*task{}, levers: map[string]*lever{},
 		dead: map[string]bool{}, sights: newSights(), stuck: map[string]chan struct{}{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
 	}
 	for id, spec := range c.settings.Nodes {
@@ -398,7 +399,30 @@ func newClusterOf(ctx context.Context, rng *rand.Rand, settings failover.Setting
 		c.net.siteOf[h.id] = h.site
 	}
 	slices.Sort(c.names)
+	if slices.ContainsFunc(settings.Traffic.Switch, func(a failover.ActionSpec) bool { return a.Kind == "gate" }) {
+		c.world.flipped = c.flipped
+	}
 	return c
+}
+
+// flipped reports whether two living nodes say that the primary is to be left. A
+// node keeps what it said across restarts (rule T1).
+func (c *cluster) flipped() bool {
+	n := 0
+	for _, name := range c.names {
+		h := c.hosts[name]
+		core := h.live()
+		if core == nil {
+			continue
+		}
+		if string(core.Node().State().Traffic) == east2 {
+			h.said.Store(true)
+		}
+		if h.said.Load() {
+			n++
+		}
+	}
+	return n >= 2
 }
 
 // chance is a source of its own for one part of the cluster.

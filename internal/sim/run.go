@@ -96,8 +96,8 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 	c.end()
 	cancel()
 	w.wg.Wait()
+	final.Traffic = w.trafficNow()
 	w.mu.Lock()
-	final.Traffic = w.traffic
 	out.Record = w.record
 	w.mu.Unlock()
 	out.Cells = c.cells

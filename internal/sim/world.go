@@ -26,8 +26,9 @@ type world struct {
 	desired map[string]int       // by pool: of workers, the region
 	since   map[string]time.Time // when a pool was scaled up last
 	fleet   map[string][]*task
-	traffic string
-	token   uint64
+	levers  map[string]*lever // what clients follow, by kind of switch
+	flipped func() bool       // whether nodes enough say that the gate has moved clients; nil: no gate
+	gated   bool              // what it said last
 	dead    map[string]bool // the region's machines are off
 	sights  sights
 	serial  int
@@ -338,11 +339,25 @@ func (w *world) retire(region string, power bool) {
 	w.fleet[region] = slices.DeleteFunc(w.fleet[region], func(other *task) bool { return other == tk })
 }
 
-// trafficNow is where clients are sent.
+// trafficNow is where clients are sent: to the secondary region as soon as one
+// lever says so.
 func (w *world) trafficNow() string {
+	gates := w.flipped != nil && w.flipped()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.traffic
+	if gates && !w.gated {
+		w.noteLocked(oracle.Flip, east2, "gates", "enough of them say so")
+	}
+	w.gated = gates
+	if gates {
+		return east2
+	}
+	for _, l := range w.levers {
+		if l.traffic == east2 {
+			return east2
+		}
+	}
+	return east1
 }
 
 func (w *world) workersUp(region string) (up, total int) {

@@ -113,7 +113,7 @@ func TestIncidentP5StaleLeaderIsRefusedByRoute53(t *testing.T) {
 	}))
 	r.do(r.c.Node(old).Cont())
 	time.Sleep(3 * time.Second) // it wakes up, and may try whatever it had in mind
-	changes, err := r.w.Route53Changes(r.ctx)
+	changes, err := r.c.Changes(r.ctx)
 	r.do(err)
 	for _, c := range changes {
 		if c.AccessKey == key {

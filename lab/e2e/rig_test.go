@@ -207,7 +207,7 @@ func (r *rig) movedSafely(lossAt time.Time, attempts int) harness.Verdict {
 		r.Errorf("detected after %s, recovered after %s", v.Detect, v.Recover)
 	}
 	r.weights(0, 255)
-	changes, err := r.w.Route53Changes(r.ctx)
+	changes, err := r.c.Changes(r.ctx)
 	r.do(err)
 	if len(changes) < 1 || len(changes) > attempts {
 		r.Errorf("S4: %d accepted Route 53 batches, want 1 to %d: %+v", len(changes), attempts, changes)

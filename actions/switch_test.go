@@ -1,0 +1,142 @@
+package actions
+
+import (
+	"context"
+	"log/slog"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// threeSwitches are a gate, an object and a record.
+func threeSwitches(s *failover.Settings) {
+	s.Traffic.Switch[0].Tokens, s.Traffic.Switch[0].Latched = true, true
+	gate, object := s.Traffic.Switch[0], s.Traffic.Switch[0]
+	gate.Kind, gate.Tokens, gate.Latched = "gate", false, false
+	object.Kind = "object"
+	s.Traffic.Switch = []failover.ActionSpec{gate, object, s.Traffic.Switch[0]}
+	for i := range s.Traffic.Switch {
+		s.Traffic.Switch[i].Timeout = failover.Duration(10 * time.Minute)
+	}
+}
+
+// The control plane of the record is dead: the others move the traffic, the
+// service is stable, and the record follows as a standing hold.
+func TestOneSwitchIsEnough(t *testing.T) {
+	for name, again := range map[string]bool{"one leader": false, "another leader finds it running": true} {
+		t.Run(name, func(t *testing.T) {
+			inStage(t, threeSwitches, func(st *stage) {
+				record := st.effect("switch-tokened")
+				record.blind = true
+				st.elect(nil)
+				if again {
+					st.checks["check-workers-look"] = func() Finding { return Finding{Detail: "not yet"} }
+					st.waitFor("the object", 10*time.Minute, func(s *failover.State) bool {
+						return s.Execution.Step("switch-object").State == failover.StepDone
+					})
+					st.end()
+					st.mu.Lock()
+					st.checks["check-workers-look"] = nil
+					st.mu.Unlock()
+					st.elect(nil)
+				}
+				s := st.waitFor("the end", 20*time.Minute, ended)
+				e := s.History[0]
+				if e.State != failover.ExecStable || e.Step("switch-tokened").State != failover.StepUnproven || e.Step("switch-gate").State != failover.StepDone {
+					t.Fatalf("%s, record %s, gate %s", e.State, e.Step("switch-tokened").State, e.Step("switch-gate").State)
+				}
+				traffic := func(s *failover.State, action string) *failover.StandingHold {
+					for i := range s.Holds {
+						if h := &s.Holds[i]; h.Component == failover.TrafficComponent && h.Step.Action == action {
+							return h
+						}
+					}
+					return nil
+				}
+				if traffic(s, "object") == nil || traffic(s, "gate") != nil {
+					t.Fatalf("the holds are %+v", s.Holds)
+				}
+				if h := traffic(s, "tokened"); h == nil || h.Status != failover.HoldUnseen {
+					t.Fatalf("the record's hold is %+v", h)
+				}
+				ctx, cancel := context.WithCancel(context.Background())
+				k := NewKeeper(st.lead, keepers{st}, Options{}, 30*time.Second, slog.New(slog.DiscardHandler))
+				done := make(chan struct{})
+				go func() { defer close(done); k.Run(ctx) }()
+				defer func() { cancel(); <-done }()
+				time.Sleep(time.Hour)
+				if record.times() != 0 {
+					t.Error("written without having read what it replaces")
+				}
+				st.mu.Lock()
+				record.blind = false // its control plane is back
+				st.mu.Unlock()
+				st.waitFor("the record", 2*time.Minute, func(s *failover.State) bool {
+					return traffic(s, "tokened").Status == failover.HoldKept && record.value == "new"
+				})
+				// Route 53 accepted it, and lost it: it is sent again (stranded).
+				st.mu.Lock()
+				record.present, record.value = false, "old"
+				st.mu.Unlock()
+				before := record.times()
+				st.waitFor("the record again", 10*time.Minute, func(*failover.State) bool { return record.times() > before })
+			})
+		})
+	}
+}
+
+// The gate moves the clients but does not outlive the nodes: the service is not
+// stable before a latched switch has followed, however long that takes, and
+// nobody is asked meanwhile.
+func TestALatchedSwitchMustFollow(t *testing.T) {
+	inStage(t, threeSwitches, func(st *stage) {
+		record, object := st.effect("switch-tokened"), st.effect("switch-object")
+		record.blind, object.blind = true, true
+		st.elect(nil)
+		st.waitFor("the gate", 10*time.Minute, func(s *failover.State) bool { return s.Execution.Step("switch-gate").State == failover.StepDone })
+		time.Sleep(3 * time.Hour)
+		s := st.state()
+		if s.Execution == nil || s.Execution.Question != nil || s.Execution.Step("check-workers-look").State != failover.StepDone || s.Execution.Step("stable").State != failover.StepPending {
+			t.Fatalf("after three hours: %+v", s.Execution)
+		}
+		st.mu.Lock()
+		record.blind = false
+		st.mu.Unlock()
+		s = st.waitFor("the end", 5*time.Minute, ended)
+		if e := s.History[0]; e.State != failover.ExecStable || e.Step("switch-object").State != failover.StepUnproven {
+			t.Errorf("%s, object %s", e.State, e.Step("switch-object").State)
+		}
+	})
+}
+
+// While no switch has moved the clients, each has its own time, and a person is
+// asked.
+func TestNoSwitchMoves(t *testing.T) {
+	inStage(t, threeSwitches, func(st *stage) {
+		st.effect("switch-tokened").blind, st.effect("switch-object").blind, st.effect("switch-gate").never = true, true, true
+		st.elect(nil)
+		s := st.waitFor("a question", 30*time.Minute, questioned)
+		if s.Execution.Question.Kind != "failed" {
+			t.Errorf("%+v", s.Execution.Question)
+		}
+	})
+}
+
+// A write that was handed over and lands long after does what is wanted; once
+// another token stands there it does nothing.
+func TestHandedOverWriteLandsLate(t *testing.T) {
+	inStage(t, threeSwitches, func(st *stage) {
+		record := st.effect("switch-tokened")
+		record.flight = 2 * time.Hour
+		st.elect(nil)
+		s := st.waitFor("the end", 20*time.Minute, ended)
+		if e := s.History[0]; e.State != failover.ExecStable || !e.HandedOver(*e.Plan.Step("switch-tokened")) {
+			t.Fatalf("%s, record %s", e.State, e.Step("switch-tokened").State)
+		}
+		time.Sleep(3 * time.Hour)
+		if record.value != "new" || record.token != record.asked[len(record.asked)-1].Token {
+			t.Errorf("the record holds %q, token %d", record.value, record.token)
+		}
+	})
+}

@@ -1,0 +1,325 @@
+package actions
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/route53/types"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
+)
+
+// fakeObject is one object of S3 that honours conditions.
+type fakeObject struct {
+	mu     sync.Mutex
+	body   string
+	there  bool
+	writes int
+	lose   bool // take the next write and lose its reply
+}
+
+func (o *fakeObject) etag() string {
+	sum := sha256.Sum256([]byte(o.body))
+	return `"` + hex.EncodeToString(sum[:16]) + `"`
+}
+
+func (o *fakeObject) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	fail := func(status int, code string) {
+		w.WriteHeader(status)
+		_, _ = fmt.Fprintf(w, "<Error><Code>%s</Code><Message>no</Message></Error>", code)
+	}
+	switch {
+	case r.URL.Path != "/bucket/key":
+		fail(http.StatusNotFound, "NoSuchBucket")
+	case r.Method == http.MethodPut:
+		match := r.Header.Get("If-Match")
+		switch {
+		case r.Header.Get("If-None-Match") == "" && match == "":
+			fail(http.StatusBadRequest, "AWriteWithoutACondition")
+		case r.Header.Get("If-None-Match") == "*" && o.there, match != "" && match != o.etag():
+			fail(http.StatusPreconditionFailed, "PreconditionFailed")
+		default:
+			body, _ := io.ReadAll(r.Body)
+			o.body, o.there = string(body), true
+			if _, rest, chunked := strings.Cut(o.body, "\r\n"); chunked { // the first chunk of aws-chunked is all of it
+				o.body, _, _ = strings.Cut(rest, "\r\n")
+			}
+			if o.writes++; o.lose {
+				o.lose = false
+				fail(http.StatusBadRequest, "Lost")
+			}
+		}
+	case !o.there:
+		fail(http.StatusNotFound, "NoSuchKey")
+	default:
+		w.Header().Set("ETag", o.etag())
+		_, _ = io.WriteString(w, o.body)
+	}
+}
+
+// trafficZone leads api to us-east-1, until it is told otherwise.
+func trafficZone() *fakeZone {
+	z := zone()
+	for _, r := range []record{
+		{Name: "example.net", Type: "NS", TTL: weight(60), Values: values("ns1.example.net.")},
+		{Name: "api.us-east-2.example.net", Type: "A", TTL: weight(60), Values: values("10.2.0.1")},
+	} {
+		r.Name += "."
+		z.records[r.key()] = r
+	}
+	return z
+}
+
+// answer makes the zone's name server lead api to a region.
+func (z *fakeZone) answer(region failover.Region) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	for key, r := range z.records {
+		if r.SetID == "" {
+			continue
+		}
+		r.Weight = weight(0)
+		if strings.Contains(r.SetID, string(region)) {
+			r.Weight = weight(255)
+		}
+		z.records[key] = r
+	}
+}
+
+func located(t *testing.T, d *Deps, z *fakeZone) (port string) {
+	t.Helper()
+	server := z.serveDNS(t)
+	d.Resolvers, d.Service = []string{server}, "messaging"
+	return server[strings.LastIndex(server, ":")+1:]
+}
+
+func objectSwitch(t *testing.T, o *fakeObject, z *fakeZone) *s3Object {
+	t.Helper()
+	d := testDeps(t, o)
+	port := located(t, &d, z)
+	a, err := (&S3ObjectConfig{Bucket: "bucket", Key: "key", Region: "us-east-2", Names: []string{"api.example.net"}, SameAs: "api.us-east-2.example.net"}).New(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := a.(*s3Object)
+	s.places.dns.Port = port
+	return s
+}
+
+func TestS3Object(t *testing.T) {
+	o, z := &fakeObject{}, trafficZone()
+	s := objectSwitch(t, o, z)
+	before := inspect(t, s, Absent, "s3://bucket/key does not exist: clients stay in us-east-1")
+	do(t, s.Do, 41, before.Previous)
+	if o.body != "failoverd service=messaging region=us-east-2 token=41 epoch=2\n" || !strings.Contains(o.body, MatchRegion("us-east-2")) {
+		t.Fatalf("the object says %q", o.body)
+	}
+	// Written is not moved: the health checks and the name servers must have followed.
+	inspect(t, s, Partial, "s3://bucket/key names us-east-2, but not every name server answers so: ns1.example.net (127.0.0.1")
+	z.answer("us-east-2")
+	after := inspect(t, s, Present, "4 answers of all name servers lead to api.us-east-2.example.net")
+	if after.Token != 41 {
+		t.Errorf("token %d", after.Token)
+	}
+	// Done twice equals done once, with a new token.
+	do(t, s.Do, 42, after.Previous)
+	if e := inspect(t, s, Present, ""); e.Token != 42 {
+		t.Errorf("token %d", e.Token)
+	}
+	// Undone, it names the region that was left; it is never deleted.
+	do(t, s.Undo, 43, before.Previous)
+	back := inspect(t, s, Absent, "s3://bucket/key names us-east-1")
+	if !s.Restored(back, before.Previous) || s.Restored(after, before.Previous) || o.writes != 3 {
+		t.Errorf("restored %t, %t; %d writes", s.Restored(back, before.Previous), s.Restored(after, before.Previous), o.writes)
+	}
+	do(t, s.Burn, 44, nil)
+	if o.body != "failoverd service=messaging region=us-east-1 token=44 epoch=2\n" {
+		t.Errorf("burnt, the object says %q", o.body)
+	}
+}
+
+func TestAStaleObjectWriterChangesNothing(t *testing.T) {
+	o, z := &fakeObject{}, trafficZone()
+	s := objectSwitch(t, o, z)
+	before := inspect(t, s, Absent, "")
+	do(t, s.Do, 50, before.Previous)
+	do(t, s.Undo, 51, before.Previous)
+	now := o.body
+	// A write of the first attempt, held up somewhere, arrives now: it saw no object.
+	late := Attempt{Token: 50, Epoch: 2, Previous: before.Previous, Deadline: time.Now().Add(time.Minute)}
+	if err := s.Do(t.Context(), late); !errors.Is(err, ErrStaleToken) {
+		t.Errorf("the stale write gives %v", err)
+	}
+	// So does one that names the current object but carries an older token.
+	late.Previous = inspect(t, s, Absent, "").Previous
+	if err := s.Do(t.Context(), late); !errors.Is(err, ErrStaleToken) {
+		t.Errorf("an older token gives %v", err)
+	}
+	late.Token, late.Deadline = 60, time.Now().Add(-time.Second)
+	var deadline *cloud.EffectDeadlineError
+	if err := s.Do(t.Context(), late); !errors.As(err, &deadline) {
+		t.Errorf("after its deadline Do gives %v", err)
+	}
+	if o.body != now {
+		t.Errorf("the object says %q", o.body)
+	}
+	// A lost reply is read from the token.
+	o.lose = true
+	late.Deadline = time.Now().Add(time.Minute)
+	if err := s.Do(t.Context(), late); err == nil {
+		t.Error("the lost reply gives no error")
+	}
+	if e := inspect(t, s, Partial, ""); e.Token != 60 {
+		t.Errorf("token %d", e.Token)
+	}
+	o.body = "something else"
+	if _, err := s.Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), "which failoverd did not write for the service messaging") {
+		t.Errorf("a foreign object gives %v", err)
+	}
+}
+
+func TestGate(t *testing.T) {
+	z := trafficZone()
+	var mu sync.Mutex
+	said := map[string]int{} // status by node
+	d := Deps{Region: "us-east-2", Regions: []failover.Region{"us-east-1", "us-east-2"}, Service: "messaging"}
+	port := located(t, &d, z)
+	cfg := &GateConfig{Nodes: map[failover.NodeID]string{}, Names: []string{"api.example.net"}, SameAs: "api.us-east-2.example.net"}
+	for _, id := range []string{"a", "b", "c", "d"} {
+		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			mu.Lock()
+			defer mu.Unlock()
+			if r.URL.Path != "/gate/messaging/us-east-1" {
+				t.Errorf("asked for %s", r.URL.Path)
+			}
+			w.WriteHeader(said[id])
+		}))
+		defer srv.Close()
+		cfg.Nodes[failover.NodeID(id)] = strings.TrimPrefix(srv.URL, "http://")
+		said[id] = http.StatusServiceUnavailable
+	}
+	cfg.Nodes["e"] = "127.0.0.1:1" // a node that is gone
+	a, err := cfg.New(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := a.(*gate)
+	g.places.dns.Port = port
+	inspect(t, g, Absent, "0 of 5 nodes say that us-east-1 is to be left, 2 are needed (e does not answer)")
+	mu.Lock()
+	said["a"] = http.StatusOK
+	mu.Unlock()
+	inspect(t, g, Partial, "1 of 5 nodes say")
+	mu.Lock()
+	said["b"], said["c"] = http.StatusOK, http.StatusOK
+	mu.Unlock()
+	inspect(t, g, Partial, "3 of 5 nodes say that us-east-1 is to be left, 2 are needed (e does not answer): 1 more may be lost before clients are sent back, until a latched switch has followed, but not every name server")
+	z.answer("us-east-2")
+	inspect(t, g, Present, "")
+	if err := g.Undo(t.Context(), Attempt{}); err == nil {
+		t.Error("a committed flip was undone by a call")
+	}
+}
+
+// The checks are inverted where they look, and each calculated one says when the
+// region is left: two of five nodes, or the object.
+func TestHealthChecks(t *testing.T) {
+	o := HealthCheckOptions{
+		Service: "messaging", From: "us-east-1", To: "us-east-2",
+		Gate:   &GateConfig{Nodes: map[failover.NodeID]string{"a": "192.0.2.1:7781", "b": "gate-b.example.net:7781", "c": "192.0.2.3:7781"}},
+		Object: &S3ObjectConfig{Bucket: "bucket", Key: "some/key", Region: "us-east-2"},
+	}
+	checks := HealthChecks(o)
+	byName := map[string]types.HealthCheckConfig{}
+	for _, h := range checks {
+		byName[h.Name] = h.Config
+		if looks := len(h.Children) == 0; looks != aws.ToBool(h.Config.Inverted) {
+			t.Errorf("%s is inverted: %t", h.Name, aws.ToBool(h.Config.Inverted))
+		}
+	}
+	if *byName["gate"].HealthThreshold != 2 || *byName[Top].HealthThreshold != 2 || *byName["b"].FullyQualifiedDomainName != "gate-b.example.net" || *byName["a"].IPAddress != "192.0.2.1" ||
+		*byName["object"].FullyQualifiedDomainName != "bucket.s3.us-east-2.amazonaws.com" || *byName["object"].SearchString != "region=us-east-2 " || checks[len(checks)-1].Name != Top {
+		t.Errorf("%+v", byName)
+	}
+	// A real shell runs the script, with a command line that only notes what it is asked.
+	script, err := HealthCheckScript("messaging", "us-east-1", checks)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	fake := "#!/bin/sh\ncase \"$*\" in *status*) echo healthy;; *) echo \"$6\" >> " + dir + "/log; echo id-$(wc -l < " + dir + "/log);; esac\n"
+	for name, text := range map[string]string{"aws": fake, "sleep": "#!/bin/sh\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o700); err != nil { //nolint:gosec // a script
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.Command("sh", "-c", script)
+	cmd.Env = append(os.Environ(), "PATH="+dir+":"+os.Getenv("PATH"))
+	out, err := cmd.CombinedOutput()
+	if err != nil || !strings.Contains(string(out), "HealthCheckId of every weighted record of us-east-1: id-6") {
+		t.Fatalf("%v: %s\n%s", err, out, script)
+	}
+	asked, _ := os.ReadFile(filepath.Join(dir, "log"))
+	var children [][]string
+	for line := range strings.Lines(string(asked)) {
+		var c struct{ ChildHealthChecks []string }
+		if err := json.Unmarshal([]byte(line), &c); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+		children = append(children, c.ChildHealthChecks)
+	}
+	if want := [][]string{nil, nil, nil, {"id-1", "id-2", "id-3"}, nil, {"id-4", "id-5"}}; !reflect.DeepEqual(children, want) {
+		t.Errorf("the children are %v, want %v", children, want)
+	}
+	if HealthChecks(HealthCheckOptions{}) != nil {
+		t.Error("without a gate and an object there are health checks")
+	}
+}
+
+func TestTrafficParameters(t *testing.T) {
+	two := map[failover.NodeID]string{"a": "192.0.2.1:1", "b": "192.0.2.2:1"}
+	names := []string{"api.example.net"}
+	for _, tt := range []struct {
+		c    Config
+		want string
+	}{
+		{&GateConfig{Nodes: two, Names: names, SameAs: "x"}, ""},
+		{&GateConfig{Nodes: map[failover.NodeID]string{"a": "192.0.2.1:1"}, Names: names, SameAs: "x"}, "names 1 nodes"},
+		{&GateConfig{Nodes: two, Need: 3, Names: names, SameAs: "x"}, "3 of 2 nodes can never say"},
+		{&GateConfig{Nodes: map[failover.NodeID]string{"a": "192.0.2.1", "b": "c:1"}, Names: names, SameAs: "x"}, `a: "192.0.2.1" is not host:port`},
+		{&GateConfig{Nodes: two, Interval: failover.Duration(time.Second), Names: names, SameAs: "x"}, "is not 10s or 30s"},
+		{&GateConfig{Nodes: two, Names: names}, "name what always leads to the region"},
+		{&S3ObjectConfig{Bucket: "b", Key: "k", Region: "us-east-2", Names: names, SameAs: "x"}, ""},
+		{&S3ObjectConfig{Key: "k", Region: "us-east-2", Names: names, SameAs: "x"}, "name a bucket in the standby region"},
+		{&S3ObjectConfig{Bucket: "b-{region}", Key: "k", Region: "us-east-2", Names: names, SameAs: "x"}, "one object for both directions"},
+		{&S3ObjectConfig{Bucket: "b", Key: "/k", Region: "us-east-2", Names: names, SameAs: "x"}, "is not an object's key"},
+		{&S3ObjectConfig{Bucket: "b", Key: "k", Names: names, SameAs: "x"}, "name the standby region"},
+		{&S3ObjectConfig{Bucket: "b", Key: "k", Region: "us-east-2", SameAs: "x"}, "list every name that clients use"},
+	} {
+		err := tt.c.Validate(RoleSwitch)
+		if (tt.want == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%+v: %v, want %q", tt.c, err, tt.want)
+		}
+		if err := tt.c.Validate(RoleStop); err == nil {
+			t.Errorf("%T may stop something", tt.c)
+		}
+	}
+}

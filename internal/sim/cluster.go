@@ -101,7 +101,7 @@ func settings(mode failover.Mode, prepare bool) failover.Settings {
 	stop, start := act("stop", 30*time.Second), act("start", 5*time.Minute)
 	start.Prepare = prepare
 	flip := act("switch", 10*time.Minute)
-	flip.Tokens = true
+	flip.Tokens, flip.Latched = true, true
 	return failover.Settings{
 		Service: "messaging", Primary: east1, Secondary: east2,
 		Policy: failover.Policy{
@@ -376,7 +376,19 @@ func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answ
 
 // newCluster makes everything and starts nothing.
 func newCluster(ctx context.Context, rng *rand.Rand, mode failover.Mode, prepare bool, log *slog.Logger, fatal func(error)) *cluster {
-	c := newClusterOf(ctx, rng, settings(mode, prepare), log, fatal)
+	return clusterThatSees(newClusterOf(ctx, rng, settings(mode, prepare), log, fatal))
+}
+
+// severalSwitches adds the gate and the object to the one switch of settings.
+func severalSwitches(s failover.Settings) failover.Settings {
+	object, gate := s.Traffic.Switch[0], s.Traffic.Switch[0]
+	object.Kind = "s3_object"
+	gate.Kind, gate.Tokens, gate.Latched = "gate", false, false
+	s.Traffic.Switch = []failover.ActionSpec{gate, object, s.Traffic.Switch[0]}
+	return s
+}
+
+func clusterThatSees(c *cluster) *cluster {
 	for _, kind := range []string{"http", "mongo", "sqs"} {
 		c.sees = append(c.sees, failover.SignalState{Component: "workers", Kind: kind})
 	}

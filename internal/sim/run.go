@@ -55,11 +55,15 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 	}
 	var mu sync.Mutex
 	var died error
-	c := newCluster(ctx, rand.New(rand.NewPCG(seed, 8)), mode, rng.IntN(2) == 0, log, func(err error) { //nolint:gosec // a simulation
+	s0 := settings(mode, rng.IntN(2) == 0)
+	if seed%2 == 1 {
+		s0 = severalSwitches(s0)
+	}
+	c := clusterThatSees(newClusterOf(ctx, rand.New(rand.NewPCG(seed, 8)), s0, log, func(err error) { //nolint:gosec // a simulation
 		mu.Lock()
 		defer mu.Unlock()
 		died = err
-	})
+	}))
 	w := c.world
 	for _, r := range []string{east1, east2} {
 		w.wg.Go(func() { w.reconcile(r) })

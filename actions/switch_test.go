@@ -94,7 +94,9 @@ func TestALatchedSwitchMustFollow(t *testing.T) {
 		record, object := st.effect("switch-tokened"), st.effect("switch-object")
 		record.blind, object.blind = true, true
 		st.elect(nil)
-		st.waitFor("the gate", 10*time.Minute, func(s *failover.State) bool { return s.Execution.Step("switch-gate").State == failover.StepDone })
+		st.waitFor("the gate", 10*time.Minute, func(s *failover.State) bool {
+			return s.Execution != nil && s.Execution.Step("switch-gate").State == failover.StepDone
+		})
 		time.Sleep(3 * time.Hour)
 		s := st.state()
 		if s.Execution == nil || s.Execution.Question != nil || s.Execution.Step("check-workers-look").State != failover.StepDone || s.Execution.Step("stable").State != failover.StepPending {

@@ -143,3 +143,78 @@ func TestLossCountsFromTheFailure(t *testing.T) {
 		}
 	}
 }
+
+// severalSwitches is an execution with a gate, an object and a record, past its
+// starts.
+func severalSwitches(t *testing.T) (*cluster, *failover.Execution) {
+	t.Helper()
+	e := &failover.Execution{ID: 1, State: failover.ExecRunning, From: east1, To: east2, Epoch: 1, Steps: map[failover.StepID]*failover.StepRecord{}, Plan: &failover.Plan{From: east1, To: east2, Steps: []failover.Step{
+		{ID: "gate", Kind: failover.KindSwitch, Action: "gate", Region: east2},
+		{ID: "object", Kind: failover.KindSwitch, Action: "s3_object", Region: east2, Tokens: true, Latched: true},
+		{ID: "record", Kind: failover.KindSwitch, Action: "route53_weights", Region: east2, Tokens: true, Latched: true},
+		{ID: "look", Kind: failover.KindCheck, Action: "http", AfterOne: []failover.StepID{"gate", "object", "record"}},
+		{ID: "stable", Kind: failover.KindStable, After: []failover.StepID{"look"}, AfterOne: []failover.StepID{"object", "record"}},
+	}}}
+	c := current(t)
+	c.s.Execution, c.s.Active, c.s.Epoch = e, east2, 2
+	return c, e
+}
+
+func as(state failover.StepState) *failover.StepRecord {
+	return &failover.StepRecord{State: state, Attempts: []failover.AttemptRecord{{Token: 7, Outcome: state}}}
+}
+
+// Of several ways to the same end one must have been gone; one that was not seen
+// to take effect is none.
+func TestReached(t *testing.T) {
+	_, e := severalSwitches(t)
+	look, stable := *e.Plan.Step("look"), *e.Plan.Step("stable")
+	if e.WaitsFor(look) != "gate" || e.WaitsFor(stable) != "look" {
+		t.Errorf("they wait for %q and %q", e.WaitsFor(look), e.WaitsFor(stable))
+	}
+	e.Steps["record"] = as(failover.StepUnproven)
+	if e.WaitsFor(look) != "gate" {
+		t.Error("a switch that was not seen to take effect lets the check begin")
+	}
+	e.Steps["gate"], e.Steps["look"] = as(failover.StepDone), as(failover.StepDone)
+	if e.WaitsFor(look) != "" || e.WaitsFor(stable) != "object" || !e.Moved("object") || e.Moved("gate") {
+		t.Errorf("they wait for %q and %q", e.WaitsFor(look), e.WaitsFor(stable))
+	}
+	e.Steps["object"] = as(failover.StepSkipped)
+	if e.WaitsFor(stable) != "" {
+		t.Error("a person's word does not count")
+	}
+}
+
+// What was not seen to take effect goes on as a standing hold, and ends with the
+// region that it sends clients to.
+func TestTrafficHolds(t *testing.T) {
+	c, e := severalSwitches(t)
+	e.Steps["gate"], e.Steps["look"], e.Steps["object"] = as(failover.StepDone), as(failover.StepDone), as(failover.StepDone)
+	e.Steps["record"] = as(failover.StepUnproven)
+	finish := failover.FinishExecution{Execution: 1, State: failover.ExecStable}
+	e.Steps["stable"] = as(failover.StepRunning)
+	c.refused("in-flight", finish)
+	e.Steps["stable"] = as(failover.StepDone)
+	c.must(finish)
+	if len(c.s.Holds) != 2 || c.s.Holds[0].Step.ID != "object" || c.s.Holds[0].Status != failover.HoldKept || c.s.Holds[1].Status != failover.HoldUnseen {
+		t.Fatalf("%+v", c.s.Holds)
+	}
+	h := c.s.Holds[1]
+	start := failover.ReapplyStarted{Hold: h.ID, Epoch: 2, Until: c.now.Add(10 * time.Second)}
+	tok := c.must(start).Index
+	c.must(failover.ReapplyFinished{Hold: h.ID, Token: tok, Outcome: failover.StepDone})
+	if h := c.s.Holds[1]; h.Wants() != "clients stay in us-east-2 by route53_weights" {
+		t.Errorf("it wants that %s", h.Wants())
+	}
+	// The service is elsewhere: nobody is held in the region that it has left.
+	c.s.Active = east1
+	c.now = c.now.Add(time.Minute)
+	start.Until = c.now.Add(time.Second)
+	c.refused("active-region", start)
+	c.s.Active = east2
+	c.must(failover.ReleaseHold{Component: failover.TrafficComponent})
+	if len(c.s.Holds) != 0 {
+		t.Errorf("released, %+v are left", c.s.Holds)
+	}
+}

@@ -207,3 +207,29 @@ func TestAutonomy(t *testing.T) {
 		}
 	}
 }
+
+// Several switches are tried side by side, after a person has been asked; checks
+// need one of them, the end one that outlives the nodes.
+func TestSeveralSwitches(t *testing.T) {
+	s := service()
+	gate, object := act("gate"), act("s3_object")
+	object.Latched, object.Tokens = true, true
+	weights := s.Traffic.Switch[1]
+	weights.Latched, weights.Tokens = true, true
+	s.Traffic.Switch = []failover.ActionSpec{*gate, *object, weights, s.Traffic.Switch[0]}
+	p, err := plan.Derive(s, east1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range []failover.StepID{"switch-gate", "switch-s3_object", "switch-route53_weights"} {
+		if st := p.Step(id); !slices.Equal(st.After, []failover.StepID{"switch-approval"}) || len(st.AfterOne) > 0 {
+			t.Errorf("%s waits for %v and one of %v", id, st.After, st.AfterOne)
+		}
+	}
+	if st := p.Step("check-traffic-http"); len(st.AfterOne) != 3 || slices.Contains(st.After, "switch-gate") || !slices.Contains(st.After, "switch-approval") {
+		t.Errorf("a check waits for %v and one of %v", st.After, st.AfterOne)
+	}
+	if st := p.Step(plan.StableID); !slices.Equal(st.AfterOne, []failover.StepID{"switch-s3_object", "switch-route53_weights"}) || slices.Contains(st.After, "switch-gate") {
+		t.Errorf("the end waits for %v and one of %v", st.After, st.AfterOne)
+	}
+}

@@ -1,0 +1,104 @@
+package main
+
+// traffic are the rules of how clients are moved (T1, T2, S3).
+var traffic = []mutant{
+	{
+		name: "gate-is-enough", rule: "T1",
+		says: "the service is stable although nothing that outlives the nodes has followed the gate",
+		edits: []edit{{"failover/plan/plan.go", `		if len(latched) > 0 {
+			kept = latched
+		}
+`, `		_ = latched
+`}},
+		tests: []test{{pkg: "actions", name: "TestALatchedSwitchMustFollow"}, {pkg: "failover/plan", name: "TestSeveralSwitches"}},
+	},
+	{
+		name: "unproven-switch-counts", rule: "S3",
+		says: "a switch that was not seen to take effect counts as one that moved the clients",
+		edits: []edit{{"failover/execution.go", `func (r StepRecord) Reached() bool { return r.State == StepDone || r.State == StepSkipped }
+`, `func (r StepRecord) Reached() bool { return r.Passed() }
+`}},
+		tests: []test{{pkg: "failover", name: "TestReached"}},
+	},
+	{
+		name: "one-of-is-ignored", rule: "S3",
+		says: "checks and the end wait for no switch",
+		edits: []edit{{"failover/execution.go", `	if len(st.AfterOne) > 0 {
+		return st.AfterOne[0]
+	}
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestReached"}},
+	},
+	{
+		name: "following-switch-times-out", rule: "L1",
+		says: "a person is asked because a switch is late, although the clients were moved by another one",
+		edits: []edit{{"actions/act.go", `r.st.Kind != failover.KindSwitch || !e.Moved(r.st.ID)
+`, `r.st.Kind != failover.KindSwitch || true
+`}},
+		tests: []test{{pkg: "actions", name: "TestALatchedSwitchMustFollow"}},
+	},
+	{
+		name: "nothing-follows", rule: "S3",
+		says: "what was handed over is forgotten: the weights never follow",
+		edits: []edit{{"failover/apply_finish.go", `			s.holdTraffic(m, c, e)
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestOneSwitchIsEnough"}},
+	},
+	{
+		name: "flip-not-committed", rule: "T1", takes: "gate answers from memory after restart",
+		says: "the gate's step is done without the flip in the log",
+		edits: []edit{{"actions/act.go", `		if _, err := r.x.journal.Propose(cctx, failover.SetTraffic{Execution: r.e.ID, Region: r.e.To}, ""); err != nil {
+			return fmt.Errorf("the flip was not committed: %w", err)
+		}
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestOneSwitchIsEnough"}},
+	},
+	{
+		name: "object-written-blindly", rule: "T2",
+		says: "the object is written without naming what it replaces: a stale writer overwrites a newer one",
+		edits: []edit{{"actions/s3_object.go", `	if was.ETag == "" {
+		in.IfNoneMatch = aws.String("*")
+	} else {
+		in.IfMatch = aws.String(was.ETag)
+	}
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestS3Object"}, {pkg: "actions", name: "TestAStaleObjectWriterChangesNothing"}},
+	},
+	{
+		name: "older-token-on-the-object", rule: "T2",
+		says: "an older token may replace a newer one, if it has read it",
+		edits: []edit{{"actions/s3_object.go", `	if was.Token >= a.Token {
+		return fmt.Errorf("token %d stands in %s, ours is %d: %w", was.Token, o.name(), a.Token, ErrStaleToken)
+	}
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestAStaleObjectWriterChangesNothing"}},
+	},
+	{
+		name: "silent-node-says-stop", rule: "S3",
+		says:  "the health checks are not inverted: a node that is lost counts as one that says that the region is to be left",
+		edits: []edit{{"actions/route53_health.go", `aws.String(GatePath(o.Service, o.From)), Inverted: aws.Bool(true),`, `aws.String(GatePath(o.Service, o.From)), Inverted: aws.Bool(false),`}},
+		tests: []test{{pkg: "actions", name: "TestHealthChecks"}},
+	},
+	{
+		name: "one-node-moves-all", rule: "S3",
+		says:  "one node that is wrong moves every client",
+		edits: []edit{{"actions/route53_health.go", `int32(len(ids) - g.need() + 1)`, `int32(len(ids))`}},
+		tests: []test{{pkg: "actions", name: "TestHealthChecks"}},
+	},
+	{
+		name: "written-is-moved", rule: "S3",
+		says: "a switch counts as done when it is written, whatever the name servers answer",
+		edits: []edit{{"actions/dns_answers.go", `	if len(others) > 0 {
+		return Effect{State: Partial,`, `	if len(others) > 9 {
+		return Effect{State: Partial,`}},
+		tests: []test{{pkg: "actions", name: "TestS3Object"}, {pkg: "actions", name: "TestGate"}},
+	},
+	{
+		name: "traffic-held-where-it-was-left", rule: "S2",
+		says: "a standing hold of clients outlives the region that it sends them to",
+		edits: []edit{{"failover/apply_holds.go", `	return (h.Step.Kind == KindSwitch) == (h.Step.Region == active)
+`, `	return h.Step.Kind == KindSwitch || h.Step.Region != active
+`}},
+		tests: []test{{pkg: "failover", name: "TestTrafficHolds"}},
+	},
+}

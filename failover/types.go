@@ -164,11 +164,12 @@ type Verdict struct {
 // DownKinds returns the distinct probe kinds that are down, sorted.
 func (v Verdict) DownKinds() []string { return kindsWith(v.Signals, Down) }
 
-// Kinds returns the distinct probe kinds that have an opinion, sorted.
+// Kinds returns the distinct probe kinds of the data plane that have an opinion,
+// sorted.
 func (v Verdict) Kinds() []string {
 	var out []string
 	for _, s := range v.Signals {
-		if s.Health != Unknown {
+		if s.Health != Unknown && s.Plane != PlaneControl {
 			out = append(out, s.Kind)
 		}
 	}

@@ -283,6 +283,11 @@ func TestVerdict(t *testing.T) {
 	s := func(component, kind string, h failover.Health) failover.SignalState {
 		return failover.SignalState{Component: failover.Component(component), Kind: kind, Health: h}
 	}
+	plane := func(component string, h failover.Health) failover.SignalState {
+		st := s(component, "aws_api", h)
+		st.Plane = failover.PlaneControl
+		return st
+	}
 	const u, ok, deg, dn = failover.Unknown, failover.Healthy, failover.Degraded, failover.Down
 	for _, tt := range []struct {
 		name   string
@@ -302,6 +307,9 @@ func TestVerdict(t *testing.T) {
 		{"two of three, the third unknown", []failover.SignalState{s("a", "http", dn), s("b", "sqs", dn), s("c", "mongo", u)}, dn},
 		{"a kind that lives elsewhere", []failover.SignalState{s("a", "http", dn), s("b", "http", ok), s("b", "sqs", dn)}, deg},
 		{"only one configured", []failover.SignalState{s("a", "http", dn)}, deg},
+		{"the control plane alone", []failover.SignalState{s("a", "http", ok), s("b", "sqs", ok), plane("a", dn)}, deg},
+		{"a kind and the control plane are no two kinds", []failover.SignalState{s("a", "http", dn), s("b", "sqs", ok), plane("a", dn)}, deg},
+		{"a control plane that lives makes no majority", []failover.SignalState{s("a", "http", dn), s("b", "sqs", dn), s("c", "mongo", ok), plane("a", ok)}, dn},
 	} {
 		if v := verdict("r", tt.states, false); v.Health != tt.want {
 			t.Errorf("%s: %s (%s), want %s", tt.name, v.Health, v.Why, tt.want)

@@ -41,7 +41,8 @@ func (s selfCheck) blind() bool { return !slices.Contains(s.results, seen) }
 //
 // A region is down only when at least two kinds of probes, and the majority of
 // those that it has, are down: one kind that fails is a service (rule D4). A
-// kind is down when a signal of it is down and none of it is alive.
+// kind is down when a signal of it is down and none of it is alive. Signals of
+// control planes are shown and count for nothing.
 func verdict(r failover.Region, states []failover.SignalState, blind bool) failover.Verdict {
 	states = slices.Clone(states)
 	slices.SortFunc(states, func(a, b failover.SignalState) int {
@@ -54,8 +55,16 @@ func verdict(r failover.Region, states []failover.SignalState, blind bool) failo
 	}
 	kinds := map[string]failover.Health{}
 	var bad []string
-	down, degraded, known := 0, 0, 0
+	down, degraded, known, all, planeDown := 0, 0, 0, 0, 0
 	for _, s := range states {
+		if s.Plane == failover.PlaneControl {
+			if s.Health == failover.Down {
+				planeDown++
+				bad = append(bad, fmt.Sprintf("%s/%s down (%s)", s.Component, s.Kind, cmp.Or(s.Reason, failover.ReasonOther)))
+			}
+			continue
+		}
+		all++
 		kinds[s.Kind] = alive(kinds[s.Kind], s.Health)
 		switch s.Health {
 		case failover.Down:
@@ -91,8 +100,10 @@ func verdict(r failover.Region, states []failover.SignalState, blind bool) failo
 		v.Why = fmt.Sprintf("a service, not the region: %d of %d kinds of probes are down, %d would be needed: %s", kindsDown, len(kinds), need, why)
 	case degraded > 0:
 		v.Health, v.Why = failover.Degraded, why
+	case planeDown > 0:
+		v.Health, v.Why = failover.Degraded, "its control plane, not what that has launched: "+why
 	default:
-		v.Health, v.Why = failover.Healthy, fmt.Sprintf("%d of %d signals are healthy", known, len(states))
+		v.Health, v.Why = failover.Healthy, fmt.Sprintf("%d of %d signals are healthy", known, all)
 	}
 	return v
 }

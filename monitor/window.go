@@ -16,7 +16,7 @@ type window struct {
 }
 
 func newWindow(s Signal) *window {
-	return &window{size: s.Window, down: s.Down, state: failover.SignalState{Component: s.Component, Kind: s.Kind, Region: s.Region}}
+	return &window{size: s.Window, down: s.Down, state: failover.SignalState{Component: s.Component, Kind: s.Kind, Region: s.Region, Plane: s.Plane}}
 }
 
 // add takes in a result and judges the signal again.

@@ -19,6 +19,8 @@ type Kinds struct {
 	DNS   *DNSConfig   `toml:"dns" json:"dns,omitempty"`
 	SQS   *SQSConfig   `toml:"sqs" json:"sqs,omitempty"`
 	Mongo *MongoConfig `toml:"mongo" json:"mongo,omitempty"`
+	// AWSAPI looks at the control plane.
+	AWSAPI *AWSAPIConfig `toml:"aws_api" json:"aws_api,omitempty"`
 }
 
 // CheckKinds are the assertions that can be made after a switch.
@@ -67,7 +69,15 @@ type Spec struct {
 }
 
 // NeedsCloud reports whether the kind calls an AWS API.
-func (s Spec) NeedsCloud() bool { return s.Kind == "sqs" }
+func (s Spec) NeedsCloud() bool { return s.Kind == "sqs" || s.Kind == "aws_api" }
+
+// Plane is failover.PlaneControl for a signal of a control plane, else empty.
+func (s Spec) Plane() string {
+	if _, ok := s.Config.(interface{ ControlPlane() }); ok {
+		return failover.PlaneControl
+	}
+	return ""
+}
 
 // minimumTimeout is implemented by kinds that cannot say anything in less time.
 type minimumTimeout interface{ MinTimeout() time.Duration }

@@ -9,12 +9,14 @@ import (
 	"net/http/httptest"
 	"net/url"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
 )
 
 // look makes one observation and closes the probe.
@@ -246,5 +248,69 @@ func TestFold(t *testing.T) {
 		if got := fold(failover.Observation{}, tt.results); got.Outcome != tt.want {
 			t.Errorf("%v folds to %s, want %s", tt.results, got.Outcome, tt.want)
 		}
+	}
+}
+
+// A control plane is asked for real, and one of its services that does not answer
+// is enough; what is seen never makes a region down.
+func TestAWSAPI(t *testing.T) {
+	var mu sync.Mutex
+	broken := "" // ecs or sts
+	hang := make(chan struct{})
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		service := "sts"
+		if strings.HasPrefix(r.Header.Get("X-Amz-Target"), "AmazonEC2ContainerServiceV20141113.DescribeClusters") {
+			service = "ecs"
+		}
+		mu.Lock()
+		ill := broken
+		mu.Unlock()
+		switch {
+		case ill == service:
+			w.WriteHeader(http.StatusServiceUnavailable)
+		case ill == service+" throttles":
+			w.WriteHeader(http.StatusBadRequest)
+			_, _ = io.WriteString(w, `{"__type":"ThrottlingException"}`)
+		case ill == service+" hangs":
+			<-hang
+		case service == "ecs":
+			_, _ = io.WriteString(w, `{"clusters":[]}`)
+		default:
+			_, _ = io.WriteString(w, `<GetCallerIdentityResponse><GetCallerIdentityResult><Account>1</Account></GetCallerIdentityResult></GetCallerIdentityResponse>`)
+		}
+	}))
+	defer srv.Close()
+	defer close(hang)
+	d := sqsDeps(t, &fakeSQS{})
+	c, err := cloud.Open(t.Context(), cloud.Options{Endpoints: map[string]string{"us-east-1": srv.URL}, Timeout: 3 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.Cloud = c
+	for _, tt := range []struct {
+		broken  string
+		outcome failover.Outcome
+		reason  failover.ReasonCode
+		detail  string
+	}{
+		{"", failover.OK, "", ""},
+		{"sts", failover.Failed, failover.ReasonServerError, "sts"},
+		{"ecs", failover.Failed, failover.ReasonServerError, "ecs"},
+		{"ecs throttles", failover.Slow, failover.ReasonThrottled, "ecs"},
+		{"ecs hangs", failover.Failed, failover.ReasonTimeout, "ecs did not answer in time"},
+	} {
+		mu.Lock()
+		broken = tt.broken
+		mu.Unlock()
+		expect(t, look(t, &AWSAPIConfig{}, d), tt.outcome, tt.reason, tt.detail)
+	}
+	if (Spec{Config: &AWSAPIConfig{}}).Plane() != failover.PlaneControl || (Spec{Config: &SQSConfig{}}).Plane() != "" {
+		t.Error("the plane is wrong")
+	}
+	if err := (&AWSAPIConfig{Services: []string{"ecs", "ecs"}}).Validate(); err == nil {
+		t.Error("twice the same service")
+	}
+	if err := (&AWSAPIConfig{Services: []string{"s3"}}).Validate(); err == nil || !strings.Contains(err.Error(), `"s3" is not one of ecs, sts`) {
+		t.Errorf("%v", err)
 	}
 }

@@ -109,7 +109,7 @@ func TestProbeSpecs(t *testing.T) {
 		}
 	}
 	want := []string{
-		"api/http/us-east-1 1s", "api/http/us-east-2 1s", "api/tcp/us-east-1 1s", "api/tcp/us-east-2 1s",
+		"api/http/us-east-1 1s", "api/http/us-east-2 1s", "api/tcp/us-east-1 1s", "api/tcp/us-east-2 1s", "api/aws_api/us-east-1 1s", "api/aws_api/us-east-2 1s",
 		"mongo/mongo/us-east-1 1s", "mongo/mongo/us-east-2 1s", "workers/sqs/us-east-1 4s", "workers/sqs/us-east-2 4s",
 	}
 	if !reflect.DeepEqual(got, want) {

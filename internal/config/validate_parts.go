@@ -257,7 +257,7 @@ func (v *validator) signals() {
 	for _, r := range v.c.Regions() {
 		var kinds []string
 		for _, s := range v.c.ProbeSpecs("node") {
-			if s.Region == r {
+			if s.Region == r && s.Plane() == "" {
 				kinds = append(kinds, s.Kind)
 			}
 		}

@@ -247,7 +247,7 @@ func (d *Daemon) newMonitor(cfg *config.Config, clients *cloud.Clients) (*monito
 		}
 		signals = append(signals, monitor.Signal{
 			Component: sp.Component, Kind: sp.Kind, Region: sp.Region, Probe: p,
-			Interval: sp.Interval, Timeout: sp.Timeout, Window: sp.Window, Down: sp.Down,
+			Interval: sp.Interval, Timeout: sp.Timeout, Window: sp.Window, Down: sp.Down, Plane: sp.Plane(),
 		})
 	}
 	var refs []monitor.Reference

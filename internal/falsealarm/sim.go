@@ -87,7 +87,7 @@ func New(cfg *config.Config, n Noise, holds []time.Duration) (*Sim, error) {
 			})
 			s.signals = append(s.signals, monitor.Signal{
 				Component: sp.Component, Kind: sp.Kind, Region: sp.Region,
-				Interval: sp.Interval, Timeout: sp.Timeout, Window: sp.Window, Down: sp.Down,
+				Interval: sp.Interval, Timeout: sp.Timeout, Window: sp.Window, Down: sp.Down, Plane: sp.Plane(),
 			})
 		}
 		s.nodes, s.vantage = append(s.nodes, id), append(s.vantage, v)

@@ -50,7 +50,7 @@ func reference(t testing.TB) (failover.Settings, []failover.SignalState, failove
 	var sees []failover.SignalState
 	for _, spec := range c.ProbeSpecs("use2a") {
 		if string(spec.Region) == east1 {
-			sees = append(sees, failover.SignalState{Component: spec.Component, Kind: spec.Kind})
+			sees = append(sees, failover.SignalState{Component: spec.Component, Kind: spec.Kind, Plane: spec.Plane()})
 		}
 	}
 	return s, sees, p

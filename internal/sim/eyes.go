@@ -123,7 +123,7 @@ func (c *cluster) newMonitor(h *host, rng *rand.Rand) (*monitor.Monitor, error) 
 		for _, see := range c.sees {
 			o.Signals = append(o.Signals, monitor.Signal{
 				Component: see.Component, Kind: see.Kind, Region: r, Probe: look{c.world, h.id, string(r), see.Kind},
-				Interval: probeEvery, Timeout: probeTimeout, Window: 5, Down: 3,
+				Interval: probeEvery, Timeout: probeTimeout, Window: 5, Down: 3, Plane: see.Plane,
 			})
 		}
 	}

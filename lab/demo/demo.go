@@ -48,7 +48,7 @@ func FromEnv(getenv func(string) string) (Options, error) {
 		allowed     []string
 	}{
 		{"DEATH", o.Death, []string{"cut", "killed"}},
-		{"SCENARIO", o.Scenario, []string{"", "blip", "leader-crash", "manual", "api-only", "route53-down"}},
+		{"SCENARIO", o.Scenario, []string{"", "blip", "leader-crash", "manual", "api-only", "route53-down", "control-plane-impaired", "zone-down"}},
 		{"VIA", o.Via, []string{"slack", "cli"}},
 		{"UNSAFE", o.Unsafe, []string{"", "skip-fence"}},
 	} {
@@ -208,9 +208,10 @@ func (d *demo) announce() {
 	p := func(format string, args ...any) { fmt.Fprintf(d.Out, format+"\n", args...) }
 	what := map[string]string{"": "us-east-1 is lost", "blip": "us-east-1 is out of sight for 80 % of the hold, then back",
 		"leader-crash": "us-east-1 is lost, and the leader dies in mid-plan", "manual": "us-east-1 is lost, and a person must approve (" + d.Via + ")",
-		"api-only": "us-east-1 is lost, and only its dead control plane could confirm that one component has stopped",
-		"route53-down": "us-east-1 is lost while Route 53's control plane is dead, and afterwards every node"}[d.Scenario]
-	if d.Scenario != "blip" {
+		"api-only":               "us-east-1 is lost, and only its dead control plane could confirm that one component has stopped",
+		"route53-down":           "us-east-1 is lost while Route 53's control plane is dead, and afterwards every node",
+		"control-plane-impaired": "us-east-1 serves, but cannot launch or change anything", "zone-down": "one availability zone of us-east-1 is dark"}[d.Scenario]
+	if !d.staysHome() {
 		what += map[string]string{"cut": "; it is cut off, everything behind the cut alive", "killed": "; every process there is killed"}[d.Death]
 	}
 	p("failoverd demo: %s", what)
@@ -249,7 +250,7 @@ func (d *demo) judge(ctx context.Context) (harness.Verdict, error) {
 // expect says in one sentence what is not as it should be.
 func (d *demo) expect(v harness.Verdict) error {
 	active, epoch := world.Secondary, uint64(2)
-	if d.Scenario == "blip" {
+	if d.staysHome() {
 		active, epoch = world.Primary, 1
 	}
 	switch {
@@ -261,7 +262,7 @@ func (d *demo) expect(v harness.Verdict) error {
 		return fmt.Errorf("the service should be active in %s, and by DNS answers and processed messages it is: %s", active, v.Active)
 	case v.Epoch != epoch:
 		return fmt.Errorf("the token in Route 53 is of epoch %d, not %d", v.Epoch, epoch)
-	case d.Scenario != "blip" && (v.Detect < 0 || v.Recover < 0):
+	case !d.staysHome() && (v.Detect < 0 || v.Recover < 0):
 		return errors.New("the record shows no failover: no mutating AWS call, or no client's message processed in us-east-2")
 	}
 	return nil
@@ -284,7 +285,7 @@ func (d *demo) summary(v harness.Verdict) {
 	if v.Recover >= 0 {
 		p("  %-32s %6.1f s   × %g = %.0f s", "clients' messages processed again", v.Recover.Seconds(), d.Factor, v.Recover.Seconds()*d.Factor)
 	}
-	if v.InDoubt > 0 && d.Scenario != "blip" { // after a blip the workers simply have something in hand
+	if v.InDoubt > 0 && !d.staysHome() { // after a blip the workers simply have something in hand
 		p("  in doubt: %d messages were in the hands of a worker that died; they are listed, and never processed automatically", v.InDoubt)
 	}
 	if d.slack != "" {
@@ -317,7 +318,8 @@ func usage(w io.Writer) {
 	fmt.Fprint(w, `lab demo takes its options from the environment (make demo passes them on):
 
   DEATH=cut|killed                                    how us-east-1 is lost
-  SCENARIO=blip|leader-crash|manual|api-only|route53-down
+  SCENARIO=blip|leader-crash|manual|api-only|         what else happens
+           route53-down|control-plane-impaired|zone-down
   VIA=slack|cli                                       how SCENARIO=manual is approved
   UNSAFE=skip-fence                                   a daemon without its fence; must end red
   KEEP=1                                              leave the world running

@@ -86,4 +86,3 @@ func (d *demo) followed() error {
 	}
 	return fmt.Errorf("no standing hold follows the weights: %+v", s.Holds)
 }
-

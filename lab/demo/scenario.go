@@ -26,8 +26,11 @@ func (d *demo) scenario(ctx context.Context) error {
 	if err := sleep(ctx, 4*time.Second); err != nil {
 		return err
 	}
-	if d.Scenario == "blip" {
+	switch d.Scenario {
+	case "blip":
 		return d.blip(ctx)
+	case "control-plane-impaired", "zone-down":
+		return d.named(ctx)
 	}
 	if d.Scenario == "route53-down" {
 		if err := d.killRoute53(ctx); err != nil {

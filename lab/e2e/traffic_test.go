@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/lab/faults"
+	"github.com/failoverd/failoverd/lab/harness"
 	"github.com/failoverd/failoverd/lab/world"
 )
 
@@ -85,4 +86,27 @@ func TestTheGateAloneDoesNotOutliveTheNodes(t *testing.T) {
 		to, err := r.c.DNSRegion(r.ctx, "api.example.net")
 		return err == nil && to == world.Primary, "clients to be sent back once a single gate is left"
 	}))
+}
+
+// A part of a region that is dark is named, people are told, and nothing is touched, however long it lasts.
+func TestNamedAndLeftAlone(t *testing.T) {
+	r := start(t)
+	for _, tt := range []struct {
+		condition string
+		fault     faults.Fault
+	}{
+		{"control-plane-impaired", faults.Fault{Service: "ecs", Mode: faults.Hang}},
+		{"zone-down", faults.Fault{Service: "alb", Target: "b", Mode: faults.Refuse}},
+	} {
+		since := time.Now()
+		r.do(r.w.Fault(r.ctx, world.E1, tt.fault))
+		s := r.until(20*time.Second, "the condition "+tt.condition, func(s *harness.Status) bool { return s.Condition == tt.condition })
+		time.Sleep(s.Hold.D() + 2*time.Second)
+		r.until(time.Second, "the condition to last", func(s *harness.Status) bool {
+			return s.Condition == tt.condition && s.Execution == nil && s.Freeze == nil
+		})
+		r.do(r.w.ClearFaults(r.ctx, world.E1))
+		r.until(20*time.Second, "good health", func(s *harness.Status) bool { return s.Condition == "" })
+		r.nothingMoved(since)
+	}
 }

@@ -106,4 +106,3 @@ func (p *awsAPI) Probe(ctx context.Context) failover.Observation {
 	wg.Wait()
 	return worst.finish(o)
 }
-

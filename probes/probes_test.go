@@ -297,7 +297,7 @@ func TestAWSAPI(t *testing.T) {
 		{"sts", failover.Failed, failover.ReasonServerError, "sts"},
 		{"ecs", failover.Failed, failover.ReasonServerError, "ecs"},
 		{"ecs throttles", failover.Slow, failover.ReasonThrottled, "ecs"},
-		{"ecs hangs", failover.Failed, failover.ReasonTimeout, "ecs did not answer in time"},
+		{"ecs hangs", failover.Failed, failover.ReasonTimeout, "ecs: did not answer in time"},
 	} {
 		mu.Lock()
 		broken = tt.broken

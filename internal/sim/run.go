@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"strings"
+	"slices"
 	"sync"
 	"time"
 
@@ -134,10 +135,15 @@ func (c *cluster) left(s *failover.State) string {
 		return fmt.Sprintf("preparation %d is still open in a healthy world", s.Preparation.ID)
 	case s.Execution == nil && len(s.History) == 0 && c.world.desired[east2] > 0:
 		return fmt.Sprintf("what was prepared in %s was not taken back: %d workers are wanted there", east2, c.world.desired[east2])
-	case s.Execution == nil && s.Active == east2 && len(s.Holds) > 0 && c.world.desired[east1] > 0:
+	case s.Execution == nil && s.Active == east2 && stopHeld(s) && c.world.desired[east1] > 0:
 		return fmt.Sprintf("%d workers are wanted in %s, which was left and is held stopped", c.world.desired[east1], east1)
 	}
 	return ""
+}
+
+// stopHeld reports whether anything is held stopped.
+func stopHeld(s *failover.State) bool {
+	return slices.ContainsFunc(s.Holds, func(h failover.StandingHold) bool { return h.Step.Kind == failover.KindStop })
 }
 
 // awaitEnd gives the healed cluster as much time as its longest step, and ends

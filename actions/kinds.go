@@ -18,6 +18,7 @@ import (
 // and one line here.
 type Kinds struct {
 	ECSService     *ECSServiceConfig     `toml:"ecs_service" json:"ecs_service,omitempty"`
+	ASG            *ASGConfig            `toml:"asg" json:"asg,omitempty"`
 	Gate           *GateConfig           `toml:"gate" json:"gate,omitempty"`
 	S3Object       *S3ObjectConfig       `toml:"s3_object" json:"s3_object,omitempty"`
 	Route53Weights *Route53WeightsConfig `toml:"route53_weights" json:"route53_weights,omitempty"`

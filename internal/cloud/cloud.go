@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
@@ -108,6 +109,13 @@ func (c *Clients) SQS(region string) *sqs.Client {
 func (c *Clients) ECS(region string) *ecs.Client {
 	return client(c, "ecs", region, func(cfg aws.Config, endpoint *string) *ecs.Client {
 		return ecs.NewFromConfig(cfg, func(o *ecs.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// AutoScaling returns the client of a region.
+func (c *Clients) AutoScaling(region string) *autoscaling.Client {
+	return client(c, "autoscaling", region, func(cfg aws.Config, endpoint *string) *autoscaling.Client {
+		return autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) { o.BaseEndpoint = endpoint })
 	})
 }
 

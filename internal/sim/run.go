@@ -6,8 +6,8 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"strings"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 

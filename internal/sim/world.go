@@ -29,7 +29,7 @@ type world struct {
 	levers  map[string]*lever // what clients follow, by kind of switch
 	flipped func() bool       // whether nodes enough say that the gate has moved clients; nil: no gate
 	gated   bool              // what it said last
-	dead    map[string]bool // the region's machines are off
+	dead    map[string]bool   // the region's machines are off
 	sights  sights
 	serial  int
 	// Faults of the control planes: effects may be late, replies lost, errors

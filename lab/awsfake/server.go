@@ -64,6 +64,7 @@ type Server struct {
 	SQS     *SQS
 	Route53 *Route53
 	S3      *S3
+	ASG     *AutoScaling
 	Faults  *faults.Set
 	Log     *slog.Logger
 
@@ -112,7 +113,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case s.S3 != nil && s3Op(r) != "":
 		q.service, q.op = "s3", s3Op(r)
 	default:
+		// The Query protocol's services are told apart by their version.
 		q.service, q.op = "sts", formValue(body, "Action")
+		if formValue(body, "Version") == "2011-01-01" {
+			q.service = "autoscaling"
+		}
 	}
 	key, session := caller(r)
 	q.call = &Call{At: time.Now(), Service: q.service, Op: q.op, Region: s.Region, AccessKey: key, Session: session,
@@ -157,7 +162,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func faultError(service string, f faults.Fault) *Error {
 	e := &Error{Status: 500, Code: "InternalFailure", Message: "The request processing has failed because of an unknown error, exception or failure."}
 	switch {
-	case f.Mode == faults.Throttle && service == "route53", f.Mode == faults.Throttle && service == "sts":
+	case f.Mode == faults.Throttle && service == "route53", f.Mode == faults.Throttle && service == "sts", f.Mode == faults.Throttle && service == "autoscaling":
 		e = badRequest("Throttling", "Rate exceeded")
 	case f.Mode == faults.Throttle && service == "s3":
 		e = &Error{Status: 503, Code: "SlowDown", Message: "Please reduce your request rate."}
@@ -199,7 +204,7 @@ func (s *Server) dispatch(w http.ResponseWriter, q *request) {
 	s.record(q.call, "ok")
 	w.Header().Set("X-Amzn-Requestid", id(16))
 	switch q.service {
-	case "route53", "sts":
+	case "route53", "sts", "autoscaling":
 		w.Header().Set("Content-Type", "text/xml")
 		_, _ = io.WriteString(w, xml.Header)
 		if err := xml.NewEncoder(w).Encode(out); err != nil {
@@ -221,6 +226,8 @@ func (s *Server) run(q *request) (any, error) {
 		return s.SQS.call(q.Context(), q.op, q.body)
 	case q.service == "route53" && s.Route53 != nil:
 		return s.Route53.call(q)
+	case q.service == "autoscaling" && s.ASG != nil:
+		return s.ASG.call(q.op, q.body)
 	case q.service == "sts":
 		return stsCall(q)
 	}
@@ -232,7 +239,7 @@ func (s *Server) writeError(w http.ResponseWriter, q *request, e *Error) {
 	switch q.service {
 	case "s3":
 		s.S3.fail(w, q, e.Status, e.Code, e.Message)
-	case "route53", "sts":
+	case "route53", "sts", "autoscaling":
 		// Query and REST-XML share the ErrorResponse element:
 		// https://docs.aws.amazon.com/Route53/latest/APIReference/requests-rest-responses.html
 		w.Header().Set("Content-Type", "text/xml")

@@ -39,6 +39,7 @@ type Config struct {
 	Members    []Member          `json:"members"` // the whole replica set
 	Queues     []string          `json:"queues"`
 	Buckets    []string          `json:"buckets"` // of S3
+	Groups     []awsfake.ASGroup `json:"groups"`  // Auto Scaling
 	Services   []Service         `json:"services"`
 	SoloAfter  time.Duration     `json:"soloAfter"` // 0 means 90 s
 	ECSStart   time.Duration     `json:"ecsStart"`  // 0 means 6 s
@@ -98,7 +99,18 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	s3 := awsfake.NewS3(c.Buckets...)
-	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, Faults: set, Log: log}
+	asg := awsfake.NewAutoScaling(awsfake.ASGOptions{Region: c.Region, Groups: c.Groups, Launch: scale(12 * time.Second), End: scale(6 * time.Second),
+		Short: func(zone string) string {
+			// A zone without capacity is a fault of "launch" with the zone as its target.
+			if f, hit := set.Match("launch", "", zone); hit {
+				if f.Mode == faults.Throttle {
+					return "You have requested more vCPU capacity than your current vCPU limit of 32 allows for the instance bucket that the specified instance type belongs to (VcpuLimitExceeded)."
+				}
+				return fmt.Sprintf("We currently do not have sufficient m6i.large capacity in the Availability Zone you requested (%s). Launching EC2 instance failed. (InsufficientInstanceCapacity)", zone)
+			}
+			return ""
+		}})
+	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, Faults: set, Log: log}
 	if err := serveHTTP(ctx, c.AWS, aws); err != nil {
 		return err
 	}
@@ -175,6 +187,10 @@ func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *aw
 			out[h] = map[string]any{"state": state, "term": term, "rolledBack": rolled}
 		}
 		return out
+	})
+	get("/asg", func(r *http.Request) any {
+		all, serving := aws.ASG.Size(r.URL.Query().Get("group"))
+		return map[string]int{"instances": all, "serving": serving}
 	})
 	get("/s3/writes", func(*http.Request) any { return aws.S3.History() })
 	mux.HandleFunc("POST /queue", func(w http.ResponseWriter, r *http.Request) {

@@ -19,6 +19,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/failoverd/failoverd/lab/awsfake"
 	"github.com/failoverd/failoverd/lab/ctl"
 	"github.com/failoverd/failoverd/lab/internet"
 	"github.com/failoverd/failoverd/lab/netns"
@@ -236,9 +237,12 @@ func (w *World) regionConfig(site string) region.Config {
 	for i := 100; i < 150; i++ {
 		c.TaskIPs = append(c.TaskIPs, fmt.Sprintf("198.18.%d.%d", n, i))
 	}
-	if reg == Secondary {
+	queue := awsfake.ASGroup{Name: "queue-" + reg, Min: 2, Max: 4, Desired: 2, Zones: []string{reg + "a", reg + "b", reg + "c"}}
+	if reg == Secondary { // the pilot light: none runs, and nothing launches any
 		c.Buckets = []string{TrafficBucket}
+		queue.Min, queue.Desired = 0, 0
 	}
+	c.Groups = []awsfake.ASGroup{queue}
 	c.Mongo = []string{ip(n, 31, 27017)}
 	if site == E1 {
 		c.Mongo = append(c.Mongo, ip(n, 32, 27017))

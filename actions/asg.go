@@ -1,0 +1,355 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
+
+	"github.com/failoverd/failoverd/internal/cloud"
+)
+
+// ASGConfig sets the size of an EC2 Auto Scaling group.
+type ASGConfig struct {
+	Group string `toml:"group" json:"group"`
+	// Count is the number of instances. Zero stops the group; more starts it and
+	// never scales it down.
+	Count int `toml:"count" json:"count"`
+	// MinHealthy is the share of Count, in percent, that must be in service for a
+	// start to count as done. Zero means 100.
+	MinHealthy int `toml:"min_healthy" json:"min_healthy,omitempty"`
+	// RaiseMax lets a start raise the group's maximum size to Count.
+	RaiseMax bool `toml:"raise_max" json:"raise_max,omitempty"`
+}
+
+// Validate implements Config.
+func (c *ASGConfig) Validate(role Role) error {
+	switch {
+	case role == RoleSwitch:
+		return badParam("group", "cannot move clients; a switch needs a kind such as route53_weights")
+	case c.Group == "":
+		return badParam("group", "is missing")
+	case c.Count < 0:
+		return badParam("count", "%d is negative", c.Count)
+	case c.MinHealthy < 0 || c.MinHealthy > 100:
+		return badParam("min_healthy", "%d is not a share in percent", c.MinHealthy)
+	case role == RoleStart && c.Count == 0:
+		return badParam("count", "is 0, which starts nothing; give the number of instances that carry the whole load")
+	case role == RoleStop && c.Count != 0:
+		return badParam("count", "is %d, which leaves instances running; a stop needs 0", c.Count)
+	}
+	return nil
+}
+
+// Version implements Config.
+func (c *ASGConfig) Version() int { return 1 }
+
+// Timeout implements Config.
+func (c *ASGConfig) Timeout() time.Duration {
+	if c.Count == 0 {
+		return 3 * time.Minute
+	}
+	return 10 * time.Minute
+}
+
+// need is how many instances must be in service.
+func (c *ASGConfig) need() int {
+	share := c.MinHealthy
+	if share == 0 {
+		share = 100
+	}
+	return max(1, (c.Count*share+99)/100)
+}
+
+// returning are the processes that would bring instances back, or keep a group busy,
+// while it is being emptied. Terminate is not among them: without it a desired
+// capacity of 0 ends nothing. The list is never empty, which would mean all of
+// them, Terminate too (API reference, SuspendProcesses).
+var returning = []string{"Launch", "HealthCheck", "ReplaceUnhealthy", "AZRebalance", "AlarmNotification", "ScheduledActions", "InstanceRefresh"}
+
+// needed are the processes without which a start comes to nothing.
+var needed = []string{"Launch", "AddToLoadBalancer"}
+
+// asg believes the instances: the API accepts any size, and says in the scaling
+// activities that it could not launch.
+type asg struct {
+	cfg    *ASGConfig
+	region string
+	client *autoscaling.Client
+}
+
+// New implements Config.
+func (c *ASGConfig) New(d Deps) (Action, error) {
+	if d.Cloud == nil {
+		return nil, errors.New("there are no AWS clients")
+	}
+	return &asg{cfg: c, region: string(d.Region), client: d.Cloud.AutoScaling(string(d.Region))}, nil
+}
+
+// Idempotent says that Do is absolute.
+func (g *asg) Idempotent() {}
+
+// Ages implements Aging: AWS accepts a signed request for five minutes.
+func (g *asg) Ages() time.Duration { return cloud.SignatureLife }
+
+// asgPrevious is what Undo puts back.
+type asgPrevious struct {
+	Min       int32    `json:"min"`
+	Max       int32    `json:"max"`
+	Desired   int32    `json:"desired"`
+	Suspended []string `json:"suspended,omitempty"` // processes that were suspended before us
+}
+
+func (g *asg) describe(ctx context.Context) (*types.AutoScalingGroup, asgPrevious, error) {
+	out, err := g.client.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{g.cfg.Group}})
+	if err != nil {
+		return nil, asgPrevious{}, fmt.Errorf("describing the Auto Scaling group %s in %s: %w", g.cfg.Group, g.region, err)
+	}
+	if len(out.AutoScalingGroups) != 1 {
+		return nil, asgPrevious{}, fmt.Errorf("the Auto Scaling group %s does not exist in %s: check the name", g.cfg.Group, g.region)
+	}
+	group := &out.AutoScalingGroups[0]
+	p := asgPrevious{Min: aws.ToInt32(group.MinSize), Max: aws.ToInt32(group.MaxSize), Desired: aws.ToInt32(group.DesiredCapacity)}
+	for _, s := range group.SuspendedProcesses {
+		p.Suspended = append(p.Suspended, aws.ToString(s.ProcessName))
+	}
+	slices.Sort(p.Suspended)
+	return group, p, nil
+}
+
+// Inspect implements Action.
+func (g *asg) Inspect(ctx context.Context) (Effect, error) {
+	group, p, err := g.describe(ctx)
+	if err != nil {
+		return Effect{}, err
+	}
+	previous, err := json.Marshal(p)
+	if err != nil {
+		return Effect{}, err
+	}
+	var e Effect
+	if g.cfg.Count == 0 {
+		e, err = g.emptied(ctx, group, p)
+	} else {
+		e, err = g.filled(ctx, group, p)
+	}
+	e.Previous = previous
+	return e, err
+}
+
+// emptied looks at what still exists: an instance that waits in a lifecycle hook
+// runs, and so may one in the warm pool.
+func (g *asg) emptied(ctx context.Context, group *types.AutoScalingGroup, p asgPrevious) (Effect, error) {
+	e := Effect{Inventory: len(group.Instances), Detail: fmt.Sprintf("%s in %s: min %d, desired %d, %d instances", g.cfg.Group, g.region, p.Min, p.Desired, len(group.Instances))}
+	var left []string
+	for _, i := range group.Instances {
+		line := fmt.Sprintf("%s is %s", aws.ToString(i.InstanceId), i.LifecycleState)
+		if aws.ToBool(i.ProtectedFromScaleIn) {
+			line += ", protected from scale-in"
+		}
+		left = append(left, line)
+	}
+	if group.WarmPoolConfiguration != nil {
+		pool, err := g.client.DescribeWarmPool(ctx, &autoscaling.DescribeWarmPoolInput{AutoScalingGroupName: &g.cfg.Group})
+		if err != nil {
+			return e, fmt.Errorf("describing the warm pool of %s in %s: %w", g.cfg.Group, g.region, err)
+		}
+		for _, i := range pool.Instances {
+			if i.LifecycleState != types.LifecycleStateWarmedStopped && i.LifecycleState != types.LifecycleStateWarmedHibernated {
+				left = append(left, fmt.Sprintf("%s is %s", aws.ToString(i.InstanceId), i.LifecycleState))
+			}
+		}
+	}
+	switch {
+	case p.Desired > 0 || p.Min > 0:
+		e.State = Absent
+	case len(left) > 0:
+		e.State = Partial
+		e.Detail += ": " + strings.Join(left, ", ")
+	default:
+		e.State = Present
+	}
+	return e, nil
+}
+
+// filled counts what is in service and healthy, not what was launched.
+func (g *asg) filled(ctx context.Context, group *types.AutoScalingGroup, p asgPrevious) (Effect, error) {
+	serving := 0
+	for _, i := range group.Instances {
+		if i.LifecycleState == types.LifecycleStateInService && aws.ToString(i.HealthStatus) == "Healthy" {
+			serving++
+		}
+	}
+	e := Effect{Detail: fmt.Sprintf("%s in %s: desired %d, %d instances, %d in service and healthy of %d", g.cfg.Group, g.region, p.Desired, len(group.Instances), serving, g.cfg.need())}
+	if int(p.Desired) < g.cfg.Count {
+		e.State = Absent
+		return e, nil
+	}
+	if serving >= g.cfg.need() {
+		e.State = Present
+		return e, nil
+	}
+	e.State = Partial
+	if hindered := g.hindered(p); len(hindered) > 0 {
+		e.Detail += "; suspended: " + strings.Join(hindered, ", ")
+	}
+	why, err := g.failures(ctx)
+	if err != nil {
+		why = "; its scaling activities cannot be read: " + err.Error()
+	}
+	e.Detail += why
+	return e, nil
+}
+
+func (g *asg) hindered(p asgPrevious) []string {
+	return slices.DeleteFunc(slices.Clone(p.Suspended), func(s string) bool { return !slices.Contains(needed, s) })
+}
+
+// failures tells why instances were not launched: only the scaling activities
+// know, the call that asked for them succeeded.
+func (g *asg) failures(ctx context.Context) (string, error) {
+	out, err := g.client.DescribeScalingActivities(ctx, &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: &g.cfg.Group, MaxRecords: aws.Int32(20)})
+	if err != nil {
+		return "", err
+	}
+	var lines []string
+	for _, a := range out.Activities {
+		if a.StatusCode != types.ScalingActivityStatusCodeFailed || time.Since(aws.ToTime(a.StartTime)) > 15*time.Minute {
+			continue
+		}
+		if line := reason(aws.ToString(a.StatusMessage)); !slices.Contains(lines, line) {
+			lines = append(lines, line)
+		}
+	}
+	if len(lines) == 0 {
+		return "", nil
+	}
+	return "; launches failed: " + strings.Join(lines, "; "), nil
+}
+
+// reason tells a lack of capacity from a quota: the one passes or is met in
+// another zone or with another type, the other needs AWS support.
+func reason(message string) string {
+	for _, word := range []string{"InsufficientInstanceCapacity", "sufficient", "no Spot capacity"} {
+		if strings.Contains(message, word) {
+			return "AWS lacks capacity (another zone or instance type may have it; a capacity reservation would have held it): " + message
+		}
+	}
+	for _, word := range []string{"VcpuLimitExceeded", "InstanceLimitExceeded", "limit"} {
+		if strings.Contains(message, word) {
+			return "a quota of this account is used up (AWS support raises it): " + message
+		}
+	}
+	return message
+}
+
+// Do implements Action.
+func (g *asg) Do(ctx context.Context, a Attempt) error {
+	if g.cfg.Count == 0 {
+		return g.empty(ctx, a)
+	}
+	var p asgPrevious
+	if err := json.Unmarshal(a.Previous, &p); err != nil {
+		return fmt.Errorf("reading the previous size: %w", err)
+	}
+	count := int32(g.cfg.Count) //nolint:gosec // validated
+	size := asgPrevious{Min: max(count, p.Min), Max: p.Max, Desired: max(count, p.Desired)}
+	if p.Max < size.Desired {
+		if !g.cfg.RaiseMax {
+			return fmt.Errorf("the maximum size of %s in %s is %d, below the %d that are wanted: raise it while all is well, or set raise_max = true", g.cfg.Group, g.region, p.Max, size.Desired)
+		}
+		size.Max = size.Desired
+	}
+	if hindered := g.hindered(p); len(hindered) > 0 {
+		a.Report("resuming %s of %s", strings.Join(hindered, ", "), g.cfg.Group)
+		if err := g.resume(ctx, hindered); err != nil {
+			return err
+		}
+	}
+	return g.resize(ctx, a, size)
+}
+
+// empty suspends what would bring instances back before it asks for none.
+func (g *asg) empty(ctx context.Context, a Attempt) error {
+	a.Report("suspending the processes of %s in %s that would launch instances again", g.cfg.Group, g.region)
+	if _, err := g.client.SuspendProcesses(ctx, &autoscaling.SuspendProcessesInput{AutoScalingGroupName: &g.cfg.Group, ScalingProcesses: returning}); err != nil {
+		return fmt.Errorf("suspending the processes of %s in %s: %w", g.cfg.Group, g.region, err)
+	}
+	if group, _, err := g.describe(ctx); err == nil { // a stop is tried blind all the same
+		var ids []string
+		for _, i := range group.Instances {
+			if aws.ToBool(i.ProtectedFromScaleIn) {
+				ids = append(ids, aws.ToString(i.InstanceId))
+			}
+		}
+		if len(ids) > 0 {
+			a.Report("%d instances of %s are protected from scale-in: taking the protection away", len(ids), g.cfg.Group)
+			if _, err := g.client.SetInstanceProtection(ctx, &autoscaling.SetInstanceProtectionInput{AutoScalingGroupName: &g.cfg.Group, InstanceIds: ids, ProtectedFromScaleIn: aws.Bool(false)}); err != nil {
+				return fmt.Errorf("taking the scale-in protection of %s in %s away: %w", strings.Join(ids, ", "), g.region, err)
+			}
+		}
+	}
+	zero := aws.Int32(0)
+	a.Report("setting the size of %s in %s to 0", g.cfg.Group, g.region)
+	if _, err := g.client.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{AutoScalingGroupName: &g.cfg.Group, MinSize: zero, DesiredCapacity: zero}); err != nil {
+		return fmt.Errorf("setting the size of %s in %s to 0: %w", g.cfg.Group, g.region, err)
+	}
+	return nil
+}
+
+func (g *asg) resume(ctx context.Context, processes []string) error {
+	if len(processes) == 0 {
+		return nil // an empty list would resume them all
+	}
+	_, err := g.client.ResumeProcesses(ctx, &autoscaling.ResumeProcessesInput{AutoScalingGroupName: &g.cfg.Group, ScalingProcesses: processes})
+	if err != nil {
+		return fmt.Errorf("resuming %s of %s in %s: %w", strings.Join(processes, ", "), g.cfg.Group, g.region, err)
+	}
+	return nil
+}
+
+func (g *asg) resize(ctx context.Context, a Attempt, p asgPrevious) error {
+	a.Report("setting the size of %s in %s to min %d, max %d, desired %d", g.cfg.Group, g.region, p.Min, p.Max, p.Desired)
+	_, err := g.client.UpdateAutoScalingGroup(ctx, &autoscaling.UpdateAutoScalingGroupInput{
+		AutoScalingGroupName: &g.cfg.Group, MinSize: &p.Min, MaxSize: &p.Max, DesiredCapacity: &p.Desired,
+	})
+	if err != nil {
+		return fmt.Errorf("setting the size of %s in %s to min %d, max %d, desired %d: %w", g.cfg.Group, g.region, p.Min, p.Max, p.Desired, err)
+	}
+	return nil
+}
+
+// Undo implements Action: the sizes, and exactly the processes that ran before.
+func (g *asg) Undo(ctx context.Context, a Attempt) error {
+	var p asgPrevious
+	if err := json.Unmarshal(a.Previous, &p); err != nil {
+		return fmt.Errorf("reading the previous size: %w", err)
+	}
+	if err := g.resize(ctx, a, p); err != nil {
+		return err
+	}
+	if g.cfg.Count > 0 {
+		if back := g.hindered(p); len(back) > 0 { // a start has resumed what was suspended
+			_, err := g.client.SuspendProcesses(ctx, &autoscaling.SuspendProcessesInput{AutoScalingGroupName: &g.cfg.Group, ScalingProcesses: back})
+			if err != nil {
+				return fmt.Errorf("suspending %s of %s in %s again: %w", strings.Join(back, ", "), g.cfg.Group, g.region, err)
+			}
+		}
+		return nil
+	}
+	return g.resume(ctx, slices.DeleteFunc(slices.Clone(returning), func(s string) bool { return slices.Contains(p.Suspended, s) }))
+}
+
+// Restored implements Restorer.
+func (g *asg) Restored(now Effect, previous json.RawMessage) bool {
+	var was, is asgPrevious
+	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil &&
+		was.Min == is.Min && was.Max == is.Max && was.Desired == is.Desired && slices.Equal(was.Suspended, is.Suspended)
+}

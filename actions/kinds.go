@@ -17,13 +17,14 @@ import (
 // Kinds are the ways in which the world can be changed. A new kind is one file
 // and one line here.
 type Kinds struct {
-	ECSService     *ECSServiceConfig     `toml:"ecs_service" json:"ecs_service,omitempty"`
-	ASG            *ASGConfig            `toml:"asg" json:"asg,omitempty"`
-	Gate           *GateConfig           `toml:"gate" json:"gate,omitempty"`
-	S3Object       *S3ObjectConfig       `toml:"s3_object" json:"s3_object,omitempty"`
-	Route53Weights *Route53WeightsConfig `toml:"route53_weights" json:"route53_weights,omitempty"`
-	Exec           *ExecConfig           `toml:"exec" json:"exec,omitempty"`
-	Approval       *ApprovalConfig       `toml:"approval" json:"approval,omitempty"`
+	ECSService     *ECSServiceConfig        `toml:"ecs_service" json:"ecs_service,omitempty"`
+	ASG            *ASGConfig               `toml:"asg" json:"asg,omitempty"`
+	LambdaEvents   *LambdaEventSourceConfig `toml:"lambda_event_source" json:"lambda_event_source,omitempty"`
+	Gate           *GateConfig              `toml:"gate" json:"gate,omitempty"`
+	S3Object       *S3ObjectConfig          `toml:"s3_object" json:"s3_object,omitempty"`
+	Route53Weights *Route53WeightsConfig    `toml:"route53_weights" json:"route53_weights,omitempty"`
+	Exec           *ExecConfig              `toml:"exec" json:"exec,omitempty"`
+	Approval       *ApprovalConfig          `toml:"approval" json:"approval,omitempty"`
 }
 
 // ApprovalKind is the kind that changes nothing and is passed by a person. The

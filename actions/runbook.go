@@ -167,6 +167,19 @@ func (c *ASGConfig) byHand(region failover.Region, _ []failover.Region) (do []st
 	}, fmt.Sprintf("%d instances are InService and Healthy; launches that fail show in the activities only", c.need())
 }
 
+func (c *LambdaEventSourceConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	flag := map[bool]string{true: "--enabled", false: "--no-enabled"}[c.Enabled]
+	for _, f := range c.Functions {
+		do = append(do,
+			fmt.Sprintf("aws lambda list-event-source-mappings --region %s --function-name %s --query 'EventSourceMappings[].[UUID,State]' --output text", word(string(region)), word(f)),
+			fmt.Sprintf("aws lambda update-event-source-mapping --region %s %s --uuid UUID   # for each UUID of the list", word(string(region)), flag))
+	}
+	if c.Enabled {
+		return do, "each is Enabled"
+	}
+	return do, "each is Disabled, and the functions' longest time-out has passed since: what was running runs on until then"
+}
+
 func (c *Route53WeightsConfig) byHand(region failover.Region, regions []failover.Region) (do []string, see string) {
 	names := make([]string, len(c.Names))
 	for i, n := range c.Names {

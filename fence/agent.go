@@ -414,6 +414,12 @@ func (a *Agent) shutdown() error {
 	defer t.Stop()
 	for a.cfg.Worker.Running() {
 		<-t.C
+		if _, elsewhere := a.cfg.Worker.(*Served); elsewhere && a.cfg.Clock.Boot() >= deadline {
+			// Nothing here keeps them: they end with the leave that they have, and this
+			// agent says no goodbye that would speak for them.
+			a.cfg.Log.Info("functions may still run for as long as they have leave; the lease runs out by itself")
+			return a.cfg.Worker.Close()
+		}
 		if a.cfg.Clock.Boot() >= deadline {
 			if err := a.cfg.Worker.Stop(deadline); err != nil {
 				a.cfg.Log.Error("the workers could not be killed", "error", err)

@@ -71,7 +71,8 @@ func agentCommand(s *shared) *cobra.Command {
 		Long: "The agent asks the nodes for the lease of its region and keeps its worker running only\n" +
 			"while the lease is valid. The worker is the command after --, or a systemd unit (--unit).\n" +
 			"The worker asks GET /active on the agent's socket before each piece of work, or reads the\n" +
-			"lease file; their paths are in FAILOVERD_ACTIVE_SOCKET and FAILOVERD_LEASE_FILE.",
+			"lease file; their paths are in FAILOVERD_ACTIVE_SOCKET and FAILOVERD_LEASE_FILE.\n" +
+			"With --serve there is no worker here: functions ask GET /lease before each piece of work.",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			log, err := s.logger()
 			if err != nil {
@@ -102,6 +103,7 @@ func agentCommand(s *shared) *cobra.Command {
 	f.StringVar(&tls.Cert, "cert", "", "the agent's certificate, made by `failoverd certs`")
 	f.StringVar(&tls.Key, "key", "", "its key")
 	f.StringVar(&o.Unit, "unit", "", "systemd unit to start and stop")
+	f.StringVar(&o.Serve, "serve", "", "host:port that answers GET /lease?need=28s, for functions elsewhere; no worker is run")
 	f.StringVar(&o.Socket, "listen", "", "unix socket that answers GET /active")
 	f.StringVar(&o.LeaseFile, "lease-file", "", "file with the lease, on a tmpfs")
 	f.StringVar(&o.EpochFile, "epoch-file", "", "file that keeps the highest epoch seen")

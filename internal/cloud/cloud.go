@@ -22,6 +22,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
@@ -116,6 +117,13 @@ func (c *Clients) ECS(region string) *ecs.Client {
 func (c *Clients) AutoScaling(region string) *autoscaling.Client {
 	return client(c, "autoscaling", region, func(cfg aws.Config, endpoint *string) *autoscaling.Client {
 		return autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// Lambda returns the client of a region.
+func (c *Clients) Lambda(region string) *lambda.Client {
+	return client(c, "lambda", region, func(cfg aws.Config, endpoint *string) *lambda.Client {
+		return lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.BaseEndpoint = endpoint })
 	})
 }
 

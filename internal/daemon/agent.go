@@ -34,9 +34,10 @@ type AgentOptions struct {
 	LeaseFile string
 	EpochFile string
 	Work      time.Duration
-	// Exactly one of the two names the worker.
+	// Exactly one of the three names the worker.
 	Command []string // run as a child, behind a guard
 	Unit    string   // a systemd unit
+	Serve   string   // host:port that answers GET /lease: functions elsewhere
 	// Guard is the command line that makes a guard of this binary, UnitGuard one
 	// for a systemd unit, and Canary one that makes a process to rehearse with.
 	Guard, UnitGuard, Canary []string
@@ -53,8 +54,8 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 		return fmt.Errorf("component %q does not run under a lease: set agent = true", o.Component)
 	case !slices.Contains(o.Config.Regions(), o.Region):
 		return fmt.Errorf("region %q is not one of the service's (%v)", o.Region, o.Config.Regions())
-	case (len(o.Command) == 0) == (o.Unit == ""):
-		return errors.New("name what the agent runs: a command after --, or a systemd unit with --unit")
+	case o.workers() != 1:
+		return errors.New("name what the agent is for: a command after --, a systemd unit with --unit, or functions that ask at --serve")
 	}
 	material, err := mtls.Load(o.TLS)
 	if err != nil {
@@ -95,7 +96,17 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 	var worker fence.Worker
 	watchdog := sdnotify.Watchdog()
 	unguarded := error(nil)
-	if o.Unit != "" {
+	rehearse := func(kill time.Duration) (string, error) { return fence.Rehearse(o.Guard, o.Canary, kill, clock) }
+	if o.Serve != "" {
+		// Nothing here has to be killed: if this process is stuck, nobody gets leave.
+		served := fence.NewServed(clock)
+		stop, err := serveLease(o.Serve, served)
+		if err != nil {
+			return err
+		}
+		defer stop()
+		worker, rehearse = served, served.Rehearse
+	} else if o.Unit != "" {
 		unit := fence.NewUnit(o.Unit)
 		unguarded = unitGuarded(unit, watchdog, settings.Policy.Lease.Stop)
 		if unguarded != nil && part.Arming == failover.ArmEnforced {
@@ -114,7 +125,7 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 		Arming: part.Arming, OnIsolation: part.OnIsolation, Work: o.Work, RPCTimeout: 2 * rpc,
 		LeaseFile: o.LeaseFile, EpochFile: o.EpochFile, KeepRunning: o.Unit != "", Unguarded: unguarded != nil,
 		Watchdog: watchdog, Feed: func() { sdnotify.Send("WATCHDOG=1") },
-		Rehearse: func(kill time.Duration) (string, error) { return fence.Rehearse(o.Guard, o.Canary, kill, clock) },
+		Rehearse: rehearse,
 		Asker:    asker, Worker: worker, Clock: clock, BootID: bootID, NewID: consensus.NewID,
 		Log: o.Log.With("agent", id, "component", o.Component, "region", o.Region),
 	})
@@ -129,6 +140,46 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 		defer stop()
 	}
 	return agent.Run(ctx)
+}
+
+// workers is how many workers were named.
+func (o AgentOptions) workers() int {
+	n := 0
+	for _, named := range []bool{len(o.Command) > 0, o.Unit != "", o.Serve != ""} {
+		if named {
+			n++
+		}
+	}
+	return n
+}
+
+// serveLease answers functions over the network: 200 when what they are about to
+// do is over before the lease ends, 503 otherwise. It tells nobody a secret, and
+// who asks in vain changes nothing but when this agent says that all have ended,
+// never beyond the lease; it belongs on a private address all the same.
+func serveLease(addr string, served *fence.Served) (stop func(), err error) {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return nil, fmt.Errorf("address %s, where functions ask for leave, cannot be listened on: %w", addr, err)
+	}
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /lease", func(w http.ResponseWriter, r *http.Request) {
+		need, err := time.ParseDuration(r.URL.Query().Get("need"))
+		if err != nil {
+			http.Error(w, "need: how long you may still run, such as /lease?need=28s", http.StatusBadRequest)
+			return
+		}
+		leave := served.Ask(need)
+		w.Header().Set("Content-Type", "application/json")
+		w.Header().Set("Cache-Control", "no-store")
+		if !leave.Valid {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+		_ = json.NewEncoder(w).Encode(leave) // an error means that the asker is gone
+	})
+	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 2 * time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second, MaxHeaderBytes: 4 << 10}
+	go func() { _ = srv.Serve(ln) }() // ends with Close
+	return func() { _ = srv.Close() }, nil
 }
 
 // unitGuarded says why a systemd unit could outlive its lease if the agent were

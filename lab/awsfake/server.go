@@ -65,6 +65,7 @@ type Server struct {
 	Route53 *Route53
 	S3      *S3
 	ASG     *AutoScaling
+	Lambda  *Lambda
 	Faults  *faults.Set
 	Log     *slog.Logger
 
@@ -110,6 +111,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q.service, q.op = "ecs", strings.TrimPrefix(target, "AmazonEC2ContainerServiceV20141113.")
 	case strings.HasPrefix(r.URL.Path, "/2013-04-01/"):
 		q.service, q.op = "route53", route53Op(r)
+	case strings.HasPrefix(r.URL.Path, lambdaPath):
+		q.service, q.op = "lambda", lambdaOp(r)
 	case s.S3 != nil && s3Op(r) != "":
 		q.service, q.op = "s3", s3Op(r)
 	default:
@@ -228,6 +231,8 @@ func (s *Server) run(q *request) (any, error) {
 		return s.Route53.call(q)
 	case q.service == "autoscaling" && s.ASG != nil:
 		return s.ASG.call(q.op, q.body)
+	case q.service == "lambda" && s.Lambda != nil:
+		return s.Lambda.call(q)
 	case q.service == "sts":
 		return stsCall(q)
 	}

@@ -126,14 +126,19 @@ func (c *Cluster) output(ctx context.Context, args ...string) (string, error) {
 // taskCommand puts the workers behind an agent; the API runs without one.
 func (c *Cluster) taskCommand(region, service string) []string {
 	lab := c.opt.World.Lab
+	agent := func(component string) []string {
+		return []string{c.opt.Failoverd, "agent", "--config", c.Config, "--region", "{region}", "--component", component, "--id", "{task}",
+			"--cert", c.Dir + "/tls/agent-" + region + ".pem", "--key", c.Dir + "/tls/agent-" + region + ".key", "--ca", c.Dir + "/tls/ca.pem"}
+	}
+	if service == "lease" {
+		return append(agent("functions"), "--serve", "{ip}:7790")
+	}
 	worker := world.DefaultCommand(lab, region, service, c.opt.Config.Factor)
 	if service != "workers" {
 		return worker
 	}
 	longest := time.Duration(float64(3*time.Second) / c.opt.Config.Factor) // a worker holds a message 0.5 to 3 s
-	return append([]string{c.opt.Failoverd, "agent", "--config", c.Config, "--region", "{region}", "--component", "workers", "--id", "{task}",
-		"--cert", c.Dir + "/tls/agent-" + region + ".pem", "--key", c.Dir + "/tls/agent-" + region + ".key", "--ca", c.Dir + "/tls/ca.pem",
-		"--listen", "{dir}/active.sock", "--lease-file", "{dir}/lease", "--work", longest.String(), "--"}, worker...)
+	return append(append(agent("workers"), "--listen", "{dir}/active.sock", "--lease-file", "{dir}/lease", "--work", longest.String(), "--"), worker...)
 }
 
 // Socket is the path of a node's admin socket.
@@ -219,8 +224,8 @@ func (c *Cluster) Healthy(ctx context.Context) string {
 		return "the leader, " + s.Raft.Leader + ", is still inside us-east-1"
 	case voted < len(Nodes):
 		return fmt.Sprintf("%d of %d nodes have voted", voted, len(Nodes))
-	case leased < 3:
-		return fmt.Sprintf("%d of 3 agents have a lease", leased)
+	case leased < 4:
+		return fmt.Sprintf("%d of 4 agents have a lease", leased)
 	case s.Condition != "":
 		return "condition " + s.Condition + ": " + s.Sentence
 	case r.Alive[world.Primary] < 3:

@@ -25,6 +25,7 @@ const (
 	Processed = "processed" // a worker has done a message: key, region, epoch, start, end
 	Sent      = "sent"      // a provider sends a message for the first time: key
 	Acked     = "acked"     // it was accepted: key, region
+	Handled   = "handled"   // a function has done an event: key, region
 	TaskState = "task"      // an ECS task changed state: region, task, text "service STATE"
 	Note      = "note"      // anything that shall stand in the timeline: text
 )
@@ -195,6 +196,9 @@ func Dial(socket string, h Event) (*Client, error) {
 	}
 	return l, nil
 }
+
+// Close ends the connection: the end of whoever said hello on it.
+func (l *Client) Close() error { return l.c.Close() }
 
 // Write appends an event and returns when it is written.
 func (l *Client) Write(e Event) error {

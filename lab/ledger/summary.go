@@ -13,7 +13,8 @@ type Summary struct {
 	Processed     int               `json:"processed"`     // different keys processed
 	Duplicates    int               `json:"duplicates"`    // keys processed more than once, anywhere
 	DuplicateKeys []string          `json:"duplicateKeys"` // the first twenty
-	DualActiveMs  int64             `json:"dualActiveMs"`  // time with living workers in more than one region
+	DualActiveMs  int64             `json:"dualActiveMs"`  // time with living workers or functions in more than one region
+	Handled       map[string]int    `json:"handled"`       // events that functions have handled, by region
 	Alive         map[string]int    `json:"alive"`         // living workers by region
 	Regions       map[string]Region `json:"regions"`
 }
@@ -36,12 +37,14 @@ type tally struct {
 	done        map[string]map[string]int // key → region → times
 	regions     map[string]*Region
 	alive       map[string]map[int]bool // region → connections of workers
+	functions   map[string]map[int]bool // the same of functions that run
+	handled     map[string]int          // events that functions have handled, by region
 	dual        time.Duration
 	dualSince   time.Time // zero: not now
 }
 
 func newTally() *tally {
-	return &tally{sent: map[string]bool{}, acked: map[string]bool{}, done: map[string]map[string]int{}, regions: map[string]*Region{}, alive: map[string]map[int]bool{}}
+	return &tally{sent: map[string]bool{}, acked: map[string]bool{}, done: map[string]map[string]int{}, regions: map[string]*Region{}, alive: map[string]map[int]bool{}, functions: map[string]map[int]bool{}, handled: map[string]int{}}
 }
 
 func (t *tally) region(name string) *Region {
@@ -76,7 +79,19 @@ func (t *tally) add(e Event) {
 		r.Processed++
 		first(&r.FirstProcessed, e.End)
 		r.LastProcessed = e.End
+	case Handled:
+		t.handled[e.Region]++
 	case Hello, Bye:
+		if e.Role == "function" {
+			if t.functions[e.Region] == nil {
+				t.functions[e.Region] = map[int]bool{}
+			}
+			if t.functions[e.Region][e.Conn] = true; e.Type == Bye {
+				delete(t.functions[e.Region], e.Conn)
+			}
+			t.dualNow(e.At)
+			return
+		}
 		if e.Role != "worker" {
 			return
 		}
@@ -94,14 +109,17 @@ func (t *tally) add(e Event) {
 	}
 }
 
-// dualNow starts or ends an interval in which workers of more than one region live.
+// dualNow starts or ends an interval in which workers or functions of more than one region live.
 func (t *tally) dualNow(at time.Time) {
-	regions := 0
-	for _, c := range t.alive {
-		if len(c) > 0 {
-			regions++
+	live := map[string]bool{}
+	for _, kind := range []map[string]map[int]bool{t.alive, t.functions} {
+		for region, c := range kind {
+			if len(c) > 0 {
+				live[region] = true
+			}
 		}
 	}
+	regions := len(live)
 	switch {
 	case regions > 1 && t.dualSince.IsZero():
 		t.dualSince = at
@@ -116,7 +134,7 @@ func (l *Ledger) Summary(now time.Time) Summary {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	t := l.stat
-	s := Summary{At: now, Messages: len(t.sent), Acked: len(t.acked), Processed: len(t.done), DuplicateKeys: []string{}, Alive: map[string]int{}, Regions: map[string]Region{}}
+	s := Summary{At: now, Messages: len(t.sent), Acked: len(t.acked), Processed: len(t.done), DuplicateKeys: []string{}, Alive: map[string]int{}, Handled: map[string]int{}, Regions: map[string]Region{}}
 	for k, by := range t.done {
 		n := 0
 		for _, c := range by {
@@ -138,6 +156,9 @@ func (l *Ledger) Summary(now time.Time) Summary {
 	s.DualActiveMs = dual.Milliseconds()
 	for r, c := range t.alive {
 		s.Alive[r] = len(c)
+	}
+	for r, n := range t.handled {
+		s.Handled[r] = n
 	}
 	for n, r := range t.regions {
 		s.Regions[n] = *r

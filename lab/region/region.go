@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -40,6 +41,7 @@ type Config struct {
 	Queues     []string          `json:"queues"`
 	Buckets    []string          `json:"buckets"` // of S3
 	Groups     []awsfake.ASGroup `json:"groups"`  // Auto Scaling
+	FunctionOn bool              `json:"functionOn"`
 	Services   []Service         `json:"services"`
 	SoloAfter  time.Duration     `json:"soloAfter"` // 0 means 90 s
 	ECSStart   time.Duration     `json:"ecsStart"`  // 0 means 6 s
@@ -110,7 +112,8 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 			}
 			return ""
 		}})
-	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, Faults: set, Log: log}
+	lambda := awsfake.NewLambda(sqs, scale(8*time.Second), function(c, ecs, max(time.Second, scale(12*time.Second).Truncate(time.Second))))
+	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, Lambda: lambda, Faults: set, Log: log}
 	if err := serveHTTP(ctx, c.AWS, aws); err != nil {
 		return err
 	}
@@ -133,6 +136,10 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		def := ecs.Register(awsfake.TaskDef{Family: s.Name, Command: s.Command, Env: s.Env})
 		ecs.Create(Cluster, s.Name, def, s.Desired)
 	}
+	var background sync.WaitGroup
+	defer background.Wait()
+	background.Go(func() { lambda.Run(ctx) })
+	background.Go(func() { events(ctx, sqs, c.Region, scale(8*time.Second)) })
 	done := make(chan struct{})
 	go func() {
 		ecs.Run()

@@ -243,6 +243,8 @@ func (w *World) regionConfig(site string) region.Config {
 		queue.Min, queue.Desired = 0, 0
 	}
 	c.Groups = []awsfake.ASGroup{queue}
+	c.FunctionOn = reg == Primary
+	c.Queues = append(c.Queues, region.EventsQueue)
 	c.Mongo = []string{ip(n, 31, 27017)}
 	if site == E1 {
 		c.Mongo = append(c.Mongo, ip(n, 32, 27017))
@@ -250,8 +252,16 @@ func (w *World) regionConfig(site string) region.Config {
 	for _, node := range []string{"use1a", "use1b", "use2a", "use2b", "third"} {
 		c.Queues = append(c.Queues, "failoverd-canary-"+node)
 	}
-	for _, svc := range []string{"api", "workers"} {
-		s := region.Service{Name: svc, Desired: w.opt.Desired[reg][svc], Env: map[string]string{"LAB_COMMAND": "1"}}
+	services := []string{"api", "workers"}
+	if w.opt.TaskCommand != nil {
+		services = append(services, "lease") // an agent that functions ask: the world has none of its own
+	}
+	for _, svc := range services {
+		n := w.opt.Desired[reg][svc]
+		if svc == "lease" {
+			n = 1
+		}
+		s := region.Service{Name: svc, Desired: n, Env: map[string]string{"LAB_COMMAND": "1"}}
 		if w.opt.TaskCommand != nil {
 			s.Command = w.opt.TaskCommand(reg, svc)
 		}

@@ -1,0 +1,128 @@
+package fence
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/failoverd/failoverd/internal/boottime"
+)
+
+// Served is a Worker that is no process of this host: functions that ask over the
+// network before each piece of work (GET /lease), and that somebody else ends
+// after a time that they name. While any of them may run, it counts as running.
+//
+// A function names how long it may still live: its platform ends it then, whatever
+// becomes of it. It is given leave only if that is over before the workers of this
+// lease must be dead (rule G5). Safe for concurrent use.
+type Served struct {
+	clock boottime.Clock
+
+	mu      sync.Mutex
+	on      bool
+	bound   bool
+	kill    time.Duration // all must be dead by then, if bound
+	busy    time.Duration // some may live until then
+	granted uint64
+	exited  chan int
+}
+
+// NewServed returns a worker that gives leave to nobody until it is started.
+func NewServed(clock boottime.Clock) *Served {
+	return &Served{clock: clock, exited: make(chan int)}
+}
+
+// Start implements Worker.
+func (s *Served) Start(d Deadlines) error {
+	s.mu.Lock()
+	s.on = true
+	s.mu.Unlock()
+	return s.Extend(d)
+}
+
+// Extend implements Worker.
+func (s *Served) Extend(d Deadlines) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kill, s.bound = d.Kill, d.Kill != 0
+	return nil
+}
+
+// Stop implements Worker: nobody gets leave any more. Those that have it end by
+// the deadline that they were given it for.
+func (s *Served) Stop(time.Duration) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.on = false
+	return nil
+}
+
+// Running implements Worker.
+func (s *Served) Running() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.on || s.clock.Boot() < s.busy
+}
+
+// Exited implements Worker: it never ends by itself.
+func (s *Served) Exited() <-chan int { return s.exited }
+
+// Close implements Worker.
+func (s *Served) Close() error { return nil }
+
+// Leave is what an asker may do.
+type Leave struct {
+	Valid bool `json:"valid"`
+	// RemainingMS is for how long the lease is good: what is begun now has to end
+	// within it. Zero when it bounds nothing (arming below "enforced").
+	RemainingMS int64  `json:"remaining_ms"`
+	Why         string `json:"why,omitempty"` // not valid: in a sentence
+}
+
+// longestNeed bounds what an asker may name: no function lives longer.
+const longestNeed = time.Hour
+
+// Ask gives leave to somebody who will be dead after need, or says why not.
+func (s *Served) Ask(need time.Duration) Leave {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	now := s.clock.Boot()
+	switch {
+	case need <= 0 || need > longestNeed:
+		return Leave{Why: fmt.Sprintf("need is %s: name how long you may still run, at most %s", need, longestNeed)}
+	case !s.on:
+		return Leave{Why: "there is no lease: another region may be active"}
+	case !s.bound:
+		s.granted++
+		return Leave{Valid: true}
+	}
+	left := s.kill - now
+	if need > left {
+		return Leave{RemainingMS: max(0, left.Milliseconds()), Why: fmt.Sprintf("the lease is good for %s, and you may run for %s: ask again in a few seconds, or make the time-out shorter than the lease", max(0, left).Round(time.Millisecond), need)}
+	}
+	s.granted++
+	s.busy = max(s.busy, now+need)
+	return Leave{Valid: true, RemainingMS: left.Milliseconds()}
+}
+
+// Rehearse shows that leave is refused as soon as there is no lease, and to who
+// would outlive one. Nothing of the real lease is touched.
+func (s *Served) Rehearse(kill time.Duration) (string, error) {
+	t := NewServed(s.clock)
+	if t.Ask(time.Millisecond).Valid {
+		return "", errors.New("leave was given without a lease")
+	}
+	now := s.clock.Boot()
+	if err := t.Start(Deadlines{Term: now, Kill: now + kill}); err != nil {
+		return "", err
+	}
+	if !t.Ask(kill/2).Valid || t.Ask(kill+time.Second).Valid {
+		return "", errors.New("leave does not follow the lease")
+	}
+	_ = t.Stop(now) // never fails
+	if t.Ask(time.Millisecond).Valid || !t.Running() {
+		return "", errors.New("leave was given after the stop, or the leave that was given is forgotten")
+	}
+	return "functions get leave only for as long as the lease is good; their platform ends them", nil
+}

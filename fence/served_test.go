@@ -1,0 +1,61 @@
+package fence
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// clockAt is a clock that a test sets.
+type clockAt struct{ now time.Duration }
+
+func (c *clockAt) Boot() time.Duration { return c.now }
+func (c *clockAt) Real() time.Time     { return time.Unix(0, int64(c.now)) }
+
+// A function gets leave only if it is dead before the lease's workers must be, and
+// counts as running until then, also after the stop.
+func TestServed(t *testing.T) {
+	c := &clockAt{now: time.Hour}
+	s := NewServed(c)
+	ask := func(need time.Duration, valid bool, why string) {
+		t.Helper()
+		l := s.Ask(need)
+		if l.Valid != valid || !strings.Contains(l.Why, why) {
+			t.Errorf("need %s: %+v, want valid %t, %q", need, l, valid, why)
+		}
+	}
+	ask(time.Second, false, "there is no lease")
+	if s.Running() {
+		t.Error("runs before it was started")
+	}
+	if err := s.Start(Deadlines{Term: time.Hour + 50*time.Second, Kill: time.Hour + 60*time.Second}); err != nil {
+		t.Fatal(err)
+	}
+	ask(0, false, "name how long you may still run")
+	ask(2*time.Hour, false, "at most")
+	ask(61*time.Second, false, "the lease is good for 1m0s")
+	ask(60*time.Second, true, "")
+	ask(30*time.Second, true, "")
+	if l := s.Ask(time.Second); l.RemainingMS != 60_000 {
+		t.Errorf("remaining %d ms", l.RemainingMS)
+	}
+	c.now += 20 * time.Second
+	ask(41*time.Second, false, "good for 40s")
+	_ = s.Extend(Deadlines{Term: c.now + 50*time.Second, Kill: c.now + 60*time.Second})
+	ask(41*time.Second, true, "")
+	// Stopped: nobody gets leave, and the longest that was given counts.
+	_ = s.Stop(c.now)
+	ask(time.Millisecond, false, "there is no lease")
+	if c.now += 40 * time.Second; !s.Running() {
+		t.Error("a function that may still run counts as dead")
+	}
+	if c.now += 2 * time.Second; s.Running() {
+		t.Error("it counts as running although every function is dead")
+	}
+	// Below the enforced rung nothing is bound.
+	_ = s.Start(Deadlines{})
+	ask(10*time.Minute, true, "")
+	if _, err := s.Rehearse(time.Second); err != nil {
+		t.Error(err)
+	}
+}

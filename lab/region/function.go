@@ -1,0 +1,82 @@
+package region
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/failoverd/failoverd/lab/app"
+	"github.com/failoverd/failoverd/lab/awsfake"
+	"github.com/failoverd/failoverd/lab/ledger"
+)
+
+// The function of the world, and its queue.
+const (
+	FunctionName = "events-handler"
+	EventsQueue  = "events"
+	leaseService = "lease" // the ECS service whose tasks answer GET /lease
+	leasePort    = 7790
+)
+
+// function is what runs in Lambda: before it works on an event it asks for leave, and the ledger witnesses its life.
+func function(c Config, ecs *awsfake.ECS, timeout time.Duration) awsfake.Function {
+	client := &http.Client{Timeout: timeout / 4, Transport: &http.Transport{DisableKeepAlives: true}}
+	return awsfake.Function{Name: FunctionName, Queue: EventsQueue, Timeout: timeout, Enabled: c.FunctionOn, Handle: func(ctx context.Context, body string) error {
+		deadline, _ := ctx.Deadline()
+		if err := leave(ctx, client, ecs.Targets(Cluster, leaseService), time.Until(deadline)); err != nil {
+			return err
+		}
+		witness, err := ledger.Dial(filepath.Join(c.World, app.LedgerSocket), ledger.Event{Role: "function", Region: c.Region})
+		if err != nil {
+			return err
+		}
+		defer witness.Close()
+		t := time.NewTimer(time.Duration((0.2 + 0.5*rand.Float64()) * float64(timeout)))
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-t.C:
+		}
+		return witness.Write(ledger.Event{Type: ledger.Handled, Region: c.Region, Key: body})
+	}}
+}
+
+// leave asks the agents one after the other. need is how long this invocation may still live.
+func leave(ctx context.Context, client *http.Client, agents []awsfake.Target, need time.Duration) error {
+	err := fmt.Errorf("no agent to ask")
+	for _, a := range agents {
+		req, rerr := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d/lease?need=%s", a.IP, leasePort, need), nil)
+		if rerr != nil {
+			return rerr
+		}
+		res, rerr := client.Do(req)
+		if rerr != nil {
+			err = rerr
+			continue
+		}
+		res.Body.Close()
+		if res.StatusCode == http.StatusOK {
+			return nil
+		}
+		err = fmt.Errorf("agent %s: status %d", a.IP, res.StatusCode)
+	}
+	return err
+}
+
+// events sends one event after the other to the region's own queue, whichever region is active.
+func events(ctx context.Context, sqs *awsfake.SQS, region string, every time.Duration) {
+	t := time.NewTicker(every)
+	defer t.Stop()
+	for n := 1; ; n++ {
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+			sqs.Put(EventsQueue, fmt.Sprintf("event-%s-%d", region, n))
+		}
+	}
+}

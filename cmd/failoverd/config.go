@@ -111,12 +111,11 @@ func planCommand(s *shared) *cobra.Command {
 			if err != nil {
 				return failed(err)
 			}
-			settings := cfg.Settings()
-			p, err := plan.Derive(&settings, cfg.Primary)
+			text, err := cfg.PlanText()
 			if err != nil {
 				return failed(err)
 			}
-			fmt.Fprint(cmd.OutOrStdout(), plan.Render(&p))
+			fmt.Fprint(cmd.OutOrStdout(), text)
 			return nil
 		},
 	}

@@ -346,9 +346,9 @@ func Order(components []failover.ComponentSpec) ([]failover.ComponentSpec, error
 	return out, nil
 }
 
-// Render prints the plan for a person: the steps in order, what each waits for,
-// the point of no return, and the autonomy line.
-func Render(p *failover.Plan) string {
+// Render prints the plan for a person: the steps in order, what each waits for and
+// needs, the point of no return, and the autonomy line.
+func Render(p *failover.Plan, needs map[failover.StepID][]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "plan %s: %s from %s to %s\n\n", p.Hash(), p.Kind, p.From, p.To)
 	for i, st := range p.Steps {
@@ -364,6 +364,9 @@ func Render(p *failover.Plan) string {
 			after += ", and one of " + join(st.AfterOne, ", ")
 		}
 		fmt.Fprintf(&b, "%3d  %-26s %-28s%s\n", i+1, st.ID, what, after)
+		if n := needs[st.ID]; len(n) > 0 {
+			fmt.Fprintf(&b, "     needs %s\n", strings.Join(n, "; "))
+		}
 		if st.Prepare {
 			fmt.Fprintf(&b, "     (may begin before the fence, after prepare_after; undone if the suspicion passes)\n")
 		}

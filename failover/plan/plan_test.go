@@ -61,7 +61,7 @@ func TestDeriveAndRender(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got := plan.Render(&p)
+	got := plan.Render(&p, map[failover.StepID][]string{"start-api": {"the API in us-east-2"}})
 	const file = "testdata/render.golden"
 	if *update {
 		if err := os.WriteFile(file, []byte(got), 0o600); err != nil {

@@ -83,6 +83,16 @@ func (c *Config) HealthCheckScript() (string, error) {
 	return actions.HealthCheckScript(c.Service, c.Primary, c.HealthChecks())
 }
 
+// PlanText is the plan that leaves the primary region, for a person.
+func (c *Config) PlanText() (string, error) {
+	settings := c.Settings()
+	p, err := plan.Derive(&settings, c.Primary)
+	if err != nil {
+		return "", err
+	}
+	return plan.Render(&p, actions.NeedsOf(&p)), nil
+}
+
 // LeaseTerms are the numbers of the lease protocol.
 func (c *Config) LeaseTerms() failover.LeaseTerms {
 	l := c.Lease

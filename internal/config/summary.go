@@ -36,6 +36,9 @@ const ballotInterval = time.Second
 func (c *Config) DetectionBound() time.Duration {
 	byKind := map[string]time.Duration{}
 	for _, s := range c.ProbeSpecs("node") {
+		if s.Plane() != "" {
+			continue // it makes no region down
+		}
 		period := max(s.Interval, s.Timeout)
 		bound := s.Interval + time.Duration(s.Down-1)*period + s.Timeout
 		if old, ok := byKind[s.Kind]; !ok || bound < old {

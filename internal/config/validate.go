@@ -67,6 +67,9 @@ func (v *validator) all() {
 	v.traffic()
 	v.signals()
 	v.slack()
+	if len(v.errors) == 0 {
+		v.lint()
+	}
 }
 
 var name = regexp.MustCompile(`^[a-z0-9][a-z0-9_-]*$`)

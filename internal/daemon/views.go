@@ -10,6 +10,7 @@ import (
 	"github.com/hashicorp/raft"
 
 	"github.com/failoverd/failoverd/consensus"
+	"github.com/failoverd/failoverd/actions"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/failover/plan"
 	"github.com/failoverd/failoverd/internal/admin"
@@ -173,7 +174,7 @@ func (d *Daemon) Propose(ctx context.Context, by, why, id string, c failover.Com
 func (d *Daemon) Plan() (failover.Plan, string, error) {
 	st := d.core.Node().State()
 	if st.Execution != nil {
-		return *st.Execution.Plan, plan.Render(st.Execution.Plan), nil
+		return *st.Execution.Plan, plan.Render(st.Execution.Plan, actions.NeedsOf(st.Execution.Plan)), nil
 	}
 	cfg := d.running.Load().cfg
 	settings, from := cfg.Settings(), cfg.Primary
@@ -184,7 +185,7 @@ func (d *Daemon) Plan() (failover.Plan, string, error) {
 	if err != nil {
 		return p, "", err
 	}
-	return p, plan.Render(&p), nil
+	return p, plan.Render(&p, actions.NeedsOf(&p)), nil
 }
 
 // Verdicts implements web.Source.

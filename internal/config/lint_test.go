@@ -1,0 +1,52 @@
+package config
+
+import (
+	"os"
+	"strings"
+	"testing"
+)
+
+// A plan that cannot work is refused, and one that may stand in the night is
+// advised against, each with step, dependency and alternative.
+func TestLint(t *testing.T) {
+	b, err := os.ReadFile(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	example := string(b)
+	for _, tt := range []struct {
+		name, old, new string
+		bad, advice    string
+	}{
+		{"the example", "", "", "", ""},
+		{
+			"the object in the region that is left", `key = "failoverd/messaging", region = "us-east-2" }`, `key = "failoverd/messaging", region = "us-east-1" }`,
+			"traffic.switch.s3_object: step switch-s3_object needs S3 in us-east-1, the region that is left: it would wait for what has failed", "",
+		},
+		{
+			"weights alone", example[strings.Index(example, "switch.gate ="):strings.Index(example, "switch.route53_weights =")], "",
+			"", "step switch-route53_weights needs Route 53's control plane in us-east-1, the region that is left, and nothing else moves the clients",
+		},
+		{
+			"clients before the data", "strategy = \"pilot-light\"\nstart.asg", "strategy = \"backup-restore\"\nstart.asg",
+			"", "clients arrive before queue is restored in us-east-2",
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if !strings.Contains(example, tt.old) {
+				t.Fatalf("the example has no %q", tt.old)
+			}
+			c, err := Parse("x.toml", []byte(strings.Replace(example, tt.old, tt.new, 1)))
+			if (tt.bad == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), tt.bad) {
+				t.Fatalf("got %v, want %q", err, tt.bad)
+			}
+			if err != nil {
+				return
+			}
+			advice := c.Warnings.Error()
+			if tt.advice == "" && strings.Contains(advice, "traffic") || !strings.Contains(advice, tt.advice) {
+				t.Errorf("advice %q, want %q", advice, tt.advice)
+			}
+		})
+	}
+}

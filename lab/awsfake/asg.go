@@ -20,6 +20,7 @@ type ASGroup struct {
 	Desired  int      `json:"desired"`
 	Zones    []string `json:"zones"`    // launches take turns
 	WarmPool int      `json:"warmPool"` // stopped instances in it
+	Asleep   bool     `json:"asleep"`   // Launch is suspended
 }
 
 // ASGOptions set up the Auto Scaling groups of a region.
@@ -82,6 +83,9 @@ func NewAutoScaling(o ASGOptions) *AutoScaling {
 	a := &AutoScaling{opt: o, groups: map[string]*asGroup{}}
 	for _, g := range o.Groups {
 		group := &asGroup{ASGroup: g}
+		if g.Asleep {
+			group.suspended = []string{"Launch"}
+		}
 		for range g.Desired {
 			a.serial++
 			group.instances = append(group.instances, &asInstance{id: a.id(), zone: g.Zones[a.serial%len(g.Zones)], state: "InService", since: time.Now()})

@@ -16,8 +16,10 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -71,6 +73,18 @@ type Server struct {
 
 	mu    sync.Mutex
 	calls []Call
+	ops   map[string]map[string]bool // by access key: "service:Operation" that was ever called
+}
+
+// Ops tells which operations each access key has ever called, reads included: what a least-privilege policy must allow.
+func (s *Server) Ops() map[string][]string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	out := map[string][]string{}
+	for key, ops := range s.ops {
+		out[key] = slices.Sorted(maps.Keys(ops))
+	}
+	return out
 }
 
 // Calls returns the recorded calls, oldest first. Reads are recorded only if they failed.
@@ -277,6 +291,15 @@ func contentType(service string) string {
 
 func (s *Server) record(c *Call, outcome string) {
 	c.Outcome = outcome
+	s.mu.Lock()
+	if s.ops == nil {
+		s.ops = map[string]map[string]bool{}
+	}
+	if s.ops[c.AccessKey] == nil {
+		s.ops[c.AccessKey] = map[string]bool{}
+	}
+	s.ops[c.AccessKey][c.Service+":"+c.Op] = true
+	s.mu.Unlock()
 	if !c.Mutating && outcome == "ok" {
 		return
 	}

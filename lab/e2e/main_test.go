@@ -5,6 +5,7 @@ package e2e
 
 import (
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
@@ -31,7 +32,14 @@ func run(m *testing.M) int {
 		fmt.Fprintln(os.Stderr, err)
 		return 1
 	}
-	return m.Run()
+	status := m.Run()
+	if whole := flag.Lookup("test.run").Value.String() == ""; whole && status == 0 {
+		if err := compareIAM(); err != nil {
+			fmt.Fprintln(os.Stderr, "--- FAIL: the policies of `failoverd iam` against the calls of all tests:", err)
+			return 1
+		}
+	}
+	return status
 }
 
 // build makes the three binaries, or takes those that the environment names. They are built without the race detector: their

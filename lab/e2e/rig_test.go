@@ -77,6 +77,7 @@ func start(t *testing.T, opts ...option) *rig {
 		if t.Failed() {
 			r.logs()
 		}
+		note(c)
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}

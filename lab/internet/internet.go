@@ -209,6 +209,7 @@ func register(mux *http.ServeMux, aws *awsfake.Server, r53 *awsfake.Route53, zon
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { ctl.Reply(w, f()) })
 	}
 	get("/ready", func() any { return true })
+	get("/ops", func() any { return aws.Ops() })
 	get("/calls", func() any { return aws.Calls() })
 	get("/route53/changes", func() any { return r53.History() })
 	get("/route53/records", func() any { return r53.Sets() })

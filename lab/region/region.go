@@ -179,6 +179,7 @@ func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *aw
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { ctl.Reply(w, f(r)) })
 	}
 	get("/ready", func(*http.Request) any { return true })
+	get("/ops", func(*http.Request) any { return aws.Ops() })
 	get("/calls", func(*http.Request) any { return aws.Calls() })
 	get("/tasks", func(*http.Request) any { return ecs.Tasks() })
 	get("/store", func(*http.Request) any { return store.Status() })

@@ -240,7 +240,7 @@ func (w *World) regionConfig(site string) region.Config {
 	queue := awsfake.ASGroup{Name: "queue-" + reg, Min: 2, Max: 4, Desired: 2, Zones: []string{reg + "a", reg + "b", reg + "c"}}
 	if reg == Secondary { // the pilot light: none runs, and nothing launches any
 		c.Buckets = []string{TrafficBucket}
-		queue.Min, queue.Desired = 0, 0
+		queue.Min, queue.Desired, queue.Asleep = 0, 0, true
 	}
 	c.Groups = []awsfake.ASGroup{queue}
 	c.FunctionOn = reg == Primary

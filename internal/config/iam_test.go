@@ -1,0 +1,50 @@
+package config
+
+import (
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+)
+
+// deploy/iam holds the policies of the example configuration; make them for your own with `failoverd iam`.
+func TestIAMPolicies(t *testing.T) {
+	c := example(t)
+	all := ""
+	for name, acts := range map[string]bool{"observe": false, "act": true} {
+		got, err := c.IAMPolicy(acts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		file := "../../deploy/iam/" + name + ".json"
+		if *update {
+			if err := os.WriteFile(file, []byte(got), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(file)
+		if err != nil || got != string(want) {
+			t.Errorf("%s (%v) is not what the example needs; it is\n%s", file, err, got)
+		}
+		var doc policyDocument
+		if err := json.Unmarshal([]byte(got), &doc); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range doc.Statement {
+			for _, a := range s.Action {
+				changes := !strings.Contains(a, ":Get") && !strings.Contains(a, ":List") && !strings.Contains(a, ":Describe")
+				canary := strings.HasPrefix(a, "sqs:") && strings.Contains(strings.Join(s.Resource, ""), "canary")
+				if changes && !acts && !canary {
+					t.Errorf("%s may %s on %v", name, a, s.Resource)
+				}
+				if s.Resource[0] == "*" && s.Condition == nil && acts {
+					t.Errorf("%s may %s on everything", name, a)
+				}
+			}
+		}
+		all += got
+	}
+	if strings.Contains(all, "{") && strings.Contains(all, "{region}") || strings.Contains(all, "{node}") {
+		t.Errorf("something was not filled in:\n%s", all)
+	}
+}

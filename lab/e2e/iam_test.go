@@ -1,0 +1,78 @@
+package e2e
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"os/exec"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/failoverd/failoverd/lab/harness"
+)
+
+// called are the operations that the nodes of all tests have called.
+var called = struct {
+	sync.Mutex
+	ops map[string]bool
+}{ops: map[string]bool{}}
+
+func note(c *harness.Cluster) {
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	ops := c.Ops(ctx)
+	called.Lock()
+	defer called.Unlock()
+	maps.Copy(called.ops, ops)
+}
+
+// spare is what the policies allow and no test calls, with the reason.
+var spare = map[string]string{
+	"s3:ListBucket":                "no call of its own: it makes a missing object a 404 and not a 403",
+	"autoscaling:SuspendProcesses": "the undo of a start, which only an abort before the fence makes",
+}
+
+// free is what needs no permission.
+var free = []string{"sts:GetCallerIdentity"}
+
+// compareIAM holds the policies that failoverd prints for the example against the calls of all tests: nothing is missing, and
+// nothing is there that is not called.
+func compareIAM() error {
+	allowed := map[string]bool{}
+	for _, which := range []string{"observe", "act"} {
+		out, err := exec.Command(failoverdBin, "iam", which, "--config", "../../config.toml.example").Output()
+		if err != nil {
+			return err
+		}
+		var doc struct{ Statement []struct{ Action []string } }
+		if err := json.Unmarshal(out, &doc); err != nil {
+			return err
+		}
+		for _, s := range doc.Statement {
+			for _, a := range s.Action {
+				allowed[a] = true
+			}
+		}
+	}
+	var missing, needless []string
+	for op := range called.ops {
+		action := strings.TrimSuffix(op, "Batch") // DeleteMessageBatch is allowed as DeleteMessage
+		if !allowed[action] && !slices.Contains(free, op) {
+			missing = append(missing, op)
+		}
+	}
+	for action := range allowed {
+		if !called.ops[action] && !called.ops[action+"Batch"] && spare[action] == "" {
+			needless = append(needless, action)
+		}
+	}
+	slices.Sort(missing)
+	slices.Sort(needless)
+	if len(missing)+len(needless) > 0 {
+		return fmt.Errorf("missing: %v; allowed and never called: %v", missing, needless)
+	}
+	return nil
+}

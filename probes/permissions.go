@@ -1,0 +1,39 @@
+package probes
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
+)
+
+// Permitted is a configuration that knows what it needs of IAM in a region.
+type Permitted interface {
+	Permissions(region failover.Region) []cloud.Permission
+}
+
+// queueARN names a queue; {node} stands for any node.
+func queueARN(r failover.Region, queue string) []string {
+	return []string{fmt.Sprintf("arn:aws:sqs:%s:*:%s", r, strings.ReplaceAll(queue, "{node}", "*"))}
+}
+
+// Permissions implements Permitted.
+func (c *SQSConfig) Permissions(r failover.Region) []cloud.Permission {
+	// It writes into a queue of its own, which nothing else uses: it only looks.
+	return []cloud.Permission{{Actions: []string{"sqs:GetQueueUrl", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"}, Resources: queueARN(r, c.Queue)}}
+}
+
+// Permissions implements Permitted.
+func (c *SQSBacklogConfig) Permissions(r failover.Region) []cloud.Permission {
+	return []cloud.Permission{{Actions: []string{"sqs:GetQueueUrl", "sqs:GetQueueAttributes"}, Resources: queueARN(r, c.Queue)}}
+}
+
+// Permissions implements Permitted. GetCallerIdentity needs none.
+func (c *AWSAPIConfig) Permissions(failover.Region) []cloud.Permission {
+	if len(c.Services) > 0 && !slices.Contains(c.Services, "ecs") {
+		return nil
+	}
+	return []cloud.Permission{{Actions: []string{"ecs:DescribeClusters"}, Resources: []string{"*"}}}
+}

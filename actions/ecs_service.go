@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/applicationautoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/ecs/types"
 
@@ -53,11 +54,14 @@ func (c *ECSServiceConfig) Timeout() time.Duration {
 	return 10 * time.Minute
 }
 
-// ecsService changes one number, the desired count, and believes the others.
+// ecsService changes one number, the desired count, and believes the others. A
+// service's autoscaler would change it again, so that it is suspended first
+// (ecs_scaling.go).
 type ecsService struct {
 	cfg    *ECSServiceConfig
 	region string
 	client *ecs.Client
+	scaler *applicationautoscaling.Client
 }
 
 // New implements Config.
@@ -65,7 +69,7 @@ func (c *ECSServiceConfig) New(d Deps) (Action, error) {
 	if d.Cloud == nil {
 		return nil, errors.New("there are no AWS clients")
 	}
-	return &ecsService{cfg: c, region: string(d.Region), client: d.Cloud.ECS(string(d.Region))}, nil
+	return &ecsService{cfg: c, region: string(d.Region), client: d.Cloud.ECS(string(d.Region)), scaler: d.Cloud.AppAutoScaling(string(d.Region))}, nil
 }
 
 // Idempotent says that Do is absolute: repeated, it changes nothing.
@@ -76,7 +80,8 @@ func (s *ecsService) Ages() time.Duration { return cloud.SignatureLife }
 
 // ecsPrevious is what Undo puts back.
 type ecsPrevious struct {
-	Desired int32 `json:"desired"`
+	Desired int32     `json:"desired"`
+	Scaling *ecsScale `json:"scaling,omitempty"` // nil: the service has no autoscaler, or it could not be asked
 }
 
 // Inspect implements Action.
@@ -85,13 +90,17 @@ func (s *ecsService) Inspect(ctx context.Context) (Effect, error) {
 	if err != nil {
 		return Effect{}, err
 	}
-	previous, err := json.Marshal(ecsPrevious{svc.DesiredCount})
+	scale, serr := s.scaling(ctx)
+	previous, err := json.Marshal(ecsPrevious{svc.DesiredCount, scale})
 	if err != nil {
 		return Effect{}, err
 	}
 	e := Effect{
 		Previous: previous,
 		Detail:   fmt.Sprintf("%s in %s: desired %d, running %d, pending %d", s.cfg.Service, s.region, svc.DesiredCount, svc.RunningCount, svc.PendingCount),
+	}
+	if serr != nil {
+		e.Detail += "; whether it has an autoscaler is not known: " + serr.Error()
 	}
 	if s.cfg.Count > 0 {
 		want := int32(s.cfg.Count)
@@ -106,21 +115,30 @@ func (s *ecsService) Inspect(ctx context.Context) (Effect, error) {
 		}
 		return e, nil
 	}
-	switch {
-	case svc.DesiredCount > 0:
+	if svc.DesiredCount > 0 {
 		e.State = Absent
-	case svc.RunningCount > 0 || svc.PendingCount > 0:
+		return e, nil
+	}
+	if svc.RunningCount > 0 || svc.PendingCount > 0 {
 		e.State = Partial
+	}
+	// The counts are a summary. What must have stopped is the tasks.
+	alive, cutOff, err := s.alive(ctx)
+	switch {
+	case err != nil:
+		return Effect{}, err
+	case cutOff != "":
+		e.State = Unknown
+		e.Detail += ", but " + cutOff
+	case alive != "":
+		e.State = Partial
+		e.Detail += ", but " + alive
+	case e.State == Partial:
+	case scale.wakes():
+		e.State = Partial
+		e.Detail += ", but its autoscaler would start it again: " + scale.String()
 	default:
-		// The counts are a summary. What must have stopped is the tasks.
-		alive, err := s.alive(ctx)
-		if err != nil {
-			return Effect{}, err
-		}
-		if e.State = Present; alive != "" {
-			e.State = Partial
-			e.Detail += ", but " + alive
-		}
+		e.State = Present
 	}
 	return e, nil
 }
@@ -155,46 +173,63 @@ func (s *ecsService) describe(ctx context.Context) (*types.Service, error) {
 
 // alive says which tasks still run. A task that was told to stop is listed
 // under STOPPED long before it has stopped, and for ever if its instance is cut
-// off: only its last status counts.
-func (s *ecsService) alive(ctx context.Context) (string, error) {
+// off: only its last status counts. cutOff names one whose container instance is
+// not connected: what ECS says of it is what it heard last, and it runs on
+// (ContainerInstance, agentConnected).
+func (s *ecsService) alive(ctx context.Context) (alive, cutOff string, err error) {
 	for _, desired := range []types.DesiredStatus{types.DesiredStatusRunning, types.DesiredStatusStopped} {
 		in := &ecs.ListTasksInput{Cluster: &s.cfg.Cluster, ServiceName: &s.cfg.Service, DesiredStatus: desired}
 		for pages := ecs.NewListTasksPaginator(s.client, in); pages.HasMorePages(); {
 			page, err := pages.NextPage(ctx)
 			if err != nil {
-				return "", fmt.Errorf("listing tasks of service %s in %s: %w", s.cfg.Service, s.region, err)
+				return "", "", fmt.Errorf("listing tasks of service %s in %s: %w", s.cfg.Service, s.region, err)
 			}
 			if len(page.TaskArns) == 0 {
 				continue
 			}
 			out, err := s.client.DescribeTasks(ctx, &ecs.DescribeTasksInput{Cluster: &s.cfg.Cluster, Tasks: page.TaskArns})
 			if err != nil {
-				return "", fmt.Errorf("describing tasks of service %s in %s: %w", s.cfg.Service, s.region, err)
+				return "", "", fmt.Errorf("describing tasks of service %s in %s: %w", s.cfg.Service, s.region, err)
 			}
 			for _, f := range out.Failures {
 				// A task that cannot be described is not known to have stopped.
-				return fmt.Sprintf("task %s cannot be described (%s)", aws.ToString(f.Arn), aws.ToString(f.Reason)), nil
+				return fmt.Sprintf("task %s cannot be described (%s)", aws.ToString(f.Arn), aws.ToString(f.Reason)), "", nil
 			}
 			for _, t := range out.Tasks {
 				if status := aws.ToString(t.LastStatus); status != "STOPPED" {
-					return fmt.Sprintf("task %s is %s", aws.ToString(t.TaskArn), status), nil
+					alive = fmt.Sprintf("task %s is %s", aws.ToString(t.TaskArn), status)
+					if cutOff, err = s.disconnected(ctx, t); cutOff != "" || err != nil {
+						return alive, cutOff, err
+					}
 				}
 			}
 		}
 	}
-	return "", nil
+	return alive, "", nil
 }
 
 // Do implements Action. A start never scales down: a run that is repeated after
 // an autoscaler has acted must not take capacity away.
 func (s *ecsService) Do(ctx context.Context, a Attempt) error {
-	count := int32(s.cfg.Count)
-	if count > 0 {
-		var p ecsPrevious
-		if err := json.Unmarshal(a.Previous, &p); err != nil {
-			return fmt.Errorf("reading the previous count: %w", err)
+	var p ecsPrevious
+	if s.cfg.Count == 0 {
+		_ = json.Unmarshal(a.Previous, &p) // a stop is tried blind all the same
+		if p.Scaling != nil {
+			// It is told to rest before the count is changed, or it changes it again.
+			if err := s.scale(ctx, a, p.Scaling.asleep()); err != nil {
+				a.Report("%v; the service is stopped all the same", err)
+			}
 		}
-		count = max(count, p.Desired)
+		return s.set(ctx, a, 0)
+	}
+	if err := json.Unmarshal(a.Previous, &p); err != nil {
+		return fmt.Errorf("reading the previous count: %w", err)
+	}
+	count := max(int32(s.cfg.Count), p.Desired)
+	if p.Scaling != nil {
+		if err := s.scale(ctx, a, p.Scaling.awake(count)); err != nil {
+			return err
+		}
 	}
 	return s.set(ctx, a, count)
 }
@@ -205,13 +240,18 @@ func (s *ecsService) Undo(ctx context.Context, a Attempt) error {
 	if err := json.Unmarshal(a.Previous, &p); err != nil {
 		return fmt.Errorf("reading the previous count: %w", err)
 	}
-	return s.set(ctx, a, p.Desired)
+	if err := s.set(ctx, a, p.Desired); err != nil || p.Scaling == nil {
+		return err
+	}
+	return s.scale(ctx, a, *p.Scaling)
 }
 
-// Restored implements Restorer: the desired count is what it was.
+// Restored implements Restorer: the desired count is what it was, and the
+// autoscaler, if it could be asked then.
 func (s *ecsService) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is ecsPrevious
-	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was == is
+	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was.Desired == is.Desired &&
+		(was.Scaling == nil || is.Scaling != nil && *was.Scaling == *is.Scaling)
 }
 
 func (s *ecsService) set(ctx context.Context, a Attempt, count int32) error {

@@ -42,6 +42,11 @@ type fakeECS struct {
 	tasks                     map[string]string // ARN to last status, all with desired status STOPPED
 	missing                   bool
 	updates                   []int
+	target                    *ecsScale         // of the autoscaler; nil: none
+	scalerDown                bool              // Application Auto Scaling answers with an error
+	instances                 map[string]string // task → container instance
+	cutOff                    map[string]bool   // container instances that are not connected
+	order                     []string          // changing calls
 }
 
 func (f *fakeECS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -50,10 +55,38 @@ func (f *fakeECS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in struct {
 		DesiredCount  *int   `json:"desiredCount"`
 		DesiredStatus string `json:"desiredStatus"`
+
+		ContainerInstances []string
+		MinCapacity        *int32
+		MaxCapacity        *int32
+		SuspendedState     struct{ DynamicScalingInSuspended, DynamicScalingOutSuspended, ScheduledScalingSuspended bool }
 	}
 	_ = json.NewDecoder(r.Body).Decode(&in)
 	out := map[string]any{}
-	switch strings.TrimPrefix(r.Header.Get("X-Amz-Target"), "AmazonEC2ContainerServiceV20141113.") {
+	if f.scalerDown && strings.HasPrefix(r.Header.Get("X-Amz-Target"), "AnyScaleFrontendService.") {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = w.Write([]byte(`{"__type":"InternalServiceException"}`))
+		return
+	}
+	_, op, _ := strings.Cut(r.Header.Get("X-Amz-Target"), ".")
+	switch op {
+	case "DescribeScalableTargets":
+		list := []any{}
+		if t := f.target; t != nil {
+			list = append(list, map[string]any{"MinCapacity": t.Min, "MaxCapacity": t.Max, "SuspendedState": map[string]bool{
+				"DynamicScalingInSuspended": t.In, "DynamicScalingOutSuspended": t.Out, "ScheduledScalingSuspended": t.Scheduled}})
+		}
+		out["ScalableTargets"] = list
+	case "RegisterScalableTarget":
+		p := in.SuspendedState
+		f.target = &ecsScale{Min: *in.MinCapacity, Max: *in.MaxCapacity, In: p.DynamicScalingInSuspended, Out: p.DynamicScalingOutSuspended, Scheduled: p.ScheduledScalingSuspended}
+		f.order = append(f.order, op)
+	case "DescribeContainerInstances":
+		list := []any{}
+		for _, arn := range in.ContainerInstances {
+			list = append(list, map[string]any{"containerInstanceArn": arn, "agentConnected": !f.cutOff[arn]})
+		}
+		out["containerInstances"] = list
 	case "DescribeServices":
 		if f.missing {
 			out["failures"] = []any{map[string]string{"reason": "MISSING", "arn": "x"}}
@@ -63,6 +96,7 @@ func (f *fakeECS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "UpdateService":
 		f.desired = *in.DesiredCount
 		f.updates = append(f.updates, f.desired)
+		f.order = append(f.order, op)
 		out["service"] = map[string]any{}
 	case "ListTasks":
 		arns := []string{}
@@ -75,7 +109,11 @@ func (f *fakeECS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "DescribeTasks":
 		tasks := []any{}
 		for arn, status := range f.tasks {
-			tasks = append(tasks, map[string]string{"taskArn": arn, "lastStatus": status})
+			task := map[string]string{"taskArn": arn, "lastStatus": status}
+			if i := f.instances[arn]; i != "" {
+				task["containerInstanceArn"] = i
+			}
+			tasks = append(tasks, task)
 		}
 		out["tasks"] = tasks
 	}

@@ -77,6 +77,58 @@ func TestECSStopBelievesTheTasks(t *testing.T) {
 	inspect(t, a, Absent, "desired 3")
 }
 
+// The autoscaler is told to rest before the count is changed, and is put back as it
+// was; one that cannot be asked stops no stop.
+func TestECSAutoscaler(t *testing.T) {
+	f := &fakeECS{desired: 3, running: 3, tasks: map[string]string{}, target: &ecsScale{Min: 2, Max: 8, Scheduled: true}}
+	stop, err := (&ECSServiceConfig{Cluster: "prod", Service: "workers"}).New(testDeps(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := inspect(t, stop, Absent, "desired 3")
+	do(t, stop.Do, 7, before.Previous)
+	if got := strings.Join(f.order, " "); got != "RegisterScalableTarget UpdateService" || *f.target != (ecsScale{Min: 0, Max: 8, In: true, Out: true, Scheduled: true}) {
+		t.Errorf("%s, target %s", got, f.target)
+	}
+	f.running = 0
+	inspect(t, stop, Present, "")
+	f.target.Out, f.target.Min = false, 1 // somebody woke it
+	inspect(t, stop, Partial, "its autoscaler would start it again: min 1")
+	do(t, stop.Undo, 8, before.Previous)
+	if now := inspect(t, stop, Absent, "desired 3"); *f.target != (ecsScale{Min: 2, Max: 8, Scheduled: true}) || !stop.(Restorer).Restored(now, before.Previous) {
+		t.Errorf("undone, the target is %s", f.target)
+	}
+	f.scalerDown = true
+	do(t, stop.Do, 9, inspect(t, stop, Absent, "whether it has an autoscaler is not known").Previous)
+	if f.desired != 0 {
+		t.Error("not stopped because its autoscaler could not be asked")
+	}
+	// A start wakes it, with room for what is wanted.
+	f.scalerDown, f.target = false, &ecsScale{Min: 0, Max: 2, In: true, Out: true, Scheduled: true}
+	start, _ := (&ECSServiceConfig{Cluster: "prod", Service: "workers", Count: 4}).New(testDeps(t, f))
+	before = inspect(t, start, Absent, "")
+	do(t, start.Do, 10, before.Previous)
+	if f.desired != 4 || *f.target != (ecsScale{Min: 4, Max: 4}) {
+		t.Errorf("desired %d, target %s", f.desired, f.target)
+	}
+	do(t, start.Undo, 11, before.Previous)
+	if f.desired != 0 || !f.target.Out {
+		t.Errorf("undone: desired %d, target %s", f.desired, f.target)
+	}
+}
+
+// What ECS says of a task on an instance that is cut off is what it heard last.
+func TestECSDisconnectedInstance(t *testing.T) {
+	f := &fakeECS{tasks: map[string]string{"arn:1": "DEACTIVATING"}, instances: map[string]string{"arn:1": "arn:i"}, cutOff: map[string]bool{"arn:i": true}}
+	a, err := (&ECSServiceConfig{Cluster: "prod", Service: "workers"}).New(testDeps(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	inspect(t, a, Unknown, "container instance arn:i is not connected to ECS: task arn:1 runs on there")
+	f.cutOff["arn:i"] = false
+	inspect(t, a, Partial, "task arn:1 is DEACTIVATING")
+}
+
 func weight(n int) *int { return &n }
 
 // zone has a plain weighted group, one of aliases with health checks, and their

@@ -4,60 +4,63 @@ import (
 	"fmt"
 
 	"github.com/failoverd/failoverd/failover"
-	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/iam"
 )
 
 // Permitted is a Config that knows what it needs of IAM in a region. Which actions
 // know resources is in the service authorization reference of each service.
 type Permitted interface {
-	Permissions(region failover.Region) []cloud.Permission
+	Permissions(region failover.Region) []iam.Permission
 }
 
 // Permissions implements Permitted.
-func (c *ECSServiceConfig) Permissions(r failover.Region) []cloud.Permission {
+func (c *ECSServiceConfig) Permissions(r failover.Region) []iam.Permission {
 	service := fmt.Sprintf("arn:aws:ecs:%s:*:service/%s/%s", r, c.Cluster, c.Service)
 	cluster := map[string]map[string]string{"ArnLike": {"ecs:cluster": fmt.Sprintf("arn:aws:ecs:%s:*:cluster/%s", r, c.Cluster)}}
-	out := []cloud.Permission{
+	out := []iam.Permission{
 		{Actions: []string{"ecs:DescribeServices"}, Resources: []string{service}},
 		{Acts: true, Actions: []string{"ecs:UpdateService"}, Resources: []string{service}},
+		{Actions: []string{"application-autoscaling:DescribeScalableTargets"}, Resources: []string{"*"}},
+		{Acts: true, Actions: []string{"application-autoscaling:RegisterScalableTarget"}, Resources: []string{fmt.Sprintf("arn:aws:application-autoscaling:%s:*:scalable-target/*", r)},
+			Condition: map[string]map[string]string{"StringEquals": {"application-autoscaling:service-namespace": "ecs"}}},
 	}
 	if c.Count == 0 { // a stop believes the tasks
-		out = append(out, cloud.Permission{Actions: []string{"ecs:ListTasks", "ecs:DescribeTasks"}, Resources: []string{"*"}, Condition: cluster})
+		out = append(out, iam.Permission{Actions: []string{"ecs:ListTasks", "ecs:DescribeTasks"}, Resources: []string{"*"}, Condition: cluster})
 	}
 	return out
 }
 
 // Permissions implements Permitted.
-func (c *ASGConfig) Permissions(r failover.Region) []cloud.Permission {
+func (c *ASGConfig) Permissions(r failover.Region) []iam.Permission {
 	group := []string{fmt.Sprintf("arn:aws:autoscaling:%s:*:autoScalingGroup:*:autoScalingGroupName/%s", r, c.Group)}
 	if c.Count == 0 {
-		return []cloud.Permission{
+		return []iam.Permission{
 			{Actions: []string{"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeWarmPool"}, Resources: []string{"*"}},
 			{Acts: true, Actions: []string{"autoscaling:UpdateAutoScalingGroup", "autoscaling:SuspendProcesses", "autoscaling:ResumeProcesses", "autoscaling:SetInstanceProtection"}, Resources: group},
 		}
 	}
-	return []cloud.Permission{
+	return []iam.Permission{
 		{Actions: []string{"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"}, Resources: []string{"*"}},
 		{Acts: true, Actions: []string{"autoscaling:UpdateAutoScalingGroup", "autoscaling:ResumeProcesses", "autoscaling:SuspendProcesses"}, Resources: group},
 	}
 }
 
 // Permissions implements Permitted.
-func (c *LambdaEventSourceConfig) Permissions(r failover.Region) []cloud.Permission {
-	var out []cloud.Permission
+func (c *LambdaEventSourceConfig) Permissions(r failover.Region) []iam.Permission {
+	var out []iam.Permission
 	for _, f := range c.Functions {
 		arn := fmt.Sprintf("arn:aws:lambda:%s:*:function:%s", r, f)
 		out = append(out,
-			cloud.Permission{Actions: []string{"lambda:GetFunctionConfiguration"}, Resources: []string{arn}},
-			cloud.Permission{Acts: true, Actions: []string{"lambda:UpdateEventSourceMapping"}, Resources: []string{"*"}, Condition: map[string]map[string]string{"ArnLike": {"lambda:FunctionArn": arn}}})
+			iam.Permission{Actions: []string{"lambda:GetFunctionConfiguration"}, Resources: []string{arn}},
+			iam.Permission{Acts: true, Actions: []string{"lambda:UpdateEventSourceMapping"}, Resources: []string{"*"}, Condition: map[string]map[string]string{"ArnLike": {"lambda:FunctionArn": arn}}})
 	}
-	return append(out, cloud.Permission{Actions: []string{"lambda:ListEventSourceMappings"}, Resources: []string{"*"}})
+	return append(out, iam.Permission{Actions: []string{"lambda:ListEventSourceMappings"}, Resources: []string{"*"}})
 }
 
 // Permissions implements Permitted.
-func (c *S3ObjectConfig) Permissions(failover.Region) []cloud.Permission {
+func (c *S3ObjectConfig) Permissions(failover.Region) []iam.Permission {
 	object := []string{"arn:aws:s3:::" + c.Bucket + "/" + c.Key}
-	return []cloud.Permission{
+	return []iam.Permission{
 		{Actions: []string{"s3:GetObject"}, Resources: object},
 		// Without it an object that is not there is answered with 403 and not 404.
 		{Actions: []string{"s3:ListBucket"}, Resources: []string{"arn:aws:s3:::" + c.Bucket}},
@@ -66,9 +69,9 @@ func (c *S3ObjectConfig) Permissions(failover.Region) []cloud.Permission {
 }
 
 // Permissions implements Permitted.
-func (c *Route53WeightsConfig) Permissions(failover.Region) []cloud.Permission {
+func (c *Route53WeightsConfig) Permissions(failover.Region) []iam.Permission {
 	zone := []string{"arn:aws:route53:::hostedzone/" + c.Zone}
-	return []cloud.Permission{
+	return []iam.Permission{
 		{Actions: []string{"route53:ListResourceRecordSets", "route53:GetHostedZone"}, Resources: zone},
 		{Actions: []string{"route53:GetChange"}, Resources: []string{"arn:aws:route53:::change/*"}},
 		{Actions: []string{"route53:GetHealthCheck"}, Resources: []string{"arn:aws:route53:::healthcheck/*"}},

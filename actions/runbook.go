@@ -143,6 +143,8 @@ func (c *ECSServiceConfig) byHand(region failover.Region, _ []failover.Region) (
 		fmt.Sprintf("aws ecs list-tasks %s --service-name %s", where, word(c.Service)),
 	}
 	if c.Count == 0 {
+		do = append([]string{fmt.Sprintf("aws application-autoscaling register-scalable-target --region %s --service-namespace ecs --scalable-dimension ecs:service:DesiredCount --resource-id %s --min-capacity 0 --suspended-state DynamicScalingInSuspended=true,DynamicScalingOutSuspended=true,ScheduledScalingSuspended=true   # if the service has an autoscaler",
+			word(string(region)), word("service/"+c.Cluster+"/"+c.Service))}, do...)
 		return do, "it shows 0, 0, 0 and no task; a count alone is no proof: a task whose machine is cut off runs on"
 	}
 	return do, fmt.Sprintf("at least %d run and none is pending; leave a larger count as it is", c.Count)

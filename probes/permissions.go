@@ -6,12 +6,12 @@ import (
 	"strings"
 
 	"github.com/failoverd/failoverd/failover"
-	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/iam"
 )
 
 // Permitted is a configuration that knows what it needs of IAM in a region.
 type Permitted interface {
-	Permissions(region failover.Region) []cloud.Permission
+	Permissions(region failover.Region) []iam.Permission
 }
 
 // queueARN names a queue; {node} stands for any node.
@@ -20,20 +20,20 @@ func queueARN(r failover.Region, queue string) []string {
 }
 
 // Permissions implements Permitted.
-func (c *SQSConfig) Permissions(r failover.Region) []cloud.Permission {
+func (c *SQSConfig) Permissions(r failover.Region) []iam.Permission {
 	// It writes into a queue of its own, which nothing else uses: it only looks.
-	return []cloud.Permission{{Actions: []string{"sqs:GetQueueUrl", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"}, Resources: queueARN(r, c.Queue)}}
+	return []iam.Permission{{Actions: []string{"sqs:GetQueueUrl", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"}, Resources: queueARN(r, c.Queue)}}
 }
 
 // Permissions implements Permitted.
-func (c *SQSBacklogConfig) Permissions(r failover.Region) []cloud.Permission {
-	return []cloud.Permission{{Actions: []string{"sqs:GetQueueUrl", "sqs:GetQueueAttributes"}, Resources: queueARN(r, c.Queue)}}
+func (c *SQSBacklogConfig) Permissions(r failover.Region) []iam.Permission {
+	return []iam.Permission{{Actions: []string{"sqs:GetQueueUrl", "sqs:GetQueueAttributes"}, Resources: queueARN(r, c.Queue)}}
 }
 
 // Permissions implements Permitted. GetCallerIdentity needs none.
-func (c *AWSAPIConfig) Permissions(failover.Region) []cloud.Permission {
+func (c *AWSAPIConfig) Permissions(failover.Region) []iam.Permission {
 	if len(c.Services) > 0 && !slices.Contains(c.Services, "ecs") {
 		return nil
 	}
-	return []cloud.Permission{{Actions: []string{"ecs:DescribeClusters"}, Resources: []string{"*"}}}
+	return []iam.Permission{{Actions: []string{"ecs:DescribeClusters"}, Resources: []string{"*"}}}
 }

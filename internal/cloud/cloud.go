@@ -20,6 +20,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/service/applicationautoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -124,6 +125,13 @@ func (c *Clients) AutoScaling(region string) *autoscaling.Client {
 func (c *Clients) Lambda(region string) *lambda.Client {
 	return client(c, "lambda", region, func(cfg aws.Config, endpoint *string) *lambda.Client {
 		return lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// AppAutoScaling returns the client of Application Auto Scaling in a region.
+func (c *Clients) AppAutoScaling(region string) *applicationautoscaling.Client {
+	return client(c, "applicationautoscaling", region, func(cfg aws.Config, endpoint *string) *applicationautoscaling.Client {
+		return applicationautoscaling.NewFromConfig(cfg, func(o *applicationautoscaling.Options) { o.BaseEndpoint = endpoint })
 	})
 }
 

@@ -7,7 +7,7 @@ import (
 	"strings"
 
 	"github.com/failoverd/failoverd/actions"
-	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/iam"
 	"github.com/failoverd/failoverd/probes"
 )
 
@@ -57,8 +57,8 @@ func (c *Config) IAMPolicy(acts bool) (string, error) {
 }
 
 // permissions gathers what every kind of the configuration needs in both regions.
-func (c *Config) permissions() []cloud.Permission {
-	var out []cloud.Permission
+func (c *Config) permissions() []iam.Permission {
+	var out []iam.Permission
 	for _, r := range c.Regions() {
 		act := func(kinds actions.Kinds) {
 			for _, k := range kindsOf[actions.Permitted](kinds) {

@@ -50,6 +50,25 @@ type service struct {
 	events        []map[string]any
 	history       []counts
 	inactive      bool
+	scale         *Scale
+}
+
+// Scale is a service's scalable target (Application Auto Scaling): as long as it is not suspended it sees to it that the
+// desired count is at least Min, whoever set it.
+// https://docs.aws.amazon.com/autoscaling/application/userguide/application-auto-scaling-suspend-resume-scaling.html
+type Scale struct {
+	Min       int  `json:"min"`
+	Max       int  `json:"max"`
+	In        bool `json:"in"` // suspended
+	Out       bool `json:"out"`
+	Scheduled bool `json:"scheduled"`
+}
+
+// SetScale gives a service an autoscaler.
+func (e *ECS) SetScale(cluster, name string, s Scale) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.services[cluster+"/"+name].scale = &s
 }
 
 type counts struct {
@@ -107,6 +126,10 @@ func (e *ECS) schedule() {
 			if t.service == s && !t.stopAsked && t.state != Stopped {
 				active = append(active, t)
 			}
+		}
+		if s.scale != nil && !s.scale.Out && s.desired < s.scale.Min {
+			s.desired = s.scale.Min
+			s.event("Message: Successfully set desired count. Change successfully fulfilled by ecs.")
 		}
 		sort.Slice(active, func(i, j int) bool { return active[i].created.Before(active[j].created) })
 		for len(active) > s.desired {

@@ -3,7 +3,9 @@ package awsfake
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"sort"
+	"strings"
 	"time"
 )
 
@@ -271,4 +273,60 @@ func (e *ECS) renderTask(t *task) map[string]any {
 		container["exitCode"] = *t.exit
 	}
 	return out
+}
+
+// scaling is Application Auto Scaling, for ECS services.
+// https://docs.aws.amazon.com/autoscaling/application/APIReference/API_RegisterScalableTarget.html
+func (e *ECS) scaling(op string, body []byte) (any, error) {
+	var in struct {
+		ResourceID               string   `json:"ResourceId"`
+		ResourceIDs              []string `json:"ResourceIds"`
+		MinCapacity, MaxCapacity *int
+		SuspendedState           *struct{ DynamicScalingInSuspended, DynamicScalingOutSuspended, ScheduledScalingSuspended *bool }
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		return nil, badRequest("ValidationException", "%v", err)
+	}
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	switch op {
+	case "DescribeScalableTargets":
+		list := []any{}
+		for _, s := range e.services {
+			id := "service/" + s.cluster + "/" + s.name
+			if s.scale != nil && (len(in.ResourceIDs) == 0 || slices.Contains(in.ResourceIDs, id)) {
+				list = append(list, map[string]any{"ResourceId": id, "ServiceNamespace": "ecs", "ScalableDimension": "ecs:service:DesiredCount",
+					"MinCapacity": s.scale.Min, "MaxCapacity": s.scale.Max, "SuspendedState": map[string]bool{"DynamicScalingInSuspended": s.scale.In,
+						"DynamicScalingOutSuspended": s.scale.Out, "ScheduledScalingSuspended": s.scale.Scheduled}})
+			}
+		}
+		return map[string]any{"ScalableTargets": list}, nil
+	case "RegisterScalableTarget":
+		s := e.services[strings.TrimPrefix(in.ResourceID, "service/")]
+		if s == nil {
+			return nil, badRequest("ValidationException", "ECS service doesn't exist: %s", in.ResourceID)
+		}
+		if s.scale == nil {
+			s.scale = &Scale{}
+		}
+		next := *s.scale
+		for from, to := range map[*int]*int{in.MinCapacity: &next.Min, in.MaxCapacity: &next.Max} {
+			if from != nil {
+				*to = *from
+			}
+		}
+		if next.Min > next.Max {
+			return nil, badRequest("ValidationException", "Maximum capacity cannot be less than minimum capacity")
+		}
+		if p := in.SuspendedState; p != nil {
+			for from, to := range map[*bool]*bool{p.DynamicScalingInSuspended: &next.In, p.DynamicScalingOutSuspended: &next.Out, p.ScheduledScalingSuspended: &next.Scheduled} {
+				if from != nil {
+					*to = *from
+				}
+			}
+		}
+		s.scale = &next
+		return map[string]string{"ScalableTargetARN": "arn:aws:application-autoscaling:" + e.opt.Region + ":" + AccountID + ":scalable-target/" + s.name}, nil
+	}
+	return nil, badRequest("UnknownOperationException", "%s is not simulated", op)
 }

@@ -123,6 +123,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q.service, q.op = "sqs", strings.TrimPrefix(target, "AmazonSQS.")
 	case strings.HasPrefix(target, "AmazonEC2ContainerServiceV20141113."):
 		q.service, q.op = "ecs", strings.TrimPrefix(target, "AmazonEC2ContainerServiceV20141113.")
+	case strings.HasPrefix(target, "AnyScaleFrontendService."):
+		q.service, q.op = "application-autoscaling", strings.TrimPrefix(target, "AnyScaleFrontendService.")
 	case strings.HasPrefix(r.URL.Path, "/2013-04-01/"):
 		q.service, q.op = "route53", route53Op(r)
 	case strings.HasPrefix(r.URL.Path, lambdaPath):
@@ -239,6 +241,8 @@ func (s *Server) run(q *request) (any, error) {
 	switch {
 	case q.service == "ecs" && s.ECS != nil:
 		return s.ECS.call(q.op, q.body)
+	case q.service == "application-autoscaling" && s.ECS != nil:
+		return s.ECS.scaling(q.op, q.body)
 	case q.service == "sqs" && s.SQS != nil:
 		return s.SQS.call(q.Context(), q.op, q.body)
 	case q.service == "route53" && s.Route53 != nil:

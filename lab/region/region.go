@@ -62,6 +62,7 @@ type Service struct {
 	Command []string          `json:"command"`
 	Env     map[string]string `json:"env"`
 	Desired int               `json:"desired"`
+	Scale   *awsfake.Scale    `json:"scale,omitempty"` // its autoscaler
 }
 
 // Cluster is the name of the only ECS cluster.
@@ -135,6 +136,9 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	for _, s := range c.Services {
 		def := ecs.Register(awsfake.TaskDef{Family: s.Name, Command: s.Command, Env: s.Env})
 		ecs.Create(Cluster, s.Name, def, s.Desired)
+		if s.Scale != nil {
+			ecs.SetScale(Cluster, s.Name, *s.Scale)
+		}
 	}
 	var background sync.WaitGroup
 	defer background.Wait()

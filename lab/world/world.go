@@ -262,6 +262,12 @@ func (w *World) regionConfig(site string) region.Config {
 			n = 1
 		}
 		s := region.Service{Name: svc, Desired: n, Env: map[string]string{"LAB_COMMAND": "1"}}
+		if svc == "workers" && w.opt.TaskCommand != nil { // an autoscaler that puts back what is taken away
+			s.Scale = &awsfake.Scale{Min: n, Max: 9}
+			if n == 0 {
+				s.Scale = &awsfake.Scale{Max: 2, In: true, Out: true, Scheduled: true}
+			}
+		}
 		if w.opt.TaskCommand != nil {
 			s.Command = w.opt.TaskCommand(reg, svc)
 		}

@@ -1,4 +1,5 @@
-package cloud
+// Package iam says what the kinds need of AWS, in the words of IAM policies.
+package iam
 
 // Permission is what a kind needs of AWS, as a statement of an IAM policy.
 type Permission struct {

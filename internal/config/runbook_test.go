@@ -63,7 +63,7 @@ func TestRunbookIsShell(t *testing.T) {
 		if err != nil {
 			t.Errorf("%s: %v\n%s", line, err, out)
 		}
-		if strings.Contains(line, "rm -rf") && !strings.Contains(string(out), "\nwor'kers; rm -rf $HOME\n") {
+		if strings.Contains(line, "rm -rf") && !strings.Contains(string(out), "wor'kers; rm -rf $HOME\n") {
 			t.Errorf("the name of the service is not one word:\n%s", out)
 		}
 	}

@@ -21,6 +21,9 @@ func TestRehearsalMakesReady(t *testing.T) {
 		t.Fatalf("rehearsal: %v\n%s", err, out)
 	}
 	t.Log(out)
+	if out, err := r.c.CLI(r.ctx, "use2a", "fence", "rehearse", "functions", "--why", "the yearly exercise"); err != nil || strings.Count(out, "passed") != 1 {
+		t.Fatalf("rehearsal of what functions ask: %v\n%s", err, out)
+	}
 	after := ""
 	for end := time.Now().Add(15 * time.Second); ; time.Sleep(500 * time.Millisecond) {
 		if after, err = r.c.CLI(r.ctx, "use2a", "readiness"); err == nil || time.Now().After(end) {

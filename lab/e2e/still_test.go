@@ -81,7 +81,7 @@ func TestIncidentP1BlipIsPreparedForAndTakenBack(t *testing.T) {
 			t.Errorf("the timeline does not say %q:\n%s", want, events)
 		}
 	}
-	if n := strings.Count(events, "asks for a lease for the first time"); n != 3 {
+	if n := strings.Count(events, "of workers in us-east-1 asks for a lease for the first time"); n != 3 {
 		t.Errorf("%d agents have asked for the first time: a worker was stopped and started again\n%s", n, events)
 	}
 	calls, err := r.c.Mutations(r.ctx)

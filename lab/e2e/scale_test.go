@@ -12,7 +12,7 @@ import (
 
 // P9, in part: the standby's queue servers are launched where there is capacity, one zone has none, and what counts is what
 // serves. While no zone has any, the failover waits, says why in AWS's words, and goes on by itself when there is.
-func TestScaleUpMeetsAZoneWithoutCapacity(t *testing.T) {
+func TestIncidentP9NoCapacity(t *testing.T) {
 	r := start(t)
 	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "launch", Mode: faults.Error})) // no zone has capacity
 	at := r.lose()

@@ -36,5 +36,13 @@ func TestIncidentP9NoCapacity(t *testing.T) {
 	if size.Serving != 2 || size.Instances != 2 {
 		t.Errorf("%d instances, %d of them serve: want 2", size.Instances, size.Serving)
 	}
+	// Who acted, and for what, is in AWS's own records: a session of the acting role for each step.
+	calls, err := r.c.Mutations(r.ctx)
+	r.do(err)
+	for _, c := range calls {
+		if !strings.HasPrefix(c.Session, "failoverd-") || !strings.Contains(c.Session, "-start-") && !strings.Contains(c.Session, "-stop-") && !strings.Contains(c.Session, "-switch-") {
+			t.Errorf("%s %s was called in the session %q", c.Service, c.Op, c.Session)
+		}
+	}
 	r.movedSafely(at, 1)
 }

@@ -69,7 +69,16 @@ type Deps struct {
 	// Resolvers are the DNS servers to ask, "ip:port". Empty: the host's own.
 	Resolvers []string
 	Cloud     *cloud.Clients // nil if the configuration uses no AWS kind
-	Log       *slog.Logger
+	// Quiet outlives the actions that are made with it; nil: this one begins anew.
+	Quiet *Quiet
+	Log   *slog.Logger
+}
+
+func (d Deps) quiet() *Quiet {
+	if d.Quiet == nil {
+		return new(Quiet)
+	}
+	return d.Quiet
 }
 
 func (d Deps) dns() *dnsq.Client { return &dnsq.Client{Resolvers: d.Resolvers} }

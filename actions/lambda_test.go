@@ -165,7 +165,8 @@ func TestLambdaIsSeenAgain(t *testing.T) {
 	}
 }
 
-// What nobody has looked at for a while counts no more.
+// What nobody has looked at for a while counts no more, unless the resource itself
+// tells that it was not touched.
 func TestQuiet(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var q Quiet
@@ -173,9 +174,14 @@ func TestQuiet(t *testing.T) {
 			{0, 0}, {10 * time.Second, 10 * time.Second}, {lookGap, 10*time.Second + lookGap}, {lookGap + time.Second, 0}, {time.Second, time.Second},
 		} {
 			time.Sleep(step.wait)
-			if got := q.off("x", "m"); got != step.want {
+			if got := q.off("x", ""); got != step.want {
 				t.Errorf("after another %s: off for %s, want %s", step.wait, got, step.want)
 			}
+			q.off("y", "m")
+		}
+		time.Sleep(time.Hour)
+		if got := q.off("y", "m"); got < time.Hour {
+			t.Errorf("off for %s, although its mark says that nobody has touched it", got)
 		}
 	})
 }

@@ -23,19 +23,20 @@ type quietSince struct {
 	mark          string
 }
 
-// lookGap is for how long nobody may look before what was seen earlier counts no
-// more: in between it may have been on.
+// lookGap is for how long nobody may look at a resource that does not tell when it
+// was changed, before what was seen earlier counts no more: in between it may have
+// been on.
 const lookGap = time.Minute
 
 // off notes that key is seen off now, and returns for how long it has been. mark is
-// what changes when somebody switches it, as far as the resource tells: another mark
-// begins anew.
+// what changes whenever somebody switches it: another mark begins anew. It is "" for
+// a resource that has no such thing.
 func (q *Quiet) off(key, mark string) time.Duration {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	now := time.Now()
 	was, ok := q.seen[key]
-	if !ok || was.mark != mark || now.Sub(was.looked) > lookGap {
+	if !ok || was.mark != mark || mark == "" && now.Sub(was.looked) > lookGap {
 		was.since, was.mark = now, mark
 	}
 	was.looked = now

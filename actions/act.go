@@ -235,7 +235,7 @@ func (r *run) attempt(ctx context.Context) error {
 	defer cancel()
 	r.asked = true
 	if _, ok := r.action.(LogFlip); ok {
-		if _, err := r.x.journal.Propose(cctx, failover.SetTraffic{Execution: r.e.ID, Region: r.e.To}, ""); err != nil {
+		if err := r.x.flip(cctx, r.e); err != nil {
 			return fmt.Errorf("the flip was not committed: %w", err)
 		}
 	}
@@ -302,8 +302,9 @@ func (r *run) record() failover.StepRecord {
 // done finishes the step. A stop that was seen to have taken effect is evidence;
 // a switch is the flip (rule T1).
 func (r *run) done(ctx context.Context, detail string, already bool) {
-	if r.st.Kind == failover.KindSwitch && r.x.journal.State().Traffic != r.e.To {
-		if _, ok := r.x.propose(ctx, failover.SetTraffic{Execution: r.e.ID, Region: r.e.To}, ""); !ok {
+	if r.st.Kind == failover.KindSwitch {
+		if err := r.x.flip(ctx, r.e); err != nil {
+			r.x.log.Info("the flip was not committed", "step", r.st.ID, "why", err.Error())
 			return
 		}
 	}

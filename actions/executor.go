@@ -78,6 +78,7 @@ type Executor struct {
 	progress map[failover.StepID]string
 	wake     chan struct{}
 	wg       sync.WaitGroup
+	flipping chan struct{} // held by the switch that commits the flip
 
 	// When this node first saw the freeze that is in force, in this tenure: the
 	// wait counts from there (rule G3). Seeing it later than it was applied
@@ -96,7 +97,7 @@ func NewExecutor(j Journal, w World, opts Options, log *slog.Logger) *Executor {
 	x := &Executor{
 		journal: j, world: w, opts: opts.withDefaults(), log: log, started: time.Now(),
 		inflight: map[failover.StepID]context.CancelFunc{}, progress: map[failover.StepID]string{},
-		wake: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), flipping: make(chan struct{}, 1),
 	}
 	return x
 }

@@ -21,6 +21,23 @@ type LogFlip interface {
 
 const handedOver = "not seen to take effect yet; clients were moved by another switch; goes on as a standing hold"
 
+// flip commits that the clients have moved, unless the log says so already.
+// Switches come to it side by side: one commits, the others wait for its outcome
+// and find the flip done.
+func (x *Executor) flip(ctx context.Context, e *failover.Execution) error {
+	select {
+	case x.flipping <- struct{}{}:
+		defer func() { <-x.flipping }()
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+	if x.journal.State().Traffic == e.To {
+		return nil
+	}
+	_, err := x.journal.Propose(ctx, failover.SetTraffic{Execution: e.ID, Region: e.To}, "")
+	return err
+}
+
 // endSwitches cancels the switches that still try although the service is stable.
 func (x *Executor) endSwitches(e *failover.Execution) {
 	if !e.Stable() {

@@ -3,7 +3,10 @@ package actions
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -141,4 +144,57 @@ func TestHandedOverWriteLandsLate(t *testing.T) {
 			t.Errorf("the record holds %q, token %d", record.value, record.token)
 		}
 	})
+}
+
+// flipJournal takes a while to commit, and refuses the first so many proposals.
+type flipJournal struct {
+	heldJournal
+	mu                 sync.Mutex
+	proposals, refuses int
+}
+
+func (j *flipJournal) State() *failover.State {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	s := *j.state
+	return &s
+}
+
+func (j *flipJournal) Propose(_ context.Context, c failover.Command, _ string) (failover.Result, error) {
+	j.mu.Lock()
+	j.proposals++
+	refused := j.proposals <= j.refuses
+	j.mu.Unlock()
+	time.Sleep(50 * time.Millisecond)
+	if refused {
+		return failover.Result{}, errDead
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.state.Traffic = c.(failover.SetTraffic).Region
+	return failover.Result{}, nil
+}
+
+// Three switches see at once that the clients have moved: the log says it once,
+// and one that finds it refused is followed by the next.
+func TestTheFlipIsCommittedOnce(t *testing.T) {
+	for _, refuses := range []int{0, 1} {
+		synctest.Test(t, func(t *testing.T) {
+			j := &flipJournal{heldJournal: heldJournal{&failover.State{Traffic: "us-east-1"}}, refuses: refuses}
+			x := NewExecutor(j, nil, Options{}, slog.New(slog.DiscardHandler))
+			var failed atomic.Int64
+			var wg sync.WaitGroup
+			for range 3 {
+				wg.Go(func() {
+					if x.flip(t.Context(), &failover.Execution{ID: 7, To: "us-east-2"}) != nil {
+						failed.Add(1)
+					}
+				})
+			}
+			wg.Wait()
+			if j.proposals != refuses+1 || failed.Load() != int64(refuses) || j.State().Traffic != "us-east-2" {
+				t.Errorf("%d refused: proposed %d times, %d failed, traffic %s", refuses, j.proposals, failed.Load(), j.State().Traffic)
+			}
+		})
+	}
 }

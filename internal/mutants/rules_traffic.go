@@ -47,11 +47,19 @@ var traffic = []mutant{
 	{
 		name: "flip-not-committed", rule: "T1", takes: "gate answers from memory after restart",
 		says: "the gate's step is done without the flip in the log",
-		edits: []edit{{"actions/act.go", `		if _, err := r.x.journal.Propose(cctx, failover.SetTraffic{Execution: r.e.ID, Region: r.e.To}, ""); err != nil {
+		edits: []edit{{"actions/act.go", `		if err := r.x.flip(cctx, r.e); err != nil {
 			return fmt.Errorf("the flip was not committed: %w", err)
 		}
 `, ``}},
 		tests: []test{{pkg: "actions", name: "TestOneSwitchIsEnough"}},
+	},
+	{
+		name: "flip-committed-twice", rule: "T1",
+		says: "switches that are done at the same moment each commit the flip",
+		edits: []edit{{"actions/executor.go", `flipping: make(chan struct{}, 1),
+`, `flipping: make(chan struct{}, 3),
+`}},
+		tests: []test{{pkg: "actions", name: "TestTheFlipIsCommittedOnce"}},
 	},
 	{
 		name: "object-written-blindly", rule: "T2",

@@ -35,9 +35,7 @@ var scenes = []string{"ill", "cut", "undo"}
 // clusters come to it.
 const byChance = "agent-stopped"
 
-// reference is the example configuration, as its readers have it, but for
-// nightly: its steps go the way of those of functions, and with them the matrix
-// takes a quarter longer.
+// reference is the example configuration, as its readers have it.
 func reference(t testing.TB) (failover.Settings, []failover.SignalState, failover.Plan) {
 	t.Helper()
 	c, err := config.Load("../../config.toml.example")
@@ -45,7 +43,6 @@ func reference(t testing.TB) (failover.Settings, []failover.SignalState, failove
 		t.Fatal(err)
 	}
 	s := c.Settings()
-	s.Components = slices.DeleteFunc(s.Components, func(c failover.ComponentSpec) bool { return c.Name == "nightly" })
 	p, err := plan.Derive(&s, s.Primary)
 	if err != nil {
 		t.Fatal(err)
@@ -305,10 +302,7 @@ func (d *director) report(r *result) {
 	}
 	r.Repeated, r.Late = d.repeated, d.late
 	for _, id := range d.points {
-		// A second set-traffic is there in some runs and not in others. Why has not been
-		// established (two switches seen to move the clients at once would do it): it is
-		// left out so that the matrix is the same in each run, not because it is harmless.
-		if strings.HasPrefix(id, byChance) || id == "set-traffic#2" {
+		if strings.HasPrefix(id, byChance) {
 			continue
 		}
 		r.Points = append(r.Points, id)

@@ -154,7 +154,12 @@ func (r *run) loop(ctx context.Context) {
 			r.cancelled()
 			return
 		}
-		if r.late() || r.spent(r.record()) {
+		spent := r.spent(r.record())
+		switch {
+		case r.late() && !spent && r.follows():
+			r.goOn(ctx)
+			pause = followPace
+		case r.late() || spent:
 			r.timedOut(ctx)
 			return
 		}
@@ -162,14 +167,15 @@ func (r *run) loop(ctx context.Context) {
 			r.cancelled()
 			return
 		}
-		pause = min(2*pause, 10*r.x.opts.Poll)
+		pause = min(2*pause, max(pause, 10*r.x.opts.Poll))
 	}
 }
 
 // stale ends the step when the execution no longer wants it.
 func (r *run) stale(ctx context.Context) bool {
 	if !r.x.stopped(r.e.ID) {
-		return false
+		// A person may have skipped it while it went on.
+		return r.record().State == failover.StepSkipped
 	}
 	if r.token != 0 {
 		r.resolve(ctx)
@@ -271,6 +277,9 @@ func (r *run) awaitPresent(ctx context.Context) bool {
 			return true
 		}
 		if r.late() {
+			if r.follows() {
+				return false // what was accepted and lost is sent again
+			}
 			r.timedOut(ctx)
 			return true
 		}
@@ -281,15 +290,8 @@ func (r *run) awaitPresent(ctx context.Context) bool {
 	}
 }
 
-// late reports whether the step's time is over. A switch has all the time there
-// is once another one has moved the clients: nothing waits for it but the end.
-func (r *run) late() bool {
-	if time.Now().Before(r.deadline) {
-		return false
-	}
-	e := r.x.open(r.e.ID)
-	return e == nil || r.st.Kind != failover.KindSwitch || !e.Moved(r.st.ID)
-}
+// late reports whether the step's time is over.
+func (r *run) late() bool { return !time.Now().Before(r.deadline) }
 
 func (r *run) record() failover.StepRecord {
 	e := r.x.open(r.e.ID)
@@ -381,7 +383,7 @@ func (r *run) cancelled() {
 	switch e := r.x.open(r.e.ID); {
 	case r.st.Kind == failover.KindStop:
 	case r.st.Kind == failover.KindSwitch && e != nil && e.Stable():
-		why = handedOver + "; last seen: "
+		why = handedOver(r.st) + "; last seen: "
 	default:
 		return
 	}

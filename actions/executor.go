@@ -294,7 +294,7 @@ func (x *Executor) propose(ctx context.Context, c failover.Command, why string) 
 
 // ask puts a question unless one is open.
 func (x *Executor) ask(ctx context.Context, exec uint64, kind string, step failover.StepID, text string, ways ...string) {
-	if e := x.journal.State().Execution; e == nil || e.ID != exec || e.Question != nil {
+	if e := x.journal.State().Execution; e == nil || e.ID != exec || !e.MayAsk(kind) {
 		return
 	}
 	x.propose(ctx, failover.Ask{Execution: exec, Kind: kind, Step: step, Text: text, Ways: ways}, "")
@@ -421,7 +421,7 @@ func (x *Executor) stable(ctx context.Context, e *failover.Execution, st failove
 // whoever found out and whatever became of him: an execution never stands in
 // silence (L1). It returns true when it changed something.
 func (x *Executor) unanswered(ctx context.Context, e *failover.Execution) bool {
-	if e.Question != nil {
+	if !e.MayAsk("") {
 		return false // one at a time; the next look finds the next
 	}
 	for _, st := range e.Plan.Steps {

@@ -2,6 +2,7 @@ package actions
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -257,6 +258,73 @@ func TestAbortInMidStep(t *testing.T) {
 			}
 		})
 	}
+}
+
+// An undo that is made again has as long to show as the first one had.
+func TestARepeatedUndoHasItsTime(t *testing.T) {
+	inStage(t, withCron, func(st *stage) {
+		ef := st.effect("stop-workers")
+		st.elect(nil)
+		s := st.waitFor("the stop", time.Minute, func(s *failover.State) bool { return s.Execution.Step("stop-workers").State == failover.StepDone })
+		st.mu.Lock()
+		ef.loses, ef.lingers = 1, 20*time.Second
+		st.mu.Unlock()
+		st.must(failover.Abort{Execution: s.Execution.ID, Undo: true})
+		s = st.waitFor("the end", 30*time.Minute, func(s *failover.State) bool { return ended(s) || questioned(s) })
+		if s.Execution != nil || s.History[0].State != failover.ExecUndone || len(ef.undone) != 2 || ef.value != "old" {
+			t.Errorf("%d undos, value %s, question %+v", len(ef.undone), ef.value, s.Execution)
+		}
+	})
+}
+
+// A stop that was made blind may have landed before what it changed was read: what
+// was read is not put back as if it had been there before, and a person is asked.
+func TestABlindStopIsNotPutBack(t *testing.T) {
+	inStage(t, withCron, func(st *stage) {
+		ef := st.effect("stop-workers")
+		ef.blind, ef.never, ef.doErr = true, true, errors.New("the reply was lost")
+		st.elect(nil)
+		st.waitFor("a blind stop", time.Minute, func(s *failover.State) bool {
+			return ef.times() >= 1
+		})
+		st.mu.Lock()
+		ef.blind = false // now the world shows "new", which is ours
+		st.mu.Unlock()
+		s := st.waitFor("another attempt", time.Minute, func(s *failover.State) bool {
+			return s.Execution.Step("stop-workers").First() != nil
+		})
+		st.must(failover.Abort{Execution: s.Execution.ID, Undo: true})
+		s = st.waitFor("a question", 30*time.Minute, func(s *failover.State) bool { return ended(s) || questioned(s) })
+		if s.Execution == nil {
+			t.Fatalf("%s: %s; %d undos", s.History[0].State, s.History[0].Outcome, len(ef.undone))
+		}
+		if q := s.Execution.Question; q.Step != "stop-workers" || !strings.Contains(q.Text, "by hand") || len(ef.undone) > 0 {
+			t.Errorf("%+v; %d undos", q, len(ef.undone))
+		}
+		st.must(failover.Skip{Execution: s.Execution.ID, Step: "stop-workers"})
+		s = st.waitFor("the end", 10*time.Minute, ended)
+		if e := s.History[0]; e.State != failover.ExecAborted {
+			t.Errorf("%s: %s", e.State, e.Outcome)
+		}
+	})
+}
+
+// An undo of which nobody knows what became asks, like one that failed.
+func TestAnUnclearUndoAsks(t *testing.T) {
+	inStage(t, withCron, func(st *stage) {
+		st.elect(nil)
+		s := st.waitFor("the stop", time.Minute, func(s *failover.State) bool { return s.Execution.Step("stop-workers").State == failover.StepDone })
+		st.end()
+		exec := s.Execution.ID
+		st.must(failover.Abort{Execution: exec, Undo: true})
+		undo := st.do(failover.StepStarted{Execution: exec, Step: "stop-workers", Epoch: s.Epoch, PlanHash: s.Execution.PlanHash, Undo: true, Previous: s.Execution.Step("stop-workers").First().Previous})
+		st.must(failover.StepFinished{Execution: exec, Step: "stop-workers", Token: undo.Index, Outcome: failover.StepUnclear, Detail: "nobody knows"})
+		st.elect(nil)
+		s = st.waitFor("a question", 10*time.Minute, func(s *failover.State) bool { return ended(s) || questioned(s) })
+		if s.Execution == nil || s.Execution.Question.Step != "stop-workers" {
+			t.Fatalf("closed in silence: %+v", s.History)
+		}
+	})
 }
 
 // L1: what could not be put back is never left in silence. A person has it tried

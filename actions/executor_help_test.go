@@ -219,6 +219,8 @@ type effect struct {
 	refuses int           // so many times Do fails and nothing happens
 	never   bool          // it never shows
 	stays   bool          // Undo is asked for and comes to nothing
+	loses   int           // so many undos come to nothing
+	lingers time.Duration // until an undo shows
 	blind   bool          // Inspect cannot read the world
 	present bool
 	value   string // what Undo puts back
@@ -437,14 +439,23 @@ func (e *effect) Undo(_ context.Context, a Attempt) error {
 		}
 	}
 	e.undone = append(e.undone, a)
-	if e.stays {
+	if e.loses > 0 {
+		e.loses--
 		return nil // "accepted"
+	}
+	if e.stays {
+		return nil
 	}
 	var prev previously
 	if err := json.Unmarshal(a.Previous, &prev); err != nil {
 		return err
 	}
-	e.value, e.token, e.present = prev.Value, a.Token, false
+	land := func() { e.value, e.token, e.present = prev.Value, a.Token, false }
+	if e.lingers > 0 {
+		time.AfterFunc(e.lingers, func() { e.st.mu.Lock(); land(); e.st.mu.Unlock() })
+		return nil
+	}
+	land()
 	return nil
 }
 

@@ -2,7 +2,9 @@ package actions
 
 import (
 	"context"
+	"fmt"
 	"slices"
+	"time"
 
 	"github.com/failoverd/failoverd/failover"
 )
@@ -19,7 +21,13 @@ type LogFlip interface {
 	FlipsByLog()
 }
 
-const handedOver = "not seen to take effect yet; clients were moved by another switch; goes on as a standing hold"
+// handedOver says what becomes of a switch that the service is stable without.
+func handedOver(st failover.Step) string {
+	if !st.Tokens { // nothing at its resource would refuse a write that comes too late
+		return "not seen to take effect; clients were moved by another switch; it is not tried any more"
+	}
+	return "not seen to take effect yet; clients were moved by another switch; goes on as a standing hold"
+}
 
 // flip commits that the clients have moved, unless the log says so already.
 // Switches come to it side by side: one commits, the others wait for its outcome
@@ -36,6 +44,34 @@ func (x *Executor) flip(ctx context.Context, e *failover.Execution) error {
 	}
 	_, err := x.journal.Propose(ctx, failover.SetTraffic{Execution: e.ID, Region: e.To}, "")
 	return err
+}
+
+// followPace is how often a switch is tried that is late to follow another one.
+const followPace = 5 * time.Minute
+
+// follows reports whether the step is a switch that another one was faster than:
+// it has all the time there is, for nothing waits for it but the end.
+func (r *run) follows() bool {
+	e := r.x.open(r.e.ID)
+	return e != nil && e.State == failover.ExecRunning && r.st.Kind == failover.KindSwitch && e.Moved(r.st.ID)
+}
+
+// goOn gives a switch that follows its time once more. While none that is latched
+// has followed, clients stay where they are only as long as nodes live to say so:
+// a person is told, once, and may end it.
+func (r *run) goOn(ctx context.Context) {
+	r.deadline = time.Now().Add(max(r.st.Timeout.D(), followPace))
+	e := r.x.open(r.e.ID)
+	if e == nil || !r.st.Latched || e.Latched() || r.x.journal.State().Level() < 3 {
+		return
+	}
+	seen := r.last.Detail
+	if r.lastErr != nil {
+		seen = r.lastErr.Error()
+	}
+	r.x.ask(ctx, e.ID, failover.Following, r.st.ID, fmt.Sprintf(
+		"Clients were moved, but %s has not followed within %s: %s. Until it has, they stay in %s only while enough nodes live. It is tried every %s, and this question ends when it succeeds; skipped, nothing but the nodes keeps them there.",
+		r.st.ID, r.st.Timeout, seen, e.To, followPace), "failoverd skip "+string(r.st.ID)+" --why …")
 }
 
 // endSwitches cancels the switches that still try although the service is stable.
@@ -57,7 +93,7 @@ func (x *Executor) handOver(ctx context.Context, e *failover.Execution, st failo
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.opts.CallTimeout) // endSwitches means others
 	defer cancel()
 	if token, ok := x.begin(ctx, e, st); ok {
-		x.finish(ctx, e, st, token, failover.StepUnproven, handedOver)
+		x.finish(ctx, e, st, token, failover.StepUnproven, handedOver(st))
 	}
 }
 

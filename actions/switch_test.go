@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -100,10 +101,15 @@ func TestALatchedSwitchMustFollow(t *testing.T) {
 		st.waitFor("the gate", 10*time.Minute, func(s *failover.State) bool {
 			return s.Execution != nil && s.Execution.Step("switch-gate").State == failover.StepDone
 		})
+		s := st.waitFor("a word about it", 15*time.Minute, questioned)
+		if q := s.Execution.Question; q.Kind != failover.Following || !strings.Contains(q.Text, "has not followed within 10m") {
+			t.Fatalf("%+v", q)
+		}
+		nonce := s.Execution.Question.Nonce
 		time.Sleep(3 * time.Hour)
-		s := st.state()
-		if s.Execution == nil || s.Execution.Question != nil || s.Execution.Step("check-workers-look").State != failover.StepDone || s.Execution.Step("stable").State != failover.StepPending {
-			t.Fatalf("after three hours: %+v", s.Execution)
+		s = st.state()
+		if e := s.Execution; e == nil || e.Question == nil || e.Question.Nonce != nonce || e.Step("check-workers-look").State != failover.StepDone || e.Step("stable").State != failover.StepPending {
+			t.Fatalf("after three hours: %+v", e)
 		}
 		st.mu.Lock()
 		record.blind = false
@@ -111,6 +117,52 @@ func TestALatchedSwitchMustFollow(t *testing.T) {
 		s = st.waitFor("the end", 5*time.Minute, ended)
 		if e := s.History[0]; e.State != failover.ExecStable || e.Step("switch-object").State != failover.StepUnproven {
 			t.Errorf("%s, object %s", e.State, e.Step("switch-object").State)
+		}
+	})
+}
+
+// What cannot follow is tried at its pace and not as fast as it fails; a person
+// may end it, which no other step in flight allows.
+func TestAPersonEndsTheFollowing(t *testing.T) {
+	inStage(t, threeSwitches, func(st *stage) {
+		record, object := st.effect("switch-tokened"), st.effect("switch-object")
+		record.refuses, object.blind = 1000, true
+		st.elect(nil)
+		s := st.waitFor("a word about it", 20*time.Minute, questioned)
+		before := record.times()
+		time.Sleep(2 * time.Hour)
+		if n := record.times() - before; n < 10 || n > 26 {
+			t.Errorf("tried %d times in two hours", n)
+		}
+		if res := st.do(failover.DeclareStable{Execution: s.Execution.ID}); res.Err == nil {
+			t.Error("stable while a write is under way")
+		}
+		st.must(failover.Skip{Execution: s.Execution.ID, Step: "switch-tokened"})
+		s = st.waitFor("the end", 10*time.Minute, ended)
+		if e := s.History[0]; e.State != failover.ExecStable || e.Step("switch-tokened").State != failover.StepSkipped {
+			t.Errorf("%s, record %s", e.State, e.Step("switch-tokened").State)
+		}
+		n := record.times()
+		time.Sleep(time.Hour)
+		if record.times() != n {
+			t.Error("tried after it was skipped")
+		}
+	})
+}
+
+// A question that somebody has to answer is not kept waiting by one that nothing
+// waits for.
+func TestFollowingGivesWay(t *testing.T) {
+	inStage(t, threeSwitches, func(st *stage) {
+		st.effect("switch-tokened").blind, st.effect("switch-object").blind = true, true
+		st.elect(nil)
+		s := st.waitFor("a word about it", 20*time.Minute, questioned)
+		if s.Execution.Question.Kind != failover.Following {
+			t.Fatalf("%+v", s.Execution.Question)
+		}
+		st.must(failover.Ask{Execution: s.Execution.ID, Kind: "failed", Step: "check-workers-look", Text: "?"})
+		if res := st.do(failover.Ask{Execution: s.Execution.ID, Kind: failover.Following, Step: "switch-object", Text: "?"}); res.Err == nil {
+			t.Error("the other way round, too")
 		}
 	})
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -59,7 +58,12 @@ func (x *Executor) stands(ctx context.Context, e *failover.Execution) bool {
 	}
 	for _, st := range e.Plan.Steps {
 		rec := e.Step(st.ID)
-		if rec.State != failover.StepFailed || rec.Last() == nil || !rec.Last().Undo {
+		if x.journal.State().Level() >= 3 && rec.Blind() && rec.State != failover.StepSkipped && rec.State != failover.StepUndone && rec.State != failover.StepPending {
+			x.ask(ctx, e.ID, "failed", st.ID, fmt.Sprintf("Step %s was carried out before %s could be read, so what it was in %s before is not known. Put it back by hand, then skip the step.", st.ID, st.Component, st.Region),
+				"failoverd skip "+string(st.ID)+" --why …")
+			return true
+		}
+		if rec.State != failover.StepFailed && rec.State != failover.StepUnclear || rec.Undoing() == nil {
 			continue
 		}
 		x.ask(ctx, e.ID, "failed", st.ID, fmt.Sprintf("Step %s could not be put back: %s. What it changed in %s still stands.", st.ID, rec.Detail, st.Region),
@@ -76,16 +80,11 @@ func undoable(st failover.Step, rec failover.StepRecord) bool {
 		return false
 	}
 	first := rec.First()
-	if first == nil || first.Already {
+	if first == nil || first.Already || rec.Blind() {
 		return false
 	}
-	for _, a := range slices.Backward(rec.Attempts) {
-		if !a.Burn {
-			if a.Undo && rec.State != failover.StepDone {
-				return false
-			}
-			break
-		}
+	if rec.Undoing() != nil && rec.State != failover.StepDone {
+		return false
 	}
 	switch rec.State {
 	case failover.StepDone, failover.StepUnproven, failover.StepFailed, failover.StepUnclear:
@@ -158,7 +157,8 @@ func (r *run) finishUndo(ctx context.Context, again bool) {
 			}
 		}
 	}
-	back := false // the world was as before at the last look
+	back := false     // the world was as before at the last look
+	repeated := false // what came to nothing was made again
 	for {
 		eff := r.look(ctx)
 		first := r.record().First()
@@ -173,14 +173,16 @@ func (r *run) finishUndo(ctx context.Context, again bool) {
 			}
 			r.x.finish(ctx, r.e, r.st, r.token, failover.StepUndone, "put back: "+eff.Detail)
 			return
-		case eff.State != Unknown && (back || again || r.fruitless()):
+		case eff.State != Unknown && (back || again || !repeated && r.fruitless()):
 			// A late call came in between, the leader that began the undo died before
 			// its call was sent, or the call came to nothing.
 			r.x.log.Warn("an undo is made again", "step", r.st.ID, "seen", eff.Detail)
+			repeated = repeated || !back && !again
 			back, again = false, false
 			if !r.putBack(ctx, r.record()) {
 				return
 			}
+			r.deadline = time.Now().Add(r.st.Timeout.D()) // it has as long as the one before
 		case !time.Now().Before(r.deadline) && !time.Now().Before(watch):
 			r.x.propose(ctx, failover.StepFinished{
 				Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepFailed,

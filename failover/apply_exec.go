@@ -139,7 +139,7 @@ func (c Ask) apply(s *State, m Meta) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.Question != nil {
+	if !e.MayAsk(c.Kind) {
 		return nil, refuse("asked", "execution %d waits for an answer already", e.ID)
 	}
 	s.ask(m, e, Question{Kind: c.Kind, Step: c.Step, Text: c.Text, Ways: c.Ways, Deadline: c.Deadline, Default: c.Default})
@@ -379,6 +379,9 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 		// still to be done (rule E7).
 		rec.State = StepPending
 	case c.Outcome == StepDone && !c.Already:
+		if q := e.Question; q != nil && q.Step == c.Step && q.Kind == Following {
+			e.Question = nil // it has followed
+		}
 		s.learn(c.Step, Duration(m.At.Sub(startedAt(*rec))))
 	}
 	s.event(m, c, "step %s %s: %s", c.Step, c.Outcome, c.Detail)
@@ -399,10 +402,13 @@ func (c Retry) apply(s *State, m Meta) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if e.State == ExecAborting && s.Level() >= 3 && rec.Undoing() == nil {
+		return nil, refuse("aborting", "execution %d is being ended: step %s is not tried again, it is put back if that was asked for", e.ID, c.Step)
+	}
+	// What an undo left changed stands, and is to be put back once more. An execution
+	// that goes forward does the step anew instead: nobody knows how much of it stands.
 	rec.State = StepPending
-	if rec.Last().Undo && (s.Level() == 2 || s.Level() >= 3 && e.State == ExecAborting) {
-		// What it changed stands, and is to be put back once more. An execution that
-		// goes forward does the step anew instead: nobody knows how much of it stands.
+	if e.State == ExecAborting && s.Level() >= 3 || rec.Last().Undo && s.Level() == 2 {
 		rec.State = StepDone
 	}
 	s.answered(e, c.Step)
@@ -425,13 +431,18 @@ func (c Skip) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("why", "skipping a step needs a reason (--why)")
 	}
 	if rec := e.Steps[c.Step]; rec != nil {
-		if rec.State == StepRunning || rec.State == StepUndoing {
+		// A switch that another one was faster than is tried without end; what it
+		// asked for is wanted, and may land.
+		follows := s.Level() >= 3 && rec.State == StepRunning && st.Kind == KindSwitch && e.Moved(st.ID)
+		if (rec.State == StepRunning || rec.State == StepUndoing) && !follows {
 			return nil, refuse("in-flight", "step %s is in flight: hold the execution and wait for it", c.Step)
 		}
-		if rec.Passed() && !(rec.State == StepSkipped && st.Tokens && !rec.Consumed()) {
+		// What nobody knows how to put back, a person does.
+		byHand := s.Level() >= 3 && e.State == ExecAborting && rec.State != StepSkipped && rec.Blind()
+		if rec.Passed() && !byHand && !(rec.State == StepSkipped && st.Tokens && !rec.Consumed()) {
 			return nil, refuse("state", "step %s is %s", c.Step, rec.State)
 		}
-		if st.Tokens && !rec.Consumed() && (e.State == ExecAborting || rec.State == StepSkipped) {
+		if st.Tokens && !rec.Consumed() && (e.State == ExecAborting || rec.State == StepSkipped || follows) {
 			// The person takes it upon himself that the late effect cannot come.
 			rec.Last().Outcome = StepSkipped
 		}

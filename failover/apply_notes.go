@@ -36,7 +36,7 @@ func (c Suspend) apply(s *State, m Meta) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	if e.State != ExecRunning || e.Question != nil {
+	if e.State != ExecRunning || !e.MayAsk("approval") {
 		return nil, refuse("state", "execution %d is %s or waits for an answer already", e.ID, e.State)
 	}
 	if slices.ContainsFunc(e.Approvals, func(a Approval) bool { return a.Step == suspended }) {

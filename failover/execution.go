@@ -184,13 +184,23 @@ type Question struct {
 	// Nonce is the raft index that asked. An answer to another nonce is stale
 	// and refused.
 	Nonce uint64   `json:"nonce"`
-	Kind  string   `json:"kind"` // approval, evidence, unknown, failed
+	Kind  string   `json:"kind"` // approval, evidence, unknown, failed, following
 	Step  StepID   `json:"step,omitempty"`
 	Text  string   `json:"text"`
 	Ways  []string `json:"ways"` // the commands that answer it
 	// Deadline is when the policy's default applies; zero: never.
 	Deadline time.Time `json:"deadline,omitzero"`
 	Default  string    `json:"default,omitempty"`
+}
+
+// Following is the kind of a question that nothing waits for: a switch is late to
+// follow another one, and goes on being tried.
+const Following = "following"
+
+// MayAsk reports whether a question of a kind may be put now. There is one at a
+// time; one that nothing waits for gives way, and is put again later.
+func (e *Execution) MayAsk(kind string) bool {
+	return e.Question == nil || e.Question.Kind == Following && kind != Following
 }
 
 // Approval is an answer of a person to a question.
@@ -326,6 +336,14 @@ func (e *Execution) Moved(but StepID) bool {
 	})
 }
 
+// Latched reports whether a latched switch has moved the clients, or a person has
+// passed one over: they stay moved without any node, as far as anybody asked.
+func (e *Execution) Latched() bool {
+	return slices.ContainsFunc(e.Plan.Steps, func(st Step) bool {
+		return st.Kind == KindSwitch && st.Latched && e.Step(st.ID).Reached()
+	})
+}
+
 // Stable reports whether the service was declared stable: a switch that still
 // tries then becomes a standing hold.
 func (e *Execution) Stable() bool {
@@ -363,6 +381,38 @@ func (r StepRecord) First() *AttemptRecord {
 		}
 	}
 	return first
+}
+
+// Blind reports whether the step was tried before its resource could be read. What
+// later attempts read may be its own effect: nobody knows what it was before.
+func (r StepRecord) Blind() bool {
+	blind := false
+	for _, a := range r.Attempts {
+		switch {
+		case a.Undo && a.Outcome == StepUndone:
+			blind = false
+		case a.Undo || a.Burn || blind:
+		case len(a.Previous) > 0:
+			return false
+		default:
+			blind = !a.Until.IsZero() // without, it was begun in the log and nowhere else
+		}
+	}
+	return blind
+}
+
+// Undoing returns the newest attempt that did more than burn a token, if it is an
+// undo; nil otherwise.
+func (r StepRecord) Undoing() *AttemptRecord {
+	for i := range slices.Backward(r.Attempts) {
+		if a := &r.Attempts[i]; !a.Burn {
+			if a.Undo {
+				return a
+			}
+			return nil
+		}
+	}
+	return nil
 }
 
 // Consumed reports whether no attempt's token can still take effect at a

@@ -175,6 +175,28 @@ func TestRecover(t *testing.T) {
 	}
 }
 
+// The log of the survivor may end before the flip. What a person states to be
+// active is where the clients belong: no execution would bring them there.
+func TestRecoverStatesWhereClientsBelong(t *testing.T) {
+	for _, active := range []failover.Region{east1, east2} {
+		c, exec := opened(t)
+		c.frozen(exec)
+		c.s.Holds = []failover.StandingHold{
+			{ID: 1, Component: "workers", Step: failover.Step{ID: "stop-workers", Kind: failover.KindStop, Region: east1}},
+			{ID: 2, Component: failover.TrafficComponent, Step: failover.Step{ID: "switch", Kind: failover.KindSwitch, Region: east2}},
+		}
+		if err := c.s.Recover(failover.RecoverOrder{Survivor: "use2a", Active: active, At: c.now, By: "uid 0", Why: "three of five are gone"}); err != nil {
+			t.Fatal(err)
+		}
+		if c.s.Traffic != active || c.s.TrafficEpoch() != c.s.Epoch || c.s.Epoch != 1+failover.EpochJump {
+			t.Errorf("%s is stated: traffic %s since epoch %d of %d", active, c.s.Traffic, c.s.TrafficEpoch(), c.s.Epoch)
+		}
+		if want := map[failover.Region]int{east1: 0, east2: 2}[active]; len(c.s.Holds) != want {
+			t.Errorf("%s is stated, and held: %+v", active, c.s.Holds)
+		}
+	}
+}
+
 // A voter that was not attested stays in the way across a second recovery.
 func TestRecoverTwice(t *testing.T) {
 	c := level2(t)

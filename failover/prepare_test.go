@@ -89,6 +89,29 @@ func TestAdoptedUndoThatFails(t *testing.T) {
 	}
 }
 
+// While an execution is being taken back nothing is tried again: a step that is
+// unclear would count as never begun, and what it changed would be forgotten.
+func TestRetryWhileAborting(t *testing.T) {
+	c, _ := suspected(t)
+	for _, step := range []failover.StepID{"start-api", "start-workers"} {
+		c.ended(step, c.begun(step, false), failover.StepDone)
+	}
+	e := c.confirmed()
+	again := func(undo bool) uint64 {
+		return c.must(failover.StepStarted{Execution: e.ID, Step: "stop-workers", Epoch: 1, PlanHash: e.PlanHash, Undo: undo, Previous: json.RawMessage(`{"n":0}`)}).Index
+	}
+	c.frozen(e.ID)
+	c.finish("stop-workers", again(false), failover.StepUnclear)
+	c.must(failover.Abort{Execution: e.ID, Undo: true})
+	c.refused("aborting", failover.Retry{Execution: e.ID, Step: "stop-workers"})
+	// Its undo failed: that is tried again.
+	c.finish("stop-workers", again(true), failover.StepUnclear)
+	c.must(failover.Retry{Execution: e.ID, Step: "stop-workers"})
+	if rec := e.Step("stop-workers"); rec.State != failover.StepDone || rec.Undoing() == nil {
+		t.Errorf("the step is %s", rec.State)
+	}
+}
+
 // E7: the suspicion turns into an incident at the moment at which it is being
 // taken back. An undo that has not begun is cancelled; one that has is finished,
 // and the step is done again.

@@ -129,6 +129,12 @@ func (s *State) Recover(o RecoverOrder) error {
 	s.Generation++
 	s.Epoch += EpochJump
 	s.Active = o.Active
+	if s.Traffic != "" {
+		// The log may have lost the flip, and no execution moves clients to a region
+		// that is active already: what the person states holds for them, too.
+		s.Traffic = o.Active
+	}
+	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return !h.wanted(s.Active) })
 	s.Leader, s.LeaderTerm = "", 0
 	if e := s.Execution; e != nil {
 		e.State, e.Question, e.FinishedAt = ExecAborted, nil, s.Time
@@ -138,7 +144,7 @@ func (s *State) Recover(o RecoverOrder) error {
 	}
 	s.Events = append(s.Events, Event{
 		Index: s.Index, At: s.Time, Kind: "recover", By: o.By, Why: o.Why,
-		Text: fmt.Sprintf("QUORUM LOST AND RECOVERED BY HAND on node %s: generation %d, epoch %d (was %d), %s stated to be active; left behind: %s; no lease is granted before each of them is attested", o.Survivor, s.Generation, s.Epoch, was, s.Active, strings.Join(names, ", ")),
+		Text: fmt.Sprintf("QUORUM LOST AND RECOVERED BY HAND on node %s: generation %d, epoch %d (was %d), %s stated to be active, clients included; left behind: %s; no lease is granted before each of them is attested", o.Survivor, s.Generation, s.Epoch, was, s.Active, strings.Join(names, ", ")),
 	})
 	return nil
 }

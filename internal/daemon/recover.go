@@ -85,7 +85,7 @@ func (r *Recovery) Consequences(active failover.Region) string {
 	line("service %s, on node %s: a new generation of the cluster, %d after %d, with this node as its only voter", s.Settings.Service, r.this.ID, s.Generation+1, s.Generation)
 	line("the log ends at entry %d of term %d, stamped %s; what was committed later on others is lost", s.Index, s.Term, s.Time.Format(time.RFC3339))
 	line("epoch %d becomes %d", s.Epoch, s.Epoch+failover.EpochJump)
-	line("active region: %s by this log, %s as you state it", s.Active, active)
+	line("active region: %s by this log, %s as you state it; clients: %s by this log, and this node's gate will say %s", s.Active, active, s.Traffic, active)
 	if e := s.Execution; e != nil {
 		line("execution %d, %s from %s to %s, is open (%s) and will be closed as aborted: what it had started may have happened, look at both regions", e.ID, e.Kind, e.From, e.To, e.State)
 	} else {

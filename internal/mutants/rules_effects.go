@@ -123,10 +123,41 @@ func (r *run) newAttempt(`},
 	{
 		name: "already-so-undone", rule: "E3",
 		says: "undo takes away what was there before us",
-		edits: []edit{{"actions/unwind.go", `	if first == nil || first.Already {
-`, `	if first == nil {
+		edits: []edit{{"actions/unwind.go", `	if first == nil || first.Already || rec.Blind() {
+`, `	if first == nil || rec.Blind() {
 `}},
 		tests: []test{{pkg: "actions", name: "TestUndoLeavesWhatWasThere"}},
+	},
+	{
+		name: "blind-stop-put-back", rule: "E2",
+		says: "a stop that was made blind is put back to what was read after it: nothing runs in the region that stays active",
+		edits: []edit{{"actions/unwind.go", `	if first == nil || first.Already || rec.Blind() {
+`, `	if first == nil || first.Already {
+`}},
+		tests: []test{{pkg: "actions", name: "TestABlindStopIsNotPutBack"}},
+	},
+	{
+		name: "unclear-undo-in-silence", rule: "L1",
+		says: "an undo of which nobody knows what became ends the execution in silence",
+		edits: []edit{{"actions/unwind.go", `		if rec.State != failover.StepFailed && rec.State != failover.StepUnclear || rec.Undoing() == nil {
+`, `		if rec.State != failover.StepFailed || rec.Undoing() == nil {
+`}},
+		tests: []test{{pkg: "actions", name: "TestAnUnclearUndoAsks"}},
+	},
+	{
+		name: "repeated-undo-without-time", rule: "E6",
+		says: "an undo that is made again is judged at the next look",
+		edits: []edit{{"actions/unwind.go", `			r.deadline = time.Now().Add(r.st.Timeout.D()) // it has as long as the one before
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestARepeatedUndoHasItsTime"}},
+	},
+	{
+		name: "retry-while-aborting", rule: "E6",
+		says: "a step that is unclear is tried again while the execution is being taken back: it counts as never begun, and what it changed stands",
+		edits: []edit{{"failover/apply_exec.go", `	if e.State == ExecAborting && s.Level() >= 3 && rec.Undoing() == nil {
+`, `	if false {
+`}},
+		tests: []test{{pkg: "failover", name: "TestRetryWhileAborting"}},
 	},
 	{
 		name: "late-call-after-abort", rule: "E3",
@@ -264,7 +295,7 @@ func (r *run) newAttempt(`},
 	{
 		name: "undo-retried-as-a-step", rule: "E6",
 		says: "a person has an undo tried again, and the step counts as never done: what it changed stands",
-		edits: []edit{{"failover/apply_exec.go", `	if rec.Last().Undo && (s.Level() == 2 || s.Level() >= 3 && e.State == ExecAborting) {
+		edits: []edit{{"failover/apply_exec.go", `	if e.State == ExecAborting && s.Level() >= 3 || rec.Last().Undo && s.Level() == 2 {
 `, `	if false {
 `}},
 		tests: []test{{pkg: "actions", name: "TestAFailedUndoAsks"}},
@@ -272,8 +303,8 @@ func (r *run) newAttempt(`},
 	{
 		name: "adopted-undo-counts-as-done", rule: "E7",
 		says: "an undo that an execution adopted fails, a person says retry, and the step counts as done: what was taken back is never started",
-		edits: []edit{{"failover/apply_exec.go", `s.Level() >= 3 && e.State == ExecAborting) {
-`, `s.Level() >= 3) {
+		edits: []edit{{"failover/apply_exec.go", `	if e.State == ExecAborting && s.Level() >= 3 || rec.Last().Undo && s.Level() == 2 {
+`, `	if rec.Last().Undo {
 `}},
 		tests: []test{{pkg: "failover", name: "TestAdoptedUndoThatFails"}},
 	},

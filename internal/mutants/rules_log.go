@@ -118,6 +118,13 @@ var journal = []mutant{
 		tests: []test{{pkg: "actions", name: "TestTokenIsBurntBeforeTheEnd"}, {pkg: "failover", name: "TestTokensAreConsumed"}},
 	},
 	{
+		name: "recovery-leaves-the-clients", rule: "T4",
+		says: "a region is stated to be active, and the gate sends clients away from it for ever",
+		edits: []edit{{"failover/recovery.go", `		s.Traffic = o.Active
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestRecoverStatesWhereClientsBelong"}},
+	},
+	{
 		name: "undo-past-the-point-of-no-return", rule: "E6",
 		says: "an execution whose epoch has advanced may be undone: the fenced region would be served again",
 		edits: []edit{{"failover/apply_exec.go", `	if c.Undo && e.BeyondReturn() {

@@ -32,10 +32,37 @@ var traffic = []mutant{
 	{
 		name: "following-switch-times-out", rule: "L1",
 		says: "a person is asked because a switch is late, although the clients were moved by another one",
-		edits: []edit{{"actions/act.go", `r.st.Kind != failover.KindSwitch || !e.Moved(r.st.ID)
-`, `r.st.Kind != failover.KindSwitch || true
+		edits: []edit{{"actions/switch.go", `r.st.Kind == failover.KindSwitch && e.Moved(r.st.ID)
+`, `false
 `}},
 		tests: []test{{pkg: "actions", name: "TestALatchedSwitchMustFollow"}},
+	},
+	{
+		name: "following-in-silence", rule: "L1",
+		says:  "no latched switch can follow, and nobody is told that the nodes must live",
+		edits: []edit{{"actions/switch.go", `	if e == nil || !r.st.Latched ||`, `	if true || e == nil || !r.st.Latched ||`}},
+		tests: []test{{pkg: "actions", name: "TestALatchedSwitchMustFollow"}},
+	},
+	{
+		name: "following-without-a-pace", rule: "E2",
+		says: "a switch that cannot follow fills the log with attempts",
+		edits: []edit{{"actions/act.go", `			pause = followPace
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestAPersonEndsTheFollowing"}},
+	},
+	{
+		name: "following-without-end", rule: "L1",
+		says:  "a person cannot end a switch that cannot follow",
+		edits: []edit{{"failover/apply_exec.go", `		follows := s.Level() >= 3 &&`, `		follows := false &&`}},
+		tests: []test{{pkg: "actions", name: "TestAPersonEndsTheFollowing"}},
+	},
+	{
+		name: "following-first", rule: "L1",
+		says: "a question that nothing waits for keeps one away that a person has to answer",
+		edits: []edit{{"failover/execution.go", `	return e.Question == nil || e.Question.Kind == Following && kind != Following
+`, `	return e.Question == nil
+`}},
+		tests: []test{{pkg: "actions", name: "TestFollowingGivesWay"}},
 	},
 	{
 		name: "nothing-follows", rule: "S3",

@@ -173,6 +173,9 @@ func (g *asg) emptied(ctx context.Context, group *types.AutoScalingGroup, p asgP
 	case len(left) > 0:
 		e.State = Partial
 		e.Detail += ": " + strings.Join(left, ", ")
+	case !slices.Contains(p.Suspended, "Launch"):
+		e.State = Partial
+		e.Detail += ", but its process Launch is not suspended: an alarm or a schedule would launch instances again"
 	default:
 		e.State = Present
 	}

@@ -115,6 +115,11 @@ func TestASGStop(t *testing.T) {
 	f.warm[1] = "Warmed:Stopped"
 	inspect(t, a, Present, "")
 	do(t, a.Do, 8, inspect(t, a, Present, "").Previous)
+	// An empty group that could launch by itself is not stopped.
+	held := f.suspended
+	f.suspended = []string{"AZRebalance"}
+	inspect(t, a, Partial, "its process Launch is not suspended")
+	f.suspended = held
 	// Undo resumes what we suspended and nothing else.
 	do(t, a.Undo, 9, before.Previous)
 	if f.min != 2 || f.desired != 3 || !slices.Equal(f.suspended, []string{"AZRebalance"}) {

@@ -25,7 +25,7 @@ func (c *ECSServiceConfig) Permissions(r failover.Region) []iam.Permission {
 			Condition: map[string]map[string]string{"StringEquals": {"application-autoscaling:service-namespace": "ecs"}}},
 	}
 	if c.Count == 0 { // a stop believes the tasks
-		out = append(out, iam.Permission{Actions: []string{"ecs:ListTasks", "ecs:DescribeTasks"}, Resources: []string{"*"}, Condition: cluster})
+		out = append(out, iam.Permission{Actions: []string{"ecs:ListTasks", "ecs:DescribeTasks", "ecs:DescribeContainerInstances"}, Resources: []string{"*"}, Condition: cluster})
 	}
 	return out
 }

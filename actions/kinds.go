@@ -19,6 +19,7 @@ import (
 type Kinds struct {
 	ECSService     *ECSServiceConfig        `toml:"ecs_service" json:"ecs_service,omitempty"`
 	ASG            *ASGConfig               `toml:"asg" json:"asg,omitempty"`
+	EC2Instances   *EC2InstancesConfig      `toml:"ec2_instances" json:"ec2_instances,omitempty"`
 	LambdaEvents   *LambdaEventSourceConfig `toml:"lambda_event_source" json:"lambda_event_source,omitempty"`
 	Gate           *GateConfig              `toml:"gate" json:"gate,omitempty"`
 	S3Object       *S3ObjectConfig          `toml:"s3_object" json:"s3_object,omitempty"`

@@ -71,6 +71,14 @@ func (c *ASGConfig) needs(r failover.Region) []Need {
 	return need
 }
 
+func (c *EC2InstancesConfig) needs(r failover.Region) []Need {
+	need := []Need{{What: "the EC2 API", Region: r}}
+	if c.Running { // a stopped instance has no claim to the place that it had
+		need = append(need, Need{What: "EC2 capacity", Region: r})
+	}
+	return need
+}
+
 func (c *LambdaEventSourceConfig) needs(r failover.Region) []Need {
 	return []Need{{What: "the Lambda API", Region: r}}
 }

@@ -45,6 +45,28 @@ func (c *ASGConfig) Permissions(r failover.Region) []iam.Permission {
 	}
 }
 
+// Permissions implements Permitted. An undo does the opposite, so that each needs
+// both.
+func (c *EC2InstancesConfig) Permissions(r failover.Region) []iam.Permission {
+	look := []string{"ec2:DescribeInstances"}
+	if c.Running {
+		look = append(look, "ec2:DescribeInstanceStatus")
+	}
+	act := iam.Permission{Acts: true, Actions: []string{"ec2:StartInstances", "ec2:StopInstances"}}
+	if len(c.Tags) > 0 {
+		same := map[string]string{}
+		for k, v := range c.Tags {
+			same["aws:ResourceTag/"+k] = v
+		}
+		act.Resources, act.Condition = []string{fmt.Sprintf("arn:aws:ec2:%s:*:instance/*", r)}, map[string]map[string]string{"StringEquals": same}
+	} else {
+		for _, id := range c.IDs[r] {
+			act.Resources = append(act.Resources, fmt.Sprintf("arn:aws:ec2:%s:*:instance/%s", r, id))
+		}
+	}
+	return []iam.Permission{{Actions: look, Resources: []string{"*"}}, act}
+}
+
 // Permissions implements Permitted.
 func (c *LambdaEventSourceConfig) Permissions(r failover.Region) []iam.Permission {
 	var out []iam.Permission

@@ -3,6 +3,7 @@ package actions
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -167,6 +168,30 @@ func (c *ASGConfig) byHand(region failover.Region, _ []failover.Region) (do []st
 		look,
 		fmt.Sprintf("aws autoscaling describe-scaling-activities %s --max-items 10", where),
 	}, fmt.Sprintf("%d instances are InService and Healthy; launches that fail show in the activities only", c.need())
+}
+
+func (c *EC2InstancesConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	where := "--region " + word(string(region))
+	ids, which := strings.Join(c.IDs[region], " "), ""
+	if which = "--instance-ids " + ids; len(c.Tags) > 0 {
+		which = "--filters"
+		for _, k := range slices.Sorted(maps.Keys(c.Tags)) {
+			which += " " + word("Name=tag:"+k+",Values="+c.Tags[k])
+		}
+		do = append(do, fmt.Sprintf("IDS=$(aws ec2 describe-instances %s %s Name=instance-state-name,Values=pending,running,stopping,stopped --query 'Reservations[].Instances[].InstanceId' --output text); echo $IDS   # go on only if these are the ones", where, which))
+		ids, which = "$IDS", "--instance-ids $IDS"
+	}
+	verb := "stop"
+	if c.Running {
+		verb = "start"
+	}
+	do = append(do, fmt.Sprintf("aws ec2 %s-instances %s --instance-ids %s", verb, where, ids),
+		fmt.Sprintf("aws ec2 describe-instances %s %s --query 'Reservations[].Instances[].[InstanceId,State.Name,StateReason.Code]' --output text", where, which))
+	if !c.Running {
+		return do, "every one is stopped; stopping is not stopped"
+	}
+	return append(do, fmt.Sprintf("aws ec2 describe-instance-status %s %s --query 'InstanceStatuses[].[InstanceId,SystemStatus.Status,InstanceStatus.Status]' --output text", where, which)),
+		"every one is running, and both its status checks are ok"
 }
 
 func (c *LambdaEventSourceConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {

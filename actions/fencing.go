@@ -256,7 +256,10 @@ func (x *Executor) stillStopped(ctx context.Context, s *failover.State) bool {
 			return false
 		}
 		reason := "it could not be seen again right before the epoch advanced"
-		if err == nil {
+		switch {
+		case err == nil && eff.State == Unknown:
+			reason += ": " + eff.Detail
+		case err == nil:
 			reason = "seen running again: " + eff.Detail
 		}
 		x.propose(ctx, failover.VoidEvidence{Execution: e.ID, Component: f.Component, Class: ev.Class, Source: ev.Source, Reason: reason}, "")

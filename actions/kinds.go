@@ -21,6 +21,7 @@ type Kinds struct {
 	ASG            *ASGConfig               `toml:"asg" json:"asg,omitempty"`
 	EC2Instances   *EC2InstancesConfig      `toml:"ec2_instances" json:"ec2_instances,omitempty"`
 	LambdaEvents   *LambdaEventSourceConfig `toml:"lambda_event_source" json:"lambda_event_source,omitempty"`
+	Schedule       *ScheduleConfig          `toml:"schedule" json:"schedule,omitempty"`
 	Gate           *GateConfig              `toml:"gate" json:"gate,omitempty"`
 	S3Object       *S3ObjectConfig          `toml:"s3_object" json:"s3_object,omitempty"`
 	Route53Weights *Route53WeightsConfig    `toml:"route53_weights" json:"route53_weights,omitempty"`
@@ -70,7 +71,16 @@ type Deps struct {
 	// Resolvers are the DNS servers to ask, "ip:port". Empty: the host's own.
 	Resolvers []string
 	Cloud     *cloud.Clients // nil if the configuration uses no AWS kind
-	Log       *slog.Logger
+	// Quiet outlives the actions that are made with it; nil: this one begins anew.
+	Quiet *Quiet
+	Log   *slog.Logger
+}
+
+func (d Deps) quiet() *Quiet {
+	if d.Quiet == nil {
+		return new(Quiet)
+	}
+	return d.Quiet
 }
 
 func (d Deps) dns() *dnsq.Client { return &dnsq.Client{Resolvers: d.Resolvers} }

@@ -65,7 +65,7 @@ func (c *LambdaEventSourceConfig) New(d Deps) (Action, error) {
 	if d.Cloud == nil {
 		return nil, errors.New("there are no AWS clients")
 	}
-	return &eventSource{cfg: c, region: string(d.Region), client: d.Cloud.Lambda(string(d.Region))}, nil
+	return &eventSource{cfg: c, region: string(d.Region), client: d.Cloud.Lambda(string(d.Region)), quiet: d.quiet()}, nil
 }
 
 // eventSource believes a mapping's state, and for the functions behind it nothing
@@ -74,8 +74,12 @@ type eventSource struct {
 	cfg    *LambdaEventSourceConfig
 	region string
 	client *lambda.Client
-	// offSince is when this action first saw all mappings disabled.
-	offSince time.Time
+	quiet  *Quiet // since when all mappings have been seen disabled
+}
+
+// key is what Quiet knows the functions by.
+func (s *eventSource) key() string {
+	return "lambda " + s.region + " " + strings.Join(s.cfg.Functions, " ")
 }
 
 // Idempotent says that Do is absolute.
@@ -160,7 +164,7 @@ func (s *eventSource) Inspect(ctx context.Context) (Effect, error) {
 	}
 	e := Effect{Previous: previous, Inventory: len(all), Detail: fmt.Sprintf("event source mappings of %s in %s: %s", strings.Join(s.cfg.Functions, ", "), s.region, strings.Join(says, ", "))}
 	if right != len(all) {
-		s.offSince = time.Time{}
+		s.quiet.on(s.key())
 	}
 	switch {
 	case wrong == len(all):
@@ -178,20 +182,18 @@ func (s *eventSource) Inspect(ctx context.Context) (Effect, error) {
 // ended waits for the invocations that were under way: they may run until their
 // function's time-out after the mapping has stopped handing anything out.
 func (s *eventSource) ended(ctx context.Context, all []mapping, e Effect) (Effect, error) {
-	if s.offSince.IsZero() {
-		s.offSince = time.Now()
-	}
-	longest, err := s.longest(ctx)
-	if err != nil {
-		return e, err
-	}
 	newest := time.Time{}
 	for _, m := range all {
 		if m.changed.After(newest) {
 			newest = m.changed
 		}
 	}
-	left := longest - time.Since(s.offSince)
+	off := s.quiet.off(s.key(), newest.String())
+	longest, err := s.longest(ctx)
+	if err != nil {
+		return e, err
+	}
+	left := longest - off
 	if left <= 0 || !newest.IsZero() && time.Since(newest) >= longest+clocksDiffer {
 		e.State = Present
 		e.Detail += fmt.Sprintf("; no invocation can be left, the longest time-out is %s", longest)

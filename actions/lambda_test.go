@@ -8,6 +8,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 )
 
@@ -107,6 +108,82 @@ func TestLambdaEventSource(t *testing.T) {
 	if err := none.Do(t.Context(), Attempt{}); err == nil {
 		t.Error("nothing was found, and nothing was said")
 	}
+}
+
+// An action is made anew for each look: right before the epoch advances, what was
+// confirmed must be seen again, without waiting for the time-out a second time.
+func TestLambdaIsSeenAgain(t *testing.T) {
+	f := &fakeLambda{states: map[string]string{"a": "Disabled", "b": "Disabled"}, timeout: 1, changed: time.Now()}
+	d := testDeps(t, f)
+	d.Quiet = new(Quiet)
+	look := func() Effect {
+		t.Helper()
+		a, err := (&LambdaEventSourceConfig{Functions: []string{"handler"}}).New(d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := a.Inspect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return e
+	}
+	wait := func() {
+		t.Helper()
+		for end := time.Now().Add(10 * time.Second); look().State != Present; <-time.After(20 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("%+v", look())
+			}
+		}
+	}
+	if e := look(); e.State != Unknown {
+		t.Fatalf("right after it was turned off: %+v", e)
+	}
+	wait()
+	// On and off again between two looks: LastModified tells.
+	f.mu.Lock()
+	f.changed = f.changed.Add(2 * time.Second)
+	f.mu.Unlock()
+	if e := look(); e.State != Unknown {
+		t.Errorf("it was on in between: %+v", e)
+	}
+	wait()
+	// Seen on.
+	f.become("Enabled")
+	if e := look(); e.State != Absent {
+		t.Errorf("%+v", e)
+	}
+	f.mu.Lock()
+	before := f.changed
+	f.mu.Unlock()
+	f.become("Disabled")
+	f.mu.Lock()
+	f.changed = before
+	f.mu.Unlock()
+	if e := look(); e.State != Unknown {
+		t.Errorf("it was seen on in between: %+v", e)
+	}
+}
+
+// What nobody has looked at for a while counts no more, unless the resource itself
+// tells that it was not touched.
+func TestQuiet(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var q Quiet
+		for _, step := range []struct{ wait, want time.Duration }{
+			{0, 0}, {10 * time.Second, 10 * time.Second}, {lookGap, 10*time.Second + lookGap}, {lookGap + time.Second, 0}, {time.Second, time.Second},
+		} {
+			time.Sleep(step.wait)
+			if got := q.off("x", ""); got != step.want {
+				t.Errorf("after another %s: off for %s, want %s", step.wait, got, step.want)
+			}
+			q.off("y", "m")
+		}
+		time.Sleep(time.Hour)
+		if got := q.off("y", "m"); got < time.Hour {
+			t.Errorf("off for %s, although its mark says that nobody has touched it", got)
+		}
+	})
 }
 
 // Whoever looks for the first time – another leader, the keeper – waits anew, unless

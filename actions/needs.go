@@ -83,6 +83,17 @@ func (c *LambdaEventSourceConfig) needs(r failover.Region) []Need {
 	return []Need{{What: "the Lambda API", Region: r}}
 }
 
+func (c *ScheduleConfig) needs(r failover.Region) []Need {
+	var need []Need
+	if len(c.Rules) > 0 {
+		need = append(need, Need{What: "the EventBridge API", Region: r})
+	}
+	if len(c.Schedules) > 0 {
+		need = append(need, Need{What: "the EventBridge Scheduler API", Region: r})
+	}
+	return need
+}
+
 func (c *GateConfig) needs(failover.Region) []Need {
 	return []Need{{What: "Route 53's health checkers and name servers (no control plane)"}}
 }

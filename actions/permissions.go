@@ -2,6 +2,7 @@ package actions
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/iam"
@@ -77,6 +78,30 @@ func (c *LambdaEventSourceConfig) Permissions(r failover.Region) []iam.Permissio
 			iam.Permission{Acts: true, Actions: []string{"lambda:UpdateEventSourceMapping"}, Resources: []string{"*"}, Condition: map[string]map[string]string{"ArnLike": {"lambda:FunctionArn": arn}}})
 	}
 	return append(out, iam.Permission{Actions: []string{"lambda:ListEventSourceMappings"}, Resources: []string{"*"}})
+}
+
+// Permissions implements Permitted. Whoever updates a schedule passes its role on
+// (EventBridge Scheduler user guide, identity-based policies).
+func (c *ScheduleConfig) Permissions(r failover.Region) []iam.Permission {
+	var out []iam.Permission
+	for _, n := range c.Rules {
+		arn := fmt.Sprintf("arn:aws:events:%s:*:rule/%s", r, strings.TrimPrefix(n, "default/"))
+		out = append(out,
+			iam.Permission{Actions: []string{"events:DescribeRule", "events:ListTargetsByRule"}, Resources: []string{arn}},
+			iam.Permission{Acts: true, Actions: []string{"events:DisableRule", "events:EnableRule"}, Resources: []string{arn}})
+	}
+	for _, n := range c.Schedules {
+		group, name := splitName(n)
+		arn := fmt.Sprintf("arn:aws:scheduler:%s:*:schedule/%s/%s", r, group, name)
+		out = append(out,
+			iam.Permission{Actions: []string{"scheduler:GetSchedule"}, Resources: []string{arn}},
+			iam.Permission{Acts: true, Actions: []string{"scheduler:GetSchedule", "scheduler:UpdateSchedule"}, Resources: []string{arn}})
+	}
+	if len(c.Schedules) > 0 {
+		out = append(out, iam.Permission{Acts: true, Actions: []string{"iam:PassRole"}, Resources: []string{"*"},
+			Condition: map[string]map[string]string{"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}})
+	}
+	return out
 }
 
 // Permissions implements Permitted.

@@ -207,6 +207,32 @@ func (c *LambdaEventSourceConfig) byHand(region failover.Region, _ []failover.Re
 	return do, "each is Disabled, and the functions' longest time-out has passed since: what was running runs on until then"
 }
 
+func (c *ScheduleConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	where := "--region " + word(string(region))
+	verb, state := "disable", "DISABLED"
+	if c.Enabled {
+		verb, state = "enable", "ENABLED"
+	}
+	for _, n := range c.Rules {
+		bus, name := splitName(n)
+		do = append(do, fmt.Sprintf("aws events %s-rule %s --event-bus-name %s --name %s", verb, where, word(bus), word(name)),
+			fmt.Sprintf("aws events describe-rule %s --event-bus-name %s --name %s --query State", where, word(bus), word(name)))
+	}
+	for _, n := range c.Schedules {
+		group, name := splitName(n)
+		get := fmt.Sprintf("aws scheduler get-schedule %s --group-name %s --name %s", where, word(group), word(name))
+		file := word(string(region) + "-" + group + "-" + name + ".json")
+		do = append(do, fmt.Sprintf("%s > before-%s   # keep it: it is the way back", get, file),
+			fmt.Sprintf(`jq 'del(.Arn, .CreationDate, .LastModificationDate) | .State = "%s"' before-%s > change-%s`, state, file, file),
+			fmt.Sprintf("aws scheduler update-schedule %s --cli-input-json file://change-%s   # all fields: what is left out is reset", where, file),
+			get+" --query State")
+	}
+	if c.Enabled {
+		return do, "each is ENABLED"
+	}
+	return do, fmt.Sprintf("each is DISABLED, and %s have passed since, and the time for which their retry policies deliver late: a day, unless MaximumRetryAttempts is 0", c.settle()+c.LongestRun.D())
+}
+
 func (c *Route53WeightsConfig) byHand(region failover.Region, regions []failover.Region) (do []string, see string) {
 	names := make([]string, len(c.Names))
 	for i, n := range c.Names {

@@ -76,8 +76,11 @@ type Leave struct {
 	Valid bool `json:"valid"`
 	// RemainingMS is for how long the lease is good: what is begun now has to end
 	// within it. Zero when it bounds nothing (arming below "enforced").
-	RemainingMS int64  `json:"remaining_ms"`
-	Why         string `json:"why,omitempty"` // not valid: in a sentence
+	RemainingMS int64 `json:"remaining_ms"`
+	// Epoch is the lease's: the token to write beside what is changed, for a store that
+	// refuses an older one. The agent fills it in.
+	Epoch uint64 `json:"epoch,omitempty"`
+	Why   string `json:"why,omitempty"` // not valid: in a sentence
 }
 
 // longestNeed bounds what an asker may name: no function lives longer.

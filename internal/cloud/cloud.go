@@ -24,9 +24,11 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
@@ -140,6 +142,20 @@ func (c *Clients) EC2(region string) *ec2.Client {
 func (c *Clients) Lambda(region string) *lambda.Client {
 	return client(c, "lambda", region, func(cfg aws.Config, endpoint *string) *lambda.Client {
 		return lambda.NewFromConfig(cfg, func(o *lambda.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// EventBridge returns the client of a region.
+func (c *Clients) EventBridge(region string) *eventbridge.Client {
+	return client(c, "eventbridge", region, func(cfg aws.Config, endpoint *string) *eventbridge.Client {
+		return eventbridge.NewFromConfig(cfg, func(o *eventbridge.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// Scheduler returns the client of EventBridge Scheduler in a region.
+func (c *Clients) Scheduler(region string) *scheduler.Client {
+	return client(c, "scheduler", region, func(cfg aws.Config, endpoint *string) *scheduler.Client {
+		return scheduler.NewFromConfig(cfg, func(o *scheduler.Options) { o.BaseEndpoint = endpoint })
 	})
 }
 

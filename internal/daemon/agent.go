@@ -94,17 +94,13 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 		return err
 	}
 	var worker fence.Worker
+	var served *fence.Served
 	watchdog := sdnotify.Watchdog()
 	unguarded := error(nil)
 	rehearse := func(kill time.Duration) (string, error) { return fence.Rehearse(o.Guard, o.Canary, kill, clock) }
 	if o.Serve != "" {
 		// Nothing here has to be killed: if this process is stuck, nobody gets leave.
-		served := fence.NewServed(clock)
-		stop, err := serveLease(o.Serve, served)
-		if err != nil {
-			return err
-		}
-		defer stop()
+		served = fence.NewServed(clock)
 		worker, rehearse = served, served.Rehearse
 	} else if o.Unit != "" {
 		unit := fence.NewUnit(o.Unit)
@@ -132,6 +128,13 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 	if err != nil {
 		return err
 	}
+	if served != nil {
+		stop, err := serveLease(o.Serve, served, func() uint64 { return agent.Status().Epoch })
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	if o.Socket != "" {
 		stop, err := serveActive(o.Socket, agent)
 		if err != nil {
@@ -157,11 +160,17 @@ func (o AgentOptions) workers() int {
 // do is over before the lease ends, 503 otherwise. It tells nobody a secret, and
 // who asks in vain changes nothing but when this agent says that all have ended,
 // never beyond the lease; it belongs on a private address all the same.
-func serveLease(addr string, served *fence.Served) (stop func(), err error) {
+func serveLease(addr string, served *fence.Served, epoch func() uint64) (stop func(), err error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("address %s, where functions ask for leave, cannot be listened on: %w", addr, err)
 	}
+	srv := &http.Server{Handler: leaseHandler(served, epoch), ReadHeaderTimeout: 2 * time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second, MaxHeaderBytes: 4 << 10}
+	go func() { _ = srv.Serve(ln) }() // ends with Close
+	return func() { _ = srv.Close() }, nil
+}
+
+func leaseHandler(served *fence.Served, epoch func() uint64) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /lease", func(w http.ResponseWriter, r *http.Request) {
 		need, err := time.ParseDuration(r.URL.Query().Get("need"))
@@ -169,7 +178,11 @@ func serveLease(addr string, served *fence.Served) (stop func(), err error) {
 			http.Error(w, "need: how long you may still run, such as /lease?need=28s", http.StatusBadRequest)
 			return
 		}
+		token := epoch() // before the leave: an older token is refused, a newer one would be a lie
 		leave := served.Ask(need)
+		if leave.Valid {
+			leave.Epoch = token
+		}
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		if !leave.Valid {
@@ -177,9 +190,7 @@ func serveLease(addr string, served *fence.Served) (stop func(), err error) {
 		}
 		_ = json.NewEncoder(w).Encode(leave) // an error means that the asker is gone
 	})
-	srv := &http.Server{Handler: mux, ReadHeaderTimeout: 2 * time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second, MaxHeaderBytes: 4 << 10}
-	go func() { _ = srv.Serve(ln) }() // ends with Close
-	return func() { _ = srv.Close() }, nil
+	return mux
 }
 
 // unitGuarded says why a systemd unit could outlive its lease if the agent were

@@ -19,13 +19,14 @@ type world struct {
 	regions   []failover.Region
 	resolvers []string
 	cloud     *cloud.Clients
+	quiet     actions.Quiet
 	log       *slog.Logger
 }
 
 // Action implements actions.World.
 func (w *world) Action(st failover.Step) (actions.Action, error) {
 	return actions.Build(st.Action, st.Version, config.FillNode(st.Params, w.node), actions.Deps{
-		Region: st.Region, Regions: w.regions, Node: w.node, Service: w.service, Resolvers: w.resolvers, Cloud: w.cloud,
+		Region: st.Region, Regions: w.regions, Node: w.node, Service: w.service, Resolvers: w.resolvers, Cloud: w.cloud, Quiet: &w.quiet,
 		Log: w.log.With("step", st.ID),
 	})
 }

@@ -27,7 +27,7 @@ var kinds = []mutant{
 		tests: []test{{pkg: "monitor", name: "TestVerdict"}},
 	},
 	{
-		name: "terminate-suspended", rule: "E",
+		name: "terminate-suspended", rule: "E3",
 		says:  "a group is emptied with Terminate suspended: nothing ends",
 		edits: []edit{{"actions/asg.go", `var returning = []string{"Launch",`, `var returning = []string{"Terminate", "Launch",`}},
 		tests: []test{{pkg: "actions", name: "TestASGStop"}},
@@ -43,7 +43,7 @@ var kinds = []mutant{
 		tests: []test{{pkg: "actions", name: "TestASGStop"}},
 	},
 	{
-		name: "launched-is-serving", rule: "E",
+		name: "launched-is-serving", rule: "E3",
 		says: "what was launched counts as serving",
 		edits: []edit{{"actions/asg.go", `		if i.LifecycleState == types.LifecycleStateInService && aws.ToString(i.HealthStatus) == "Healthy" {
 `, `		if i.LifecycleState != types.LifecycleStateTerminated {
@@ -83,7 +83,7 @@ var kinds = []mutant{
 		tests: []test{{pkg: "actions", name: "TestECSDisconnectedInstance"}},
 	},
 	{
-		name: "empty-function-list", rule: "E", takes: "empty selector means all",
+		name: "empty-function-list", rule: "E8", takes: "empty selector means all",
 		says: "an empty list of functions is accepted, and AWS lists the mappings of all",
 		edits: []edit{{"actions/lambda_event_source.go", `	case len(c.Functions) == 0:
 		return badParam("functions", "is empty; an empty list never means all functions")

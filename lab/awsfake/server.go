@@ -1,5 +1,6 @@
 // Package awsfake imitates the few AWS APIs that a regional failover uses, closely enough for the real SDK: SQS (JSON 1.0),
-// ECS (JSON 1.1, whose tasks are real processes), STS (Query) and Route 53 (REST-XML).
+// ECS (JSON 1.1, whose tasks are real processes), EventBridge (JSON 1.1), its Scheduler and Lambda (REST-JSON), STS and Auto Scaling
+// (Query), S3 and Route 53 (REST-XML).
 //
 // It imitates what makes them awkward: everything asynchronous takes time, reads lag behind writes, batches are refused as
 // a whole, and any call can be throttled, hang, fail, or take effect and lose its reply. Signatures are not verified: the
@@ -69,6 +70,7 @@ type Server struct {
 	ASG     *AutoScaling
 	EC2     *EC2
 	Lambda  *Lambda
+	Clocks  *Clocks // EventBridge and its Scheduler
 	Faults  *faults.Set
 	Log     *slog.Logger
 
@@ -126,10 +128,14 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q.service, q.op = "ecs", strings.TrimPrefix(target, "AmazonEC2ContainerServiceV20141113.")
 	case strings.HasPrefix(target, "AnyScaleFrontendService."):
 		q.service, q.op = "application-autoscaling", strings.TrimPrefix(target, "AnyScaleFrontendService.")
+	case strings.HasPrefix(target, "AWSEvents."):
+		q.service, q.op = "events", strings.TrimPrefix(target, "AWSEvents.")
 	case strings.HasPrefix(r.URL.Path, "/2013-04-01/"):
 		q.service, q.op = "route53", route53Op(r)
 	case strings.HasPrefix(r.URL.Path, lambdaPath):
 		q.service, q.op = "lambda", lambdaOp(r)
+	case s.Clocks != nil && strings.HasPrefix(r.URL.Path, schedulesPath):
+		q.service, q.op = "scheduler", schedulerOp(r)
 	case s.S3 != nil && s3Op(r) != "":
 		q.service, q.op = "s3", s3Op(r)
 	default:
@@ -259,6 +265,10 @@ func (s *Server) run(q *request) (any, error) {
 		return s.EC2.call(q.op, q.body)
 	case q.service == "lambda" && s.Lambda != nil:
 		return s.Lambda.call(q)
+	case q.service == "events" && s.Clocks != nil:
+		return s.Clocks.events(q.op, q.body)
+	case q.service == "scheduler" && s.Clocks != nil:
+		return s.Clocks.schedule(q)
 	case q.service == "sts":
 		return stsCall(q)
 	}
@@ -301,8 +311,11 @@ func (s *Server) writeError(w http.ResponseWriter, q *request, e *Error) {
 }
 
 func contentType(service string) string {
-	if service == "ecs" {
+	switch service {
+	case "ecs", "events":
 		return "application/x-amz-json-1.1"
+	case "lambda", "scheduler":
+		return "application/json"
 	}
 	return "application/x-amz-json-1.0"
 }

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/failoverd/failoverd/lab/region"
 	"github.com/failoverd/failoverd/lab/world"
 )
 
@@ -124,16 +125,19 @@ func (c *Cluster) output(ctx context.Context, args ...string) (string, error) {
 }
 
 // taskCommand puts the workers behind an agent; the API runs without one.
-func (c *Cluster) taskCommand(region, service string) []string {
+func (c *Cluster) taskCommand(reg, service string) []string {
 	lab := c.opt.World.Lab
 	agent := func(component string) []string {
 		return []string{c.opt.Failoverd, "agent", "--config", c.Config, "--region", "{region}", "--component", component, "--id", "{task}",
-			"--cert", c.Dir + "/tls/agent-" + region + ".pem", "--key", c.Dir + "/tls/agent-" + region + ".key", "--ca", c.Dir + "/tls/ca.pem"}
+			"--cert", c.Dir + "/tls/agent-" + reg + ".pem", "--key", c.Dir + "/tls/agent-" + reg + ".key", "--ca", c.Dir + "/tls/ca.pem"}
 	}
-	if service == "lease" {
+	switch service {
+	case region.LeaseService:
 		return append(agent("functions"), "--serve", "{ip}:7790")
+	case region.NightlyLeaseService:
+		return append(agent("nightly"), "--serve", "{ip}:7790")
 	}
-	worker := world.DefaultCommand(lab, region, service, c.opt.Config.Factor)
+	worker := world.DefaultCommand(lab, reg, service, c.opt.Config.Factor)
 	if service != "workers" {
 		return worker
 	}
@@ -224,8 +228,8 @@ func (c *Cluster) Healthy(ctx context.Context) string {
 		return "the leader, " + s.Raft.Leader + ", is still inside us-east-1"
 	case voted < len(Nodes):
 		return fmt.Sprintf("%d of %d nodes have voted", voted, len(Nodes))
-	case leased < 4:
-		return fmt.Sprintf("%d of 4 agents have a lease", leased)
+	case leased < 5:
+		return fmt.Sprintf("%d of 5 agents have a lease", leased)
 	case s.Condition != "":
 		return "condition " + s.Condition + ": " + s.Sentence
 	case r.Alive[world.Primary] < 3:

@@ -3,6 +3,7 @@ package region
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"math/rand/v2"
 	"net/http"
 	"path/filepath"
@@ -17,8 +18,13 @@ import (
 const (
 	FunctionName = "events-handler"
 	EventsQueue  = "events"
-	leaseService = "lease" // the ECS service whose tasks answer GET /lease
-	leasePort    = 7790
+	// The ECS services whose tasks answer GET /lease.
+	LeaseService        = "lease"
+	NightlyLeaseService = "lease-nightly"
+	leasePort           = 7790
+	// What fires by the clock.
+	ScheduleName = "nightly-report"
+	RuleName     = "hourly-cleanup"
 )
 
 // function is what runs in Lambda: before it works on an event it asks for leave, and the ledger witnesses its life.
@@ -26,7 +32,7 @@ func function(c Config, ecs *awsfake.ECS, timeout time.Duration) awsfake.Functio
 	client := &http.Client{Timeout: timeout / 4, Transport: &http.Transport{DisableKeepAlives: true}}
 	return awsfake.Function{Name: FunctionName, Queue: EventsQueue, Timeout: timeout, Enabled: c.FunctionOn, Handle: func(ctx context.Context, body string) error {
 		deadline, _ := ctx.Deadline()
-		if err := leave(ctx, client, ecs.Targets(Cluster, leaseService), time.Until(deadline)); err != nil {
+		if err := leave(ctx, client, ecs.Targets(Cluster, LeaseService), time.Until(deadline)); err != nil {
 			return err
 		}
 		witness, err := ledger.Dial(filepath.Join(c.World, app.LedgerSocket), ledger.Event{Role: "function", Region: c.Region})
@@ -43,6 +49,35 @@ func function(c Config, ecs *awsfake.ECS, timeout time.Duration) awsfake.Functio
 		}
 		return witness.Write(ledger.Event{Type: ledger.Handled, Region: c.Region, Key: body})
 	}}
+}
+
+// job is what a rule or a schedule starts: it asks for leave as well, and the ledger witnesses its life. longest is how long it
+// may run.
+func job(c Config, ecs *awsfake.ECS, name string, longest time.Duration, log *slog.Logger) func(context.Context, int) {
+	client := &http.Client{Timeout: longest / 4, Transport: &http.Transport{DisableKeepAlives: true}}
+	return func(ctx context.Context, n int) {
+		ctx, cancel := context.WithTimeout(ctx, longest)
+		defer cancel()
+		if err := leave(ctx, client, ecs.Targets(Cluster, NightlyLeaseService), longest); err != nil {
+			log.Info("a job has no leave", "job", name, "why", err.Error())
+			return
+		}
+		witness, err := ledger.Dial(filepath.Join(c.World, app.LedgerSocket), ledger.Event{Role: "function", Region: c.Region})
+		if err != nil {
+			return
+		}
+		defer witness.Close()
+		t := time.NewTimer(time.Duration((0.1 + 0.3*rand.Float64()) * float64(longest)))
+		defer t.Stop()
+		select {
+		case <-ctx.Done():
+			return
+		case <-t.C:
+		}
+		if err := witness.Write(ledger.Event{Type: ledger.Fired, Region: c.Region, Key: fmt.Sprintf("%s-%s-%d", name, c.Region, n)}); err != nil {
+			log.Error("ledger", "err", err)
+		}
+	}
 }
 
 // leave asks the agents one after the other. need is how long this invocation may still live.

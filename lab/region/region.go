@@ -39,9 +39,9 @@ type Config struct {
 	Mongo      []string          `json:"mongo"`   // listen addresses of this region's members
 	Members    []Member          `json:"members"` // the whole replica set
 	Queues     []string          `json:"queues"`
-	Buckets    []string          `json:"buckets"` // of S3
-	Groups     []awsfake.ASGroup `json:"groups"`  // Auto Scaling
-	FunctionOn bool              `json:"functionOn"`
+	Buckets    []string          `json:"buckets"`    // of S3
+	Groups     []awsfake.ASGroup `json:"groups"`     // Auto Scaling
+	FunctionOn bool              `json:"functionOn"` // the event source, and what fires by the clock
 	Services   []Service         `json:"services"`
 	SoloAfter  time.Duration     `json:"soloAfter"` // 0 means 90 s
 	ECSStart   time.Duration     `json:"ecsStart"`  // 0 means 6 s
@@ -114,7 +114,11 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 			return ""
 		}})
 	lambda := awsfake.NewLambda(sqs, scale(8*time.Second), function(c, ecs, max(time.Second, scale(12*time.Second).Truncate(time.Second))))
-	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, Lambda: lambda, Faults: set, Log: log}
+	longest := scale(45 * time.Second)
+	clocks := awsfake.NewClocks(c.Region, scale(12*time.Second),
+		awsfake.Timer{Name: RuleName, Rule: true, Every: scale(20 * time.Second), Enabled: c.FunctionOn, Fire: job(c, ecs, RuleName, longest, log)},
+		awsfake.Timer{Name: ScheduleName, Every: scale(30 * time.Second), Enabled: c.FunctionOn, Fire: job(c, ecs, ScheduleName, longest, log)})
+	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, Lambda: lambda, Clocks: clocks, Faults: set, Log: log}
 	if err := serveHTTP(ctx, c.AWS, aws); err != nil {
 		return err
 	}
@@ -143,6 +147,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	var background sync.WaitGroup
 	defer background.Wait()
 	background.Go(func() { lambda.Run(ctx) })
+	background.Go(func() { clocks.Run(ctx) })
 	background.Go(func() { events(ctx, sqs, c.Region, scale(8*time.Second)) })
 	done := make(chan struct{})
 	go func() {

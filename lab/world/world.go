@@ -254,11 +254,11 @@ func (w *World) regionConfig(site string) region.Config {
 	}
 	services := []string{"api", "workers"}
 	if w.opt.TaskCommand != nil {
-		services = append(services, "lease") // an agent that functions ask: the world has none of its own
+		services = append(services, region.LeaseService, region.NightlyLeaseService) // agents that functions and jobs ask: the world has none of its own
 	}
 	for _, svc := range services {
 		n := w.opt.Desired[reg][svc]
-		if svc == "lease" {
+		if svc == region.LeaseService || svc == region.NightlyLeaseService {
 			n = 1
 		}
 		s := region.Service{Name: svc, Desired: n, Env: map[string]string{"LAB_COMMAND": "1"}}

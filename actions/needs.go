@@ -1,6 +1,9 @@
 package actions
 
 import (
+	"net/url"
+	"slices"
+
 	"github.com/failoverd/failoverd/failover"
 )
 
@@ -96,6 +99,16 @@ func (c *ScheduleConfig) needs(r failover.Region) []Need {
 
 func (c *GateConfig) needs(failover.Region) []Need {
 	return []Need{{What: "Route 53's health checkers and name servers (no control plane)"}}
+}
+
+func (c *HTTPCallConfig) needs(failover.Region) []Need {
+	var out []Need
+	for _, to := range []string{c.URL, c.Inspect} {
+		if u, err := url.Parse(to); err == nil && !slices.Contains(out, Need{What: "what answers at " + u.Host}) {
+			out = append(out, Need{What: "what answers at " + u.Host})
+		}
+	}
+	return out
 }
 
 func (c *S3ObjectConfig) needs(failover.Region) []Need {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -294,6 +295,26 @@ func (c *ExecConfig) byHand(failover.Region, []failover.Region) (do []string, se
 		return strings.Join(words, " ")
 	}
 	return []string{line(append([]string{c.Command}, c.Args...)), line(c.Inspect) + "; echo $?"}, "the second command ends with status 0"
+}
+
+func (c *HTTPCallConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	// printf and the program must see the same bytes: one variable, written twice.
+	call := func(method, to, body string) string {
+		path := to
+		if u, err := url.Parse(to); err == nil {
+			path = u.RequestURI()
+		}
+		line := fmt.Sprintf(`T=$(date +%%s); S=$(printf '%%s.%s.%%s.%%s' "$T" %s "$BODY" | openssl dgst -sha256 -hmac "$(cat %s)" -r | cut -d' ' -f1); curl -sS -H "Failoverd-Signature: t=$T,v1=$S"`, method, word(path), word(c.SecretFile))
+		if body == "" {
+			return "BODY=; " + line + " " + word(to)
+		}
+		return "BODY=" + word(body) + "; " + line + ` -H 'Content-Type: application/json' -H "Idempotency-Key: $T" --data-binary "$BODY" ` + word(to)
+	}
+	do = []string{
+		call("POST", c.URL, fmt.Sprintf(`{"service":"{service}","action":"do","region":"%s"}`, region)),
+		call("GET", c.Inspect, ""),
+	}
+	return do, `the second answer says "state":"present"`
 }
 
 func (c *ApprovalConfig) byHand(failover.Region, []failover.Region) (do []string, see string) {

@@ -187,6 +187,9 @@ func (g *asg) filled(ctx context.Context, group *types.AutoScalingGroup, p asgPr
 	e := Effect{Detail: fmt.Sprintf("%s in %s: desired %d, %d instances, %d in service and healthy of %d", g.cfg.Group, g.region, p.Desired, len(group.Instances), serving, g.cfg.need())}
 	if int(p.Desired) < g.cfg.Count {
 		e.State = Absent
+		if int(p.Max) < g.cfg.Count && !g.cfg.RaiseMax { // seen while all is well, by readiness
+			e.Detail += fmt.Sprintf("; its maximum size %d would not allow %d: raise it, or set raise_max = true", p.Max, g.cfg.Count)
+		}
 		return e, nil
 	}
 	if serving >= g.cfg.need() {

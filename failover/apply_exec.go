@@ -271,7 +271,10 @@ func (c StepStarted) apply(s *State, m Meta) (any, error) {
 			return nil, refuse("state", "step %s has no token to burn", c.Step)
 		}
 	case c.Undo:
-		if e.State != ExecAborting || !e.Undo || e.BeyondReturn() {
+		// An undo that a preparation had begun is finished by the execution that
+		// adopted the step (rule E7), and is made again there if it came to nothing.
+		adopted := s.Level() >= 3 && e.State == ExecRunning && rec != nil && rec.State == StepUndoing
+		if (e.State != ExecAborting || !e.Undo) && !adopted || e.BeyondReturn() {
 			return nil, refuse("state", "execution %d does not undo", e.ID)
 		}
 		if rec == nil || rec.First() == nil || rec.State == StepRunning || rec.State == StepUndone {
@@ -397,8 +400,10 @@ func (c Retry) apply(s *State, m Meta) (any, error) {
 		return nil, err
 	}
 	rec.State = StepPending
-	if rec.Last().Undo && s.Level() >= 2 {
-		rec.State = StepDone // what it changed stands, and is to be put back once more
+	if rec.Last().Undo && (s.Level() == 2 || s.Level() >= 3 && e.State == ExecAborting) {
+		// What it changed stands, and is to be put back once more. An execution that
+		// goes forward does the step anew instead: nobody knows how much of it stands.
+		rec.State = StepDone
 	}
 	s.answered(e, c.Step)
 	s.event(m, c, "step %s will be tried again", c.Step)

@@ -67,6 +67,28 @@ func TestPreparationIsAdopted(t *testing.T) {
 	}
 }
 
+// E7: an undo that the execution adopted and that came to nothing is made again;
+// one that fails is a step to do anew when a person says retry, never one that is
+// done.
+func TestAdoptedUndoThatFails(t *testing.T) {
+	c, prep := suspected(t)
+	for _, step := range []failover.StepID{"start-api", "start-workers"} {
+		c.ended(step, c.begun(step, false), failover.StepDone)
+	}
+	c.must(failover.EndPreparation{Preparation: prep, Reason: "passed"})
+	first := c.begun("start-workers", true)
+	e := c.confirmed()
+	again := failover.StepStarted{Execution: e.ID, Step: "start-workers", Epoch: 1, PlanHash: e.PlanHash, Undo: true, Previous: json.RawMessage(`{"n":0}`)}
+	undo := c.must(again).Index
+	c.refused("token", failover.StepFinished{Execution: e.ID, Step: "start-workers", Token: first, Outcome: failover.StepUndone})
+	c.finish("start-workers", undo, failover.StepFailed)
+	c.refused("state", again) // it is no undo under way any more, and the execution goes forward
+	c.must(failover.Retry{Execution: e.ID, Step: "start-workers"})
+	if rec := e.Step("start-workers"); rec.State != failover.StepPending {
+		t.Errorf("an undo that failed, tried again: the step is %s", rec.State)
+	}
+}
+
 // E7: the suspicion turns into an incident at the moment at which it is being
 // taken back. An undo that has not begun is cancelled; one that has is finished,
 // and the step is done again.

@@ -264,9 +264,25 @@ func (r *run) newAttempt(`},
 	{
 		name: "undo-retried-as-a-step", rule: "E6",
 		says: "a person has an undo tried again, and the step counts as never done: what it changed stands",
-		edits: []edit{{"failover/apply_exec.go", `	if rec.Last().Undo && s.Level() >= 2 {
+		edits: []edit{{"failover/apply_exec.go", `	if rec.Last().Undo && (s.Level() == 2 || s.Level() >= 3 && e.State == ExecAborting) {
 `, `	if false {
 `}},
 		tests: []test{{pkg: "actions", name: "TestAFailedUndoAsks"}},
+	},
+	{
+		name: "adopted-undo-counts-as-done", rule: "E7",
+		says: "an undo that an execution adopted fails, a person says retry, and the step counts as done: what was taken back is never started",
+		edits: []edit{{"failover/apply_exec.go", `s.Level() >= 3 && e.State == ExecAborting) {
+`, `s.Level() >= 3) {
+`}},
+		tests: []test{{pkg: "failover", name: "TestAdoptedUndoThatFails"}},
+	},
+	{
+		name: "adopted-undo-not-made-again", rule: "E7",
+		says: "an undo that an execution adopted came to nothing, and the log refuses it: the step is never done and nobody is asked",
+		edits: []edit{{"failover/apply_exec.go", `&& !adopted || e.BeyondReturn() {
+`, `|| e.BeyondReturn() {
+`}, {"failover/apply_exec.go", `		adopted := s.Level()`, `		_ = s.Level()`}},
+		tests: []test{{pkg: "failover", name: "TestAdoptedUndoThatFails"}},
 	},
 }

@@ -123,8 +123,8 @@ var journal = []mutant{
 		edits: []edit{{"failover/apply_exec.go", `	if c.Undo && e.BeyondReturn() {
 		return nil, refuse(`, `	if false {
 		return nil, refuse(`},
-			{"failover/apply_exec.go", `		if e.State != ExecAborting || !e.Undo || e.BeyondReturn() {
-`, `		if e.State != ExecAborting || !e.Undo {
+			{"failover/apply_exec.go", `		if (e.State != ExecAborting || !e.Undo) && !adopted || e.BeyondReturn() {
+`, `		if (e.State != ExecAborting || !e.Undo) && !adopted {
 `},
 			{"actions/unwind.go", `	if e.Undo && !e.BeyondReturn() {
 `, `	if e.Undo {

@@ -35,7 +35,9 @@ var scenes = []string{"ill", "cut", "undo"}
 // clusters come to it.
 const byChance = "agent-stopped"
 
-// reference is the example configuration, as its readers have it.
+// reference is the example configuration, as its readers have it, but for
+// nightly and relay: their steps go the way of those of functions and queue, and
+// with them the matrix takes far longer.
 func reference(t testing.TB) (failover.Settings, []failover.SignalState, failover.Plan) {
 	t.Helper()
 	c, err := config.Load("../../config.toml.example")
@@ -43,6 +45,7 @@ func reference(t testing.TB) (failover.Settings, []failover.SignalState, failove
 		t.Fatal(err)
 	}
 	s := c.Settings()
+	s.Components = slices.DeleteFunc(s.Components, func(c failover.ComponentSpec) bool { return c.Name == "nightly" || c.Name == "relay" })
 	p, err := plan.Derive(&s, s.Primary)
 	if err != nil {
 		t.Fatal(err)
@@ -302,7 +305,9 @@ func (d *director) report(r *result) {
 	}
 	r.Repeated, r.Late = d.repeated, d.late
 	for _, id := range d.points {
-		if strings.HasPrefix(id, byChance) {
+		// So is the second voice for the switch: two switches may be seen to have moved
+		// the clients in the same moment.
+		if strings.HasPrefix(id, byChance) || id == "set-traffic#2" {
 			continue
 		}
 		r.Points = append(r.Points, id)

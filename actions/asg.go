@@ -60,13 +60,7 @@ func (c *ASGConfig) Timeout() time.Duration {
 }
 
 // need is how many instances must be in service.
-func (c *ASGConfig) need() int {
-	share := c.MinHealthy
-	if share == 0 {
-		share = 100
-	}
-	return max(1, (c.Count*share+99)/100)
-}
+func (c *ASGConfig) need() int { return share(c.Count, c.MinHealthy) }
 
 // returning are the processes that would bring instances back, or keep a group busy,
 // while it is being emptied. Terminate is not among them: without it a desired
@@ -173,6 +167,9 @@ func (g *asg) emptied(ctx context.Context, group *types.AutoScalingGroup, p asgP
 	case len(left) > 0:
 		e.State = Partial
 		e.Detail += ": " + strings.Join(left, ", ")
+	case !slices.Contains(p.Suspended, "Launch"):
+		e.State = Partial
+		e.Detail += ", but its process Launch is not suspended: an alarm or a schedule would launch instances again"
 	default:
 		e.State = Present
 	}
@@ -190,6 +187,9 @@ func (g *asg) filled(ctx context.Context, group *types.AutoScalingGroup, p asgPr
 	e := Effect{Detail: fmt.Sprintf("%s in %s: desired %d, %d instances, %d in service and healthy of %d", g.cfg.Group, g.region, p.Desired, len(group.Instances), serving, g.cfg.need())}
 	if int(p.Desired) < g.cfg.Count {
 		e.State = Absent
+		if int(p.Max) < g.cfg.Count && !g.cfg.RaiseMax { // seen while all is well, by readiness
+			e.Detail += fmt.Sprintf("; its maximum size %d would not allow %d: raise it, or set raise_max = true", p.Max, g.cfg.Count)
+		}
 		return e, nil
 	}
 	if serving >= g.cfg.need() {
@@ -232,22 +232,6 @@ func (g *asg) failures(ctx context.Context) (string, error) {
 		return "", nil
 	}
 	return "; launches failed: " + strings.Join(lines, "; "), nil
-}
-
-// reason tells a lack of capacity from a quota: the one passes or is met in
-// another zone or with another type, the other needs AWS support.
-func reason(message string) string {
-	for _, word := range []string{"InsufficientInstanceCapacity", "sufficient", "no Spot capacity"} {
-		if strings.Contains(message, word) {
-			return "AWS lacks capacity (another zone or instance type may have it; a capacity reservation would have held it): " + message
-		}
-	}
-	for _, word := range []string{"VcpuLimitExceeded", "InstanceLimitExceeded", "limit"} {
-		if strings.Contains(message, word) {
-			return "a quota of this account is used up (AWS support raises it): " + message
-		}
-	}
-	return message
 }
 
 // Do implements Action.

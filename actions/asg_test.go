@@ -115,6 +115,11 @@ func TestASGStop(t *testing.T) {
 	f.warm[1] = "Warmed:Stopped"
 	inspect(t, a, Present, "")
 	do(t, a.Do, 8, inspect(t, a, Present, "").Previous)
+	// An empty group that could launch by itself is not stopped.
+	held := f.suspended
+	f.suspended = []string{"AZRebalance"}
+	inspect(t, a, Partial, "its process Launch is not suspended")
+	f.suspended = held
 	// Undo resumes what we suspended and nothing else.
 	do(t, a.Undo, 9, before.Previous)
 	if f.min != 2 || f.desired != 3 || !slices.Equal(f.suspended, []string{"AZRebalance"}) {
@@ -135,12 +140,14 @@ func TestASGStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := inspect(t, a, Absent, "desired 0")
+	before := inspect(t, a, Absent, "desired 0, 0 instances, 0 in service and healthy of 3; its maximum size 2 would not allow 4")
 	if err := a.Do(t.Context(), Attempt{Token: 7, Previous: before.Previous}); err == nil || !strings.Contains(err.Error(), "the maximum size of queue in us-east-2 is 2, below the 4 that are wanted") || f.desired != 0 {
 		t.Errorf("beyond the maximum: %v, desired %d", err, f.desired)
 	}
 	f.max = 6
-	before = inspect(t, a, Absent, "")
+	if before = inspect(t, a, Absent, ""); strings.Contains(before.Detail, "maximum") {
+		t.Errorf("it says %s", before.Detail)
+	}
 	do(t, a.Do, 8, before.Previous)
 	if f.min != 4 || f.desired != 4 || !slices.Equal(f.suspended, []string{"ScheduledActions"}) {
 		t.Fatalf("min %d, desired %d, suspended %v", f.min, f.desired, f.suspended)

@@ -164,6 +164,12 @@ func (s *ecsService) describe(ctx context.Context) (*types.Service, error) {
 		return nil, fmt.Errorf("service %s of cluster %s in %s: ECS describes %d services", s.cfg.Service, s.cfg.Cluster, s.region, len(out.Services))
 	}
 	svc := &out.Services[0]
+	// CodeDeploy and third parties run a service's tasks in task sets of their own, which
+	// they replace while they deploy: its count is not ours to judge (DeploymentController).
+	if c := svc.DeploymentController; c != nil && c.Type != types.DeploymentControllerTypeEcs {
+		return nil, fmt.Errorf("service %s of cluster %s in %s is deployed by %s: only services with the deployment controller ECS are counted; use exec with commands of that controller",
+			s.cfg.Service, s.cfg.Cluster, s.region, c.Type)
+	}
 	if s.cfg.Count > 0 && aws.ToString(svc.Status) != "ACTIVE" {
 		return nil, fmt.Errorf("service %s of cluster %s in %s is %s: it has to be created again before it can be started",
 			s.cfg.Service, s.cfg.Cluster, s.region, aws.ToString(svc.Status))

@@ -5,9 +5,11 @@ import (
 	"encoding/xml"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -41,6 +43,7 @@ type fakeECS struct {
 	desired, running, pending int
 	tasks                     map[string]string // ARN to last status, all with desired status STOPPED
 	missing                   bool
+	controller                string // of deployments; "": ECS says nothing of it
 	updates                   []int
 	target                    *ecsScale         // of the autoscaler; nil: none
 	scalerDown                bool              // Application Auto Scaling answers with an error
@@ -92,7 +95,11 @@ func (f *fakeECS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			out["failures"] = []any{map[string]string{"reason": "MISSING", "arn": "x"}}
 			break
 		}
-		out["services"] = []any{map[string]any{"status": "ACTIVE", "desiredCount": f.desired, "runningCount": f.running, "pendingCount": f.pending}}
+		svc := map[string]any{"status": "ACTIVE", "desiredCount": f.desired, "runningCount": f.running, "pendingCount": f.pending}
+		if f.controller != "" {
+			svc["deploymentController"] = map[string]string{"type": f.controller}
+		}
+		out["services"] = []any{svc}
 	case "UpdateService":
 		f.desired = *in.DesiredCount
 		f.updates = append(f.updates, f.desired)
@@ -180,7 +187,8 @@ func (z *fakeZone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		z.change(w, r)
 	case strings.HasSuffix(r.URL.Path, "/rrset"):
 		var b strings.Builder
-		for _, rec := range z.records {
+		for _, key := range slices.Sorted(maps.Keys(z.records)) { // AWS lists in an order, too
+			rec := z.records[key]
 			if strings.EqualFold(rec.Name, dns.Fqdn(r.URL.Query().Get("name"))) {
 				b.WriteString(rec.text())
 			}

@@ -19,6 +19,8 @@ import (
 func TestStepsTouchTheirRegionOnly(t *testing.T) {
 	z := trafficZone()
 	z.answer("us-east-2")
+	halt := newEC2("running")
+	halt.quick = true // an undo has to wait until what it starts has stopped
 	for _, tt := range []struct {
 		name string
 		fake http.Handler
@@ -28,6 +30,8 @@ func TestStepsTouchTheirRegionOnly(t *testing.T) {
 		{"ecs_service stop", &fakeECS{tasks: map[string]string{}, target: &ecsScale{Min: 1, Max: 2}}, &ECSServiceConfig{Cluster: "prod", Service: "api"}},
 		{"asg start", &fakeASG{max: 4, suspended: []string{"Launch"}}, &ASGConfig{Group: "queue", Count: 2}},
 		{"asg stop", &fakeASG{min: 1, desired: 1, max: 4, instances: serving(1)}, &ASGConfig{Group: "queue"}},
+		{"ec2_instances start", newEC2("stopped"), &EC2InstancesConfig{Tags: map[string]string{"role": "queue"}, Running: true}},
+		{"ec2_instances stop", halt, &EC2InstancesConfig{Tags: map[string]string{"role": "queue"}}},
 		{"lambda_event_source start", &fakeLambda{states: map[string]string{"a": "Disabled", "b": "Disabled"}}, &LambdaEventSourceConfig{Functions: []string{"handler"}, Enabled: true}},
 		{"lambda_event_source stop", &fakeLambda{states: map[string]string{"a": "Enabled", "b": "Enabled"}}, &LambdaEventSourceConfig{Functions: []string{"handler"}}},
 		{"s3_object", &fakeObject{}, &S3ObjectConfig{Bucket: "bucket", Key: "key", Region: "us-east-2", Names: []string{"api.example.net"}, SameAs: "api.us-east-2.example.net"}},
@@ -95,6 +99,8 @@ func kindOf(c Config) string {
 		return "ecs_service"
 	case *ASGConfig:
 		return "asg"
+	case *EC2InstancesConfig:
+		return "ec2_instances"
 	case *LambdaEventSourceConfig:
 		return "lambda_event_source"
 	case *S3ObjectConfig:

@@ -19,12 +19,14 @@ import (
 type Kinds struct {
 	ECSService     *ECSServiceConfig        `toml:"ecs_service" json:"ecs_service,omitempty"`
 	ASG            *ASGConfig               `toml:"asg" json:"asg,omitempty"`
+	EC2Instances   *EC2InstancesConfig      `toml:"ec2_instances" json:"ec2_instances,omitempty"`
 	LambdaEvents   *LambdaEventSourceConfig `toml:"lambda_event_source" json:"lambda_event_source,omitempty"`
 	Schedule       *ScheduleConfig          `toml:"schedule" json:"schedule,omitempty"`
 	Gate           *GateConfig              `toml:"gate" json:"gate,omitempty"`
 	S3Object       *S3ObjectConfig          `toml:"s3_object" json:"s3_object,omitempty"`
 	Route53Weights *Route53WeightsConfig    `toml:"route53_weights" json:"route53_weights,omitempty"`
 	Exec           *ExecConfig              `toml:"exec" json:"exec,omitempty"`
+	HTTPCall       *HTTPCallConfig          `toml:"http_call" json:"http_call,omitempty"`
 	Approval       *ApprovalConfig          `toml:"approval" json:"approval,omitempty"`
 }
 

@@ -54,6 +54,12 @@ func TestECSStart(t *testing.T) {
 	if f.desired != 1 {
 		t.Errorf("undone, the desired count is %d", f.desired)
 	}
+	f.controller = "ECS"
+	inspect(t, a, Absent, "desired 1")
+	f.controller = "CODE_DEPLOY"
+	if _, err := a.Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), "is deployed by CODE_DEPLOY: only services with the deployment controller ECS") {
+		t.Errorf("a service of another controller gives %v", err)
+	}
 	f.missing = true
 	if _, err := a.Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), "ECS says MISSING; check the names") {
 		t.Errorf("a missing service gives %v", err)

@@ -1,6 +1,9 @@
 package actions
 
 import (
+	"net/url"
+	"slices"
+
 	"github.com/failoverd/failoverd/failover"
 )
 
@@ -71,6 +74,14 @@ func (c *ASGConfig) needs(r failover.Region) []Need {
 	return need
 }
 
+func (c *EC2InstancesConfig) needs(r failover.Region) []Need {
+	need := []Need{{What: "the EC2 API", Region: r}}
+	if c.Running { // a stopped instance has no claim to the place that it had
+		need = append(need, Need{What: "EC2 capacity", Region: r})
+	}
+	return need
+}
+
 func (c *LambdaEventSourceConfig) needs(r failover.Region) []Need {
 	return []Need{{What: "the Lambda API", Region: r}}
 }
@@ -88,6 +99,16 @@ func (c *ScheduleConfig) needs(r failover.Region) []Need {
 
 func (c *GateConfig) needs(failover.Region) []Need {
 	return []Need{{What: "Route 53's health checkers and name servers (no control plane)"}}
+}
+
+func (c *HTTPCallConfig) needs(failover.Region) []Need {
+	var out []Need
+	for _, to := range []string{c.URL, c.Inspect} {
+		if u, err := url.Parse(to); err == nil && !slices.Contains(out, Need{What: "what answers at " + u.Host}) {
+			out = append(out, Need{What: "what answers at " + u.Host})
+		}
+	}
+	return out
 }
 
 func (c *S3ObjectConfig) needs(failover.Region) []Need {

@@ -26,7 +26,7 @@ func (c *ECSServiceConfig) Permissions(r failover.Region) []iam.Permission {
 			Condition: map[string]map[string]string{"StringEquals": {"application-autoscaling:service-namespace": "ecs"}}},
 	}
 	if c.Count == 0 { // a stop believes the tasks
-		out = append(out, iam.Permission{Actions: []string{"ecs:ListTasks", "ecs:DescribeTasks"}, Resources: []string{"*"}, Condition: cluster})
+		out = append(out, iam.Permission{Actions: []string{"ecs:ListTasks", "ecs:DescribeTasks", "ecs:DescribeContainerInstances"}, Resources: []string{"*"}, Condition: cluster})
 	}
 	return out
 }
@@ -44,6 +44,28 @@ func (c *ASGConfig) Permissions(r failover.Region) []iam.Permission {
 		{Actions: []string{"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeScalingActivities"}, Resources: []string{"*"}},
 		{Acts: true, Actions: []string{"autoscaling:UpdateAutoScalingGroup", "autoscaling:ResumeProcesses", "autoscaling:SuspendProcesses"}, Resources: group},
 	}
+}
+
+// Permissions implements Permitted. An undo does the opposite, so that each needs
+// both.
+func (c *EC2InstancesConfig) Permissions(r failover.Region) []iam.Permission {
+	look := []string{"ec2:DescribeInstances"}
+	if c.Running {
+		look = append(look, "ec2:DescribeInstanceStatus")
+	}
+	act := iam.Permission{Acts: true, Actions: []string{"ec2:StartInstances", "ec2:StopInstances"}}
+	if len(c.Tags) > 0 {
+		same := map[string]string{}
+		for k, v := range c.Tags {
+			same["aws:ResourceTag/"+k] = v
+		}
+		act.Resources, act.Condition = []string{fmt.Sprintf("arn:aws:ec2:%s:*:instance/*", r)}, map[string]map[string]string{"StringEquals": same}
+	} else {
+		for _, id := range c.IDs[r] {
+			act.Resources = append(act.Resources, fmt.Sprintf("arn:aws:ec2:%s:*:instance/%s", r, id))
+		}
+	}
+	return []iam.Permission{{Actions: look, Resources: []string{"*"}}, act}
 }
 
 // Permissions implements Permitted.

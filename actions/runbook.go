@@ -3,6 +3,8 @@ package actions
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -169,6 +171,30 @@ func (c *ASGConfig) byHand(region failover.Region, _ []failover.Region) (do []st
 	}, fmt.Sprintf("%d instances are InService and Healthy; launches that fail show in the activities only", c.need())
 }
 
+func (c *EC2InstancesConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	where := "--region " + word(string(region))
+	ids, which := strings.Join(c.IDs[region], " "), ""
+	if which = "--instance-ids " + ids; len(c.Tags) > 0 {
+		which = "--filters"
+		for _, k := range slices.Sorted(maps.Keys(c.Tags)) {
+			which += " " + word("Name=tag:"+k+",Values="+c.Tags[k])
+		}
+		do = append(do, fmt.Sprintf("IDS=$(aws ec2 describe-instances %s %s Name=instance-state-name,Values=pending,running,stopping,stopped --query 'Reservations[].Instances[].InstanceId' --output text); echo $IDS   # go on only if these are the ones", where, which))
+		ids, which = "$IDS", "--instance-ids $IDS"
+	}
+	verb := "stop"
+	if c.Running {
+		verb = "start"
+	}
+	do = append(do, fmt.Sprintf("aws ec2 %s-instances %s --instance-ids %s", verb, where, ids),
+		fmt.Sprintf("aws ec2 describe-instances %s %s --query 'Reservations[].Instances[].[InstanceId,State.Name,StateReason.Code]' --output text", where, which))
+	if !c.Running {
+		return do, "every one is stopped; stopping is not stopped"
+	}
+	return append(do, fmt.Sprintf("aws ec2 describe-instance-status %s %s --query 'InstanceStatuses[].[InstanceId,SystemStatus.Status,InstanceStatus.Status]' --output text", where, which)),
+		"every one is running, and both its status checks are ok"
+}
+
 func (c *LambdaEventSourceConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
 	flag := map[bool]string{true: "--enabled", false: "--no-enabled"}[c.Enabled]
 	for _, f := range c.Functions {
@@ -269,6 +295,26 @@ func (c *ExecConfig) byHand(failover.Region, []failover.Region) (do []string, se
 		return strings.Join(words, " ")
 	}
 	return []string{line(append([]string{c.Command}, c.Args...)), line(c.Inspect) + "; echo $?"}, "the second command ends with status 0"
+}
+
+func (c *HTTPCallConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	// printf and the program must see the same bytes: one variable, written twice.
+	call := func(method, to, body string) string {
+		path := to
+		if u, err := url.Parse(to); err == nil {
+			path = u.RequestURI()
+		}
+		line := fmt.Sprintf(`T=$(date +%%s); S=$(printf '%%s.%s.%%s.%%s' "$T" %s "$BODY" | openssl dgst -sha256 -hmac "$(cat %s)" -r | cut -d' ' -f1); curl -sS -H "Failoverd-Signature: t=$T,v1=$S"`, method, word(path), word(c.SecretFile))
+		if body == "" {
+			return "BODY=; " + line + " " + word(to)
+		}
+		return "BODY=" + word(body) + "; " + line + ` -H 'Content-Type: application/json' -H "Idempotency-Key: $T" --data-binary "$BODY" ` + word(to)
+	}
+	do = []string{
+		call("POST", c.URL, fmt.Sprintf(`{"service":"{service}","action":"do","region":"%s"}`, region)),
+		call("GET", c.Inspect, ""),
+	}
+	return do, `the second answer says "state":"present"`
 }
 
 func (c *ApprovalConfig) byHand(failover.Region, []failover.Region) (do []string, see string) {

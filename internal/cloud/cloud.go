@@ -22,6 +22,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/applicationautoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
@@ -127,6 +128,13 @@ func (c *Clients) ECS(region string) *ecs.Client {
 func (c *Clients) AutoScaling(region string) *autoscaling.Client {
 	return client(c, "autoscaling", region, func(cfg aws.Config, endpoint *string) *autoscaling.Client {
 		return autoscaling.NewFromConfig(cfg, func(o *autoscaling.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// EC2 returns the client of a region.
+func (c *Clients) EC2(region string) *ec2.Client {
+	return client(c, "ec2", region, func(cfg aws.Config, endpoint *string) *ec2.Client {
+		return ec2.NewFromConfig(cfg, func(o *ec2.Options) { o.BaseEndpoint = endpoint })
 	})
 }
 

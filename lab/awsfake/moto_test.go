@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/applicationautoscaling"
 	aastypes "github.com/aws/aws-sdk-go-v2/service/applicationautoscaling/types"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
@@ -46,8 +47,10 @@ type sides struct {
 	ecs  *ecs.Client
 	aas  *applicationautoscaling.Client
 	asg  *autoscaling.Client
+	ec2  *ec2.Client
 	r53  *route53.Client
 	s3   *s3.Client
+	ids  []string // of instances
 	zone string
 	etag string
 	q    string
@@ -62,6 +65,7 @@ func newSides(url string) *sides {
 		ecs: ecs.New(ecs.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
 		aas: applicationautoscaling.New(applicationautoscaling.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
 		asg: autoscaling.New(autoscaling.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		ec2: ec2.New(ec2.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
 		r53: route53.New(route53.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
 		s3:  s3.New(s3.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1, UsePathStyle: true, DisableLogOutputChecksumValidationSkipped: true}),
 	}
@@ -160,7 +164,7 @@ func sdkSteps() []step {
 		}
 	}
 	const up, del, create = r53types.ChangeActionUpsert, r53types.ChangeActionDelete, r53types.ChangeActionCreate
-	return []step{
+	return append(ec2Steps(), []step{
 		{"sts GetCallerIdentity", func(ctx context.Context, s *sides) string {
 			out, err := s.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 			return or(out, err, func(o *sts.GetCallerIdentityOutput) string { return *o.Account })
@@ -304,12 +308,14 @@ func sdkSteps() []step {
 			_, err := s.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("none"), Key: aws.String("key")})
 			return code(err)
 		}},
-	}
+	}...)
 }
 
 // differs are the steps in which moto does something else, and who is right by AWS's documentation.
 var differs = map[string]string{
 	"asg desired beyond the maximum":                    "AWS refuses a desired capacity above the maximum size (API_UpdateAutoScalingGroup)",
+	"ec2 start while it stops":                          "an instance is started once it has stopped; in moto it has at once (StartInstances)",
+	"ec2 stop while it starts":                          "the lifecycle knows no way from pending to stopping; in moto nothing is ever pending",
 	"asg then":                                          "follows from the row above",
 	"route53 a batch with one bad change":               "AWS makes all changes of a batch or none, and a DELETE of what is not there is an error (API_ChangeResourceRecordSets)",
 	"route53 changed nothing":                           "follows from the row above",
@@ -342,13 +348,14 @@ func TestAgainstMoto(t *testing.T) {
 	srv := &Server{Region: "us-east-1", Faults: faults.NewSet(1), Log: log, S3: NewS3("bucket"),
 		ASG:     NewAutoScaling(ASGOptions{Region: "us-east-1", Groups: []ASGroup{{Name: "queue", Min: 1, Max: 4, Desired: 2, Zones: []string{"us-east-1a"}}}, Launch: time.Second, End: time.Second}),
 		Route53: NewRoute53("Z1", []string{"ns1.example.net"}, dnsfake.NewZone("example.net.", 1, 0, 60, 1), checks, nil),
+		EC2:     NewEC2(EC2Options{Instances: []EC2Instance{{ID: "i-0a", Zone: "us-east-1a", Tags: queueTag, Running: true}, {ID: "i-0b", Zone: "us-east-1a", Tags: queueTag, Running: true}}, Start: 50 * time.Millisecond, Stop: 50 * time.Millisecond}),
 		ECS:     NewECS(ctx, ECSOptions{Region: "us-east-1", Dir: t.TempDir(), TimeFactor: 60, Log: log})}
 	ts := httptest.NewServer(srv)
 	defer ts.Close()
 	srv.SQS = NewSQS("us-east-1", ts.URL, 30*time.Second, 0)
 	srv.ECS.Create("prod", "api", srv.ECS.Register(TaskDef{Family: "api"}), 1)
 	ours := newSides(ts.URL)
-	ours.zone = "Z1"
+	ours.zone, ours.ids = "Z1", []string{"i-0a", "i-0b"}
 	results := map[string]string{}
 	for _, s := range sdkSteps() {
 		results[s.name] = s.run(ctx, ours)
@@ -448,5 +455,7 @@ func setUp(ctx context.Context, s *sides) error {
 	if err7 == nil {
 		s.zone = strings.TrimPrefix(*zone.HostedZone.Id, "/hostedzone/")
 	}
-	return errors.Join(err1, err2, err3, err4, err5, err6, err7)
+	var err8 error
+	s.ids, err8 = launch(ctx, s.ec2)
+	return errors.Join(err1, err2, err3, err4, err5, err6, err7, err8)
 }

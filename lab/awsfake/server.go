@@ -68,6 +68,7 @@ type Server struct {
 	Route53 *Route53
 	S3      *S3
 	ASG     *AutoScaling
+	EC2     *EC2
 	Lambda  *Lambda
 	Clocks  *Clocks // EventBridge and its Scheduler
 	Faults  *faults.Set
@@ -140,8 +141,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	default:
 		// The Query protocol's services are told apart by their version.
 		q.service, q.op = "sts", formValue(body, "Action")
-		if formValue(body, "Version") == "2011-01-01" {
+		switch formValue(body, "Version") {
+		case "2011-01-01":
 			q.service = "autoscaling"
+		case "2016-11-15":
+			q.service = "ec2"
 		}
 	}
 	key, session := caller(r)
@@ -189,6 +193,8 @@ func faultError(service string, f faults.Fault) *Error {
 	switch {
 	case f.Mode == faults.Throttle && service == "route53", f.Mode == faults.Throttle && service == "sts", f.Mode == faults.Throttle && service == "autoscaling":
 		e = badRequest("Throttling", "Rate exceeded")
+	case f.Mode == faults.Throttle && service == "ec2": // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+		e = &Error{Status: 503, Code: "RequestLimitExceeded", Message: "Request limit exceeded."}
 	case f.Mode == faults.Throttle && service == "s3":
 		e = &Error{Status: 503, Code: "SlowDown", Message: "Please reduce your request rate."}
 	case f.Mode == faults.Throttle && service == "sqs":
@@ -229,7 +235,7 @@ func (s *Server) dispatch(w http.ResponseWriter, q *request) {
 	s.record(q.call, "ok")
 	w.Header().Set("X-Amzn-Requestid", id(16))
 	switch q.service {
-	case "route53", "sts", "autoscaling":
+	case "route53", "sts", "autoscaling", "ec2":
 		w.Header().Set("Content-Type", "text/xml")
 		_, _ = io.WriteString(w, xml.Header)
 		if err := xml.NewEncoder(w).Encode(out); err != nil {
@@ -255,6 +261,8 @@ func (s *Server) run(q *request) (any, error) {
 		return s.Route53.call(q)
 	case q.service == "autoscaling" && s.ASG != nil:
 		return s.ASG.call(q.op, q.body)
+	case q.service == "ec2" && s.EC2 != nil:
+		return s.EC2.call(q.op, q.body)
 	case q.service == "lambda" && s.Lambda != nil:
 		return s.Lambda.call(q)
 	case q.service == "events" && s.Clocks != nil:
@@ -272,6 +280,12 @@ func (s *Server) writeError(w http.ResponseWriter, q *request, e *Error) {
 	switch q.service {
 	case "s3":
 		s.S3.fail(w, q, e.Status, e.Code, e.Message)
+	case "ec2": // an element of its own: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
+		w.Header().Set("Content-Type", "text/xml")
+		w.WriteHeader(e.Status)
+		var msg bytes.Buffer
+		_ = xml.EscapeText(&msg, []byte(e.Message))
+		fmt.Fprintf(w, `%s<Response><Errors><Error><Code>%s</Code><Message>%s</Message></Error></Errors><RequestID>%s</RequestID></Response>`, xml.Header, e.Code, msg.String(), id(16))
 	case "route53", "sts", "autoscaling":
 		// Query and REST-XML share the ErrorResponse element:
 		// https://docs.aws.amazon.com/Route53/latest/APIReference/requests-rest-responses.html

@@ -14,7 +14,9 @@ import (
 // serves. While no zone has any, the failover waits, says why in AWS's words, and goes on by itself when there is.
 func TestIncidentP9NoCapacity(t *testing.T) {
 	r := start(t)
-	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "launch", Mode: faults.Error})) // no zone has capacity
+	for _, zone := range []string{"a", "b", "c"} { // no zone has capacity
+		r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "launch", Target: world.Secondary + zone, Mode: faults.Error}))
+	}
 	at := r.lose()
 	s := r.until(40*time.Second, "the queue servers to be missed", func(s *harness.Status) bool {
 		return strings.Contains(s.Progress["start-queue"], "AWS lacks capacity")
@@ -25,9 +27,21 @@ func TestIncidentP9NoCapacity(t *testing.T) {
 	if s.Current().StepState("start-workers") != "pending" || s.Traffic != world.Primary {
 		t.Errorf("workers are %s, traffic is in %s: they come after the queue servers", s.Current().StepState("start-workers"), s.Traffic)
 	}
-	r.do(r.w.ClearFaults(r.ctx, world.E2))
-	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "launch", Target: world.Secondary + "b", Mode: faults.Error})) // one zone still has none
+	s = r.until(20*time.Second, "the relays to be refused", func(s *harness.Status) bool {
+		return strings.Contains(s.Progress["start-relay"], "AWS lacks capacity")
+	})
+	if said := s.Progress["start-relay"]; !strings.Contains(said, "InsufficientInstanceCapacity") {
+		t.Errorf("it says: %s", said)
+	}
+	for _, zone := range []string{"a", "c"} { // b still has none
+		r.do(r.w.ClearFaultsOf(r.ctx, world.E2, world.Secondary+zone))
+	}
 	r.stable()
+	var relays map[string]string
+	r.do(r.w.Control(world.E2).Call(r.ctx, "GET", "/ec2", nil, &relays))
+	if relays["i-relayuseast2a"] != "running" || relays["i-relayuseast2b"] != "stopped" {
+		t.Errorf("the relays are %v: one of two is enough, and the other one has no place", relays)
+	}
 	var size struct {
 		Instances int `json:"instances"`
 		Serving   int `json:"serving"`

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 
@@ -72,6 +73,15 @@ func (s *Set) Clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.list = nil
+	close(s.cleared)
+	s.cleared = make(chan struct{})
+}
+
+// ClearTarget removes the faults of one target and leaves the others in force; what hangs looks again.
+func (s *Set) ClearTarget(target string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.list = slices.DeleteFunc(s.list, func(f Fault) bool { return f.Target == target })
 	close(s.cleared)
 	s.cleared = make(chan struct{})
 }
@@ -145,10 +155,17 @@ func Drop(w http.ResponseWriter, reset bool) {
 	_ = c.Close()
 }
 
-// Register serves the set: GET /faults lists, POST /faults adds one, DELETE /faults clears all.
+// Register serves the set: GET /faults lists, POST /faults adds one, DELETE /faults clears all, or those of ?target=.
 func (s *Set) Register(mux *http.ServeMux) {
 	mux.HandleFunc("GET /faults", func(w http.ResponseWriter, _ *http.Request) { ctl.Reply(w, s.List()) })
-	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, _ *http.Request) { s.Clear(); ctl.Reply(w, s.List()) })
+	mux.HandleFunc("DELETE /faults", func(w http.ResponseWriter, r *http.Request) {
+		if target := r.URL.Query().Get("target"); target != "" {
+			s.ClearTarget(target)
+		} else {
+			s.Clear()
+		}
+		ctl.Reply(w, s.List())
+	})
 	mux.HandleFunc("POST /faults", func(w http.ResponseWriter, r *http.Request) {
 		var f Fault
 		if !ctl.Read(w, r, &f) {

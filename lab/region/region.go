@@ -26,28 +26,29 @@ import (
 
 // Config is a region's set-up, in the units of the real world; TimeFactor divides them.
 type Config struct {
-	World      string            `json:"world"` // directory
-	Site       string            `json:"site"`  // e1
-	Region     string            `json:"region"`
-	TimeFactor float64           `json:"timeFactor"`
-	AWS        string            `json:"aws"`   // listen address of the AWS endpoint
-	Zones      map[string]string `json:"zones"` // load balancer: zone → listen address
-	TaskIPs    []string          `json:"taskIps"`
-	APIPort    int               `json:"apiPort"` // of the targets
-	Store      string            `json:"store"`   // listen address
-	Peer       string            `json:"peer"`    // the other region's store
-	Mongo      []string          `json:"mongo"`   // listen addresses of this region's members
-	Members    []Member          `json:"members"` // the whole replica set
-	Queues     []string          `json:"queues"`
-	Buckets    []string          `json:"buckets"`    // of S3
-	Groups     []awsfake.ASGroup `json:"groups"`     // Auto Scaling
-	FunctionOn bool              `json:"functionOn"` // the event source, and what fires by the clock
-	Services   []Service         `json:"services"`
-	SoloAfter  time.Duration     `json:"soloAfter"` // 0 means 90 s
-	ECSStart   time.Duration     `json:"ecsStart"`  // 0 means 6 s
-	ECSLag     time.Duration     `json:"ecsLag"`    // 0 means 2 s
-	SQSLag     time.Duration     `json:"sqsLag"`    // 0 means 3 s
-	Election   time.Duration     `json:"election"`  // 0 means 10 s
+	World      string                `json:"world"` // directory
+	Site       string                `json:"site"`  // e1
+	Region     string                `json:"region"`
+	TimeFactor float64               `json:"timeFactor"`
+	AWS        string                `json:"aws"`   // listen address of the AWS endpoint
+	Zones      map[string]string     `json:"zones"` // load balancer: zone → listen address
+	TaskIPs    []string              `json:"taskIps"`
+	APIPort    int                   `json:"apiPort"` // of the targets
+	Store      string                `json:"store"`   // listen address
+	Peer       string                `json:"peer"`    // the other region's store
+	Mongo      []string              `json:"mongo"`   // listen addresses of this region's members
+	Members    []Member              `json:"members"` // the whole replica set
+	Queues     []string              `json:"queues"`
+	Buckets    []string              `json:"buckets"`    // of S3
+	Groups     []awsfake.ASGroup     `json:"groups"`     // Auto Scaling
+	Instances  []awsfake.EC2Instance `json:"instances"`  // in no group
+	FunctionOn bool                  `json:"functionOn"` // the event source, and what fires by the clock
+	Services   []Service             `json:"services"`
+	SoloAfter  time.Duration         `json:"soloAfter"` // 0 means 90 s
+	ECSStart   time.Duration         `json:"ecsStart"`  // 0 means 6 s
+	ECSLag     time.Duration         `json:"ecsLag"`    // 0 means 2 s
+	SQSLag     time.Duration         `json:"sqsLag"`    // 0 means 3 s
+	Election   time.Duration         `json:"election"`  // 0 means 10 s
 }
 
 // Member is one member of the MongoDB replica set.
@@ -102,23 +103,24 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	s3 := awsfake.NewS3(c.Buckets...)
-	asg := awsfake.NewAutoScaling(awsfake.ASGOptions{Region: c.Region, Groups: c.Groups, Launch: scale(12 * time.Second), End: scale(6 * time.Second),
-		Short: func(zone string) string {
-			// A zone without capacity is a fault of "launch" with the zone as its target.
-			if f, hit := set.Match("launch", "", zone); hit {
-				if f.Mode == faults.Throttle {
-					return "You have requested more vCPU capacity than your current vCPU limit of 32 allows for the instance bucket that the specified instance type belongs to (VcpuLimitExceeded)."
-				}
-				return fmt.Sprintf("We currently do not have sufficient m6i.large capacity in the Availability Zone you requested (%s). Launching EC2 instance failed. (InsufficientInstanceCapacity)", zone)
+	short := func(zone string) string {
+		// A zone without capacity is a fault of "launch" with the zone as its target.
+		if f, hit := set.Match("launch", "", zone); hit {
+			if f.Mode == faults.Throttle {
+				return "You have requested more vCPU capacity than your current vCPU limit of 32 allows for the instance bucket that the specified instance type belongs to (VcpuLimitExceeded)."
 			}
-			return ""
-		}})
+			return fmt.Sprintf("We currently do not have sufficient m6i.large capacity in the Availability Zone you requested (%s). Launching EC2 instance failed. (InsufficientInstanceCapacity)", zone)
+		}
+		return ""
+	}
+	asg := awsfake.NewAutoScaling(awsfake.ASGOptions{Region: c.Region, Groups: c.Groups, Launch: scale(12 * time.Second), End: scale(6 * time.Second), Short: short})
+	ec2 := awsfake.NewEC2(awsfake.EC2Options{Instances: c.Instances, Groups: asg, Start: scale(6 * time.Second), Checks: scale(6 * time.Second), Stop: scale(12 * time.Second), Short: short})
 	lambda := awsfake.NewLambda(sqs, scale(8*time.Second), function(c, ecs, max(time.Second, scale(12*time.Second).Truncate(time.Second))))
 	longest := scale(45 * time.Second)
 	clocks := awsfake.NewClocks(c.Region, scale(12*time.Second),
 		awsfake.Timer{Name: RuleName, Rule: true, Every: scale(20 * time.Second), Enabled: c.FunctionOn, Fire: job(c, ecs, RuleName, longest, log)},
 		awsfake.Timer{Name: ScheduleName, Every: scale(30 * time.Second), Enabled: c.FunctionOn, Fire: job(c, ecs, ScheduleName, longest, log)})
-	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, Lambda: lambda, Clocks: clocks, Faults: set, Log: log}
+	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Faults: set, Log: log}
 	if err := serveHTTP(ctx, c.AWS, aws); err != nil {
 		return err
 	}
@@ -182,7 +184,7 @@ func startMongo(ctx context.Context, c Config, set *faults.Set, log *slog.Logger
 }
 
 // register serves the region's control socket, faults aside: GET /ready, /calls, /tasks, /store, /alb, /mongo,
-// /sqs?queue=NAME, and POST /queue {"name"}.
+// /sqs?queue=NAME, /asg?group=NAME, /ec2, /s3/writes, /ops, and POST /queue {"name"}.
 func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *awsfake.SQS, store *app.Store, lb *alb.ALB, members map[string]*mongofake.Member) {
 	get := func(path string, f func(*http.Request) any) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { ctl.Reply(w, f(r)) })
@@ -209,6 +211,7 @@ func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *aw
 		all, serving := aws.ASG.Size(r.URL.Query().Get("group"))
 		return map[string]int{"instances": all, "serving": serving}
 	})
+	get("/ec2", func(*http.Request) any { return aws.EC2.States() })
 	get("/s3/writes", func(*http.Request) any { return aws.S3.History() })
 	mux.HandleFunc("POST /queue", func(w http.ResponseWriter, r *http.Request) {
 		var in struct {

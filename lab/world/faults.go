@@ -3,6 +3,7 @@ package world
 import (
 	"context"
 	"net"
+	"net/url"
 
 	"github.com/failoverd/failoverd/lab/faults"
 )
@@ -76,6 +77,12 @@ func (w *World) Fault(ctx context.Context, site string, f faults.Fault) error {
 func (w *World) ClearFaults(ctx context.Context, site string) error {
 	w.note(ctx, "clear faults in "+site)
 	return w.Control(site).Call(ctx, "DELETE", "/faults", nil, nil)
+}
+
+// ClearFaultsOf removes the faults of one target in a site, and leaves the others in force.
+func (w *World) ClearFaultsOf(ctx context.Context, site, target string) error {
+	w.note(ctx, "clear faults of "+target+" in "+site)
+	return w.Control(site).Call(ctx, "DELETE", "/faults?target="+url.QueryEscape(target), nil, nil)
 }
 
 // Dial connects to an address as a process inside a site would. It fits net/http's DialContext with a site filled in.

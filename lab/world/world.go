@@ -16,6 +16,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -243,6 +244,9 @@ func (w *World) regionConfig(site string) region.Config {
 		queue.Min, queue.Desired, queue.Asleep = 0, 0, true
 	}
 	c.Groups = []awsfake.ASGroup{queue}
+	for _, zone := range []string{"a", "b"} {
+		c.Instances = append(c.Instances, awsfake.EC2Instance{ID: "i-relay" + strings.ReplaceAll(reg, "-", "") + zone, Zone: reg + zone, Tags: map[string]string{"role": "relay"}, Running: reg == Primary})
+	}
 	c.FunctionOn = reg == Primary
 	c.Queues = append(c.Queues, region.EventsQueue)
 	c.Mongo = []string{ip(n, 31, 27017)}

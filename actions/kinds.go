@@ -21,6 +21,7 @@ type Kinds struct {
 	ASG            *ASGConfig               `toml:"asg" json:"asg,omitempty"`
 	LambdaEvents   *LambdaEventSourceConfig `toml:"lambda_event_source" json:"lambda_event_source,omitempty"`
 	Schedule       *ScheduleConfig          `toml:"schedule" json:"schedule,omitempty"`
+	Kubernetes     *KubernetesConfig        `toml:"kubernetes" json:"kubernetes,omitempty"`
 	Gate           *GateConfig              `toml:"gate" json:"gate,omitempty"`
 	S3Object       *S3ObjectConfig          `toml:"s3_object" json:"s3_object,omitempty"`
 	Route53Weights *Route53WeightsConfig    `toml:"route53_weights" json:"route53_weights,omitempty"`

@@ -165,8 +165,7 @@ func (c *cluster) bind(pod, node string) {
 		return
 	}
 	binding := map[string]any{"kind": "Binding", "apiVersion": "v1", "metadata": map[string]any{"name": pod}, "target": map[string]any{"kind": "Node", "name": node}}
-	if _, err := c.of(podKind).Create(c.Context(), &unstructured.Unstructured{Object: binding}, metav1.CreateOptions{}, pod, "binding"); err != nil && !apierrors.IsAlreadyExists(err) && !apierrors.IsConflict(err) {
-		// The dynamic client puts the name of what is made into the path only with a subresource.
+	if _, err := c.of(podKind).Create(c.Context(), &unstructured.Unstructured{Object: binding}, metav1.CreateOptions{}, "binding"); err != nil && !apierrors.IsConflict(err) { // a conflict: it is bound
 		c.Fatal(err)
 	}
 }

@@ -20,8 +20,8 @@ build() {
 }
 
 # The package's files alone: installing it would start a service.
-etcd() {
-  if command -v etcd > /dev/null; then command -v etcd; return; fi
+find_etcd() {
+  type -P etcd && return
   if [ ! -x "$bin/etcd/usr/bin/etcd" ]; then
     mkdir -p "$bin/etcd"
     (cd "$bin/etcd" && { apt-get download -qq etcd-server || { apt-get update -qq && apt-get download -qq etcd-server; }; } && dpkg -x etcd-server_*.deb .) >&2
@@ -37,15 +37,16 @@ free() {
 }
 
 case ${1:-} in
-build) build; etcd > /dev/null; exit ;;
+build) build; find_etcd > /dev/null; exit ;;
 run) shift ;;
 *) sed -n '2,6p' "$0"; exit 2 ;;
 esac
 if [ ! -x "$bin/kube-apiserver" ]; then echo "NOT TESTED: no kube-apiserver in $bin; build it with $here/testbed.sh build"; exit 0; fi
-etcd=$(etcd)
+etcd=$(find_etcd)
 dir=$(mktemp -d)
 pids=
-trap 'kill $pids 2> /dev/null || true; wait; rm -rf "$dir"' EXIT
+# At once: an API server without its etcd takes minutes to end.
+trap 'kill -9 $pids 2> /dev/null || true; wait 2> /dev/null; rm -rf "$dir"' EXIT
 # start PROGRAM ARGS... in the background, with its log beside it
 start() { "$@" > "$dir/$(basename "$1").log" 2>&1 < /dev/null & pids="$pids $!"; }
 client=$(free) peer=$(free) api=$(free) manager=$(free)
@@ -62,7 +63,7 @@ start "$bin/kube-apiserver" --etcd-servers="http://127.0.0.1:$client" --bind-add
 url=https://127.0.0.1:$api
 ready() { curl -sk -H "Authorization: Bearer $token" "$url/readyz" 2> /dev/null | grep -qx ok; }
 for _ in $(seq 600); do ready && break; sleep .2; done
-ready || { echo "the kube-apiserver is not ready after two minutes"; tail -5 "$dir"/*.log; exit 1; }
+ready || { echo "the kube-apiserver is not ready after two minutes"; for log in "$dir"/*.log; do echo "$log:"; tail -n 5 "$log"; done; exit 1; }
 cat > "$dir/kubeconfig" << K
 apiVersion: v1
 kind: Config

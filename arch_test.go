@@ -23,7 +23,7 @@ const module = "github.com/failoverd/failoverd/"
 var imports = map[string][]string{
 	"failover":                {},
 	"failover/plan":           {"failover"},
-	"probes":                  {"failover", "internal/cloud", "internal/dnsq", "internal/iam"},
+	"probes":                  {"failover", "internal/cloud", "internal/dnsq", "internal/iam", "internal/kube"},
 	"monitor":                 {"failover"},
 	"consensus":               {"failover", "internal/mtls"},
 	"fence":                   {"failover", "internal/boottime"},

@@ -276,7 +276,7 @@ func (c *Config) UsesAWS() bool {
 	// Some calls need credentials and no permission.
 	signs := func(kinds actions.Kinds) bool { return kinds.Kubernetes != nil && kinds.Kubernetes.EKS != "" }
 	for _, p := range c.Component {
-		if p.See.AWSAPI != nil || p.Stop != nil && signs(p.Stop.Kinds) || p.Start != nil && signs(p.Start.Kinds) {
+		if p.See.AWSAPI != nil || p.Check.Pods != nil && p.Check.Pods.EKS != "" || p.Stop != nil && signs(p.Stop.Kinds) || p.Start != nil && signs(p.Start.Kinds) {
 			return true
 		}
 	}

@@ -59,6 +59,7 @@ func onCluster(t *testing.T) *cluster {
 			_, err := d.Resource(accounts).Namespace(c.ns).Get(t.Context(), "default", metav1.GetOptions{})
 			return err == nil
 		})
+		c.allow()
 	}
 	return c
 }
@@ -186,7 +187,11 @@ func (c *cluster) gone(app string) {
 
 func (c *cluster) action(cfg KubernetesConfig) Action {
 	c.Helper()
-	client, err := kube.New(c.cfg)
+	as := rest.CopyConfig(c.cfg)
+	if c.fake == nil {
+		as.Impersonate = rest.ImpersonationConfig{UserName: "node", Groups: []string{"failoverd"}}
+	}
+	client, err := kube.New(as)
 	if err != nil {
 		c.Fatal(err)
 	}

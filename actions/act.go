@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
-	"github.com/failoverd/failoverd/internal/cloud"
 )
 
 // act carries out a step with an action: Inspect → StepStarted committed →
@@ -232,7 +231,7 @@ func (r *run) attempt(ctx context.Context) error {
 		return fmt.Errorf("the execution changed right before the effect: nothing was done")
 	}
 	a := r.newAttempt(len(rec.Attempts)+1, now.Epoch, previous, until)
-	cctx, cancel := context.WithDeadline(cloud.WithEffectDeadline(ctx, until), until)
+	cctx, cancel := acting(ctx, a.session(), until)
 	defer cancel()
 	r.asked = true
 	if _, ok := r.action.(LogFlip); ok {

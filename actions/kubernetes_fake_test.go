@@ -222,3 +222,26 @@ func mustJSON(v any) string {
 	}
 	return string(b)
 }
+
+// fakeDeployment is a cluster with the Deployment web in the namespace x.
+func fakeDeployment(replicas int) *fakeCluster {
+	labels := map[string]any{"app": "web"}
+	f := &fakeCluster{objects: map[string]map[string]any{"/apis/apps/v1/namespaces/x/deployments/web": {
+		"kind": "Deployment", "apiVersion": "apps/v1", "metadata": map[string]any{"name": "web", "namespace": "x", "generation": float64(1)},
+		"spec": map[string]any{"replicas": float64(replicas), "selector": map[string]any{"matchLabels": labels}},
+	}}}
+	f.control()
+	f.settle()
+	return f
+}
+
+// settle lets every pod become ready.
+func (f *fakeCluster) settle() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for path, o := range f.objects {
+		if strings.Contains(path, "/pods/") {
+			o["status"] = map[string]any{"phase": "Running", "conditions": []any{map[string]any{"type": "Ready", "status": "True"}}}
+		}
+	}
+}

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
-	"github.com/failoverd/failoverd/internal/cloud"
 )
 
 // Keeper keeps the standing holds of one tenure true: what was stopped in a
@@ -142,7 +141,7 @@ func (k *Keeper) apply(ctx context.Context, h failover.StandingHold, action Acti
 		return
 	}
 	a := Attempt{Step: h.Step.ID, Number: 1, Epoch: s.Epoch, Token: res.Index, Previous: eff.Previous, Deadline: until}
-	cctx, cancel := context.WithDeadline(cloud.WithEffectDeadline(ctx, until), until)
+	cctx, cancel := acting(ctx, a.session(), until)
 	err = action.Do(cctx, a)
 	cancel()
 	deadline := time.Now().Add(h.Step.Timeout.D())

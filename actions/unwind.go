@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
-	"github.com/failoverd/failoverd/internal/cloud"
 )
 
 // unwind ends an aborted execution whose steps are all resolved: in reverse
@@ -136,7 +135,7 @@ func (r *run) putBack(ctx context.Context, rec failover.StepRecord) bool {
 	}
 	r.token = res.Index
 	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, previous, until)
-	cctx, cancel := context.WithDeadline(cloud.WithEffectDeadline(ctx, until), until)
+	cctx, cancel := acting(ctx, a.session(), until)
 	r.lastErr = r.action.Undo(cctx, a)
 	cancel()
 	if r.lastErr != nil {
@@ -255,7 +254,7 @@ func (x *Executor) burn(ctx context.Context, exec uint64, st failover.Step) {
 		}
 		token = res.Index
 		a := Attempt{Execution: e.ID, Step: st.ID, Number: len(rec.Attempts) + 1, Epoch: x.journal.State().Epoch, Token: token, Deadline: until}
-		cctx, cancel := context.WithDeadline(cloud.WithEffectDeadline(ctx, until), until)
+		cctx, cancel := acting(ctx, a.session(), until)
 		err = b.Burn(cctx, a)
 		cancel()
 	}

@@ -197,7 +197,7 @@ func TestGoldenSnapshots(t *testing.T) {
 // not read.
 func TestSnapshotOfNewerLevel(t *testing.T) {
 	_, err := decodeSnapshot(strings.NewReader(`{"v":1,"state":{"features":9}}`))
-	if err == nil || !strings.Contains(err.Error(), "understands level 2: run the version that the other nodes run") {
+	if err == nil || !strings.Contains(err.Error(), fmt.Sprintf("understands level %d: run the version that the other nodes run", failover.Features)) {
 		t.Errorf("%v", err)
 	}
 }

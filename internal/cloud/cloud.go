@@ -46,6 +46,8 @@ type Options struct {
 	// Timeout bounds one attempt of one call, from dialling to the last byte.
 	// Zero means 5 s. A long poll must fit into it.
 	Timeout time.Duration
+	// Roles are taken on with the credentials of this host.
+	Roles Roles
 }
 
 // Clients hands out clients. It is safe for concurrent use.
@@ -73,7 +75,12 @@ func Open(ctx context.Context, o Options) (*Clients, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading the AWS configuration of this host (AWS_* variables, ~/.aws): %w", err)
 	}
-	return &Clients{base: base, endpoints: o.Endpoints, timeout: o.Timeout, made: map[string]any{}}, nil
+	c := &Clients{base: base, endpoints: o.Endpoints, timeout: o.Timeout, made: map[string]any{}}
+	if o.Roles.Observe != "" || o.Roles.Act != "" {
+		own := &Clients{base: base, endpoints: o.Endpoints, timeout: o.Timeout, made: map[string]any{}}
+		c.base.Credentials = &assumed{roles: o.Roles, own: base.Credentials, sts: own.STS, sessions: map[string]*aws.CredentialsCache{}}
+	}
+	return c, nil
 }
 
 // Timeout is the bound on one attempt of one call.

@@ -140,6 +140,13 @@ type Probes struct {
 type AWS struct {
 	Timeout   failover.Duration `toml:"timeout"` // of one attempt of one call
 	Endpoints map[string]string `toml:"endpoints"`
+	Roles     Roles             `toml:"roles"`
+}
+
+// Roles are the IAM roles that a node takes on: one to look, one to act.
+type Roles struct {
+	Observe string `toml:"observe"` // ARN; "": the node's own credentials
+	Act     string `toml:"act"`     // ARN; "": as it looks
 }
 
 // Part is one component.

@@ -199,8 +199,9 @@ func (c *Config) Hash() string {
 		SelfCheck SelfCheck
 		Raft      Raft
 		AWS       failover.Duration
+		Roles     Roles
 		Slack     *Slack
-	}{c.Settings(), c.ProbeSpecs("{node}"), c.Probes.Resolvers, c.SelfCheck, c.Raft, c.AWS.Timeout, nil}
+	}{c.Settings(), c.ProbeSpecs("{node}"), c.Probes.Resolvers, c.SelfCheck, c.Raft, c.AWS.Timeout, c.AWS.Roles, nil}
 	if c.Slack != nil {
 		whole.Slack = &Slack{Channel: c.Slack.Channel, Team: c.Slack.Team, Approvers: c.Slack.Approvers}
 	}

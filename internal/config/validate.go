@@ -351,6 +351,11 @@ func (v *validator) timing(path string, t Timing) {
 
 func (v *validator) aws() {
 	v.positive("aws.timeout", v.c.AWS.Timeout)
+	for key, arn := range map[string]string{"observe": v.c.AWS.Roles.Observe, "act": v.c.AWS.Roles.Act} {
+		if arn != "" && (!strings.HasPrefix(arn, "arn:aws") || !strings.Contains(arn, ":role/")) {
+			v.bad("aws.roles."+key, "such as arn:aws:iam::123456789012:role/failoverd", "%q is not the ARN of a role", arn)
+		}
+	}
 	for _, where := range slices.Sorted(maps.Keys(v.c.AWS.Endpoints)) {
 		u, err := url.Parse(v.c.AWS.Endpoints[where])
 		if err != nil || u.Host == "" {

@@ -35,6 +35,7 @@ func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
 	rows = append(rows, lossRows(st)...)
 	rows = append(rows, holdRows(st)...)
 	rows = append(rows, d.healthCheckRows(ctx)...)
+	rows = append(rows, d.credentialRows(ctx)...)
 	return verdictOf(append(rows, d.certRow(now)))
 }
 
@@ -58,6 +59,24 @@ func (d *Daemon) healthCheckRows(ctx context.Context) []admin.Row {
 		row.OK, row.Advice, row.Detail = false, true, "they could not be read: "+err.Error()
 	case len(wrong) > 0:
 		row.OK, row.Detail = false, strings.Join(wrong, "; ")+" (failoverd traffic health-checks prints them)"
+	}
+	return []admin.Row{row}
+}
+
+// credentialRows says for how long this node's AWS credentials are good.
+func (d *Daemon) credentialRows(ctx context.Context) []admin.Row {
+	r := d.running.Load()
+	if r == nil || r.clients == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
+	defer cancel()
+	row := admin.Row{Name: "AWS credentials", OK: true, Detail: "this node's do not end"}
+	switch left, ends, err := r.clients.Life(ctx); {
+	case err != nil:
+		row.OK, row.Detail = false, err.Error()
+	case ends:
+		row.Detail = fmt.Sprintf("this node's are good for another %s, and are renewed before", left.Round(time.Second))
 	}
 	return []admin.Row{row}
 }

@@ -62,7 +62,11 @@ func (d *Daemon) build(ctx context.Context, cfg *config.Config) (*running, error
 	if cfg.UsesAWS() {
 		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 		defer cancel()
-		if r.clients, err = cloud.Open(ctx, cloud.Options{Endpoints: cfg.AWS.Endpoints, Timeout: cfg.AWS.Timeout.D()}); err != nil {
+		if r.clients, err = cloud.Open(ctx, cloud.Options{Endpoints: cfg.AWS.Endpoints, Timeout: cfg.AWS.Timeout.D(), Roles: cloud.Roles{
+			Observe: cfg.AWS.Roles.Observe, Act: cfg.AWS.Roles.Act, Session: "failoverd-" + string(d.this.ID),
+			// The region that lives when it matters is asked first.
+			Regions: []string{string(cfg.Secondary), string(cfg.Primary)},
+		}}); err != nil {
 			return nil, err
 		}
 	}

@@ -12,7 +12,6 @@ import (
 	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"time"
 
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -86,48 +85,24 @@ func (a *Access) config(region string, clients *cloud.Clients) (*rest.Config, er
 		}
 		cfg.CAFile = a.CAFile
 	}
-	t := &token{make: func(ctx context.Context) (string, error) { return clients.EKSToken(ctx, region, a.EKS) }}
-	cfg.Wrap(t.wrap)
+	cfg.Wrap(bearer(func(ctx context.Context) (string, error) { return clients.EKSToken(ctx, region, a.EKS) }))
 	return cfg, nil
 }
 
-// tokenLife is for how long a token is used. EKS takes one for fifteen minutes after it
-// was signed.
-const tokenLife = 10 * time.Minute
-
-// token is a bearer token that is made anew in time.
-type token struct {
-	make func(context.Context) (string, error)
-
-	mu    sync.Mutex
-	value string
-	until time.Time
-}
-
-func (t *token) get(ctx context.Context) (string, error) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.value != "" && time.Now().Before(t.until) {
-		return t.value, nil
+// bearer signs a token for each request, which calls nothing: whether a request looks
+// or acts, and in which session, stands in its context (internal/cloud, Roles).
+func bearer(token func(context.Context) (string, error)) func(http.RoundTripper) http.RoundTripper {
+	return func(next http.RoundTripper) http.RoundTripper {
+		return roundTripper(func(r *http.Request) (*http.Response, error) {
+			v, err := token(r.Context())
+			if err != nil {
+				return nil, err
+			}
+			r = r.Clone(r.Context())
+			r.Header.Set("Authorization", "Bearer "+v)
+			return next.RoundTrip(r)
+		})
 	}
-	v, err := t.make(ctx)
-	if err != nil {
-		return "", err
-	}
-	t.value, t.until = v, time.Now().Add(tokenLife)
-	return v, nil
-}
-
-func (t *token) wrap(next http.RoundTripper) http.RoundTripper {
-	return roundTripper(func(r *http.Request) (*http.Response, error) {
-		v, err := t.get(r.Context())
-		if err != nil {
-			return nil, err
-		}
-		r = r.Clone(r.Context())
-		r.Header.Set("Authorization", "Bearer "+v)
-		return next.RoundTrip(r)
-	})
 }
 
 type roundTripper func(*http.Request) (*http.Response, error)

@@ -191,16 +191,17 @@ func (r *run) newAttempt(`},
 	{
 		name: "counts-believed", rule: "G7",
 		says: "a service whose counts are zero counts as stopped, whatever its tasks do",
-		edits: []edit{{"actions/ecs_service.go", `		if e.State = Present; alive != "" {
-`, `		if e.State = Present; alive == "-" {
+		edits: []edit{{"actions/ecs_service.go", `	case alive != "":
+`, `	case alive == "-":
 `}},
 		tests: []test{{pkg: "actions", name: "TestECSStopBelievesTheTasks"}},
 	},
 	{
 		name: "start-scales-down", rule: "E5",
 		says: "a start that is repeated takes away the capacity that an autoscaler has added",
-		edits: []edit{{"actions/ecs_service.go", `		count = max(count, p.Desired)
-`, ``}},
+		edits: []edit{{"actions/ecs_service.go", `	count := max(int32(s.cfg.Count), p.Desired)
+`, `	count := int32(s.cfg.Count)
+`}},
 		tests: []test{{pkg: "actions", name: "TestECSStart"}},
 	},
 	{

@@ -106,15 +106,8 @@ var evidence = []mutant{
 			{"failover/apply_exec.go", `	} else if (st.Kind == KindStart || st.Kind == KindSwitch) && s.Active != e.To {
 `, `	} else if false {
 `},
-			{"failover/apply_exec.go", `		if !e.Step(dep).Passed() {
-			return refuse("order", "step %s comes after`, `		if (dep != "fence" || st.Kind != KindStart) && !e.Step(dep).Passed() {
-			return refuse("order", "step %s comes after`},
-			{"actions/executor.go", `	for _, dep := range st.After {
-		if !e.Step(dep).Passed() {
-			return false
-`, `	for _, dep := range st.After {
-		if (dep != "fence" || st.Kind != failover.KindStart) && !e.Step(dep).Passed() {
-			return false
+			{"failover/execution.go", `		if !e.Step(dep).Passed() {
+`, `		if (dep != "fence" || st.Kind != KindStart) && !e.Step(dep).Passed() {
 `},
 		},
 		tests: []test{{pkg: "actions", name: "TestExecutorComesThrough"}, {pkg: "actions", name: "TestUnprovenAsks"}},
@@ -123,17 +116,11 @@ var evidence = []mutant{
 		name: "order-of-steps-ignored", rule: "S3",
 		says: "a step starts before those that it comes after have passed",
 		edits: []edit{
-			{"failover/apply_exec.go", `		if !e.Step(dep).Passed() {
-			return refuse("order", "step %s comes after`, `		if false {
-			return refuse("order", "step %s comes after`},
-			{"actions/executor.go", `	for _, dep := range st.After {
-		if !e.Step(dep).Passed() {
-			return false
-		}
-	}
-`, ``},
+			{"failover/execution.go", `		if !e.Step(dep).Passed() {
+`, `		if false {
+`},
 		},
-		tests: []test{{pkg: "actions", name: "TestExecutorComesThrough"}},
+		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "traffic-before-the-epoch", rule: "S3",

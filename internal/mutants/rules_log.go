@@ -66,11 +66,13 @@ var journal = []mutant{
 	default:
 		return false
 	}
-	for _, dep`, `	case failover.StepPending, failover.StepRunning, failover.StepDone:
+	return e.After(st)
+`, `	case failover.StepPending, failover.StepRunning, failover.StepDone:
 	default:
 		return false
 	}
-	for _, dep`},
+	return e.After(st)
+`},
 		},
 		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
 	},

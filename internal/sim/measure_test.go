@@ -73,6 +73,7 @@ func measured(t *testing.T, timers consensus.Timers, fn func(ctx context.Context
 			c.end()
 			cancel()
 			c.world.wg.Wait()
+			sleep(time.Minute) // what a node whose disk hung has left behind ends by itself
 			mu.Lock()
 			out = append(out, d)
 			mu.Unlock()

@@ -332,7 +332,12 @@ func caller(r *http.Request) (key, session string) {
 	if _, rest, ok := strings.Cut(auth, "Credential="); ok {
 		key, _, _ = strings.Cut(rest, "/")
 	}
-	_, session, _ = strings.Cut(r.Header.Get("X-Amz-Security-Token"), "session/")
+	if _, rest, ok := strings.Cut(r.Header.Get("X-Amz-Security-Token"), "session/"); ok {
+		by := ""
+		if session, by, _ = strings.Cut(rest, "/by/"); by != "" {
+			key = by
+		}
+	}
 	return key, session
 }
 

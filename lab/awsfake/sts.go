@@ -34,7 +34,7 @@ type assumeRoleResponse struct {
 }
 
 // stsCall answers GetCallerIdentity and AssumeRole. The session token carries the session's name, so that the record of
-// calls can tell sessions apart.
+// calls can tell sessions apart, and whose key took the role on: the record names that one.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 func stsCall(q *request) (any, error) {
 	switch q.op {
@@ -49,7 +49,7 @@ func stsCall(q *request) (any, error) {
 		if role == "" || session == "" {
 			return nil, badRequest("ValidationError", "RoleArn and RoleSessionName are required")
 		}
-		return assumeRoleResponse{Key: "ASIA" + id(8), Secret: id(20), Token: "session/" + session,
+		return assumeRoleResponse{Key: "ASIA" + id(8), Secret: id(20), Token: "session/" + session + "/by/" + q.call.AccessKey,
 			Expiration: time.Now().Add(time.Hour).UTC().Truncate(time.Second), Arn: role + "/" + session, UserID: "AROA:" + session, Request: id(16)}, nil
 	}
 	return nil, badRequest("InvalidAction", "The action %q is not valid for this web service.", q.op)

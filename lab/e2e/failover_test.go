@@ -74,54 +74,82 @@ func TestIncidentP18LeaderKilledInEachPhase(t *testing.T) {
 	r.movedSafely(at, 2) // the leader that died while switching, and its successor: one attempt each
 }
 
+// parked is a write that is taken in and waits, as on a slow network, before it takes effect.
+type parked struct {
+	site, service, op string
+	step              string
+	refusal           string // of the resource, when it comes after another one
+	batches           int    // that Route 53 may accept in all
+}
+
 // S2: an old leader's Route 53 batch that arrives after the new leader's is refused by Route 53 itself.
 func TestIncidentP5StaleLeaderIsRefusedByRoute53(t *testing.T) {
 	r := start(t)
-	// The region's services go dark, and its nodes stay: with the leader stopped there must be a majority left.
-	// The batch is taken in and waits, as on a slow network, before it takes effect.
-	r.do(r.w.Fault(r.ctx, world.Net, faults.Fault{Service: "route53", Op: "ChangeResourceRecordSets", Mode: faults.Slow, DelayMs: 15000}))
+	r.staleWriter(parked{world.Net, "route53", "ChangeResourceRecordSets", "switch-route53_weights", "InvalidChangeBatch", 1})
+}
+
+// S2: the same of the object, refused by S3.
+func TestIncidentP5StaleLeaderIsRefusedByS3(t *testing.T) {
+	r := start(t)
+	r.staleWriter(parked{world.E2, "s3", "PutObject", "switch-s3_object", "PreconditionFailed", 2})
+}
+
+// staleWriter stops the leader between its check and its write; another one finishes, then the write arrives, then the old leader
+// goes on. The region's services go dark, and its nodes stay: with the leader stopped there must be a majority left.
+func (r *rig) staleWriter(p parked) {
+	r.Helper()
+	r.do(r.w.Fault(r.ctx, p.site, faults.Fault{Service: p.service, Op: p.op, Mode: faults.Slow, DelayMs: 15000}))
 	r.do(r.w.DarkServices(r.ctx, world.E1))
 	at, err := r.c.NoteTime(r.ctx, "dark services in e1")
 	r.do(err)
-	const step = "switch-route53_weights"
 	s := r.until(40*time.Second, "the switch", func(s *harness.Status) bool {
-		return s.LeaderError == "" && s.Execution.StepState(step) == "running"
+		return s.LeaderError == "" && s.Execution.StepState(p.step) == "running"
 	})
 	old := s.Raft.Leader
-	time.Sleep(400 * time.Millisecond) // intent, proof, and the batch on its way; the call gives up only after 1.5 s
+	time.Sleep(400 * time.Millisecond) // intent, proof, and the write on its way; the call gives up only after 1.5 s
 	r.do(r.c.Node(old).Stop())
-	r.do(r.w.ClearFaults(r.ctx, world.Net)) // the one under way still waits
+	r.do(r.w.ClearFaults(r.ctx, p.site)) // the one under way still waits
 	r.until(40*time.Second, "another leader to finish", func(s *harness.Status) bool {
 		return s.Raft.Leader != old && s.Execution == nil && s.Last != nil && s.Last.State == "stable"
 	})
-	r.weights(0, 255)
+	r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) { // the weights may follow a little later
+		w, err := r.c.Weights(r.ctx, "api.example.net")
+		return err == nil && w[world.Secondary] == 255, "the weights"
+	}))
 	key := harness.KeyPrefix + upper(old)
 	r.do(r.c.Poll(r.ctx, 25*time.Second, func() (bool, string) {
-		calls, err := r.w.Calls(r.ctx, world.Net)
+		calls, err := r.w.Calls(r.ctx, p.site)
 		if err != nil {
 			return false, err.Error()
 		}
 		for _, c := range calls {
-			if c.AccessKey == key && c.Op == "ChangeResourceRecordSets" {
-				if c.Outcome != "InvalidChangeBatch" {
-					t.Fatalf("the stale batch of %s ended as %s", old, c.Outcome)
+			if c.AccessKey == key && c.Op == p.op {
+				if c.Outcome != p.refusal {
+					r.Fatalf("the stale write of %s ended as %s", old, c.Outcome)
 				}
 				return true, ""
 			}
 		}
-		return false, "the batch of " + old + " to arrive late"
+		return false, "the write of " + old + " to arrive late"
 	}))
 	r.do(r.c.Node(old).Cont())
 	time.Sleep(3 * time.Second) // it wakes up, and may try whatever it had in mind
 	changes, err := r.c.Changes(r.ctx)
 	r.do(err)
 	for _, c := range changes {
-		if c.AccessKey == key {
-			t.Errorf("S2: a batch of the old leader %s was accepted: %+v", old, c)
+		if c.AccessKey == key && p.service == "route53" {
+			r.Errorf("S2: a batch of the old leader %s was accepted: %+v", old, c)
+		}
+	}
+	objects, err := r.c.Objects(r.ctx)
+	r.do(err)
+	for _, o := range objects {
+		if o.AccessKey == key && p.service == "s3" {
+			r.Errorf("S2: a write of the old leader %s was accepted: %+v", old, o)
 		}
 	}
 	r.do(r.w.LightServices(r.ctx, world.E1))
-	r.movedSafely(at, 1)
+	r.movedSafely(at, p.batches)
 }
 
 func upper(s string) string {

@@ -37,7 +37,7 @@ var spare = map[string]string{
 }
 
 // free is what needs no permission.
-var free = []string{"sts:GetCallerIdentity"}
+var free = []string{"sts:GetCallerIdentity", "sts:AssumeRole"} // the role's own policy says who may take it on
 
 // compareIAM holds the policies that failoverd prints for the example against the calls of all tests: nothing is missing, and
 // nothing is there that is not called.

@@ -64,6 +64,7 @@ func addresses(dir string) []Edit {
 		{`"/etc/failoverd/tls/`, `"` + dir + `/tls/`, "certificates"},
 		{`"http://ref1.example.org/", "http://ref2.example.org/"`, `"http://198.18.9.61/", "http://198.18.9.62/"`, "self-check references"},
 		{`# resolvers = ["10.0.0.2:53"]`, `resolvers = ["198.18.9.50:53"]`, "resolver"},
+		{`# roles = {`, `roles = {`, "roles to look and to act"},
 		{`# endpoints = { us-east-1 = "http://…", us-east-2 = "http://…", global = "http://…" }`,
 			`endpoints = { us-east-1 = "http://198.18.1.5:4566", us-east-2 = "http://198.18.2.5:4566", global = "http://198.18.9.5:4566" }`, "AWS endpoints"},
 		{`see.http = { url = "https://api.{region}.example.net/healthz"`, `see.http = { url = "http://api.{region}.example.net/healthz"`, "http instead of https"},

@@ -1,0 +1,121 @@
+package cloud
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials/stscreds"
+	"github.com/aws/aws-sdk-go-v2/service/sts"
+)
+
+// Roles are the IAM roles that a node takes on: one to look, one to act, the
+// latter for each step anew, with a session that names it in AWS's own records.
+type Roles struct {
+	Observe string // ARN; "" looks with the node's own credentials
+	Act     string // ARN; "" acts as it looks
+	// Regions are those whose STS is asked, in this order. It is never the global
+	// endpoint, which lies in one region.
+	Regions []string
+	// Session is the name under which the node looks.
+	Session string
+}
+
+type sessionKey struct{}
+
+// WithSession makes AWS calls under ctx act: with the acting role, in a session of
+// that name. Without an acting role it does nothing.
+func WithSession(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, sessionKey{}, sessionName(name))
+}
+
+// sessionName is a name as STS takes it: 2 to 64 characters of letters, digits and
+// _+=,.@- (API reference, AssumeRole, RoleSessionName).
+func sessionName(name string) string {
+	name = strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_+=,.@-", r) {
+			return r
+		}
+		return '-'
+	}, name)
+	return name[:min(len(name), 64)]
+}
+
+// keptSessions bounds how many sessions of steps are kept: more than a plan has
+// steps at once.
+const keptSessions = 32
+
+// assumed gives each call the credentials that it should have. Clients ask it for
+// every request, with the request's context.
+type assumed struct {
+	roles Roles
+	own   aws.CredentialsProvider
+	sts   func(region string) *sts.Client // signs with the node's own credentials
+
+	mu       sync.Mutex
+	sessions map[string]*aws.CredentialsCache
+	order    []string // oldest first
+}
+
+// Retrieve implements aws.CredentialsProvider.
+func (a *assumed) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	role, name := a.roles.Observe, a.roles.Session
+	if s, ok := ctx.Value(sessionKey{}).(string); ok && a.roles.Act != "" {
+		role, name = a.roles.Act, s
+	}
+	if role == "" {
+		return a.own.Retrieve(ctx)
+	}
+	return a.session(role, name).Retrieve(ctx)
+}
+
+// session returns the cache of a session, which renews itself.
+func (a *assumed) session(role, name string) *aws.CredentialsCache {
+	key := role + " " + name
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if c := a.sessions[key]; c != nil {
+		return c
+	}
+	if len(a.order) >= keptSessions {
+		delete(a.sessions, a.order[0])
+		a.order = slices.Delete(a.order, 0, 1)
+	}
+	c := aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) { return a.assume(ctx, role, name) }),
+		func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = 5 * time.Minute })
+	a.sessions[key] = c
+	a.order = append(a.order, key)
+	return c
+}
+
+// assume asks one region's STS after the other: each of them knows the role.
+func (a *assumed) assume(ctx context.Context, role, name string) (aws.Credentials, error) {
+	var errs []error
+	for _, region := range a.roles.Regions {
+		p := stscreds.NewAssumeRoleProvider(a.sts(region), role, func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = name })
+		c, err := p.Retrieve(ctx)
+		if err == nil {
+			return c, nil
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", region, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return aws.Credentials{}, fmt.Errorf("taking on the role %s: %w", role, errors.Join(errs...))
+}
+
+// Life is for how long the credentials that the node looks with are good; ok is
+// false for credentials that do not end.
+func (c *Clients) Life(ctx context.Context) (left time.Duration, ok bool, err error) {
+	creds, err := c.base.Credentials.Retrieve(ctx)
+	if err != nil {
+		return 0, false, &CredentialsError{Err: err}
+	}
+	return time.Until(creds.Expires), creds.CanExpire, nil
+}

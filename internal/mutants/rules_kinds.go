@@ -1,0 +1,93 @@
+package main
+
+// kinds are the rules of what counts as stopped or started, kind by kind.
+var kinds = []mutant{
+	{
+		name: "leave-beyond-the-lease", rule: "G5",
+		says: "a function gets leave although it may outlive the lease",
+		edits: []edit{{"fence/served.go", `	if need > left {
+`, `	if need > left+longestNeed {
+`}},
+		tests: []test{{pkg: "fence", name: "TestServed"}},
+	},
+	{
+		name: "leave-is-forgotten", rule: "G7",
+		says: "the agent reports that all have stopped while a function that has leave may still run",
+		edits: []edit{{"fence/served.go", `	return s.on || s.clock.Boot() < s.busy
+`, `	return s.on
+`}},
+		tests: []test{{pkg: "fence", name: "TestServed"}},
+	},
+	{
+		name: "control-plane-makes-down", rule: "D4",
+		says: "a control plane that is dead counts as a kind of signal that makes a region down",
+		edits: []edit{{"monitor/verdict.go", `		if s.Plane == failover.PlaneControl {
+			if`, `		if s.Plane == "none" {
+			if`}},
+		tests: []test{{pkg: "monitor", name: "TestVerdict"}},
+	},
+	{
+		name: "terminate-suspended", rule: "E3",
+		says:  "a group is emptied with Terminate suspended: nothing ends",
+		edits: []edit{{"actions/asg.go", `var returning = []string{"Launch",`, `var returning = []string{"Terminate", "Launch",`}},
+		tests: []test{{pkg: "actions", name: "TestASGStop"}},
+	},
+	{
+		name: "waiting-instances-are-gone", rule: "S1",
+		says: "instances that still exist do not matter once none is wanted",
+		edits: []edit{{"actions/asg.go", `	case len(left) > 0:
+		e.State = Partial
+`, `	case len(left) > 9:
+		e.State = Partial
+`}},
+		tests: []test{{pkg: "actions", name: "TestASGStop"}},
+	},
+	{
+		name: "launched-is-serving", rule: "E3",
+		says: "what was launched counts as serving",
+		edits: []edit{{"actions/asg.go", `		if i.LifecycleState == types.LifecycleStateInService && aws.ToString(i.HealthStatus) == "Healthy" {
+`, `		if i.LifecycleState != types.LifecycleStateTerminated {
+`}},
+		tests: []test{{pkg: "actions", name: "TestASGStart"}},
+	},
+	{
+		name: "disabled-is-ended", rule: "S1",
+		says: "functions count as ended as soon as their event source is off",
+		edits: []edit{{"actions/lambda_event_source.go", `	default:
+		return s.ended(ctx, all, e)
+`, `	default:
+		e.State = Present
+`}},
+		tests: []test{{pkg: "actions", name: "TestLambdaEventSource"}},
+	},
+	{
+		name: "two-clocks-compared", rule: "G6",
+		says:  "the end of an invocation is counted from AWS's clock alone",
+		edits: []edit{{"actions/lambda_event_source.go", `time.Since(newest) >= longest+clocksDiffer {`, `time.Since(newest) >= longest {`}},
+		tests: []test{{pkg: "actions", name: "TestLambdaWaitsOnItsOwnClock"}},
+	},
+	{
+		name: "autoscaler-awake", rule: "S1",
+		says: "a service counts as stopped although its autoscaler would start it again",
+		edits: []edit{{"actions/ecs_service.go", `	case scale.wakes():
+`, `	case scale.wakes() && false:
+`}},
+		tests: []test{{pkg: "actions", name: "TestECSAutoscaler"}},
+	},
+	{
+		name: "cut-off-instance-believed", rule: "S1",
+		says: "what ECS says of a task on an instance that is cut off is believed",
+		edits: []edit{{"actions/ecs_scaling.go", `		if !i.AgentConnected {
+`, `		if !i.AgentConnected && false {
+`}},
+		tests: []test{{pkg: "actions", name: "TestECSDisconnectedInstance"}},
+	},
+	{
+		name: "empty-function-list", rule: "E8", takes: "empty selector means all",
+		says: "an empty list of functions is accepted, and AWS lists the mappings of all",
+		edits: []edit{{"actions/lambda_event_source.go", `	case len(c.Functions) == 0:
+		return badParam("functions", "is empty; an empty list never means all functions")
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestLambdaParameters"}},
+	},
+}

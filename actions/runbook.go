@@ -49,7 +49,7 @@ func Runbook(s *failover.Settings, p *failover.Plan) (string, error) {
 		case failover.KindStart:
 			title = "Start " + string(st.Component) + " in " + string(st.Region)
 			if c := s.Component(st.Component); c != nil && c.Agent {
-				title += ". Its agent starts nothing without a lease, and nobody grants one: run its command without `failoverd agent … --`"
+				title += ". " + unleased(st.Action)
 			}
 		case failover.KindSwitch:
 			title = "Send the clients to " + string(p.To)
@@ -65,6 +65,14 @@ func Runbook(s *failover.Settings, p *failover.Plan) (string, error) {
 	step(fmt.Sprintf("Before failoverd is started again: nothing in %s may start by itself (desired counts 0, units disabled). Begin the cluster anew with", p.From),
 		fmt.Sprintf("failoverd recover --node NODE --active %s --why …", p.To))
 	return b.String(), nil
+}
+
+// unleased says how a component runs that nobody grants a lease.
+func unleased(action string) string {
+	if action == "lambda_event_source" || action == "schedule" {
+		return "What it starts asks for a lease, and nobody grants one: set its FAILOVERD_LEASE to \"off\" first, and back before failoverd is started again"
+	}
+	return "Its agent starts nothing without a lease, and nobody grants one: run its command without `failoverd agent … --`"
 }
 
 // stepByHand adds one step of the plan.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -34,15 +35,35 @@ func NewKeeper(j Journal, w World, opts Options, every time.Duration, log *slog.
 	return &Keeper{journal: j, world: w, opts: opts.withDefaults(), every: every, log: log, looked: map[uint64]time.Time{}}
 }
 
-// Run looks after the holds until ctx ends.
+// Run looks after the holds until ctx ends. None waits for another: what was stopped
+// may take minutes to be seen ended, and a region that is back is stopped as a whole
+// before anything else.
 func (k *Keeper) Run(ctx context.Context) {
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	var mu sync.Mutex
+	busy := map[uint64]bool{} // by hold: the last look at it goes on
 	for ctx.Err() == nil {
 		changed := k.journal.Changed()
 		holds := k.journal.State().Holds
 		for _, h := range holds {
-			if ctx.Err() == nil && k.due(h) {
-				k.keep(ctx, h)
+			mu.Lock()
+			skip := busy[h.ID] || !k.due(h)
+			if !skip {
+				busy[h.ID] = true
 			}
+			mu.Unlock()
+			if skip {
+				continue
+			}
+			wg.Go(func() {
+				defer func() {
+					mu.Lock()
+					delete(busy, h.ID)
+					mu.Unlock()
+				}()
+				k.keep(ctx, h)
+			})
 		}
 		t := time.NewTimer(k.every)
 		select {

@@ -106,6 +106,14 @@ bench:
 deps:
 	@command -v ip >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2; }
 
+# The tests of Kubernetes against a real API server and its controllers. They are built once, from the Go module proxy, and kept
+# beside Go's build cache; that takes a quarter of an hour.
+.PHONY: kube-testbed
+kube-testbed:
+	@command -v openssl >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends openssl; }
+	tools/kube/testbed.sh build
+	tools/kube/testbed.sh run $(GO) test ./actions -run 'TestKubernetes' -count=1 -v
+
 # What a change must pass; nothing is written. The seeds of the fuzz targets run as tests.
 check: tidy
 	@files=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); test -z "$$files" || { echo "gofmt (make fmt):"; echo "$$files"; exit 1; }

@@ -12,8 +12,11 @@ import (
 	"testing"
 	"time"
 
+	"k8s.io/client-go/rest"
+
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/kube"
 )
 
 // moody is a fake between moods.
@@ -72,7 +75,12 @@ func subjects(z *fakeZone) []subject {
 	clocks := newClocks()
 	clocks.rules["default/hourly"]["State"], clocks.schedules["default/nightly"]["State"] = "DISABLED", "DISABLED"
 	names := []string{"api.example.net"}
+	podsUp, podsDown := fakeDeployment(1), fakeDeployment(2)
+	cluster := kube.Access{EKS: "prod", Server: "https://eks.example.net"} // the client is replaced
+	web := []string{"web"}
 	return []subject{
+		{"kubernetes start", podsUp, &KubernetesConfig{Access: cluster, Namespace: "x", Deployments: web, Count: 3}, podsUp.settle, false},
+		{"kubernetes stop", podsDown, &KubernetesConfig{Access: cluster, Namespace: "x", Deployments: web}, podsDown.settle, false},
 		{"schedule start", clocks, &ScheduleConfig{Rules: []string{"hourly"}, Schedules: []string{"nightly"}, Enabled: true}, func() {}, false},
 		{"ecs_service start", ecsUp, &ECSServiceConfig{Cluster: "prod", Service: "api", Count: 3}, func() { ecsUp.mu.Lock(); ecsUp.running = ecsUp.desired; ecsUp.mu.Unlock() }, false},
 		{"ecs_service stop", ecsDown, &ECSServiceConfig{Cluster: "prod", Service: "workers"}, func() { ecsDown.mu.Lock(); ecsDown.running = ecsDown.desired; ecsDown.mu.Unlock() }, false},
@@ -128,6 +136,12 @@ func TestConformance(t *testing.T) {
 				k.places.dns.Port = port
 			case *route53Weights:
 				k.dns.Port = port
+			case *kubernetes:
+				srv := httptest.NewServer(m)
+				t.Cleanup(srv.Close)
+				if k.client, err = kube.New(&rest.Config{Host: srv.URL}); err != nil {
+					t.Fatal(err)
+				}
 			}
 			if _, ok := a.(Restorer); !ok {
 				t.Fatal("it cannot tell whether it was put back")

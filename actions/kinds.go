@@ -22,6 +22,7 @@ type Kinds struct {
 	EC2Instances   *EC2InstancesConfig      `toml:"ec2_instances" json:"ec2_instances,omitempty"`
 	LambdaEvents   *LambdaEventSourceConfig `toml:"lambda_event_source" json:"lambda_event_source,omitempty"`
 	Schedule       *ScheduleConfig          `toml:"schedule" json:"schedule,omitempty"`
+	Kubernetes     *KubernetesConfig        `toml:"kubernetes" json:"kubernetes,omitempty"`
 	Gate           *GateConfig              `toml:"gate" json:"gate,omitempty"`
 	S3Object       *S3ObjectConfig          `toml:"s3_object" json:"s3_object,omitempty"`
 	Route53Weights *Route53WeightsConfig    `toml:"route53_weights" json:"route53_weights,omitempty"`

@@ -97,6 +97,10 @@ func (c *ScheduleConfig) needs(r failover.Region) []Need {
 	return need
 }
 
+func (c *KubernetesConfig) needs(r failover.Region) []Need {
+	return []Need{{What: "the cluster's API server", Region: r}}
+}
+
 func (c *GateConfig) needs(failover.Region) []Need {
 	return []Need{{What: "Route 53's health checkers and name servers (no control plane)"}}
 }

@@ -51,7 +51,7 @@ func Runbook(s *failover.Settings, p *failover.Plan) (string, error) {
 		case failover.KindStart:
 			title = "Start " + string(st.Component) + " in " + string(st.Region)
 			if c := s.Component(st.Component); c != nil && c.Agent {
-				title += ". Its agent starts nothing without a lease, and nobody grants one: run its command without `failoverd agent … --`"
+				title += ". " + unleased(st.Action)
 			}
 		case failover.KindSwitch:
 			title = "Send the clients to " + string(p.To)
@@ -67,6 +67,14 @@ func Runbook(s *failover.Settings, p *failover.Plan) (string, error) {
 	step(fmt.Sprintf("Before failoverd is started again: nothing in %s may start by itself (desired counts 0, units disabled). Begin the cluster anew with", p.From),
 		fmt.Sprintf("failoverd recover --node NODE --active %s --why …", p.To))
 	return b.String(), nil
+}
+
+// unleased says how a component runs that nobody grants a lease.
+func unleased(action string) string {
+	if action == "lambda_event_source" || action == "schedule" {
+		return "What it starts asks for a lease, and nobody grants one: set its FAILOVERD_LEASE to \"off\" first, and back before failoverd is started again"
+	}
+	return "Its agent starts nothing without a lease, and nobody grants one: run its command without `failoverd agent … --`"
 }
 
 // stepByHand adds one step of the plan.
@@ -232,6 +240,42 @@ func (c *ScheduleConfig) byHand(region failover.Region, _ []failover.Region) (do
 		return do, "each is ENABLED"
 	}
 	return do, fmt.Sprintf("each is DISABLED, and %s have passed since, and the time for which their retry policies deliver late: a day, unless MaximumRetryAttempts is 0", c.settle()+c.LongestRun.D())
+}
+
+func (c *KubernetesConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	kubectl := "kubectl"
+	if c.Kubeconfig != "" {
+		kubectl += " --kubeconfig " + word(c.Kubeconfig)
+		if c.Context != "" {
+			kubectl += " --context " + word(c.Context)
+		}
+	} else {
+		do = append(do, fmt.Sprintf("aws eks update-kubeconfig --region %s --name %s --kubeconfig %s", word(string(region)), word(c.EKS), word("kube-"+string(region))))
+		kubectl += " --kubeconfig " + word("kube-"+string(region))
+	}
+	kubectl += " -n " + word(c.Namespace)
+	do = append(do, kubectl+" get deployments,statefulsets,cronjobs,hpa -o wide > before.txt   # keep it: it is the way back")
+	note := "--all autoscaling.keda.sh/paused-replicas=0   # where KEDA is installed, for those of these workloads; an hpa with a minimum of 0 needs 1"
+	if c.Count > 0 {
+		note = "--all autoscaling.keda.sh/paused-replicas- autoscaling.keda.sh/paused-   # where KEDA is installed, for those of these workloads"
+	}
+	do = append(do, kubectl+" annotate --overwrite scaledobjects "+note)
+	for _, list := range []struct {
+		kind  string
+		names []string
+	}{{"deployment/", c.Deployments}, {"statefulset/", c.StatefulSets}} {
+		for _, n := range list.names {
+			do = append(do, fmt.Sprintf("%s scale %s --replicas %d", kubectl, word(list.kind+n), c.Count))
+		}
+	}
+	for _, n := range c.CronJobs {
+		do = append(do, fmt.Sprintf(`%s patch %s -p '{"spec":{"suspend":%t}}'`, kubectl, word("cronjob/"+n), c.Count == 0))
+	}
+	do = append(do, kubectl+" get pods -o wide", strings.Replace(kubectl, " -n "+word(c.Namespace), "", 1)+" get nodes")
+	if c.Count > 0 {
+		return do, fmt.Sprintf("at least %d pods of each are Ready; leave a larger count as it is", c.need())
+	}
+	return do, "no pod of theirs is left, also none that is Terminating; one on a node that is NotReady may run whatever stands there"
 }
 
 func (c *Route53WeightsConfig) byHand(region failover.Region, regions []failover.Region) (do []string, see string) {

@@ -28,6 +28,7 @@ type CheckKinds struct {
 	HTTP       *HTTPCheckConfig  `toml:"http" json:"http,omitempty"`
 	DNSAnswer  *DNSAnswerConfig  `toml:"dns_answer" json:"dns_answer,omitempty"`
 	SQSBacklog *SQSBacklogConfig `toml:"sqs_backlog" json:"sqs_backlog,omitempty"`
+	Pods       *PodsCheckConfig  `toml:"pods" json:"pods,omitempty"`
 	Duplicates *DuplicatesConfig `toml:"duplicates" json:"duplicates,omitempty"`
 }
 

@@ -271,15 +271,13 @@ func (c *Config) timing(t Timing) Timing {
 // UsesAWS reports whether any kind that is set calls an AWS API, so that
 // credentials are needed.
 func (c *Config) UsesAWS() bool {
-	acts := func(k actions.Kinds, common Common) bool {
-		return k.ECSService != nil || k.Route53Weights != nil || common.Require.SQSBacklog != nil || common.Verify.SQSBacklog != nil
-	}
-	if acts(c.Traffic.Switch.Kinds, c.Traffic.Switch.Common) || c.Traffic.Check.SQSBacklog != nil {
+	if len(c.permissions()) > 0 {
 		return true
 	}
+	// Some calls need credentials and no permission.
+	signs := func(kinds actions.Kinds) bool { return kinds.Kubernetes != nil && kinds.Kubernetes.EKS != "" }
 	for _, p := range c.Component {
-		if p.See.SQS != nil || p.Check.SQSBacklog != nil ||
-			p.Stop != nil && acts(p.Stop.Kinds, p.Stop.Common) || p.Start != nil && acts(p.Start.Kinds, p.Start.Common) {
+		if p.See.AWSAPI != nil || p.Check.Pods != nil && p.Check.Pods.EKS != "" || p.Stop != nil && signs(p.Stop.Kinds) || p.Start != nil && signs(p.Start.Kinds) {
 			return true
 		}
 	}

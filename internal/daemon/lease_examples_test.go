@@ -73,23 +73,27 @@ import("./lambda_lease.mjs").then(f => f.handler({Records: [{body: "a"}]}, {getR
 			if _, err := exec.LookPath(argv[0]); err != nil {
 				t.Skip("NOT TESTED: " + argv[0] + " is not installed")
 			}
-			run := func() string {
+			agents := strings.TrimPrefix(dead.URL, "http://") + "," + strings.TrimPrefix(srv.URL, "http://")
+			run := func(agents string) string {
 				ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 				defer cancel()
 				cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 				cmd.Dir = dir
-				cmd.Env = append(os.Environ(), "FAILOVERD_LEASE="+strings.TrimPrefix(dead.URL, "http://")+","+strings.TrimPrefix(srv.URL, "http://"))
+				cmd.Env = append(os.Environ(), "FAILOVERD_LEASE="+agents)
 				out, _ := cmd.CombinedOutput() // it says how it ended
 				return string(out)
 			}
-			if out := run(); strings.Contains(out, "works") || !strings.Contains(out, "there is no lease: another region may be active") {
+			if out := run("off"); strings.TrimSpace(out) != "works" {
+				t.Errorf("by hand: %s", out)
+			}
+			if out := run(agents); strings.Contains(out, "works") || !strings.Contains(out, "there is no lease: another region may be active") {
 				t.Errorf("without a lease: %s", out)
 			}
 			now := boottime.System{}.Boot()
 			if err := served.Start(fence.Deadlines{Term: now + 5*time.Minute, Kill: now + 6*time.Minute}); err != nil {
 				t.Fatal(err)
 			}
-			if out := run(); strings.TrimSpace(out) != "works" {
+			if out := run(agents); strings.TrimSpace(out) != "works" {
 				t.Errorf("with a lease: %s", out)
 			}
 			_ = served.Stop(now)

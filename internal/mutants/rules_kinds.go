@@ -90,4 +90,11 @@ var kinds = []mutant{
 `, ``}},
 		tests: []test{{pkg: "actions", name: "TestLambdaParameters"}},
 	},
+	{
+		name: "kubernetes-change-after-its-deadline", rule: "E2",
+		says: "a change in a cluster is tried again after its deadline, because the API server said Retry-After",
+		edits: []edit{{"internal/kube/kube.go", `	cfg.Wrap(inTime)
+`, ``}, {"internal/kube/kube.go", `func inTime(`, `func _(`}},
+		tests: []test{{pkg: "internal/kube", name: "TestNoChangeAfterItsDeadline"}},
+	},
 }

@@ -321,9 +321,9 @@ func (r *run) done(ctx context.Context, detail string, already bool) {
 		defer cancel()
 		r.x.confirm(ctx, r.e, r.st.Component, r.st.Evidence(), string(r.st.ID), r.st.Action+": "+detail)
 	}
-	r.x.propose(ctx, failover.StepFinished{
+	r.x.finishAs(ctx, failover.StepFinished{
 		Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepDone, Detail: detail, Already: already,
-	}, "")
+	})
 }
 
 // tail waits until the last effects of what was stopped have had their time to

@@ -351,7 +351,19 @@ func (x *Executor) begin(ctx context.Context, e *failover.Execution, st failover
 }
 
 func (x *Executor) finish(ctx context.Context, e *failover.Execution, st failover.Step, token uint64, outcome failover.StepState, detail string) {
-	x.propose(ctx, failover.StepFinished{Execution: e.ID, Step: st.ID, Token: token, Outcome: outcome, Detail: detail}, "")
+	x.finishAs(ctx, failover.StepFinished{Execution: e.ID, Step: st.ID, Token: token, Outcome: outcome, Detail: detail})
+}
+
+// finishAs commits what a step came to. Once that is on its way it is waited for,
+// also when the step is cancelled meanwhile: what is given up may be committed all
+// the same, and whoever cancelled would write another end beside it.
+func (x *Executor) finishAs(ctx context.Context, c failover.StepFinished) {
+	if ctx.Err() != nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.opts.CallTimeout)
+	defer cancel()
+	x.propose(ctx, c, "")
 }
 
 func (x *Executor) freeze(ctx context.Context, e *failover.Execution, st failover.Step) {

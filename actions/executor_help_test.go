@@ -47,7 +47,8 @@ type leader struct {
 	dieBeforeWrite, dieAfterWrite, dieBeforeDo, dieAfterDo int
 	writes, dos                                            int
 	cannotProve                                            bool
-	onProve                                                func() // what happens meanwhile
+	onProve                                                func()                               // what happens meanwhile
+	slow                                                   func(failover.Command) time.Duration // how long its commit takes
 }
 
 var errDead = errors.New("this leader is dead")
@@ -179,6 +180,23 @@ func (l *leader) Changed() <-chan struct{} {
 }
 
 func (l *leader) Propose(ctx context.Context, c failover.Command, why string) (failover.Result, error) {
+	if l.slow != nil {
+		if d := l.slow(c); d > 0 {
+			done := make(chan failover.Result, 1)
+			go func() {
+				time.Sleep(d)
+				l.st.mu.Lock()
+				defer l.st.mu.Unlock()
+				done <- l.st.apply(c, "", why, l.term)
+			}()
+			select {
+			case res := <-done:
+				return res, res.Err
+			case <-ctx.Done(): // who proposed it does not wait; it is committed all the same
+				return failover.Result{}, ctx.Err()
+			}
+		}
+	}
 	l.st.mu.Lock()
 	defer l.st.mu.Unlock()
 	if l.ctx.Err() != nil || ctx.Err() != nil {

@@ -198,6 +198,35 @@ func TestHandedOverWriteLandsLate(t *testing.T) {
 	})
 }
 
+// The service becomes stable while a switch writes that it is done: that write is
+// waited for, not given up and followed by another one that says the opposite.
+func TestADoneSwitchIsNotHandedOver(t *testing.T) {
+	inStage(t, threeSwitches, func(st *stage) {
+		var mu sync.Mutex
+		var outcomes []failover.StepState
+		st.elect(func(l *leader) {
+			l.slow = func(c failover.Command) time.Duration {
+				f, ok := c.(failover.StepFinished)
+				if !ok || f.Step != "switch-tokened" {
+					return 0
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				outcomes = append(outcomes, f.Outcome)
+				return 8 * time.Second
+			}
+		})
+		s := st.waitFor("the end", 20*time.Minute, ended)
+		e := s.History[0]
+		if record, stable := e.Step("switch-tokened").Last(), e.Step("stable").Last(); !stable.FinishedAt.Before(record.FinishedAt) {
+			t.Fatalf("stable at %s, the record at %s: this shows nothing", stable.FinishedAt, record.FinishedAt)
+		}
+		if len(outcomes) != 1 || outcomes[0] != failover.StepDone || e.Step("switch-tokened").State != failover.StepDone {
+			t.Errorf("finished as %v, and the log says %s", outcomes, e.Step("switch-tokened").State)
+		}
+	})
+}
+
 // flipJournal takes a while to commit, and refuses the first so many proposals.
 type flipJournal struct {
 	heldJournal

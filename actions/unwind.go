@@ -184,10 +184,7 @@ func (r *run) finishUndo(ctx context.Context, again bool) {
 			}
 			r.deadline = time.Now().Add(r.st.Timeout.D()) // it has as long as the one before
 		case !time.Now().Before(r.deadline) && !time.Now().Before(watch):
-			r.x.propose(ctx, failover.StepFinished{
-				Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepFailed,
-				Detail: "the undo was not seen to take effect: " + eff.Detail,
-			}, "")
+			r.x.finish(ctx, r.e, r.st, r.token, failover.StepFailed, "the undo was not seen to take effect: "+eff.Detail)
 			return
 		}
 		if !r.x.sleep(ctx, r.x.opts.Poll) {

@@ -89,6 +89,16 @@ var traffic = []mutant{
 		tests: []test{{pkg: "actions", name: "TestTheFlipIsCommittedOnce"}},
 	},
 	{
+		name: "end-of-a-step-given-up", rule: "E6",
+		says: "a switch that is done while the service becomes stable gives its own end up, and another end is written beside it",
+		edits: []edit{{"actions/executor.go", `	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.opts.CallTimeout)
+	defer cancel()
+	x.propose(ctx, c, "")
+`, `	x.propose(ctx, c, "")
+`}},
+		tests: []test{{pkg: "actions", name: "TestADoneSwitchIsNotHandedOver"}},
+	},
+	{
 		name: "object-written-blindly", rule: "T2",
 		says: "the object is written without naming what it replaces: a stale writer overwrites a newer one",
 		edits: []edit{{"actions/s3_object.go", `	if was.ETag == "" {

@@ -54,7 +54,6 @@ type Effect struct {
 // Attempt identifies one try of one step. Its token was never used before: it
 // is the raft index of the committed StepStarted (rule E4).
 type Attempt struct {
-	Service   string
 	Execution uint64
 	Step      failover.StepID
 	Number    int // 1 for the first try

@@ -219,7 +219,9 @@ func (s *ecsService) alive(ctx context.Context) (alive, cutOff string, err error
 func (s *ecsService) Do(ctx context.Context, a Attempt) error {
 	var p ecsPrevious
 	if s.cfg.Count == 0 {
-		_ = json.Unmarshal(a.Previous, &p) // a stop is tried blind all the same
+		if err := json.Unmarshal(a.Previous, &p); err != nil && len(a.Previous) > 0 { // empty: a stop is tried blind
+			a.Report("what was recorded before the stop cannot be read (%v); the service is stopped all the same, its autoscaler is left as it is", err)
+		}
 		if p.Scaling != nil {
 			// It is told to rest before the count is changed, or it changes it again.
 			if err := s.scale(ctx, a, p.Scaling.asleep()); err != nil {

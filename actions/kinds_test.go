@@ -109,6 +109,13 @@ func TestECSAutoscaler(t *testing.T) {
 	if f.desired != 0 {
 		t.Error("not stopped because its autoscaler could not be asked")
 	}
+	// What was recorded cannot be read: that is said, and stops no stop.
+	f.scalerDown, f.desired = false, 3
+	var said []string
+	err = stop.Do(t.Context(), Attempt{Token: 12, Previous: json.RawMessage(`{"desired":"many"}`), Progress: func(line string) { said = append(said, line) }})
+	if err != nil || f.desired != 0 || !strings.Contains(strings.Join(said, "\n"), "cannot be read") {
+		t.Errorf("%v, desired %d, said %q", err, f.desired, said)
+	}
 	// A start wakes it, with room for what is wanted.
 	f.scalerDown, f.target = false, &ecsScale{Min: 0, Max: 2, In: true, Out: true, Scheduled: true}
 	start, _ := (&ECSServiceConfig{Cluster: "prod", Service: "workers", Count: 4}).New(testDeps(t, f))

@@ -1,8 +1,8 @@
 //go:build ignore
 
-// A function that works only under the lease of its region. FAILOVERD_LEASE is the address of one or more agents in the VPC
-// that run `failoverd agent --component functions --serve 10.0.1.20:7790 …`, comma-separated. "off" asks nobody: for the day of the
-// runbook, when failoverd itself is gone.
+// Command lambda_lease is a function that works only under the lease of its region. FAILOVERD_LEASE is the address of one or more
+// agents in the VPC that run `failoverd agent --component functions --serve 10.0.1.20:7790 …`, comma-separated. "off" asks nobody:
+// for the day of the runbook, when failoverd itself is gone.
 package main
 
 import (

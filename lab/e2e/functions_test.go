@@ -12,19 +12,7 @@ import (
 // the lease that they ask for, before those of the other region begin; and when the region is back, they are turned off there.
 func TestFunctionsEndWithTheirLease(t *testing.T) {
 	r := start(t)
-	handled := func(region string) (first, last time.Time, n int) {
-		events, err := r.w.Events(r.ctx, ledger.Handled)
-		r.do(err)
-		for _, e := range events {
-			if e.Region == region {
-				if n++; n == 1 {
-					first = e.At
-				}
-				last = e.At
-			}
-		}
-		return first, last, n
-	}
+	handled := func(region string) (first, last time.Time, n int) { return r.span(ledger.Handled, region) }
 	r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
 		_, _, n := handled(world.Primary)
 		return n >= 5, "functions to handle events in us-east-1"

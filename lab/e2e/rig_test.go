@@ -270,6 +270,22 @@ func (r *rig) workersLived(since time.Time) {
 	}
 }
 
+// span tells when the first and the last event of a type came from a region, and how many there were.
+func (r *rig) span(typ, region string) (first, last time.Time, n int) {
+	r.Helper()
+	events, err := r.w.Events(r.ctx, typ)
+	r.do(err)
+	for _, e := range events {
+		if e.Region == region {
+			if n++; n == 1 {
+				first = e.At
+			}
+			last = e.At
+		}
+	}
+	return first, last, n
+}
+
 // runs starts a program and returns its output, and its exit status; -1 if it did not run.
 func runs(ctx context.Context, argv ...string) (string, int) {
 	ctx, cancel := context.WithTimeout(ctx, 20*time.Second)

@@ -13,19 +13,7 @@ import (
 // there, and nothing of a schedule is lost.
 func TestNothingFiresInTwoRegions(t *testing.T) {
 	r := start(t)
-	fired := func(region string) (first, last time.Time, n int) {
-		events, err := r.w.Events(r.ctx, ledger.Fired)
-		r.do(err)
-		for _, e := range events {
-			if e.Region == region {
-				if n++; n == 1 {
-					first = e.At
-				}
-				last = e.At
-			}
-		}
-		return first, last, n
-	}
+	fired := func(region string) (first, last time.Time, n int) { return r.span(ledger.Fired, region) }
 	await := func(region string) {
 		r.Helper()
 		r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {

@@ -282,24 +282,6 @@ func (x *Executor) expire(ctx context.Context, s *failover.State) {
 	x.propose(ctx, failover.AskExpired{Execution: s.Execution.ID, Nonce: q.Nonce}, "")
 }
 
-// propose commits a command and logs a refusal: the next look at the state
-// decides what follows.
-func (x *Executor) propose(ctx context.Context, c failover.Command, why string) (failover.Result, bool) {
-	res, err := x.journal.Propose(ctx, c, why)
-	if err != nil && ctx.Err() == nil {
-		x.log.Info("not accepted", "command", c.Name(), "why", err.Error())
-	}
-	return res, err == nil
-}
-
-// ask puts a question unless one is open.
-func (x *Executor) ask(ctx context.Context, exec uint64, kind string, step failover.StepID, text string, ways ...string) {
-	if e := x.journal.State().Execution; e == nil || e.ID != exec || !e.MayAsk(kind) {
-		return
-	}
-	x.propose(ctx, failover.Ask{Execution: exec, Kind: kind, Step: step, Text: text, Ways: ways}, "")
-}
-
 // runStep carries one step out, from wherever the log says that it stands.
 func (x *Executor) runStep(ctx context.Context, exec uint64, st failover.Step) {
 	s := x.journal.State()
@@ -336,34 +318,6 @@ func (x *Executor) runStep(ctx context.Context, exec uint64, st failover.Step) {
 	case failover.KindStable:
 		x.stable(ctx, e, st)
 	}
-}
-
-// begin commits the intent of a step without previous values and returns its
-// token. A step that an earlier leader started keeps its attempt.
-func (x *Executor) begin(ctx context.Context, e *failover.Execution, st failover.Step) (token uint64, ok bool) {
-	if rec := e.Step(st.ID); rec.State == failover.StepRunning {
-		return rec.Last().Token, true
-	}
-	res, ok := x.propose(ctx, failover.StepStarted{
-		Execution: e.ID, Step: st.ID, Epoch: x.journal.State().Epoch, PlanHash: e.PlanHash,
-	}, "")
-	return res.Index, ok
-}
-
-func (x *Executor) finish(ctx context.Context, e *failover.Execution, st failover.Step, token uint64, outcome failover.StepState, detail string) {
-	x.finishAs(ctx, failover.StepFinished{Execution: e.ID, Step: st.ID, Token: token, Outcome: outcome, Detail: detail})
-}
-
-// finishAs commits what a step came to. Once that is on its way it is waited for,
-// also when the step is cancelled meanwhile: what is given up may be committed all
-// the same, and whoever cancelled would write another end beside it.
-func (x *Executor) finishAs(ctx context.Context, c failover.StepFinished) {
-	if ctx.Err() != nil {
-		return
-	}
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.opts.CallTimeout)
-	defer cancel()
-	x.propose(ctx, c, "")
 }
 
 func (x *Executor) freeze(ctx context.Context, e *failover.Execution, st failover.Step) {

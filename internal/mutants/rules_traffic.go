@@ -91,7 +91,7 @@ var traffic = []mutant{
 	{
 		name: "end-of-a-step-given-up", rule: "E6",
 		says: "a switch that is done while the service becomes stable gives its own end up, and another end is written beside it",
-		edits: []edit{{"actions/executor.go", `	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.opts.CallTimeout)
+		edits: []edit{{"actions/writes.go", `	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), x.opts.CallTimeout)
 	defer cancel()
 	x.propose(ctx, c, "")
 `, `	x.propose(ctx, c, "")

@@ -59,7 +59,7 @@ func (x *Executor) stands(ctx context.Context, e *failover.Execution) bool {
 	for _, st := range e.Plan.Steps {
 		rec := e.Step(st.ID)
 		if x.journal.State().Level() >= 3 && rec.Blind() && rec.State != failover.StepSkipped && rec.State != failover.StepUndone && rec.State != failover.StepPending {
-			x.ask(ctx, e.ID, "failed", st.ID, fmt.Sprintf("Step %s was carried out before %s could be read, so what it was in %s before is not known. Put it back by hand, then skip the step.", st.ID, st.Component, st.Region),
+			x.ask(ctx, e.ID, "failed", st.ID, fmt.Sprintf("Step %s was carried out before %s could be read, so what it was in %s before is not known. Put it back by hand, then skip the step. Until then no lease is granted there.", st.ID, st.Component, st.Region),
 				"failoverd skip "+string(st.ID)+" --why …")
 			return true
 		}

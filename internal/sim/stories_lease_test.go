@@ -122,6 +122,19 @@ var leaseStories = []story{
 		s.when(time.Minute, func() bool { return s.state().Freeze != nil })
 		sleep(60 * time.Second)
 		s.order("uid 2", failover.Abort{Execution: s.state().Execution.ID, Undo: true})
+		asks := func() *failover.Question {
+			if e := s.state().Execution; e != nil {
+				return e.Question
+			}
+			return nil
+		}
+		s.when(time.Minute, func() bool { return asks() != nil })
+		q := asks()
+		s.person(q != nil && strings.Contains(q.Text, "Put it back by hand, then skip the step. Until then no lease is granted there"),
+			"that a stop was asked for before the region could be read: what to put back is not known, and the execution waits for a word about it")
+		if q != nil {
+			s.order("uid 2", failover.Skip{Execution: s.state().Execution.ID, Step: q.Step})
+		}
 		s.when(3*time.Minute, func() bool { return s.state().Execution == nil })
 		s.daemon(s.event("finish-execution", "lifted: execution"), "lifts the freeze with the execution, and its evidence is void")
 		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})

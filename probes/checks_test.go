@@ -49,6 +49,16 @@ func TestDNSAnswer(t *testing.T) {
 	verify(t, check("api.example.net. 60 IN A 10.1.0.1"), Fail, "answers 10.1.0.1")
 	verify(t, check("api.example.net. 60 IN A 10.2.0.1", "api.example.net. 60 IN A 10.1.0.1"), Fail, "should lead to")
 	verify(t, check(), Unknown, "does not exist")
+	// A resolver keeps what it has for the rest of the TTL, and every name counts.
+	verify(t, check("api.example.net. 60 IN A 10.1.0.1"), Fail, "answers 10.1.0.1 for api.example.net for another 60s")
+	more := check("api.example.net. 60 IN A 10.2.0.1", "ws.example.net. 60 IN A 10.1.0.1").(*dnsAnswer)
+	more.cfg.Names = []string{"ws.example.net"}
+	verify(t, more, Fail, "answers 10.1.0.1 for ws.example.net")
+	for _, bad := range []*DNSAnswerConfig{{SameAs: "a.example.net"}, {Name: "b.example.net", Names: []string{"b.example.net"}, SameAs: "a.example.net"}, {Names: []string{"b c"}, SameAs: "a.example.net"}} {
+		if bad.Validate() == nil {
+			t.Errorf("%+v is accepted", bad)
+		}
+	}
 }
 
 func TestSQSBacklog(t *testing.T) {

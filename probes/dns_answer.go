@@ -12,11 +12,13 @@ import (
 	"github.com/failoverd/failoverd/internal/dnsq"
 )
 
-// DNSAnswerConfig asserts that a name leads to the same place as another one,
+// DNSAnswerConfig asserts that names lead to the same place as another one,
 // whoever is asked.
 type DNSAnswerConfig struct {
 	// Name is what clients use. It must be weighted or otherwise movable.
-	Name string `toml:"name" json:"name"`
+	Name string `toml:"name" json:"name,omitempty"`
+	// Names are further ones, of providers and partners as well.
+	Names []string `toml:"names" json:"names,omitempty"`
 	// SameAs is a name that always leads to the region.
 	SameAs string `toml:"same_as" json:"same_as"`
 	// For is how long it is asked again before it has failed; it must exceed the
@@ -26,13 +28,32 @@ type DNSAnswerConfig struct {
 
 // Validate reports the first wrong parameter.
 func (c *DNSAnswerConfig) Validate() error {
-	if err := validDNSName("name", c.Name); err != nil {
-		return err
+	if c.Name == "" && len(c.Names) == 0 {
+		return badParam("name", "is missing; give what clients use, or several as names")
+	}
+	for i, n := range c.all() {
+		field := "names"
+		if i == 0 && c.Name != "" {
+			field = "name"
+		}
+		if err := validDNSName(field, n); err != nil {
+			return err
+		}
+		if slices.Contains(c.all()[:i], n) {
+			return badParam("names", "%q is listed twice", n)
+		}
 	}
 	if err := validDNSName("same_as", c.SameAs); err != nil {
 		return err
 	}
 	return notNegative("within", c.For)
+}
+
+func (c *DNSAnswerConfig) all() []string {
+	if c.Name == "" {
+		return c.Names
+	}
+	return append([]string{c.Name}, c.Names...)
 }
 
 // Within implements CheckConfig.
@@ -54,7 +75,7 @@ func (c *DNSAnswerConfig) NewCheck(d Deps) (Check, error) {
 }
 
 // Check implements Check. It passes when every authoritative server and every
-// resolver leads to addresses of the other name only.
+// resolver leads each name to addresses of the other name only.
 func (c *dnsAnswer) Check(ctx context.Context) Finding {
 	ctx, cancel := c.deps.within(ctx)
 	defer cancel()
@@ -62,45 +83,48 @@ func (c *dnsAnswer) Check(ctx context.Context) Finding {
 	if err != nil {
 		return Finding{Unknown, err.Error()}
 	}
-	servers, err := c.dns.Authoritative(ctx, c.cfg.Name)
-	if err != nil {
-		return Finding{Unknown, err.Error()}
-	}
 	asked := 0
 	var wrong, silent []string
-	note := func(who string, a dnsq.Answer, err error) {
-		asked++
-		got, err := c.addrs(ctx, a, err)
-		switch {
-		case err != nil:
-			silent = append(silent, err.Error())
-		case !subset(got, want):
-			wrong = append(wrong, fmt.Sprintf("%s answers %s", who, join(got)))
+	for _, name := range c.cfg.all() {
+		servers, err := c.dns.Authoritative(ctx, name)
+		if err != nil {
+			return Finding{Unknown, err.Error()}
 		}
-	}
-	for _, s := range servers {
-		if s.Addr == "" {
-			silent = append(silent, "name server "+s.Name+" has no address")
-			continue
+		note := func(who, lasts string, a dnsq.Answer, err error) {
+			asked++
+			got, err := c.addrs(ctx, a, err)
+			switch {
+			case err != nil:
+				silent = append(silent, err.Error())
+			case !subset(got, want):
+				wrong = append(wrong, fmt.Sprintf("%s answers %s for %s%s", who, join(got), name, lasts))
+			}
 		}
-		for range askTimes {
-			a, err := c.dns.Ask(ctx, s.Addr, c.cfg.Name, "A")
-			note(s.Name+" ("+s.Addr+")", a, err)
+		for _, s := range servers {
+			if s.Addr == "" {
+				silent = append(silent, "name server "+s.Name+" has no address")
+				continue
+			}
+			for range askTimes {
+				a, err := c.dns.Ask(ctx, s.Addr, name, "A")
+				note(s.Name+" ("+s.Addr+")", "", a, err)
+			}
 		}
-	}
-	for _, r := range c.deps.Resolvers {
-		a, err := (&dnsq.Client{Resolvers: []string{r}}).Resolve(ctx, c.cfg.Name, "A")
-		note("resolver "+r, a, err)
+		for _, r := range c.deps.Resolvers {
+			a, err := (&dnsq.Client{Resolvers: []string{r}}).Resolve(ctx, name, "A")
+			note("resolver "+r, fmt.Sprintf(" for another %ds", a.TTL), a, err) // what is left of the TTL
+		}
 	}
 	slices.Sort(wrong)
 	slices.Sort(silent)
+	names := strings.Join(c.cfg.all(), ", ")
 	switch {
 	case len(wrong) > 0:
-		return Finding{Fail, fmt.Sprintf("%s should lead to %s (%s), but %s", c.cfg.Name, c.cfg.SameAs, join(want), strings.Join(slices.Compact(wrong), "; "))}
+		return Finding{Fail, fmt.Sprintf("%s should lead to %s (%s), but %s", names, c.cfg.SameAs, join(want), strings.Join(slices.Compact(wrong), "; "))}
 	case len(silent) > 0:
 		return Finding{Unknown, strings.Join(slices.Compact(silent), "; ")}
 	}
-	return Finding{Pass, fmt.Sprintf("%d of %d answers for %s lead to %s", asked, asked, c.cfg.Name, join(want))}
+	return Finding{Pass, fmt.Sprintf("%d of %d answers for %s lead to %s", asked, asked, names, join(want))}
 }
 
 // addrs follows an alias that leads out of the zone of the server that gave it.

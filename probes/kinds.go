@@ -30,6 +30,8 @@ type CheckKinds struct {
 	SQSBacklog *SQSBacklogConfig `toml:"sqs_backlog" json:"sqs_backlog,omitempty"`
 	Pods       *PodsCheckConfig  `toml:"pods" json:"pods,omitempty"`
 	Duplicates *DuplicatesConfig `toml:"duplicates" json:"duplicates,omitempty"`
+	// TrafficObserved looks at what load balancers count.
+	TrafficObserved *TrafficObservedConfig `toml:"traffic_observed" json:"traffic_observed,omitempty"`
 }
 
 // Config is the configuration of a probe kind. Its strings may hold {region}

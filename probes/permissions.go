@@ -37,3 +37,9 @@ func (c *AWSAPIConfig) Permissions(failover.Region) []iam.Permission {
 	}
 	return []iam.Permission{{Actions: []string{"ecs:DescribeClusters"}, Resources: []string{"*"}}}
 }
+
+// Permissions implements Permitted. CloudWatch knows no resources here:
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazoncloudwatch.html
+func (c *TrafficObservedConfig) Permissions(failover.Region) []iam.Permission {
+	return []iam.Permission{{Actions: []string{"cloudwatch:GetMetricData"}, Resources: []string{"*"}}}
+}

@@ -22,6 +22,7 @@ import (
 	awsconfig "github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/service/applicationautoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
@@ -156,6 +157,13 @@ func (c *Clients) EventBridge(region string) *eventbridge.Client {
 func (c *Clients) Scheduler(region string) *scheduler.Client {
 	return client(c, "scheduler", region, func(cfg aws.Config, endpoint *string) *scheduler.Client {
 		return scheduler.NewFromConfig(cfg, func(o *scheduler.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// CloudWatch returns the client of a region.
+func (c *Clients) CloudWatch(region string) *cloudwatch.Client {
+	return client(c, "cloudwatch", region, func(cfg aws.Config, endpoint *string) *cloudwatch.Client {
+		return cloudwatch.NewFromConfig(cfg, func(o *cloudwatch.Options) { o.BaseEndpoint = endpoint })
 	})
 }
 

@@ -146,4 +146,18 @@ var traffic = []mutant{
 `}},
 		tests: []test{{pkg: "failover", name: "TestTrafficHolds"}},
 	},
+	{
+		name: "refused-is-no-request", rule: "L1",
+		says:  "clients that keep coming to a region whose targets were stopped are not counted",
+		edits: []edit{{"probes/traffic_observed.go", `{"refused", "HTTPCode_ELB_503_Count"}, `, ``}},
+		tests: []test{{pkg: "probes", name: "TestTrafficObserved"}},
+	},
+	{
+		name: "half-moved-is-moved", rule: "L1",
+		says: "the service is declared stable however many clients still reach the old side",
+		edits: []edit{{"probes/traffic_observed.go", `		if status == Pass && share < float64(t.cfg.moved()) {
+`, `		if status == Pass && share < 0 {
+`}},
+		tests: []test{{pkg: "probes", name: "TestTrafficObserved"}},
+	},
 }

@@ -37,6 +37,8 @@ type ALB struct {
 	check *http.Client
 	turn  atomic.Uint64
 
+	counted counters
+
 	mu     sync.Mutex
 	health map[string]*target
 }
@@ -50,13 +52,13 @@ type targetKey struct{}
 
 // New makes a load balancer; Run serves it.
 func New(opt Options) *ALB {
+	a := &ALB{opt: opt, health: map[string]*target{}, check: &http.Client{Timeout: opt.HealthEvery, Transport: &http.Transport{DisableKeepAlives: true}}}
 	tr := &http.Transport{
-		DialContext:           (&net.Dialer{Timeout: opt.IdleTimeout}).DialContext,
+		DialContext:           a.counted.dial(&net.Dialer{Timeout: opt.IdleTimeout}),
 		ResponseHeaderTimeout: opt.IdleTimeout,
 		MaxIdleConnsPerHost:   16,
 		IdleConnTimeout:       opt.IdleTimeout,
 	}
-	a := &ALB{opt: opt, health: map[string]*target{}, check: &http.Client{Timeout: opt.HealthEvery, Transport: &http.Transport{DisableKeepAlives: true}}}
 	a.proxy = &httputil.ReverseProxy{
 		Transport: tr,
 		Rewrite: func(p *httputil.ProxyRequest) {
@@ -93,7 +95,7 @@ func (a *ALB) Run(ctx context.Context) error {
 			return fmt.Errorf("load balancer zone %s: listen on %s: %w", zone, addr, err)
 		}
 		srv := &http.Server{Handler: a.handler(zone), ReadHeaderTimeout: 10 * time.Second}
-		go func() { _ = srv.Serve(ln) }()
+		go func() { _ = srv.Serve(trackedListener{ln, &a.counted}) }()
 		go func() {
 			<-ctx.Done()
 			srv.Close()
@@ -135,15 +137,20 @@ func (a *ALB) handler(zone string) http.Handler {
 				if f.Status != 0 {
 					status = f.Status
 				}
+				if status == http.StatusServiceUnavailable {
+					a.counted.refused.Add(1)
+				}
 				reply(w, status)
 				return
 			}
 		}
 		to := a.choose()
 		if to == "" {
+			a.counted.refused.Add(1)
 			reply(w, http.StatusServiceUnavailable) // no registered targets
 			return
 		}
+		a.counted.requests.Add(1)
 		a.proxy.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), targetKey{}, to)))
 	})
 }

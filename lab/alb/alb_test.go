@@ -99,6 +99,11 @@ func TestStatusCodesTellWhatIsBroken(t *testing.T) {
 		set.Clear()
 	}
 
+	// A request counts once a target was chosen for it; what a dark or resetting zone swallows does not, nor do health checks.
+	if n := a.Counts(); n.Requests != 4 || n.Refused != 2 {
+		t.Errorf("counted %d requests and %d refused, want 4 and 2", n.Requests, n.Refused)
+	}
+
 	// A dead target is left out once the health checks have seen it; if no target is healthy, all are used.
 	use(dead, good)
 	deadline := time.Now().Add(5 * time.Second)

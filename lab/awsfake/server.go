@@ -1,6 +1,6 @@
 // Package awsfake imitates the few AWS APIs that a regional failover uses, closely enough for the real SDK: SQS (JSON 1.0),
 // ECS (JSON 1.1, whose tasks are real processes), EventBridge (JSON 1.1), its Scheduler and Lambda (REST-JSON), STS and Auto Scaling
-// (Query), S3 and Route 53 (REST-XML).
+// (Query), S3 and Route 53 (REST-XML), CloudWatch (RPC v2, in CBOR).
 //
 // It imitates what makes them awkward: everything asynchronous takes time, reads lag behind writes, batches are refused as
 // a whole, and any call can be throttled, hang, fail, or take effect and lose its reply. Signatures are not verified: the
@@ -24,6 +24,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/aws/smithy-go/encoding/cbor"
 
 	"github.com/failoverd/failoverd/lab/faults"
 )
@@ -71,6 +73,7 @@ type Server struct {
 	EC2     *EC2
 	Lambda  *Lambda
 	Clocks  *Clocks // EventBridge and its Scheduler
+	Metrics *CloudWatch
 	Faults  *faults.Set
 	Log     *slog.Logger
 
@@ -132,6 +135,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q.service, q.op = "events", strings.TrimPrefix(target, "AWSEvents.")
 	case strings.HasPrefix(r.URL.Path, "/2013-04-01/"):
 		q.service, q.op = "route53", route53Op(r)
+	case strings.HasPrefix(r.URL.Path, cloudWatchPath): // before S3, for which any path is an object's
+		q.service, q.op = "cloudwatch", cloudWatchOp(r)
 	case strings.HasPrefix(r.URL.Path, lambdaPath):
 		q.service, q.op = "lambda", lambdaOp(r)
 	case s.Clocks != nil && strings.HasPrefix(r.URL.Path, schedulesPath):
@@ -235,6 +240,8 @@ func (s *Server) dispatch(w http.ResponseWriter, q *request) {
 	s.record(q.call, "ok")
 	w.Header().Set("X-Amzn-Requestid", id(16))
 	switch q.service {
+	case "cloudwatch":
+		writeCBOR(w, http.StatusOK, out.(cbor.Map))
 	case "route53", "sts", "autoscaling", "ec2":
 		w.Header().Set("Content-Type", "text/xml")
 		_, _ = io.WriteString(w, xml.Header)
@@ -269,6 +276,8 @@ func (s *Server) run(q *request) (any, error) {
 		return s.Clocks.events(q.op, q.body)
 	case q.service == "scheduler" && s.Clocks != nil:
 		return s.Clocks.schedule(q)
+	case q.service == "cloudwatch" && s.Metrics != nil:
+		return s.Metrics.call(q.op, q.body)
 	case q.service == "sts":
 		return stsCall(q)
 	}
@@ -278,6 +287,8 @@ func (s *Server) run(q *request) (any, error) {
 func (s *Server) writeError(w http.ResponseWriter, q *request, e *Error) {
 	w.Header().Set("X-Amzn-Requestid", id(16))
 	switch q.service {
+	case "cloudwatch":
+		writeCBOR(w, e.Status, cbor.Map{"__type": cbor.String(e.Code), "message": cbor.String(e.Message)})
 	case "s3":
 		s.S3.fail(w, q, e.Status, e.Code, e.Message)
 	case "ec2": // an element of its own: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html

@@ -24,8 +24,9 @@ var fast = map[string]string{
 	"raft.heartbeat": `"200ms"`, "raft.election": `"200ms"`, "raft.leader_lease": `"160ms"`, "raft.commit": `"10ms"`,
 	"policy.vote_ttl": `"1s"`, "probes.interval": `"250ms"`, "probes.timeout": `"500ms"`,
 	"self_check.interval": `"500ms"`, "self_check.timeout": `"400ms"`, "aws.timeout": `"1500ms"`,
-	"component.workers.see.sqs": `{ queue = "failoverd-canary-{node}", slow = "1s" }`,
-	"component.api.see.http":    `{ url = "http://api.{region}.example.net/healthz", slow = "400ms" }`,
+	"component.workers.see.sqs":      `{ queue = "failoverd-canary-{node}", slow = "1s" }`,
+	"component.api.see.http":         `{ url = "http://api.{region}.example.net/healthz", slow = "400ms" }`,
+	"traffic.check.traffic_observed": `{ load_balancers = { us-east-1 = "app/messaging-us-east-1/50dc6c495c0c9188", us-east-2 = "app/messaging-us-east-2/50dc6c495c0c9188" }, moved = 95, ignore = 120, period = "1s", within = "75s" }`,
 }
 
 // rig is one world with a cluster in it, and the test's way to look at both.
@@ -60,7 +61,7 @@ func start(t *testing.T, opts ...option) *rig {
 	o := harness.Options{
 		Example: "../../config.toml.example", Failoverd: failoverdBin,
 		Config: harness.ConfigOptions{Factor: factor, Set: map[string]string{}},
-		World:  world.Options{Dir: dir, Prefix: "e2e", Lab: labBin, Log: slog.New(slog.NewTextHandler(t.Output(), nil))},
+		World:  world.Options{Dir: dir, Prefix: "e2e", Lab: labBin, Minute: factor * time.Second, Log: slog.New(slog.NewTextHandler(t.Output(), nil))},
 	}
 	for k, v := range fast {
 		o.Config.Set[k] = v

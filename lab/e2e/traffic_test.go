@@ -2,6 +2,8 @@ package e2e
 
 import (
 	"os"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -86,6 +88,50 @@ func TestTheGateAloneDoesNotOutliveTheNodes(t *testing.T) {
 		to, err := r.c.DNSRegion(r.ctx, "api.example.net")
 		return err == nil && to == world.Primary, "clients to be sent back once a single gate is left"
 	}))
+}
+
+// A person moves a service that is well. Name servers say at once where clients should go, but some clients keep an address
+// whatever its TTL, and others their connections for as long as the old region serves them: too many requests still reach the
+// old load balancer, the step says how many, and a person is asked. Once it serves them no more, they come.
+func TestTrafficIsObserved(t *testing.T) {
+	r := start(t, func(o *harness.Options) {
+		// Fewer probes than clients, and minutes that have enough of both.
+		o.World.Minute = time.Minute
+		o.Config.Set["probes.interval"], o.Config.Set["probes.timeout"], o.Config.Set["policy.vote_ttl"] = `"1s"`, `"1s"`, `"2s"`
+		o.Config.Set["traffic.check.traffic_observed"] = strings.Replace(fast["traffic.check.traffic_observed"], `ignore = 120, period = "1s", within = "75s"`, `ignore = 150, period = "5s", within = "25s"`, 1)
+	})
+	if out, err := r.c.CLI(r.ctx, "use2a", "failover", "--why", "a test"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	const step = "check-traffic-traffic_observed"
+	still := regexp.MustCompile(`([0-9.]+) % moved: [0-9]+ requests reached us-east-2 in the 5s from .*; ([0-9]+) still come to us-east-1, where ([0-9]+) connections are open`)
+	share := func(said string) float64 {
+		m := still.FindStringSubmatch(said)
+		if m == nil {
+			return -1
+		}
+		f, _ := strconv.ParseFloat(m[1], 64)
+		return f
+	}
+	s := r.until(90*time.Second, "a question about who has not moved", func(s *harness.Status) bool {
+		e := s.Current()
+		return e != nil && e.Question != nil && e.StepState(step) == "failed"
+	})
+	e := s.Current()
+	t.Log(e.Question.Text)
+	if n := share(e.Question.Text); n < 30 || n >= 95 || e.StepState("check-traffic-dns_answer") != "done" || e.StepState("stable") != "pending" {
+		t.Errorf("two of four clients keep what they have, and the daemon asks: %s", e.Question.Text)
+	}
+	r.do(r.w.Fault(r.ctx, world.E1, faults.Fault{Service: "alb", Mode: faults.Refuse}))
+	if out, err := r.c.CLI(r.ctx, "use2a", "retry", step, "--why", "the old side serves nobody any more"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s = r.until(90*time.Second, "a stable execution", func(s *harness.Status) bool { return s.Execution == nil && s.Last != nil })
+	said := s.Last.Steps[step].Detail
+	t.Log(said)
+	if s.Last.State != "stable" || share(said) < 95 {
+		t.Errorf("%s, and the step ended with %q", s.Last.State, said)
+	}
 }
 
 // A part of a region that is dark is named, people are told, and nothing is touched, however long it lasts.

@@ -5,7 +5,6 @@ package faults
 import (
 	"context"
 	"math/rand/v2"
-	"net"
 	"net/http"
 	"slices"
 	"sync"
@@ -149,7 +148,7 @@ func Drop(w http.ResponseWriter, reset bool) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
-	if t, ok := c.(*net.TCPConn); ok && reset {
+	if t, ok := c.(interface{ SetLinger(sec int) error }); ok && reset {
 		_ = t.SetLinger(0)
 	}
 	_ = c.Close()

@@ -49,6 +49,7 @@ type Config struct {
 	ECSLag     time.Duration         `json:"ecsLag"`    // 0 means 2 s
 	SQSLag     time.Duration         `json:"sqsLag"`    // 0 means 3 s
 	Election   time.Duration         `json:"election"`  // 0 means 10 s
+	Minute     time.Duration         `json:"minute"`    // of CloudWatch; 0 means one
 }
 
 // Member is one member of the MongoDB replica set.
@@ -120,10 +121,6 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	clocks := awsfake.NewClocks(c.Region, scale(12*time.Second),
 		awsfake.Timer{Name: RuleName, Rule: true, Every: scale(20 * time.Second), Enabled: c.FunctionOn, Fire: job(c, ecs, RuleName, longest, log)},
 		awsfake.Timer{Name: ScheduleName, Every: scale(30 * time.Second), Enabled: c.FunctionOn, Fire: job(c, ecs, ScheduleName, longest, log)})
-	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Faults: set, Log: log}
-	if err := serveHTTP(ctx, c.AWS, aws); err != nil {
-		return err
-	}
 	lb := alb.New(alb.Options{Zones: c.Zones, HealthPath: "/healthz", HealthEvery: max(100*time.Millisecond, scale(5*time.Second)),
 		IdleTimeout: max(time.Second, scale(60*time.Second)), Faults: set, Log: log,
 		Targets: func() (out []string) {
@@ -133,6 +130,12 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 			return out
 		}})
 	if err := lb.Run(ctx); err != nil {
+		return err
+	}
+	metrics := awsfake.NewCloudWatch(awsfake.CloudWatchOptions{Minute: max(time.Second, scale(or(c.Minute, time.Minute)).Truncate(time.Second)), Late: scale(20 * time.Second),
+		Balancers: map[string]func() alb.Counts{"app/messaging-" + c.Region + "/50dc6c495c0c9188": lb.Counts}})
+	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Metrics: metrics, Faults: set, Log: log}
+	if err := serveHTTP(ctx, c.AWS, aws); err != nil {
 		return err
 	}
 	members, err := startMongo(ctx, c, set, log, scale(or(c.Election, 10*time.Second)))
@@ -149,6 +152,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	var background sync.WaitGroup
 	defer background.Wait()
 	background.Go(func() { lambda.Run(ctx) })
+	background.Go(func() { metrics.Run(ctx) })
 	background.Go(func() { clocks.Run(ctx) })
 	background.Go(func() { events(ctx, sqs, c.Region, scale(8*time.Second)) })
 	done := make(chan struct{})

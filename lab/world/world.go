@@ -97,6 +97,7 @@ type Options struct {
 	Rate        float64                                        // provider's messages per second; 0 means 1.5, < 0 none
 	Propagation time.Duration                                  // of a DNS change; 0 means 30 s
 	SoloAfter   time.Duration                                  // of the application's store; 0 means 90 s
+	Minute      time.Duration                                  // of CloudWatch; 0 means one
 	Log         *slog.Logger                                   // nil discards
 }
 
@@ -233,7 +234,7 @@ func (w *World) regionConfig(site string) region.Config {
 	ip := func(net, host, port int) string { return fmt.Sprintf("198.18.%d.%d:%d", net, host, port) }
 	c := region.Config{World: w.Dir, Site: site, Region: reg, TimeFactor: w.opt.TimeFactor, AWS: ip(n, 5, 4566), APIPort: 8080,
 		Zones: map[string]string{"a": ip(n, 21, 80), "b": ip(n, 22, 80), "c": ip(n, 23, 80)},
-		Store: ip(n, 6, 7100), Peer: ip(3-n, 6, 7100), Queues: []string{Queue}, SoloAfter: w.opt.SoloAfter,
+		Store: ip(n, 6, 7100), Peer: ip(3-n, 6, 7100), Queues: []string{Queue}, SoloAfter: w.opt.SoloAfter, Minute: w.opt.Minute,
 		Members: []region.Member{{Host: ip(1, 31, 27017), Priority: 3}, {Host: ip(1, 32, 27017), Priority: 2}, {Host: ip(2, 31, 27017), Priority: 1}}}
 	for i := 100; i < 150; i++ {
 		c.TaskIPs = append(c.TaskIPs, fmt.Sprintf("198.18.%d.%d", n, i))

@@ -1,0 +1,223 @@
+package probes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatch/types"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
+)
+
+// TrafficObservedConfig asserts that clients have really moved: that of the
+// requests which load balancers count nearly all reach the region. Name servers
+// say where clients should go; some keep an address whatever its TTL, and open
+// connections outlive every change of the DNS.
+type TrafficObservedConfig struct {
+	// LoadBalancers are the Application Load Balancers that clients reach, by
+	// region, as CloudWatch knows them: "app/NAME/ID", the end of the ARN.
+	LoadBalancers map[failover.Region]string `toml:"load_balancers" json:"load_balancers"`
+	// Moved is the share of all requests, in percent, that must reach the region.
+	// Zero: 95.
+	Moved int `toml:"moved" json:"moved,omitempty"`
+	// Ignore is how many requests come in a period without any client, in each
+	// region: two by each node's http probes for each address in each interval, and
+	// those of other monitoring.
+	Ignore int `toml:"ignore" json:"ignore,omitempty"`
+	// Period is what requests are counted over, in whole seconds. Zero: a minute,
+	// the finest that load balancers report.
+	Period failover.Duration `toml:"period" json:"period,omitempty"`
+	// For is how long it is asked again before it has failed. Zero: 2 minutes,
+	// which is short for metrics that come some minutes late.
+	For failover.Duration `toml:"within" json:"within,omitempty"`
+}
+
+// Validate reports the first wrong parameter.
+func (c *TrafficObservedConfig) Validate() error {
+	if len(c.LoadBalancers) < 2 {
+		return badParam("load_balancers", "names %d load balancers; one of each region is needed, as us-east-1 = \"app/messaging/50dc6c495c0c9188\"", len(c.LoadBalancers))
+	}
+	for _, r := range slices.Sorted(maps.Keys(c.LoadBalancers)) {
+		if parts := strings.Split(c.LoadBalancers[r], "/"); len(parts) != 3 || parts[0] != "app" || parts[1] == "" || parts[2] == "" {
+			return badParam("load_balancers", "%s: %q is not app/NAME/ID, the end of an Application Load Balancer's ARN", r, c.LoadBalancers[r])
+		}
+	}
+	switch {
+	case c.Moved < 0 || c.Moved > 100:
+		return badParam("moved", "%d is not a share in percent", c.Moved)
+	case c.Ignore < 0:
+		return badParam("ignore", "%d is negative", c.Ignore)
+	case c.Period < 0 || c.Period.D()%time.Second != 0:
+		return badParam("period", "%s is not a whole number of seconds", c.Period)
+	}
+	return notNegative("within", c.For)
+}
+
+// Within implements CheckConfig.
+func (c *TrafficObservedConfig) Within() time.Duration { return within(c.For) }
+
+func (c *TrafficObservedConfig) moved() int {
+	if c.Moved == 0 {
+		return 95
+	}
+	return c.Moved
+}
+
+func (c *TrafficObservedConfig) period() time.Duration {
+	if c.Period == 0 {
+		return time.Minute
+	}
+	return c.Period.D()
+}
+
+// NewCheck implements CheckConfig.
+func (c *TrafficObservedConfig) NewCheck(d Deps) (Check, error) {
+	if d.Cloud == nil {
+		return nil, errors.New("there are no AWS clients")
+	}
+	if c.LoadBalancers[d.Region] == "" {
+		return nil, fmt.Errorf("load_balancers names none in %s, where clients are sent", d.Region)
+	}
+	return &trafficObserved{cfg: c, deps: d}, nil
+}
+
+type trafficObserved struct {
+	cfg  *TrafficObservedConfig
+	deps Deps
+}
+
+// counts is what a load balancer did in one period.
+type counts struct{ requests, open float64 }
+
+// looksBack is how many periods are asked for: metrics come some minutes late.
+const looksBack = 6
+
+// Check implements Check. A region whose CloudWatch does not answer is not seen:
+// that is said, and does not keep a service from being declared stable that was
+// moved because that region failed.
+func (t *trafficObserved) Check(ctx context.Context) Finding {
+	ctx, cancel := t.deps.within(ctx)
+	defer cancel()
+	end := time.Now().Truncate(t.cfg.period())
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	seen, failed := map[failover.Region]map[time.Time]counts{}, map[failover.Region]error{}
+	for r := range t.cfg.LoadBalancers {
+		wg.Go(func() {
+			n, err := t.count(ctx, r, end)
+			mu.Lock()
+			defer mu.Unlock()
+			seen[r], failed[r] = n, err
+		})
+	}
+	wg.Wait()
+	if err := failed[t.deps.Region]; err != nil {
+		return Finding{Unknown, "GetMetricData in " + string(t.deps.Region) + ": " + awsError("GetMetricData", err).detail}
+	}
+	last := end.Add(-t.cfg.period())
+	if slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(r failover.Region) bool { return r != t.deps.Region && failed[r] == nil }) {
+		last = last.Add(-t.cfg.period()) // the other region's data may come later than ours
+	}
+	at, here := newest(seen[t.deps.Region], last)
+	if here.requests == 0 {
+		return Finding{Fail, fmt.Sprintf("no request to %s in %s was counted in the last %s", t.cfg.LoadBalancers[t.deps.Region], t.deps.Region, looksBack*t.cfg.period())}
+	}
+	detail := fmt.Sprintf("%.0f requests reached %s in the %s from %sZ", here.requests, t.deps.Region, t.cfg.period(), at.UTC().Format(time.TimeOnly))
+	status, clients := Pass, t.clients(here)
+	all := clients
+	var still, unseen []string
+	for _, r := range slices.Sorted(maps.Keys(t.cfg.LoadBalancers)) {
+		switch err := failed[r]; {
+		case r == t.deps.Region:
+		case err == nil: // no data point: no request, no connection
+			n := seen[r][at]
+			all += t.clients(n)
+			still = append(still, fmt.Sprintf("%.0f still come to %s, where %.0f connections are open", n.requests, r, n.open))
+		default:
+			unseen = append(unseen, fmt.Sprintf("what still comes to %s is not to be seen (%s)", r, awsError("GetMetricData", err).detail))
+			if c := cloud.Classify(err); c == cloud.Ours || c == cloud.OtherAPI || c == cloud.Throttled {
+				status = Unknown // it answers, and could be asked
+			}
+		}
+	}
+	if len(still) > 0 {
+		share := 0.0
+		if all > 0 {
+			share = 100 * clients / all
+		}
+		detail = fmt.Sprintf("%.1f %% moved: %s; %s", share, detail, strings.Join(still, "; "))
+		if t.cfg.Ignore > 0 {
+			detail += fmt.Sprintf("; %d in each are not clients'", t.cfg.Ignore)
+		}
+		if status == Pass && share < float64(t.cfg.moved()) {
+			status, detail = Fail, fmt.Sprintf("%s; %d %% must have moved", detail, t.cfg.moved())
+		}
+	}
+	return Finding{status, strings.Join(append([]string{detail}, unseen...), "; ")}
+}
+
+// clients are the requests that clients made.
+func (t *trafficObserved) clients(n counts) float64 { return max(0, n.requests-float64(t.cfg.Ignore)) }
+
+// newest is the latest period with a request that began at the given moment or
+// before.
+func newest(all map[time.Time]counts, last time.Time) (at time.Time, n counts) {
+	for begin, c := range all {
+		if c.requests > 0 && !begin.After(last) && begin.After(at) {
+			at, n = begin, c
+		}
+	}
+	return at, n
+}
+
+// count reads what a load balancer reports. RequestCount leaves out what was
+// refused before a target was chosen, which is what happens in a region whose
+// targets were stopped: those are the 503 of the balancer itself. A metric is
+// reported only when it is not zero.
+// https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
+func (t *trafficObserved) count(ctx context.Context, r failover.Region, end time.Time) (map[time.Time]counts, error) {
+	period := t.cfg.period()
+	in := &cloudwatch.GetMetricDataInput{StartTime: aws.Time(end.Add(-looksBack * period)), EndTime: &end}
+	for _, m := range []struct{ id, name string }{{"requests", "RequestCount"}, {"refused", "HTTPCode_ELB_503_Count"}, {"open", "ActiveConnectionCount"}} {
+		in.MetricDataQueries = append(in.MetricDataQueries, types.MetricDataQuery{
+			Id: aws.String(m.id),
+			MetricStat: &types.MetricStat{
+				Metric: &types.Metric{
+					Namespace: aws.String("AWS/ApplicationELB"), MetricName: aws.String(m.name),
+					Dimensions: []types.Dimension{{Name: aws.String("LoadBalancer"), Value: aws.String(t.cfg.LoadBalancers[r])}},
+				},
+				Period: aws.Int32(int32(period / time.Second)), Stat: aws.String("Sum"),
+			},
+		})
+	}
+	out := map[time.Time]counts{}
+	client := t.deps.Cloud.CloudWatch(string(r))
+	for pages := cloudwatch.NewGetMetricDataPaginator(client, in); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx, func(o *cloudwatch.Options) { o.RetryMaxAttempts = 1 })
+		if err != nil {
+			return nil, err
+		}
+		for _, m := range page.MetricDataResults {
+			for i := range min(len(m.Timestamps), len(m.Values)) {
+				begin := m.Timestamps[i].UTC()
+				n := out[begin]
+				if aws.ToString(m.Id) == "open" {
+					n.open += m.Values[i]
+				} else {
+					n.requests += m.Values[i]
+				}
+				out[begin] = n
+			}
+		}
+	}
+	return out, nil
+}

@@ -6,10 +6,12 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/cloud"
 	"github.com/failoverd/failoverd/internal/dnsq"
 )
@@ -74,6 +76,57 @@ func TestSQSBacklog(t *testing.T) {
 	f.messages["more"] = "x"
 	f.mu.Unlock()
 	verify(t, c, Fail, "about 2 messages wait")
+}
+
+// What piled up in an outage may pass when it becomes less, fast enough and for
+// long enough to believe it.
+func TestSQSBacklogTrend(t *testing.T) {
+	f := &fakeSQS{messages: map[string]string{}}
+	d := sqsDeps(t, f)
+	d.Timeout = 0
+	wait := func(n int) {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		clear(f.messages)
+		for i := range n {
+			f.messages[strconv.Itoa(i)] = "x"
+		}
+	}
+	cfg := &SQSBacklogConfig{Queue: "messages", Max: 100, DrainedWithin: failover.Duration(10 * time.Minute)}
+	c, err := cfg.NewCheck(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b, now := c.(*sqsBacklog), time.Now()
+	b.now = func() time.Time { return now }
+	wait(0)
+	verify(t, c, Fail, "about 0 messages wait in messages in us-east-1, 100 may; watched for 0s") // clients have not come yet
+	b.samples = nil
+	wait(4000)
+	verify(t, c, Fail, "about 4000 messages wait in messages in us-east-1, 100 may; watched for 0s of 2m0s")
+	for _, n := range []int{3980, 4020, 3990} { // approximate
+		now = now.Add(30 * time.Second)
+		wait(n)
+		verify(t, c, Fail, "watched for")
+	}
+	now = now.Add(30 * time.Second)
+	wait(4100)
+	verify(t, c, Fail, "and they do not become fewer: +42 a minute")
+	for n := 4000; n > 2000; n -= 250 { // 500 a minute
+		now = now.Add(30 * time.Second)
+		wait(n)
+		c.Check(t.Context())
+	}
+	now = now.Add(30 * time.Second)
+	wait(2000)
+	verify(t, c, Pass, "about 2000 messages wait in messages in us-east-1, 100 may; -500 a minute, so that 100 are left in 3m48s")
+	cfg.DrainedWithin = failover.Duration(3 * time.Minute)
+	verify(t, c, Fail, "it may take 3m0s")
+	wait(100)
+	verify(t, c, Pass, "about 100 messages wait")
+	if err := (&SQSBacklogConfig{Queue: "q", DrainedWithin: 1, For: failover.Duration(time.Minute)}).Validate(); err == nil || !strings.Contains(err.Error(), "is over before the trend of 2m0s is known") {
+		t.Errorf("%v", err)
+	}
 }
 
 func TestDuplicates(t *testing.T) {

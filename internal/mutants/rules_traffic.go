@@ -160,4 +160,20 @@ var traffic = []mutant{
 `}},
 		tests: []test{{pkg: "probes", name: "TestTrafficObserved"}},
 	},
+	{
+		name: "empty-at-the-switch", rule: "L1",
+		says: "a queue that is empty at the moment of the switch counts as worked off, before any client has come",
+		edits: []edit{{"probes/sqs_backlog.go", `	case watched < b.cfg.trend():
+`, `	case watched < b.cfg.trend() && n > b.cfg.Max:
+`}},
+		tests: []test{{pkg: "probes", name: "TestSQSBacklogTrend"}},
+	},
+	{
+		name: "backlog-grows-and-passes", rule: "L1",
+		says: "a queue that does not become less passes when it is watched for long enough",
+		edits: []edit{{"probes/sqs_backlog.go", `	case pace >= 0:
+`, `	case pace >= 1e9:
+`}},
+		tests: []test{{pkg: "probes", name: "TestSQSBacklogTrend"}},
+	},
 }

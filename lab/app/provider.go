@@ -126,15 +126,22 @@ func (p *Provider) Run(ctx context.Context) {
 		p.mu.Unlock()
 		if held++; !paused && (backlog <= 40 || held > 10) { // now and then one goes out anyway, to learn the new backlog
 			held = 0
-			p.send(ctx, n)
+			p.send(ctx, n, 50) // providers buffer only so much
 		}
 		pause(ctx, wait)
 	}
 }
 
-func (p *Provider) send(ctx context.Context, n int) {
+// Flood sends n messages at once, without a thought for what waits already. They insist until ctx ends.
+func (p *Provider) Flood(ctx context.Context, n int) {
+	for i := range n {
+		p.send(ctx, i, n+50)
+	}
+}
+
+func (p *Provider) send(ctx context.Context, n, atMost int) {
 	p.mu.Lock()
-	if len(p.unacked) >= 50 { // providers buffer only so much
+	if len(p.unacked) >= atMost {
 		p.mu.Unlock()
 		return
 	}

@@ -60,3 +60,35 @@ func TestIncidentP9NoCapacity(t *testing.T) {
 	}
 	r.movedSafely(at, 1)
 }
+
+// P17: everything that piled up in the outage comes at once, to a region that has just begun. It is not called stable while the
+// queue stands still: a person is asked. It is when the queue becomes less, long before it is empty; nothing is done twice.
+func TestIncidentP17Flood(t *testing.T) {
+	r := start(t, func(o *harness.Options) {
+		o.Config.Set["component.workers.check.sqs_backlog"] = `{ queue = "messages", max = 20, drained_within = "5m", trend = "10s", within = "25s" }`
+	})
+	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "sqs", Op: "ReceiveMessage", Mode: faults.Throttle})) // the workers get nothing
+	at := r.lose()
+	r.do(r.w.Flood(r.ctx, 300)) // as many as would have come in some minutes
+	const step = "check-workers-sqs_backlog"
+	s := r.until(90*time.Second, "a question", func(s *harness.Status) bool {
+		return s.Last != nil || s.Current() != nil && s.Current().Question != nil
+	})
+	if s.Last != nil {
+		t.Fatalf("stable with a queue that nobody reads: %s", s.Last.Steps[step].Detail)
+	}
+	if q := s.Current().Question.Text; !strings.Contains(q, "Step "+step+" failed: about ") || !strings.Contains(q, "and they do not become fewer: ") || s.Current().StepState("stable") != "pending" {
+		t.Errorf("asks: %s", q)
+	}
+	r.do(r.w.ClearFaults(r.ctx, world.E2))
+	if out, err := r.c.CLI(r.ctx, "use2a", "retry", step, "--why", "the queue is read again"); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	s = r.until(60*time.Second, "a stable execution", func(s *harness.Status) bool { return s.Execution == nil && s.Last != nil })
+	said := s.Last.Steps[step].Detail
+	t.Log(said)
+	if s.Last.State != "stable" || !strings.Contains(said, "a minute, so that 20 are left in ") {
+		t.Errorf("%s, and the step ended with %q", s.Last.State, said)
+	}
+	r.movedSafely(at, 1)
+}

@@ -112,7 +112,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	mux := http.NewServeMux()
 	set.Register(mux)
 	slack.Register(mux)
-	register(mux, aws, r53, zone, counter, provider)
+	register(ctx, mux, aws, r53, zone, counter, provider)
 	if err := ctl.Serve(ctx, filepath.Join(c.World, "ctl", c.Site+".sock"), mux); err != nil {
 		return err
 	}
@@ -204,7 +204,7 @@ func reference(set *faults.Set, addr string) http.Handler {
 // register serves the control socket, faults and Slack aside: GET /ready, /calls, /route53/changes, /route53/records,
 // /route53/health, /dns/answers, /dns/lookup?server=0&name=N&type=T (what name server ns1 would answer now), /provider, and
 // POST /provider/pause {"on"}.
-func register(mux *http.ServeMux, aws *awsfake.Server, r53 *awsfake.Route53, zone *dnsfake.Zone, counter *dnsfake.Counter, provider *app.Provider) {
+func register(ctx context.Context, mux *http.ServeMux, aws *awsfake.Server, r53 *awsfake.Route53, zone *dnsfake.Zone, counter *dnsfake.Counter, provider *app.Provider) {
 	get := func(path string, f func() any) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, _ *http.Request) { ctl.Reply(w, f()) })
 	}
@@ -224,6 +224,15 @@ func register(mux *http.ServeMux, aws *awsfake.Server, r53 *awsfake.Route53, zon
 			return
 		}
 		ctl.Reply(w, zone.Lookup(n, dnsfake.FQDN(q.Get("name")), q.Get("type")).Sets)
+	})
+	mux.HandleFunc("POST /provider/flood", func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Messages int `json:"messages"`
+		}
+		if ctl.Read(w, r, &in) {
+			provider.Flood(ctx, in.Messages)
+			ctl.Reply(w, provider.Status())
+		}
 	})
 	mux.HandleFunc("POST /provider/pause", func(w http.ResponseWriter, r *http.Request) {
 		var in struct {

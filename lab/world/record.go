@@ -98,6 +98,11 @@ func (w *World) PauseProviders(ctx context.Context, on bool) error {
 	return w.Control(Net).Call(ctx, "POST", "/provider/pause", map[string]bool{"on": on}, nil)
 }
 
+// Flood has providers send so many messages at once, whatever waits already: what has piled up at them comes in one go.
+func (w *World) Flood(ctx context.Context, n int) error {
+	return w.Control(Net).Call(ctx, "POST", "/provider/flood", map[string]int{"messages": n}, nil)
+}
+
 // Events reads the ledger's timeline; typ "" means all types.
 func (w *World) Events(ctx context.Context, typ string) ([]ledger.Event, error) {
 	return read[[]ledger.Event](ctx, w.Control("ledger"), "GET", "/events?type="+url.QueryEscape(typ), nil)

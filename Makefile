@@ -102,6 +102,14 @@ bench:
 	@$(GO) test ./internal/sim -run TestMeasures -v -count=1 -trials $(BENCH) -timeout 60m > out/bench.log 2>&1 || { cat out/bench.log; exit 1; }
 	@grep -h '^bench:' out/bench.log
 
+# The probe engine beside blackbox_exporter, in one run on one core: rate, CPU, lateness, memory.
+.PHONY: bench-probes
+bench-probes:
+	@command -v prometheus-blackbox-exporter >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus-blackbox-exporter; } >/dev/null
+	@mkdir -p out
+	@$(GO) test ./monitor -run '^$$' -bench 'Engine|Peer' -benchtime 1x -count=1 > out/bench-probes.log 2>&1 || { cat out/bench-probes.log; exit 1; }
+	@grep -h '^bench:' out/bench-probes.log
+
 # What the tests and the demo need beside Go: ip, for network namespaces.
 deps:
 	@command -v ip >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2; }

@@ -19,11 +19,16 @@ func TestIncidentP2RegionCutOff(t *testing.T) {
 	at := r.lose()
 	r.stable()
 	r.movedSafely(at, 1)
+	if g := r.gateway(); g.Active != world.Secondary || len(g.Calls) != 1 || g.Calls[0].Outcome != 202 || g.Calls[0].Step != "start-partners" {
+		t.Errorf("the partners' gateway: %+v", g)
+	}
 }
 
-// A region whose every process dies is left in the same way, and does not work again when it comes back as it was.
+// A region whose every process dies is left in the same way, and does not work again when it comes back as it was. A hook that does
+// what it is told, and whose answer is lost, is not told again.
 func TestRegionKilled(t *testing.T) {
 	r := start(t)
+	r.do(r.w.Fault(r.ctx, world.Net, faults.Fault{Service: "hooks", Op: "do", Mode: faults.LostReply}))
 	r.w.KillSite(r.ctx, world.E1)
 	at, err := r.c.NoteTime(r.ctx, "kill e1")
 	r.do(err)
@@ -32,6 +37,9 @@ func TestRegionKilled(t *testing.T) {
 	r.do(r.c.StartNode(r.ctx, "use1a"))
 	r.do(r.c.StartNode(r.ctx, "use1b"))
 	r.movedSafely(at, 1)
+	if g := r.gateway(); g.Active != world.Secondary || len(g.Calls) != 1 {
+		t.Errorf("the partners' gateway: %+v", g)
+	}
 }
 
 // L1, S4: leaders die in every phase, and each time another one goes on exactly there.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/lab/harness"
+	"github.com/failoverd/failoverd/lab/hooks"
 	"github.com/failoverd/failoverd/lab/ledger"
 	"github.com/failoverd/failoverd/lab/world"
 )
@@ -256,6 +257,9 @@ func (r *rig) nothingMoved(since time.Time) {
 	if len(calls) > 0 {
 		r.Errorf("%d mutating AWS calls, the first: %s %s in %s by %s", len(calls), calls[0].Service, calls[0].Op, calls[0].Region, calls[0].AccessKey)
 	}
+	if g := r.gateway(); len(g.Calls) > 0 {
+		r.Errorf("the partners' gateway was told: %+v", g.Calls)
+	}
 	r.weights(255, 0)
 	r.workersLived(since)
 }
@@ -270,6 +274,16 @@ func (r *rig) workersLived(since time.Time) {
 			r.Errorf("a worker of %s ended %s after the trouble began", e.Region, e.At.Sub(since))
 		}
 	}
+}
+
+// gateway is what the partners' gateway does, and what it was told.
+func (r *rig) gateway() (g struct {
+	Active string
+	Calls  []hooks.Call
+}) {
+	r.Helper()
+	r.do(r.w.Control(world.Net).Call(r.ctx, "GET", "/hooks", nil, &g))
+	return g
 }
 
 // span tells when the first and the last event of a type came from a region, and how many there were.

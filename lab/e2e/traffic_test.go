@@ -14,12 +14,17 @@ import (
 )
 
 // P6: Route 53's control plane is dead before, during and after the loss of a region. The gate and the object move the clients,
-// the service is stable, and the weights follow when the control plane is back – by themselves, with the newest token.
+// the service is stable, and the weights follow when the control plane is back – by themselves, with the newest token. A partner
+// whose hook is dead as well keeps nobody waiting.
 func TestIncidentP6Route53IsDown(t *testing.T) {
 	r := start(t)
+	r.do(r.w.Fault(r.ctx, world.Net, faults.Fault{Service: "hooks", Mode: faults.Hang}))
 	r.do(r.w.Fault(r.ctx, world.Net, faults.Fault{Service: "route53", Mode: faults.Hang}))
 	at := r.lose()
 	r.stable()
+	if s, err := r.c.AnyStatus(r.ctx); err != nil || s.Last.StepState("start-partners") != "skipped" || r.gateway().Active != world.Primary {
+		t.Errorf("%v; the step of a dead hook: %+v", err, s.Last.Steps["start-partners"])
+	}
 	changes, err := r.c.Changes(r.ctx)
 	r.do(err)
 	if len(changes) != 0 {

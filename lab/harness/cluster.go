@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/failoverd/failoverd/lab/hooks"
 	"github.com/failoverd/failoverd/lab/region"
 	"github.com/failoverd/failoverd/lab/world"
 )
@@ -100,7 +101,7 @@ func (c *Cluster) prepare(ctx context.Context) error {
 			return fmt.Errorf("make the world's directory: %w", err)
 		}
 	}
-	for path, content := range map[string]string{c.Config: text, filepath.Join(c.Dir, "slack-bot"): "xoxb-lab\n", filepath.Join(c.Dir, "slack-app"): "xapp-lab\n"} {
+	for path, content := range map[string]string{c.Config: text, filepath.Join(c.Dir, "slack-bot"): "xoxb-lab\n", filepath.Join(c.Dir, "slack-app"): "xapp-lab\n", filepath.Join(c.Dir, "hook-key"): hooks.Secret + "\n"} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
 		}

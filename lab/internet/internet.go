@@ -20,6 +20,7 @@ import (
 	"github.com/failoverd/failoverd/lab/ctl"
 	"github.com/failoverd/failoverd/lab/dnsfake"
 	"github.com/failoverd/failoverd/lab/faults"
+	"github.com/failoverd/failoverd/lab/hooks"
 	"github.com/failoverd/failoverd/lab/ledger"
 	"github.com/failoverd/failoverd/lab/slackfake"
 )
@@ -35,6 +36,7 @@ type Config struct {
 	References  []string            `json:"references"`
 	Slack       string              `json:"slack"`
 	Ledger      string              `json:"ledger"`  // listen address of GET /duplicates
+	Hooks       string              `json:"hooks"`   // listen address of the partner's gateway
 	Regions     map[string][]string `json:"regions"` // region → addresses of its load balancer
 	Active      string              `json:"active"`
 	Rate        float64             `json:"rate"`        // provider's messages per second of the world's (scaled) time
@@ -104,6 +106,10 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	if err := serveHTTP(ctx, c.Ledger, duplicates(c.World)); err != nil {
 		return err
 	}
+	gateway := hooks.New(c.Active, scale(0, 6*time.Second), set)
+	if err := serveHTTP(ctx, c.Hooks, gateway); err != nil {
+		return err
+	}
 	provider, err := app.NewProvider(app.ProviderOptions{World: c.World, URL: "http://api." + strings.TrimSuffix(ZoneName, ".") + "/messages", Resolver: resolver,
 		Rate: c.Rate * c.TimeFactor, Resend: max(500*time.Millisecond, scale(0, 5*time.Second)), StaleDNS: scale(0, 10*time.Minute), Log: log})
 	if err != nil {
@@ -112,6 +118,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	mux := http.NewServeMux()
 	set.Register(mux)
 	slack.Register(mux)
+	gateway.Register(mux)
 	register(ctx, mux, aws, r53, zone, counter, provider)
 	if err := ctl.Serve(ctx, filepath.Join(c.World, "ctl", c.Site+".sock"), mux); err != nil {
 		return err
@@ -150,6 +157,7 @@ func records(c Config, ttl uint32) (out []dnsfake.RecordSet) {
 	host := func(addr string) string { h, _, _ := net.SplitHostPort(addr); return h }
 	add("slack", "A", host(c.Slack))
 	add("ledger", "A", host(c.Ledger))
+	add("hooks", "A", host(c.Hooks))
 	for i, r := range c.References {
 		add(fmt.Sprintf("ref%d", i+1), "A", host(r))
 	}

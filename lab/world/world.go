@@ -185,7 +185,7 @@ func sites() []netns.Site {
 		E1:    {11, 12, 5, 6, 21, 22, 23, 31, 32},
 		E2:    {11, 12, 5, 6, 21, 22, 23, 31},
 		Third: {11},
-		Net:   {80, 5, 50, 53, 54, 55, 56, 61, 62, 65, 70},
+		Net:   {80, 5, 50, 53, 54, 55, 56, 61, 62, 65, 66, 70},
 	}
 	for i := 100; i < 150; i++ { // tasks
 		hosts[E1], hosts[E2] = append(hosts[E1], i), append(hosts[E2], i)
@@ -308,7 +308,7 @@ func (w *World) internetConfig() internet.Config {
 	}
 	return internet.Config{World: w.Dir, Site: Net, TimeFactor: w.opt.TimeFactor, Route53: "198.18.9.5:4566",
 		NS: []string{"198.18.9.53", "198.18.9.54", "198.18.9.55", "198.18.9.56"}, Resolver: "198.18.9.50",
-		References: []string{"198.18.9.61:80", "198.18.9.62:80"}, Slack: "198.18.9.70:80", Ledger: "198.18.9.65:80",
+		References: []string{"198.18.9.61:80", "198.18.9.62:80"}, Slack: "198.18.9.70:80", Ledger: "198.18.9.65:80", Hooks: "198.18.9.66:80",
 		Regions: map[string][]string{Primary: lb(1), Secondary: lb(2)}, Active: Primary, Rate: w.opt.Rate, Propagation: w.opt.Propagation}
 }
 

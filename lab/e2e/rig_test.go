@@ -246,13 +246,19 @@ func (r *rig) weights(primary, secondary int) {
 	}
 }
 
-// nothingMoved checks that no node has changed anything in the world: no call, no record, no worker gone since a moment.
+// nothingMoved checks that no node has changed anything in the world: no call, no cluster, no record, no worker gone since a
+// moment.
 func (r *rig) nothingMoved(since time.Time) {
 	r.Helper()
 	calls, err := r.c.Mutations(r.ctx)
 	r.do(err)
 	if len(calls) > 0 {
 		r.Errorf("%d mutating AWS calls, the first: %s %s in %s by %s", len(calls), calls[0].Service, calls[0].Op, calls[0].Region, calls[0].AccessKey)
+	}
+	for _, site := range []string{world.E1, world.E2} {
+		if changes := r.search(site).Changes; len(changes) > 0 {
+			r.Errorf("%d changes in the cluster of %s, the first: %+v", len(changes), site, changes[0])
+		}
 	}
 	r.weights(255, 0)
 	r.workersLived(since)

@@ -124,8 +124,11 @@ func TestMachines(t *testing.T) {
 	f.after(time.Second, map[string]int{"pending": 3})
 	f.after(20*time.Second, map[string]int{"ready": 1, "running": 1, "pending": 1})
 	f.after(30*time.Second, map[string]int{"ready": 2, "pending": 1})
+	f.scale(c, 2) // the one that is not ready goes first
+	f.after(time.Second, map[string]int{"ready": 2})
+	f.scale(c, 3)
 	f.set(func() { delete(f.moods, "a") }) // there is room again
-	f.after(0, map[string]int{"ready": 2, "pending": 1})
+	f.after(time.Second, map[string]int{"ready": 2, "pending": 1})
 	f.after(20*time.Second, map[string]int{"ready": 3})
 	f.set(func() { f.moods["c"] = Mood{Stuck: true} })
 	f.scale(c, 0)
@@ -152,7 +155,7 @@ func TestLists(t *testing.T) {
 	pods := plain.Resource(podKind)
 	opts, sizes := metav1.ListOptions{LabelSelector: "app=web", Limit: 2}, ""
 	names := map[string]bool{}
-	for {
+	for len(sizes) < 9 { // a server that begins anew with each page would never end
 		l, err := pods.Namespace("x").List(t.Context(), opts)
 		if err != nil {
 			t.Fatal(err)

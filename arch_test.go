@@ -37,6 +37,7 @@ var imports = map[string][]string{
 	"internal/dnsq":           {},
 	"internal/iam":            {},
 	"internal/kube":           {"internal/cloud"},
+	"internal/kubetest":       {}, // the lab builds it, too
 	"internal/mtls":           {},
 	"internal/sdnotify":       {},
 	"model":                   {},

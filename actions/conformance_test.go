@@ -79,8 +79,8 @@ func subjects(z *fakeZone) []subject {
 	cluster := kube.Access{EKS: "prod", Server: "https://eks.example.net"} // the client is replaced
 	web := []string{"web"}
 	return []subject{
-		{"kubernetes start", podsUp, &KubernetesConfig{Access: cluster, Namespace: "x", Deployments: web, Count: 3}, podsUp.settle, false},
-		{"kubernetes stop", podsDown, &KubernetesConfig{Access: cluster, Namespace: "x", Deployments: web}, podsDown.settle, false},
+		{"kubernetes start", podsUp, &KubernetesConfig{Access: cluster, Namespace: "x", Deployments: web, Count: 3}, podsUp.Settle, false},
+		{"kubernetes stop", podsDown, &KubernetesConfig{Access: cluster, Namespace: "x", Deployments: web}, podsDown.Settle, false},
 		{"schedule start", clocks, &ScheduleConfig{Rules: []string{"hourly"}, Schedules: []string{"nightly"}, Enabled: true}, func() {}, false},
 		{"ecs_service start", ecsUp, &ECSServiceConfig{Cluster: "prod", Service: "api", Count: 3}, func() { ecsUp.mu.Lock(); ecsUp.running = ecsUp.desired; ecsUp.mu.Unlock() }, false},
 		{"ecs_service stop", ecsDown, &ECSServiceConfig{Cluster: "prod", Service: "workers"}, func() { ecsDown.mu.Lock(); ecsDown.running = ecsDown.desired; ecsDown.mu.Unlock() }, false},

@@ -12,6 +12,7 @@ import (
 	"testing"
 
 	"github.com/failoverd/failoverd/internal/kube"
+	"github.com/failoverd/failoverd/internal/kubetest"
 )
 
 // The credentials of this host sign a token for EKS, which the cluster checks with STS.
@@ -20,7 +21,7 @@ func TestKubernetesOfEKS(t *testing.T) {
 	got := ""
 	srv := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		got = r.Header.Get("Authorization")
-		status(w, http.StatusUnauthorized, "Unauthorized", "Unauthorized")
+		kubetest.Refusal(w, http.StatusUnauthorized, "Unauthorized", "Unauthorized")
 	}))
 	defer srv.Close()
 	ca := filepath.Join(t.TempDir(), "ca.pem")

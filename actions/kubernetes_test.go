@@ -2,7 +2,10 @@ package actions
 
 import (
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
+	"path"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +20,7 @@ import (
 
 	"github.com/failoverd/failoverd/internal/cloud"
 	"github.com/failoverd/failoverd/internal/kube"
+	"github.com/failoverd/failoverd/internal/kubetest"
 )
 
 // cluster is a namespace of a cluster, and the hand of whoever plays its users and
@@ -26,7 +30,7 @@ type cluster struct {
 	cfg  *rest.Config
 	dyn  dynamic.Interface
 	ns   string
-	fake *fakeCluster // nil: a real one
+	fake *kubetest.Server // nil: a real one
 }
 
 var (
@@ -37,8 +41,24 @@ var (
 	accounts = schema.GroupVersionResource{Version: "v1", Resource: "serviceaccounts"}
 )
 
-// onCluster runs a test against the small server of this package, or against the real
-// one that KUBE_TESTBED names.
+// served is how to reach a small server.
+func served(t *testing.T, f http.Handler) *rest.Config {
+	t.Helper()
+	srv := httptest.NewServer(f)
+	t.Cleanup(srv.Close)
+	return &rest.Config{Host: srv.URL, QPS: 1000, Burst: 1000}
+}
+
+// fakeDeployment is a cluster with the Deployment web in the namespace x.
+func fakeDeployment(replicas int) *kubetest.Server {
+	f := kubetest.New(kubetest.Options{})
+	f.Deployment("x", "web", replicas)
+	f.Settle()
+	return f
+}
+
+// onCluster runs a test against the small server of internal/kubetest, or against the
+// real one that KUBE_TESTBED names.
 func onCluster(t *testing.T) *cluster {
 	t.Helper()
 	c := &cluster{T: t, ns: "failoverd-test"}
@@ -46,7 +66,8 @@ func onCluster(t *testing.T) *cluster {
 		c.cfg = &rest.Config{Host: host, QPS: 100, Burst: 200, BearerToken: os.Getenv("KUBE_TESTBED_TOKEN"), TLSClientConfig: rest.TLSClientConfig{Insecure: true}}
 		c.ns = fmt.Sprintf("failoverd-%d", time.Now().UnixNano())
 	} else {
-		c.fake, c.cfg = newFakeCluster(t)
+		c.fake = kubetest.New(kubetest.Options{})
+		c.cfg = served(t, c.fake)
 	}
 	d, err := dynamic.NewForConfig(c.cfg)
 	if err != nil {
@@ -405,7 +426,8 @@ func TestKubernetesKEDA(t *testing.T) {
 
 // One object that refuses does not keep the others from being changed, and is named.
 func TestKubernetesRefusal(t *testing.T) {
-	f, cfg := newFakeCluster(t)
+	f := kubetest.New(kubetest.Options{})
+	cfg := served(t, f)
 	c := &cluster{T: t, cfg: cfg, ns: "failoverd-test", fake: f}
 	var err error
 	if c.dyn, err = dynamic.NewForConfig(cfg); err != nil {
@@ -413,15 +435,19 @@ func TestKubernetesRefusal(t *testing.T) {
 	}
 	c.workload(kube.Deployments, "a", 1)
 	c.workload(kube.Deployments, "b", 1)
-	f.refuse = "/apis/apps/v1/namespaces/failoverd-test/deployments/a"
+	f.Refuse("/apis/apps/v1/namespaces/failoverd-test/deployments/a")
 	stop := c.action(KubernetesConfig{Deployments: []string{"a", "b"}})
 	err = stop.Do(t.Context(), Attempt{Token: 1})
 	if err == nil || !strings.Contains(err.Error(), "changing deployments failoverd-test/a") || !strings.Contains(err.Error(), "cannot patch") {
 		t.Errorf("a refusal gives %v", err)
 	}
 	c.sees(stop, Partial, "deployment b: 0 ready")
-	if got := strings.Join(f.patches, ", "); got != `b {"spec":{"replicas":0}}` {
-		t.Errorf("changed %s", got)
+	var got []string
+	for _, ch := range f.Changes() {
+		got = append(got, fmt.Sprintf("%s %s %d", path.Base(ch.Path), ch.Body, ch.Outcome))
+	}
+	if s := strings.Join(got, ", "); s != `a {"spec":{"replicas":0}} 403, b {"spec":{"replicas":0}} 200` {
+		t.Errorf("changed %s", s)
 	}
 	none := c.action(KubernetesConfig{Deployments: []string{"none"}})
 	if _, err := none.Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), "deployments failoverd-test/none does not exist: check name and namespace") {

@@ -249,7 +249,8 @@ func (r *rig) weights(primary, secondary int) {
 	}
 }
 
-// nothingMoved checks that no node has changed anything in the world: no call, no record, no worker gone since a moment.
+// nothingMoved checks that no node has changed anything in the world: no call, no cluster, no record, no worker gone since a
+// moment.
 func (r *rig) nothingMoved(since time.Time) {
 	r.Helper()
 	calls, err := r.c.Mutations(r.ctx)
@@ -259,6 +260,11 @@ func (r *rig) nothingMoved(since time.Time) {
 	}
 	if g := r.gateway(); len(g.Calls) > 0 {
 		r.Errorf("the partners' gateway was told: %+v", g.Calls)
+	}
+	for _, site := range []string{world.E1, world.E2} {
+		if changes := r.search(site).Changes; len(changes) > 0 {
+			r.Errorf("%d changes in the cluster of %s, the first: %+v", len(changes), site, changes[0])
+		}
 	}
 	r.weights(255, 0)
 	r.workersLived(since)

@@ -29,9 +29,9 @@ const (
 
 // Fault is one injected fault, as it is sent to POST /faults on a control socket. Empty fields match everything.
 type Fault struct {
-	Service     string  `json:"service"`           // ecs, sqs, sts, route53, or * for all AWS APIs; alb, mongo, dns, slack, ref
-	Op          string  `json:"op,omitempty"`      // API operation, e.g. UpdateService, chat.postMessage
-	Target      string  `json:"target,omitempty"`  // ALB zone (a, b, c), Mongo member (31), name server (ns1), queue or service name
+	Service     string  `json:"service"`           // ecs, sqs, sts, route53, or * for all AWS APIs; alb, mongo, dns, slack, ref, kube, pods
+	Op          string  `json:"op,omitempty"`      // API operation, e.g. UpdateService, chat.postMessage; of kube: get, list, patch
+	Target      string  `json:"target,omitempty"`  // ALB zone (a, b, c), Mongo member (31), name server (ns1), queue or service name; of kube: deployments; of pods: a machine
 	Mode        Mode    `json:"mode"`              //
 	Code        string  `json:"code,omitempty"`    // error code instead of the mode's usual one
 	Status      int     `json:"status,omitempty"`  // HTTP status instead of the usual one

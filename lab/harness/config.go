@@ -61,6 +61,7 @@ func addresses(dir string) []Edit {
 		{`data = "/var/lib/failoverd"`, `data = "` + dir + `/node/{node}"`, "directories and sockets, one per node"},
 		{`socket = "/run/failoverd/admin.sock"`, `socket = "` + dir + `/sock/{node}.sock"`, ""},
 		{`web = "127.0.0.1:7780"`, `web = "{node}:7780"`, ""},
+		{`"/etc/failoverd/kube-{region}.yaml"`, `"` + dir + `/kube-{region}.yaml"`, "kubeconfigs"},
 		{`"/etc/failoverd/tls/`, `"` + dir + `/tls/`, "certificates"},
 		{`"http://ref1.example.org/", "http://ref2.example.org/"`, `"http://198.18.9.61/", "http://198.18.9.62/"`, "self-check references"},
 		{`# resolvers = ["10.0.0.2:53"]`, `resolvers = ["198.18.9.50:53"]`, "resolver"},

@@ -1,5 +1,5 @@
-// Package region is one AWS region of the simulated world in one process: the AWS endpoint, the load balancer, the
-// application's store and the MongoDB members. The tasks of its ECS are child processes.
+// Package region is one AWS region of the simulated world in one process: the AWS endpoint, the load balancer, a Kubernetes
+// cluster, the application's store and the MongoDB members. The tasks of its ECS are child processes.
 package region
 
 import (
@@ -20,6 +20,7 @@ import (
 	"github.com/failoverd/failoverd/lab/awsfake"
 	"github.com/failoverd/failoverd/lab/ctl"
 	"github.com/failoverd/failoverd/lab/faults"
+	"github.com/failoverd/failoverd/lab/kubefake"
 	"github.com/failoverd/failoverd/lab/ledger"
 	"github.com/failoverd/failoverd/lab/mongofake"
 )
@@ -42,6 +43,8 @@ type Config struct {
 	Buckets    []string              `json:"buckets"`    // of S3
 	Groups     []awsfake.ASGroup     `json:"groups"`     // Auto Scaling
 	Instances  []awsfake.EC2Instance `json:"instances"`  // in no group
+	Kube       string                `json:"kube"`       // listen address of the Kubernetes API server
+	Search     int                   `json:"search"`     // replicas of its Deployment at the beginning
 	FunctionOn bool                  `json:"functionOn"` // the event source, and what fires by the clock
 	Services   []Service             `json:"services"`
 	SoloAfter  time.Duration         `json:"soloAfter"` // 0 means 90 s
@@ -121,6 +124,11 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	clocks := awsfake.NewClocks(c.Region, scale(12*time.Second),
 		awsfake.Timer{Name: RuleName, Rule: true, Every: scale(20 * time.Second), Enabled: c.FunctionOn, Fire: job(c, ecs, RuleName, longest, log)},
 		awsfake.Timer{Name: ScheduleName, Every: scale(30 * time.Second), Enabled: c.FunctionOn, Fire: job(c, ecs, ScheduleName, longest, log)})
+	kube, err := kubefake.Serve(ctx, kubefake.Options{Region: c.Region, Addr: c.Kube, Dir: c.World, Replicas: c.Search, Control: scale(time.Second), Start: scale(6 * time.Second),
+		Ready: scale(6 * time.Second), End: scale(6 * time.Second), Faults: set, Log: log})
+	if err != nil {
+		return err
+	}
 	lb := alb.New(alb.Options{Zones: c.Zones, HealthPath: "/healthz", HealthEvery: max(100*time.Millisecond, scale(5*time.Second)),
 		IdleTimeout: max(time.Second, scale(60*time.Second)), Faults: set, Log: log,
 		Targets: func() (out []string) {
@@ -163,6 +171,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	mux := http.NewServeMux()
 	set.Register(mux)
 	register(mux, aws, ecs, sqs, store, lb, members)
+	mux.HandleFunc("GET /kube", kube.View)
 	if err := ctl.Serve(ctx, filepath.Join(c.World, "ctl", c.Site+".sock"), mux); err != nil {
 		return err
 	}
@@ -187,7 +196,7 @@ func startMongo(ctx context.Context, c Config, set *faults.Set, log *slog.Logger
 	return out, nil
 }
 
-// register serves the region's control socket, faults aside: GET /ready, /calls, /tasks, /store, /alb, /mongo,
+// register serves the region's control socket, faults and GET /kube aside: GET /ready, /calls, /tasks, /store, /alb, /mongo,
 // /sqs?queue=NAME, /asg?group=NAME, /ec2, /s3/writes, /ops, and POST /queue {"name"}.
 func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *awsfake.SQS, store *app.Store, lb *alb.ALB, members map[string]*mongofake.Member) {
 	get := func(path string, f func(*http.Request) any) {

@@ -182,8 +182,8 @@ func (w *World) start(ctx context.Context) error {
 
 func sites() []netns.Site {
 	hosts := map[string][]int{
-		E1:    {11, 12, 5, 6, 21, 22, 23, 31, 32},
-		E2:    {11, 12, 5, 6, 21, 22, 23, 31},
+		E1:    {11, 12, 5, 6, 7, 21, 22, 23, 31, 32},
+		E2:    {11, 12, 5, 6, 7, 21, 22, 23, 31},
 		Third: {11},
 		Net:   {80, 5, 50, 53, 54, 55, 56, 61, 62, 65, 66, 70},
 	}
@@ -248,7 +248,10 @@ func (w *World) regionConfig(site string) region.Config {
 	for _, zone := range []string{"a", "b"} {
 		c.Instances = append(c.Instances, awsfake.EC2Instance{ID: "i-relay" + strings.ReplaceAll(reg, "-", "") + zone, Zone: reg + zone, Tags: map[string]string{"role": "relay"}, Running: reg == Primary})
 	}
-	c.FunctionOn = reg == Primary
+	c.Kube = ip(n, 7, 6443)
+	if reg == Primary {
+		c.FunctionOn, c.Search = true, 3
+	}
 	c.Queues = append(c.Queues, region.EventsQueue)
 	c.Mongo = []string{ip(n, 31, 27017)}
 	if site == E1 {

@@ -29,6 +29,7 @@ type CheckKinds struct {
 	DNSAnswer  *DNSAnswerConfig  `toml:"dns_answer" json:"dns_answer,omitempty"`
 	SQSBacklog *SQSBacklogConfig `toml:"sqs_backlog" json:"sqs_backlog,omitempty"`
 	Pods       *PodsCheckConfig  `toml:"pods" json:"pods,omitempty"`
+	WebSocket  *WebSocketConfig  `toml:"websocket" json:"websocket,omitempty"`
 	Duplicates *DuplicatesConfig `toml:"duplicates" json:"duplicates,omitempty"`
 }
 

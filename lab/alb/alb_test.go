@@ -42,7 +42,7 @@ func TestStatusCodesTellWhatIsBroken(t *testing.T) {
 	}
 	addr := ln.Addr().String()
 	ln.Close()
-	a := New(Options{Zones: map[string]string{"a": addr}, HealthPath: "/healthz", HealthEvery: 20 * time.Millisecond, IdleTimeout: 200 * time.Millisecond,
+	a := New(Options{Zones: map[string]string{"a": addr}, HealthPath: "/healthz", HealthEvery: 20 * time.Millisecond, IdleTimeout: 200 * time.Millisecond, Drain: 150 * time.Millisecond,
 		Faults: set, Log: slog.New(slog.DiscardHandler), Targets: func() []string {
 			mu.Lock()
 			defer mu.Unlock()
@@ -123,4 +123,34 @@ func TestStatusCodesTellWhatIsBroken(t *testing.T) {
 	if got := get(); got != 200 {
 		t.Errorf("no healthy target: %d, want the load balancer to fail open", got)
 	}
+
+	// What the API says: the reason of what is wrong, and a target that was taken out drains before it is forgotten.
+	state := func(srv *httptest.Server) string {
+		for _, h := range a.Describe() {
+			if h.Address == strings.TrimPrefix(srv.URL, "http://") {
+				return strings.TrimSpace(h.State + " " + h.Reason + " " + h.Description)
+			}
+		}
+		return "none"
+	}
+	become := func(srv *httptest.Server, want string) {
+		t.Helper()
+		for end := time.Now().Add(5 * time.Second); state(srv) != want; <-time.After(5 * time.Millisecond) {
+			if time.Now().After(end) {
+				t.Fatalf("the target is %q, want %q", state(srv), want)
+			}
+		}
+	}
+	become(good, "unhealthy Target.ResponseCodeMismatch Health checks failed with these codes: [500]")
+	use(dead, silent)
+	become(dead, "unhealthy Target.FailedHealthChecks Health checks failed")
+	become(silent, "unhealthy Target.Timeout Request timed out")
+	become(good, "draining Target.DeregistrationInProgress Target deregistration is in progress")
+	mu.Lock()
+	healthy = true
+	mu.Unlock()
+	use(good)
+	become(good, "healthy")
+	become(dead, "draining Target.DeregistrationInProgress Target deregistration is in progress")
+	become(dead, "none")
 }

@@ -32,7 +32,7 @@ type Accepted struct {
 	Backlog    int    `json:"backlog"` // messages that nobody has claimed yet
 }
 
-// RunAPI serves POST /messages and GET /healthz on listen until ctx ends. It answers 202 when a message is in the region's
+// RunAPI serves POST /messages, GET /ws and GET /healthz on listen until ctx ends. It answers 202 when a message is in the region's
 // store, in the other region's too unless the link is known to be down, and in the region's queue.
 func RunAPI(ctx context.Context, world, region, task, listen, queueURL string, log *slog.Logger) error {
 	witness, err := ledger.Dial(world+"/"+LedgerSocket, ledger.Event{Role: "api", Region: region, Task: task, Pid: os.Getpid()})
@@ -52,6 +52,7 @@ func RunAPI(ctx context.Context, world, region, task, listen, queueURL string, l
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		fmt.Fprintf(w, "ok %s\n", region)
 	})
+	mux.HandleFunc("GET /ws", serveWS(world, log))
 	mux.HandleFunc("POST /messages", func(w http.ResponseWriter, r *http.Request) {
 		var m Message
 		b, err := io.ReadAll(io.LimitReader(r.Body, 1<<16))

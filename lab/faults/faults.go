@@ -26,11 +26,12 @@ const (
 	Slow      Mode = "slow"      // the answer comes DelayMs later
 	LostReply Mode = "lostreply" // the effect happens, the reply is lost
 	Auth      Mode = "auth"      // credentials are rejected
+	Garble    Mode = "garble"    // the application gives back something else than it was given
 )
 
 // Fault is one injected fault, as it is sent to POST /faults on a control socket. Empty fields match everything.
 type Fault struct {
-	Service     string  `json:"service"`           // ecs, sqs, sts, route53, or * for all AWS APIs; alb, mongo, dns, slack, ref
+	Service     string  `json:"service"`           // ecs, sqs, sts, route53, or * for all AWS APIs; alb, app, mongo, dns, slack, ref
 	Op          string  `json:"op,omitempty"`      // API operation, e.g. UpdateService, chat.postMessage
 	Target      string  `json:"target,omitempty"`  // ALB zone (a, b, c), Mongo member (31), name server (ns1), queue or service name
 	Mode        Mode    `json:"mode"`              //
@@ -94,7 +95,7 @@ func (s *Set) List() []Fault {
 }
 
 // awsServices are what the service "*" stands for: a control plane is lost while load balancers and databases live.
-var awsServices = map[string]bool{"ecs": true, "sqs": true, "sts": true, "route53": true}
+var awsServices = map[string]bool{"ecs": true, "sqs": true, "sts": true, "route53": true, "elasticloadbalancing": true}
 
 // Match returns the fault that hits this call, the latest one winning.
 func (s *Set) Match(service, op, target string) (Fault, bool) {
@@ -172,9 +173,9 @@ func (s *Set) Register(mux *http.ServeMux) {
 			return
 		}
 		switch f.Mode {
-		case Throttle, Error, Hang, Refuse, Slow, LostReply, Auth:
+		case Throttle, Error, Hang, Refuse, Slow, LostReply, Auth, Garble:
 		default:
-			http.Error(w, "unknown mode "+string(f.Mode)+"; one of throttle, error, hang, refuse, slow, lostreply, auth", http.StatusBadRequest)
+			http.Error(w, "unknown mode "+string(f.Mode)+"; one of throttle, error, hang, refuse, slow, lostreply, auth, garble", http.StatusBadRequest)
 			return
 		}
 		f.ID = s.Add(f)

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/failoverd/failoverd/lab/pki"
 )
 
 // ConfigOptions say how the example configuration becomes the world's.
@@ -69,6 +71,7 @@ func addresses(dir string) []Edit {
 			`endpoints = { us-east-1 = "http://198.18.1.5:4566", us-east-2 = "http://198.18.2.5:4566", global = "http://198.18.9.5:4566" }`, "AWS endpoints"},
 		{`see.http = { url = "https://api.{region}.example.net/healthz"`, `see.http = { url = "http://api.{region}.example.net/healthz"`, "http instead of https"},
 		{`check.http = { url = "https://api.{region}.example.net/healthz"`, `check.http = { url = "http://api.{region}.example.net/healthz"`, ""},
+		{`check.websocket = { url = "wss://ws.example.net/ws"`, `check.websocket = { url = "wss://ws.example.net/ws", ca_file = "` + dir + `/` + pki.RootFile + `"`, "the world's certificate authority"},
 		{`address = "api.{region}.example.net:443"`, `address = "api.{region}.example.net:80"`, ""},
 		{`"mongo-e1a.example.net:27017", "mongo-e1b.example.net:27017"`, `"198.18.1.31:27017", "198.18.1.32:27017"`, "MongoDB members"},
 		{`"mongo-e2a.example.net:27017"`, `"198.18.2.31:27017"`, ""},

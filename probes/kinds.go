@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,6 +22,8 @@ type Kinds struct {
 	Mongo *MongoConfig `toml:"mongo" json:"mongo,omitempty"`
 	// AWSAPI looks at the control plane.
 	AWSAPI *AWSAPIConfig `toml:"aws_api" json:"aws_api,omitempty"`
+	// ALB looks at the targets of a load balancer through its control plane.
+	ALB *ALBConfig `toml:"alb" json:"alb,omitempty"`
 }
 
 // CheckKinds are the assertions that can be made after a switch.
@@ -29,6 +32,7 @@ type CheckKinds struct {
 	DNSAnswer  *DNSAnswerConfig  `toml:"dns_answer" json:"dns_answer,omitempty"`
 	SQSBacklog *SQSBacklogConfig `toml:"sqs_backlog" json:"sqs_backlog,omitempty"`
 	Pods       *PodsCheckConfig  `toml:"pods" json:"pods,omitempty"`
+	ALB        *ALBCheckConfig   `toml:"alb" json:"alb,omitempty"`
 	WebSocket  *WebSocketConfig  `toml:"websocket" json:"websocket,omitempty"`
 	Duplicates *DuplicatesConfig `toml:"duplicates" json:"duplicates,omitempty"`
 }
@@ -71,7 +75,7 @@ type Spec struct {
 }
 
 // NeedsCloud reports whether the kind calls an AWS API.
-func (s Spec) NeedsCloud() bool { return s.Kind == "sqs" || s.Kind == "aws_api" }
+func (s Spec) NeedsCloud() bool { return slices.Contains([]string{"sqs", "aws_api", "alb"}, s.Kind) }
 
 // Plane is failover.PlaneControl for a signal of a control plane, else empty.
 func (s Spec) Plane() string {

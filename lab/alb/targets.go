@@ -35,6 +35,7 @@ func (a *ALB) look(ctx context.Context, addr string) result {
 	if err != nil {
 		return result{reason: "Elb.InternalError", description: "Health checks failed due to an internal error"}
 	}
+	req.Header.Set("User-Agent", "ELB-HealthChecker/2.0") // as the load balancers of AWS call themselves
 	resp, err := a.check.Do(req)
 	if ne := net.Error(nil); errors.As(err, &ne) && ne.Timeout() {
 		return result{reason: "Target.Timeout", description: "Request timed out"}

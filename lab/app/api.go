@@ -15,6 +15,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/failoverd/failoverd/lab/faults"
 	"github.com/failoverd/failoverd/lab/ledger"
 )
 
@@ -49,7 +50,14 @@ func RunAPI(ctx context.Context, world, region, task, listen, queueURL string, l
 	queue := sqs.New(sqs.Options{Region: region, BaseEndpoint: aws.String("http://" + base),
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAAPI", "secret", ""), HTTPClient: impatient()})
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		// What a load balancer is told may differ from what clients see: it asks for itself, seldom, and by this name.
+		if strings.HasPrefix(r.UserAgent(), "ELB-HealthChecker/") {
+			if f, hit := broken(r.Context(), world, "healthz"); hit && f.Mode == faults.Error {
+				http.Error(w, "not today", http.StatusServiceUnavailable)
+				return
+			}
+		}
 		fmt.Fprintf(w, "ok %s\n", region)
 	})
 	mux.HandleFunc("GET /ws", serveWS(world, log))

@@ -21,6 +21,12 @@ func (r *rig) heal(site, op string) {
 	r.do(r.w.Control(site).Call(r.ctx, "DELETE", "/faults?target="+op, nil, nil))
 }
 
+// certify gives the load balancer of a site a certificate with so much of its life left.
+func (r *rig) certify(site, left string) {
+	r.Helper()
+	r.do(r.w.Control(site).Call(r.ctx, "POST", "/certificate", map[string]string{"left": left}, nil))
+}
+
 // says waits until a step that is not done says something.
 func (r *rig) says(step, text string) {
 	r.Helper()
@@ -39,15 +45,20 @@ func TestChecksSeeWhatIsBroken(t *testing.T) {
 	for _, f := range []faults.Fault{app("healthz", faults.Error), app("ws", faults.Refuse)} {
 		r.do(r.w.Fault(r.ctx, world.E2, f))
 	}
+	r.certify(world.E2, "1h") // a twelfth of the least, a day, are two hours
 	at := r.lose()
 	r.says("start-api", "Target.ResponseCodeMismatch: Health checks failed with these codes: [503]")
 	r.heal(world.E2, "healthz")
 	r.says("check-traffic-websocket", "with code 1011 (going down)")
 	r.heal(world.E2, "ws")
+	r.says("check-traffic-tls_expiry", "less than 2h0m0s: renew it now")
+	r.certify(world.E2, "-1h")
+	r.says("check-traffic-tls_expiry", `is refused by clients of api.example.net: the certificate "*.example.net" ran out at`)
+	r.certify(world.E2, "2160h")
 	r.stable()
 	s, err := r.c.AnyStatus(r.ctx)
 	r.do(err)
-	for step, want := range map[string]string{"check-traffic-websocket": "closed with 1000"} {
+	for step, want := range map[string]string{"check-traffic-websocket": "closed with 1000", "check-traffic-tls_expiry": "api.example.net has 89 days left"} {
 		if got := s.Last.Steps[step].Detail; !strings.Contains(got, want) {
 			t.Errorf("%s passed with %q, want %q", step, got, want)
 		}
@@ -55,8 +66,9 @@ func TestChecksSeeWhatIsBroken(t *testing.T) {
 	r.movedSafely(at, 1)
 }
 
-// What the load balancer thinks of its targets is told, and moves nothing: clients are served all the while.
-func TestUnhealthyTargetsMoveNothing(t *testing.T) {
+// What the load balancer thinks of its targets, and a certificate that has run out, are told, and move nothing: clients of the API
+// are served all the while.
+func TestUnhealthyTargetsAndCertificatesMoveNothing(t *testing.T) {
 	r := start(t)
 	since := time.Now()
 	r.do(r.w.Fault(r.ctx, world.E1, app("healthz", faults.Error)))
@@ -68,6 +80,24 @@ func TestUnhealthyTargetsMoveNothing(t *testing.T) {
 		return s.Condition == "control-plane-impaired" && s.Execution == nil && s.Freeze == nil
 	})
 	r.heal(world.E1, "healthz")
+	r.until(20*time.Second, "good health", func(s *harness.Status) bool { return s.Condition == "" })
+	r.certify(world.E1, "-1h")
+	r.certify(world.E2, "10h") // the least is a week, here 14 hours
+	r.until(20*time.Second, "upkeep-due", func(s *harness.Status) bool {
+		return s.Condition == "upkeep-due" && strings.Contains(s.Sentence, `edge/tls_expiry: `) && strings.Contains(s.Sentence, "ran out at")
+	})
+	out := ""
+	r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
+		out, _ = r.c.CLI(r.ctx, "use2a", "readiness") // its status says whether it is ready, which it is not
+		return strings.Contains(out, "edge/tls_expiry in us-east-2: ") && strings.Contains(out, "renew it now"), "readiness to tell of us-east-2's certificate:\n" + out
+	}))
+	if _, why, _ := strings.Cut(out, "not ready because"); !strings.Contains(why, "edge/tls_expiry in us-east-2") || strings.Contains(why, "edge/tls_expiry in us-east-1") {
+		t.Errorf("readiness says\n%s", out)
+	}
+	r.until(time.Second, "the condition to last", func(s *harness.Status) bool {
+		return s.Condition == "upkeep-due" && s.Execution == nil && s.Freeze == nil
+	})
+	r.certify(world.E1, "2160h")
 	r.until(20*time.Second, "good health", func(s *harness.Status) bool { return s.Condition == "" })
 	r.nothingMoved(since)
 }

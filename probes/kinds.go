@@ -31,6 +31,7 @@ type Kinds struct {
 // CheckKinds are the assertions that can be made after a switch.
 type CheckKinds struct {
 	HTTP       *HTTPCheckConfig      `toml:"http" json:"http,omitempty"`
+	HTTPFile   *HTTPFileConfig       `toml:"http_file" json:"http_file,omitempty"`
 	DNSAnswer  *DNSAnswerConfig      `toml:"dns_answer" json:"dns_answer,omitempty"`
 	SQSBacklog *SQSBacklogConfig     `toml:"sqs_backlog" json:"sqs_backlog,omitempty"`
 	Pods       *PodsCheckConfig      `toml:"pods" json:"pods,omitempty"`

@@ -42,7 +42,7 @@ func (r *rig) says(step, text string) {
 // Each check of the plan fails while what it looks at is broken, says what it saw, and lets the failover go on once that works.
 func TestChecksSeeWhatIsBroken(t *testing.T) {
 	r := start(t)
-	for _, f := range []faults.Fault{app("healthz", faults.Error), app("ws", faults.Refuse)} {
+	for _, f := range []faults.Fault{app("healthz", faults.Error), app("ws", faults.Refuse), app("files", faults.Garble)} {
 		r.do(r.w.Fault(r.ctx, world.E2, f))
 	}
 	r.certify(world.E2, "1h") // a twelfth of the least, a day, are two hours
@@ -51,6 +51,8 @@ func TestChecksSeeWhatIsBroken(t *testing.T) {
 	r.heal(world.E2, "healthz")
 	r.says("check-traffic-websocket", "with code 1011 (going down)")
 	r.heal(world.E2, "ws")
+	r.says("check-api-http_file", "something else came back: byte 2049 of 4096 is ")
+	r.heal(world.E2, "files")
 	r.says("check-traffic-tls_expiry", "less than 2h0m0s: renew it now")
 	r.certify(world.E2, "-1h")
 	r.says("check-traffic-tls_expiry", `is refused by clients of api.example.net: the certificate "*.example.net" ran out at`)
@@ -58,7 +60,8 @@ func TestChecksSeeWhatIsBroken(t *testing.T) {
 	r.stable()
 	s, err := r.c.AnyStatus(r.ctx)
 	r.do(err)
-	for step, want := range map[string]string{"check-traffic-websocket": "closed with 1000", "check-traffic-tls_expiry": "api.example.net has 89 days left"} {
+	for step, want := range map[string]string{"check-traffic-websocket": "closed with 1000", "check-traffic-tls_expiry": "api.example.net has 89 days left",
+		"check-api-http_file": "4096 bytes, the same that came back: uploaded in "} {
 		if got := s.Last.Steps[step].Detail; !strings.Contains(got, want) {
 			t.Errorf("%s passed with %q, want %q", step, got, want)
 		}

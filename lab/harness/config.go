@@ -72,6 +72,7 @@ func addresses(dir string) []Edit {
 		{`see.http = { url = "https://api.{region}.example.net/healthz"`, `see.http = { url = "http://api.{region}.example.net/healthz"`, "http instead of https"},
 		{`check.http = { url = "https://api.{region}.example.net/healthz"`, `check.http = { url = "http://api.{region}.example.net/healthz"`, ""},
 		{`check.websocket = { url = "wss://ws.example.net/ws"`, `check.websocket = { url = "wss://ws.example.net/ws", ca_file = "` + dir + `/` + pki.RootFile + `"`, "the world's certificate authority"},
+		{`check.http_file = { url = "https://api.{region}.example.net/files"`, `check.http_file = { url = "http://api.{region}.example.net/files"`, ""},
 		{`see.tcp = { address = "api.{region}.example.net:443"`, `see.tcp = { address = "api.{region}.example.net:80"`, ""},
 		{`see.tls_expiry = {`, `see.tls_expiry = { ca_file = "` + dir + `/` + pki.RootFile + `",`, ""},
 		{`check.tls_expiry = {`, `check.tls_expiry = { ca_file = "` + dir + `/` + pki.RootFile + `",`, ""},

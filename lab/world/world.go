@@ -245,8 +245,9 @@ func (w *World) regionConfig(site string) region.Config {
 		c.TaskIPs = append(c.TaskIPs, fmt.Sprintf("198.18.%d.%d", n, i))
 	}
 	queue := awsfake.ASGroup{Name: "queue-" + reg, Min: 2, Max: 4, Desired: 2, Zones: []string{reg + "a", reg + "b", reg + "c"}}
+	c.Buckets = []string{app.FilesBucket(reg)}
 	if reg == Secondary { // the pilot light: none runs, and nothing launches any
-		c.Buckets = []string{TrafficBucket}
+		c.Buckets = append(c.Buckets, TrafficBucket)
 		queue.Min, queue.Desired, queue.Asleep = 0, 0, true
 	}
 	c.Groups = []awsfake.ASGroup{queue}

@@ -24,8 +24,9 @@ var fast = map[string]string{
 	"raft.heartbeat": `"200ms"`, "raft.election": `"200ms"`, "raft.leader_lease": `"160ms"`, "raft.commit": `"10ms"`,
 	"policy.vote_ttl": `"1s"`, "probes.interval": `"250ms"`, "probes.timeout": `"500ms"`,
 	"self_check.interval": `"500ms"`, "self_check.timeout": `"400ms"`, "aws.timeout": `"1500ms"`,
-	"component.workers.see.sqs": `{ queue = "failoverd-canary-{node}", slow = "1s" }`,
-	"component.api.see.http":    `{ url = "http://api.{region}.example.net/healthz", slow = "400ms" }`,
+	"component.edge.see.timeout": `"1s"`,
+	"component.workers.see.sqs":  `{ queue = "failoverd-canary-{node}", slow = "1s" }`,
+	"component.api.see.http":     `{ url = "http://api.{region}.example.net/healthz", slow = "400ms" }`,
 }
 
 // rig is one world with a cluster in it, and the test's way to look at both.

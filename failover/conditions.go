@@ -13,6 +13,7 @@ const (
 	Partitioned  Condition = "partitioned"
 	ControlPlane Condition = "control-plane-impaired"
 	Brownout     Condition = "brownout"
+	UpkeepDue    Condition = "upkeep-due"
 	SelfIsolated Condition = "self-isolated"
 	FollowedUs   Condition = "failure-followed-us"
 	NoAutonomy   Condition = "no-autonomy"
@@ -58,11 +59,14 @@ var Conditions = []ConditionInfo{
 	{ServiceDown, "some signals are down, but too few kinds of them to call it the region; look at the service",
 		"a vantage outside sees a signal down, but fewer than two kinds",
 		"nothing"},
-	{ControlPlane, "the region's control plane is impaired while its data plane serves: launches and changes there may fail",
+	{ControlPlane, "the region's control plane is impaired, or calls something unhealthy, while its data plane serves: launches and changes there may fail",
 		"only signals of the control plane are down",
 		"nothing"},
 	{Brownout, "the region is slow or partly failing; slow is not dead",
 		"a vantage outside sees signals slow or flapping, and none down",
+		"nothing"},
+	{UpkeepDue, "the region serves, but something has to be seen to before it stops doing so, such as a certificate that runs out",
+		"only signals of upkeep are down; they say nothing of the region's health",
 		"nothing"},
 }
 

@@ -137,8 +137,8 @@ type SignalState struct {
 	Reason    ReasonCode `json:"reason,omitempty"`
 	Detail    string     `json:"detail,omitempty"`
 	Since     time.Time  `json:"since"` // when this health began, by the node's clock: for people only
-	// Plane is PlaneControl for a signal that looks at a region's control plane:
-	// it never makes a region down.
+	// Plane is empty for a signal of the data plane. No other makes a region down:
+	// see PlaneControl and PlaneUpkeep.
 	Plane string `json:"plane,omitempty"`
 	// Part says that only a part of what is behind the signal is dark.
 	Part bool `json:"part,omitempty"`
@@ -146,9 +146,18 @@ type SignalState struct {
 	LastWrite time.Time `json:"last_write,omitzero"`
 }
 
-// PlaneControl marks a signal of a control plane; every other is of the data
-// plane.
-const PlaneControl = "control"
+// What a signal looks at, if not at the data plane.
+const (
+	// PlaneControl marks a signal of a region's control plane.
+	PlaneControl = "control"
+	// PlaneUpkeep marks a signal of what people must see to in time, such as the
+	// life of a certificate. It says nothing of the region's health.
+	PlaneUpkeep = "upkeep"
+)
+
+// Data reports whether the signal looks at the data plane: only such a one makes a
+// region down, or shows that it lives.
+func (s SignalState) Data() bool { return s.Plane == "" }
 
 // Verdict is one node's opinion of one region.
 type Verdict struct {
@@ -169,7 +178,7 @@ func (v Verdict) DownKinds() []string { return kindsWith(v.Signals, Down) }
 func (v Verdict) Kinds() []string {
 	var out []string
 	for _, s := range v.Signals {
-		if s.Health != Unknown && s.Plane != PlaneControl {
+		if s.Health != Unknown && s.Data() {
 			out = append(out, s.Kind)
 		}
 	}
@@ -180,7 +189,7 @@ func (v Verdict) Kinds() []string {
 func kindsWith(signals []SignalState, h Health) []string {
 	var out []string
 	for _, s := range signals {
-		if s.Health == h && s.Plane != PlaneControl {
+		if s.Health == h && s.Data() {
 			out = append(out, s.Kind)
 		}
 	}

@@ -37,7 +37,7 @@ type Signal struct {
 	Timeout   time.Duration // of one probe
 	Window    int           // how many results are looked at
 	Down      int           // this many failures in a row make the signal down
-	Plane     string        // failover.PlaneControl for a signal that never makes a region down
+	Plane     string        // empty for the data plane; a signal of any other never makes a region down
 }
 
 // Reference is something that shares no fate with any region of the service.

@@ -288,6 +288,11 @@ func TestVerdict(t *testing.T) {
 		st.Plane = failover.PlaneControl
 		return st
 	}
+	upkeep := func(component string, h failover.Health) failover.SignalState {
+		st := s(component, "tls_expiry", h)
+		st.Plane = failover.PlaneUpkeep
+		return st
+	}
 	const u, ok, deg, dn = failover.Unknown, failover.Healthy, failover.Degraded, failover.Down
 	for _, tt := range []struct {
 		name   string
@@ -309,6 +314,9 @@ func TestVerdict(t *testing.T) {
 		{"only one configured", []failover.SignalState{s("a", "http", dn)}, deg},
 		{"the control plane alone", []failover.SignalState{s("a", "http", ok), s("b", "sqs", ok), plane("a", dn)}, deg},
 		{"a kind and the control plane are no two kinds", []failover.SignalState{s("a", "http", dn), s("b", "sqs", ok), plane("a", dn)}, deg},
+		{"upkeep alone says nothing of the region", []failover.SignalState{s("a", "http", ok), s("b", "sqs", ok), upkeep("a", dn)}, ok},
+		{"a kind and upkeep are no two kinds", []failover.SignalState{s("a", "http", dn), s("b", "sqs", ok), upkeep("a", dn)}, deg},
+		{"upkeep that lives makes no majority", []failover.SignalState{s("a", "http", dn), s("b", "sqs", dn), s("c", "mongo", ok), upkeep("a", ok)}, dn},
 		{"a control plane that lives makes no majority", []failover.SignalState{s("a", "http", dn), s("b", "sqs", dn), s("c", "mongo", ok), plane("a", ok)}, dn},
 	} {
 		if v := verdict("r", tt.states, false); v.Health != tt.want {

@@ -42,7 +42,7 @@ func (s selfCheck) blind() bool { return !slices.Contains(s.results, seen) }
 // A region is down only when at least two kinds of probes, and the majority of
 // those that it has, are down: one kind that fails is a service (rule D4). A
 // kind is down when a signal of it is down and none of it is alive. Signals of
-// control planes are shown and count for nothing.
+// control planes and of upkeep are shown and count for nothing.
 func verdict(r failover.Region, states []failover.SignalState, blind bool) failover.Verdict {
 	states = slices.Clone(states)
 	slices.SortFunc(states, func(a, b failover.SignalState) int {
@@ -57,8 +57,8 @@ func verdict(r failover.Region, states []failover.SignalState, blind bool) failo
 	var bad []string
 	down, degraded, known, all, planeDown := 0, 0, 0, 0, 0
 	for _, s := range states {
-		if s.Plane == failover.PlaneControl {
-			if s.Health == failover.Down {
+		if !s.Data() {
+			if s.Plane == failover.PlaneControl && s.Health == failover.Down {
 				planeDown++
 				bad = append(bad, fmt.Sprintf("%s/%s down (%s)", s.Component, s.Kind, cmp.Or(s.Reason, failover.ReasonOther)))
 			}
@@ -101,7 +101,7 @@ func verdict(r failover.Region, states []failover.SignalState, blind bool) failo
 	case degraded > 0:
 		v.Health, v.Why = failover.Degraded, why
 	case planeDown > 0:
-		v.Health, v.Why = failover.Degraded, "its control plane, not what that has launched: "+why
+		v.Health, v.Why = failover.Degraded, "its control plane, or what that says of what it has launched, while clients see nothing of it: "+why
 	default:
 		v.Health, v.Why = failover.Healthy, fmt.Sprintf("%d of %d signals are healthy", known, all)
 	}

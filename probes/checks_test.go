@@ -161,7 +161,7 @@ func TestBuildCheck(t *testing.T) {
 		{"http", `{"url":"http://api.example.net/","within":"1m0s"}`, ""},
 		{"http", `{"url":"http://api.example.net/","wihtin":"1m0s"}`, `unknown field "wihtin"`},
 		{"http", `{"url":"nonsense"}`, `url: "nonsense" is not`},
-		{"smtp", `{}`, `check kind "smtp" is unknown to this node; the kinds are http, dns_answer, sqs_backlog, pods, duplicates`},
+		{"smtp", `{}`, `check kind "smtp" is unknown to this node; the kinds are http, http_file, dns_answer, sqs_backlog, pods, alb, tls_expiry, websocket, duplicates`},
 	} {
 		_, within, err := BuildCheck(tt.kind, CheckVersion, json.RawMessage(tt.params), deps(t))
 		switch {

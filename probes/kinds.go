@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,15 +22,23 @@ type Kinds struct {
 	Mongo *MongoConfig `toml:"mongo" json:"mongo,omitempty"`
 	// AWSAPI looks at the control plane.
 	AWSAPI *AWSAPIConfig `toml:"aws_api" json:"aws_api,omitempty"`
+	// ALB looks at the targets of a load balancer through its control plane.
+	ALB *ALBConfig `toml:"alb" json:"alb,omitempty"`
+	// TLSExpiry looks at how long certificates live on.
+	TLSExpiry *TLSExpiryConfig `toml:"tls_expiry" json:"tls_expiry,omitempty"`
 }
 
 // CheckKinds are the assertions that can be made after a switch.
 type CheckKinds struct {
-	HTTP       *HTTPCheckConfig  `toml:"http" json:"http,omitempty"`
-	DNSAnswer  *DNSAnswerConfig  `toml:"dns_answer" json:"dns_answer,omitempty"`
-	SQSBacklog *SQSBacklogConfig `toml:"sqs_backlog" json:"sqs_backlog,omitempty"`
-	Pods       *PodsCheckConfig  `toml:"pods" json:"pods,omitempty"`
-	Duplicates *DuplicatesConfig `toml:"duplicates" json:"duplicates,omitempty"`
+	HTTP       *HTTPCheckConfig      `toml:"http" json:"http,omitempty"`
+	HTTPFile   *HTTPFileConfig       `toml:"http_file" json:"http_file,omitempty"`
+	DNSAnswer  *DNSAnswerConfig      `toml:"dns_answer" json:"dns_answer,omitempty"`
+	SQSBacklog *SQSBacklogConfig     `toml:"sqs_backlog" json:"sqs_backlog,omitempty"`
+	Pods       *PodsCheckConfig      `toml:"pods" json:"pods,omitempty"`
+	ALB        *ALBCheckConfig       `toml:"alb" json:"alb,omitempty"`
+	TLSExpiry  *TLSExpiryCheckConfig `toml:"tls_expiry" json:"tls_expiry,omitempty"`
+	WebSocket  *WebSocketConfig      `toml:"websocket" json:"websocket,omitempty"`
+	Duplicates *DuplicatesConfig     `toml:"duplicates" json:"duplicates,omitempty"`
 	// TrafficObserved looks at what load balancers count.
 	TrafficObserved *TrafficObservedConfig `toml:"traffic_observed" json:"traffic_observed,omitempty"`
 }
@@ -72,12 +81,16 @@ type Spec struct {
 }
 
 // NeedsCloud reports whether the kind calls an AWS API.
-func (s Spec) NeedsCloud() bool { return s.Kind == "sqs" || s.Kind == "aws_api" }
+func (s Spec) NeedsCloud() bool { return slices.Contains([]string{"sqs", "aws_api", "alb"}, s.Kind) }
 
-// Plane is failover.PlaneControl for a signal of a control plane, else empty.
+// Plane says what the signal looks at; empty for the data plane, which alone makes a
+// region down.
 func (s Spec) Plane() string {
-	if _, ok := s.Config.(interface{ ControlPlane() }); ok {
+	switch s.Config.(type) {
+	case interface{ ControlPlane() }:
 		return failover.PlaneControl
+	case interface{ Upkeep() }:
+		return failover.PlaneUpkeep
 	}
 	return ""
 }

@@ -97,7 +97,7 @@ func awsError(call string, err error) result {
 	switch cloud.Classify(err) {
 	case cloud.Ours:
 		r.outcome, r.reason = failover.Misconfigured, failover.ReasonAuth
-		if strings.Contains(code, "NotExist") || strings.Contains(code, "NonExist") {
+		if strings.Contains(code, "NotExist") || strings.Contains(code, "NonExist") || strings.Contains(code, "NotFound") {
 			r.reason = failover.ReasonConfig
 		}
 	case cloud.Throttled:

@@ -30,6 +30,11 @@ func (c *SQSBacklogConfig) Permissions(r failover.Region) []iam.Permission {
 	return []iam.Permission{{Actions: []string{"sqs:GetQueueUrl", "sqs:GetQueueAttributes"}, Resources: queueARN(r, c.Queue)}}
 }
 
+// Permissions implements Permitted. Elastic Load Balancing's reads know no resources.
+func (c *ALBConfig) Permissions(failover.Region) []iam.Permission {
+	return []iam.Permission{{Actions: []string{"elasticloadbalancing:DescribeTargetGroups", "elasticloadbalancing:DescribeTargetHealth"}, Resources: []string{"*"}}}
+}
+
 // Permissions implements Permitted. GetCallerIdentity needs none.
 func (c *AWSAPIConfig) Permissions(failover.Region) []iam.Permission {
 	if len(c.Services) > 0 && !slices.Contains(c.Services, "ecs") {

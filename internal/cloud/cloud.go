@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
+	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
@@ -136,6 +137,13 @@ func (c *Clients) AutoScaling(region string) *autoscaling.Client {
 func (c *Clients) EC2(region string) *ec2.Client {
 	return client(c, "ec2", region, func(cfg aws.Config, endpoint *string) *ec2.Client {
 		return ec2.NewFromConfig(cfg, func(o *ec2.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// ELB returns the client of Elastic Load Balancing (version 2) in a region.
+func (c *Clients) ELB(region string) *elasticloadbalancingv2.Client {
+	return client(c, "elb", region, func(cfg aws.Config, endpoint *string) *elasticloadbalancingv2.Client {
+		return elasticloadbalancingv2.NewFromConfig(cfg, func(o *elasticloadbalancingv2.Options) { o.BaseEndpoint = endpoint })
 	})
 }
 

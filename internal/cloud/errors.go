@@ -66,6 +66,6 @@ func ourCodes() []string {
 		"AccessDenied", "AuthFailure", "ExpiredToken", "IncompleteSignature", "InvalidClientTokenId", "InvalidSignature",
 		"InvalidAccessKeyId", "MissingAuthenticationToken", "NotAuthorized", "OptInRequired", "RequestExpired",
 		"SignatureDoesNotMatch", "UnrecognizedClient", "QueueDoesNotExist", "NonExistentQueue", "ServiceNotFound",
-		"ClusterNotFound", "NoSuchHostedZone", "InvalidAddress",
+		"ClusterNotFound", "TargetGroupNotFound", "NoSuchHostedZone", "InvalidAddress",
 	}
 }

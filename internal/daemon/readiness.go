@@ -36,6 +36,9 @@ func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
 	rows = append(rows, holdRows(st)...)
 	rows = append(rows, d.healthCheckRows(ctx)...)
 	rows = append(rows, d.credentialRows(ctx)...)
+	if r := d.running.Load(); r != nil {
+		rows = append(rows, signalRows(st.Active, r.monitor.Verdicts())...)
+	}
 	return verdictOf(append(rows, d.certRow(now)))
 }
 

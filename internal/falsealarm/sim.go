@@ -75,6 +75,9 @@ func New(cfg *config.Config, n Noise, holds []time.Duration) (*Sim, error) {
 			if sp.Region != s.region {
 				continue
 			}
+			if sp.Plane() != "" && sp.Interval > time.Second {
+				continue // it makes no region down, and what it sees of a loss that is short is less than the others do
+			}
 			if sp.Interval != time.Second || sp.Window != windowLen || sp.Down != downAfter {
 				return nil, fmt.Errorf("%s/%s: the simulation knows probes every second, down after %d of a window of %d", sp.Component, sp.Kind, downAfter, windowLen)
 			}

@@ -21,8 +21,16 @@ var kinds = []mutant{
 	{
 		name: "control-plane-makes-down", rule: "D4",
 		says: "a control plane that is dead counts as a kind of signal that makes a region down",
-		edits: []edit{{"monitor/verdict.go", `		if s.Plane == failover.PlaneControl {
-			if`, `		if s.Plane == "none" {
+		edits: []edit{{"monitor/verdict.go", `		if !s.Data() {
+			if`, `		if s.Plane == failover.PlaneUpkeep {
+			if`}},
+		tests: []test{{pkg: "monitor", name: "TestVerdict"}},
+	},
+	{
+		name: "upkeep-makes-down", rule: "D4",
+		says: "a certificate that runs out counts as a kind of signal that makes a region down",
+		edits: []edit{{"monitor/verdict.go", `		if !s.Data() {
+			if`, `		if s.Plane == failover.PlaneControl {
 			if`}},
 		tests: []test{{pkg: "monitor", name: "TestVerdict"}},
 	},

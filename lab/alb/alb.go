@@ -4,9 +4,9 @@ package alb
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -21,11 +21,15 @@ import (
 
 // Options sets up a load balancer. Durations are already divided by the time factor.
 type Options struct {
-	Zones       map[string]string // zone name → listen address
-	Targets     func() []string   // host:port of the registered targets
+	Zones    map[string]string // zone name → listen address
+	TLSZones map[string]string // the same, with TLS
+	// Certificate is what TLS clients are shown.
+	Certificate func(*tls.ClientHelloInfo) (*tls.Certificate, error)
+	Targets     func() []string // host:port of the registered targets
 	HealthPath  string
 	HealthEvery time.Duration
 	IdleTimeout time.Duration // until a target's silence becomes 504
+	Drain       time.Duration // how long a target that was taken out is still described
 	Faults      *faults.Set
 	Log         *slog.Logger
 }
@@ -45,7 +49,9 @@ type ALB struct {
 
 type target struct {
 	healthy   bool
-	good, bad int // consecutive results
+	good, bad int       // consecutive results
+	why       result    // the newest check that failed
+	gone      time.Time // when it was taken out; zero while it is registered
 }
 
 type targetKey struct{}
@@ -90,16 +96,15 @@ func reply(w http.ResponseWriter, status int) {
 // Run opens the listeners and checks targets until ctx ends. It returns once all listeners are open.
 func (a *ALB) Run(ctx context.Context) error {
 	for zone, addr := range a.opt.Zones {
-		ln, err := net.Listen("tcp", addr)
-		if err != nil {
-			return fmt.Errorf("load balancer zone %s: listen on %s: %w", zone, addr, err)
+		if err := a.listen(ctx, zone, addr, nil); err != nil {
+			return err
 		}
-		srv := &http.Server{Handler: a.handler(zone), ReadHeaderTimeout: 10 * time.Second}
-		go func() { _ = srv.Serve(trackedListener{ln, &a.counted}) }()
-		go func() {
-			<-ctx.Done()
-			srv.Close()
-		}()
+	}
+	for zone, addr := range a.opt.TLSZones {
+		// HTTP/1.1 alone, since a WebSocket begins there.
+		if err := a.listen(ctx, zone, addr, &tls.Config{GetCertificate: a.opt.Certificate, MinVersion: tls.VersionTLS12, NextProtos: []string{"http/1.1"}}); err != nil {
+			return err
+		}
 	}
 	go func() {
 		t := time.NewTicker(a.opt.HealthEvery)
@@ -112,6 +117,24 @@ func (a *ALB) Run(ctx context.Context) error {
 			case <-t.C:
 			}
 		}
+	}()
+	return nil
+}
+
+func (a *ALB) listen(ctx context.Context, zone, addr string, conf *tls.Config) error {
+	ln, err := net.Listen("tcp", addr)
+	if err != nil {
+		return fmt.Errorf("load balancer zone %s: listen on %s: %w", zone, addr, err)
+	}
+	ln = trackedListener{ln, &a.counted}
+	if conf != nil {
+		ln = tls.NewListener(ln, conf)
+	}
+	srv := &http.Server{Handler: a.handler(zone), ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(a.opt.Log.Handler(), slog.LevelDebug)}
+	go func() { _ = srv.Serve(ln) }()
+	go func() {
+		<-ctx.Done()
+		srv.Close()
 	}()
 	return nil
 }
@@ -181,64 +204,4 @@ func (a *ALB) choose() string {
 		return ""
 	}
 	return all[a.turn.Add(1)%uint64(len(all))]
-}
-
-// checkAll checks each target once; two results in a row change its state, the first one decides for a new target.
-func (a *ALB) checkAll(ctx context.Context) {
-	all := a.opt.Targets()
-	var wg sync.WaitGroup
-	for _, addr := range all {
-		wg.Add(1)
-		go func() {
-			defer wg.Done()
-			ok := false
-			req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+a.opt.HealthPath, nil)
-			if err != nil {
-				return
-			}
-			if resp, err := a.check.Do(req); err == nil {
-				_, _ = io.Copy(io.Discard, resp.Body)
-				resp.Body.Close()
-				ok = resp.StatusCode == http.StatusOK
-			}
-			a.mu.Lock()
-			defer a.mu.Unlock()
-			h := a.health[addr]
-			if h == nil {
-				h = &target{healthy: ok}
-				a.health[addr] = h
-			}
-			if ok {
-				h.good, h.bad = h.good+1, 0
-			} else {
-				h.good, h.bad = 0, h.bad+1
-			}
-			if h.good >= 2 || h.bad >= 2 {
-				h.healthy = ok
-			}
-		}()
-	}
-	wg.Wait()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	registered := map[string]bool{}
-	for _, t := range all {
-		registered[t] = true
-	}
-	for t := range a.health {
-		if !registered[t] {
-			delete(a.health, t)
-		}
-	}
-}
-
-// Health reports the targets' health as the load balancer sees it.
-func (a *ALB) Health() map[string]bool {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	out := map[string]bool{}
-	for t, h := range a.health {
-		out[t] = h.healthy
-	}
-	return out
 }

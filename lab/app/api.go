@@ -13,8 +13,10 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 
+	"github.com/failoverd/failoverd/lab/faults"
 	"github.com/failoverd/failoverd/lab/ledger"
 )
 
@@ -32,7 +34,7 @@ type Accepted struct {
 	Backlog    int    `json:"backlog"` // messages that nobody has claimed yet
 }
 
-// RunAPI serves POST /messages and GET /healthz on listen until ctx ends. It answers 202 when a message is in the region's
+// RunAPI serves POST /messages, GET /ws, files and GET /healthz on listen until ctx ends. It answers 202 when a message is in the region's
 // store, in the other region's too unless the link is known to be down, and in the region's queue.
 func RunAPI(ctx context.Context, world, region, task, listen, queueURL string, log *slog.Logger) error {
 	witness, err := ledger.Dial(world+"/"+LedgerSocket, ledger.Event{Role: "api", Region: region, Task: task, Pid: os.Getpid()})
@@ -49,9 +51,19 @@ func RunAPI(ctx context.Context, world, region, task, listen, queueURL string, l
 	queue := sqs.New(sqs.Options{Region: region, BaseEndpoint: aws.String("http://" + base),
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAAPI", "secret", ""), HTTPClient: impatient()})
 	mux := http.NewServeMux()
-	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, r *http.Request) {
+		// What a load balancer is told may differ from what clients see: it asks for itself, seldom, and by this name.
+		if strings.HasPrefix(r.UserAgent(), "ELB-HealthChecker/") {
+			if f, hit := broken(r.Context(), world, "healthz"); hit && f.Mode == faults.Error {
+				http.Error(w, "not today", http.StatusServiceUnavailable)
+				return
+			}
+		}
 		fmt.Fprintf(w, "ok %s\n", region)
 	})
+	mux.HandleFunc("GET /ws", serveWS(world, log))
+	mux.HandleFunc("/files/{name}", serveFiles(world, region, s3.New(s3.Options{Region: region, BaseEndpoint: aws.String("http://" + base), UsePathStyle: true,
+		Credentials: credentials.NewStaticCredentialsProvider("AKIAAPI", "secret", ""), HTTPClient: impatient(), DisableLogOutputChecksumValidationSkipped: true})))
 	mux.HandleFunc("POST /messages", func(w http.ResponseWriter, r *http.Request) {
 		var m Message
 		b, err := io.ReadAll(io.LimitReader(r.Body, 1<<16))

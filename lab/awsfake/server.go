@@ -1,6 +1,6 @@
 // Package awsfake imitates the few AWS APIs that a regional failover uses, closely enough for the real SDK: SQS (JSON 1.0),
 // ECS (JSON 1.1, whose tasks are real processes), EventBridge (JSON 1.1), its Scheduler and Lambda (REST-JSON), STS and Auto Scaling
-// (Query), S3 and Route 53 (REST-XML), CloudWatch (RPC v2, in CBOR).
+// (Query), Elastic Load Balancing (Query), S3 and Route 53 (REST-XML), CloudWatch (RPC v2, in CBOR).
 //
 // It imitates what makes them awkward: everything asynchronous takes time, reads lag behind writes, batches are refused as
 // a whole, and any call can be throttled, hang, fail, or take effect and lose its reply. Signatures are not verified: the
@@ -72,6 +72,7 @@ type Server struct {
 	ASG     *AutoScaling
 	EC2     *EC2
 	Lambda  *Lambda
+	ELB     *ELB
 	Clocks  *Clocks // EventBridge and its Scheduler
 	Metrics *CloudWatch
 	Faults  *faults.Set
@@ -151,6 +152,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			q.service = "autoscaling"
 		case "2016-11-15":
 			q.service = "ec2"
+		case "2015-12-01":
+			q.service = "elasticloadbalancing"
 		}
 	}
 	key, session := caller(r)
@@ -196,7 +199,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 func faultError(service string, f faults.Fault) *Error {
 	e := &Error{Status: 500, Code: "InternalFailure", Message: "The request processing has failed because of an unknown error, exception or failure."}
 	switch {
-	case f.Mode == faults.Throttle && service == "route53", f.Mode == faults.Throttle && service == "sts", f.Mode == faults.Throttle && service == "autoscaling":
+	case f.Mode == faults.Throttle && service == "route53", f.Mode == faults.Throttle && service == "sts", f.Mode == faults.Throttle && service == "autoscaling", f.Mode == faults.Throttle && service == "elasticloadbalancing":
 		e = badRequest("Throttling", "Rate exceeded")
 	case f.Mode == faults.Throttle && service == "ec2": // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/errors-overview.html
 		e = &Error{Status: 503, Code: "RequestLimitExceeded", Message: "Request limit exceeded."}
@@ -242,7 +245,7 @@ func (s *Server) dispatch(w http.ResponseWriter, q *request) {
 	switch q.service {
 	case "cloudwatch":
 		writeCBOR(w, http.StatusOK, out.(cbor.Map))
-	case "route53", "sts", "autoscaling", "ec2":
+	case "route53", "sts", "autoscaling", "ec2", "elasticloadbalancing":
 		w.Header().Set("Content-Type", "text/xml")
 		_, _ = io.WriteString(w, xml.Header)
 		if err := xml.NewEncoder(w).Encode(out); err != nil {
@@ -270,6 +273,8 @@ func (s *Server) run(q *request) (any, error) {
 		return s.ASG.call(q.op, q.body)
 	case q.service == "ec2" && s.EC2 != nil:
 		return s.EC2.call(q.op, q.body)
+	case q.service == "elasticloadbalancing" && s.ELB != nil:
+		return s.ELB.call(q.op, q.body)
 	case q.service == "lambda" && s.Lambda != nil:
 		return s.Lambda.call(q)
 	case q.service == "events" && s.Clocks != nil:
@@ -297,7 +302,7 @@ func (s *Server) writeError(w http.ResponseWriter, q *request, e *Error) {
 		var msg bytes.Buffer
 		_ = xml.EscapeText(&msg, []byte(e.Message))
 		fmt.Fprintf(w, `%s<Response><Errors><Error><Code>%s</Code><Message>%s</Message></Error></Errors><RequestID>%s</RequestID></Response>`, xml.Header, e.Code, msg.String(), id(16))
-	case "route53", "sts", "autoscaling":
+	case "route53", "sts", "autoscaling", "elasticloadbalancing":
 		// Query and REST-XML share the ErrorResponse element:
 		// https://docs.aws.amazon.com/Route53/latest/APIReference/requests-rest-responses.html
 		w.Header().Set("Content-Type", "text/xml")

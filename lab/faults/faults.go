@@ -4,6 +4,7 @@ package faults
 
 import (
 	"context"
+	"crypto/tls"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -25,11 +26,12 @@ const (
 	Slow      Mode = "slow"      // the answer comes DelayMs later
 	LostReply Mode = "lostreply" // the effect happens, the reply is lost
 	Auth      Mode = "auth"      // credentials are rejected
+	Garble    Mode = "garble"    // the application gives back something else than it was given
 )
 
 // Fault is one injected fault, as it is sent to POST /faults on a control socket. Empty fields match everything.
 type Fault struct {
-	Service     string  `json:"service"`           // ecs, sqs, sts, route53, or * for all AWS APIs; alb, mongo, dns, slack, ref, kube, pods
+	Service     string  `json:"service"`           // ecs, sqs, sts, route53 and so on, or * for all AWS APIs; alb, app, mongo, dns, slack, ref, kube, pods, hooks
 	Op          string  `json:"op,omitempty"`      // API operation, e.g. UpdateService, chat.postMessage; of kube: get, list, patch
 	Target      string  `json:"target,omitempty"`  // ALB zone (a, b, c), Mongo member (31), name server (ns1), queue or service name; of kube: deployments; of pods: a machine
 	Mode        Mode    `json:"mode"`              //
@@ -93,7 +95,10 @@ func (s *Set) List() []Fault {
 }
 
 // awsServices are what the service "*" stands for: a control plane is lost while load balancers and databases live.
-var awsServices = map[string]bool{"ecs": true, "sqs": true, "sts": true, "route53": true}
+var awsServices = map[string]bool{
+	"ecs": true, "sqs": true, "sts": true, "route53": true, "elasticloadbalancing": true, "autoscaling": true, "application-autoscaling": true,
+	"ec2": true, "cloudwatch": true, "lambda": true, "events": true, "scheduler": true, "s3": true,
+}
 
 // Match returns the fault that hits this call, the latest one winning.
 func (s *Set) Match(service, op, target string) (Fault, bool) {
@@ -148,6 +153,9 @@ func Drop(w http.ResponseWriter, reset bool) {
 	if err != nil {
 		panic(http.ErrAbortHandler)
 	}
+	if t, ok := c.(*tls.Conn); ok && reset {
+		c = t.NetConn()
+	}
 	if t, ok := c.(interface{ SetLinger(sec int) error }); ok && reset {
 		_ = t.SetLinger(0)
 	}
@@ -171,9 +179,9 @@ func (s *Set) Register(mux *http.ServeMux) {
 			return
 		}
 		switch f.Mode {
-		case Throttle, Error, Hang, Refuse, Slow, LostReply, Auth:
+		case Throttle, Error, Hang, Refuse, Slow, LostReply, Auth, Garble:
 		default:
-			http.Error(w, "unknown mode "+string(f.Mode)+"; one of throttle, error, hang, refuse, slow, lostreply, auth", http.StatusBadRequest)
+			http.Error(w, "unknown mode "+string(f.Mode)+"; one of throttle, error, hang, refuse, slow, lostreply, auth, garble", http.StatusBadRequest)
 			return
 		}
 		f.ID = s.Add(f)

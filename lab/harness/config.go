@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/failoverd/failoverd/lab/pki"
 )
 
 // ConfigOptions say how the example configuration becomes the world's.
@@ -72,7 +74,11 @@ func addresses(dir string) []Edit {
 		{`check.http = { url = "https://api.{region}.example.net/healthz"`, `check.http = { url = "http://api.{region}.example.net/healthz"`, ""},
 		{`"https://hooks.example.net/partners`, `"http://hooks.example.net/partners`, ""},
 		{`"/etc/failoverd/hook-key"`, `"` + dir + `/hook-key"`, "the hook's key"},
-		{`address = "api.{region}.example.net:443"`, `address = "api.{region}.example.net:80"`, ""},
+		{`check.websocket = { url = "wss://ws.example.net/ws"`, `check.websocket = { url = "wss://ws.example.net/ws", ca_file = "` + dir + `/` + pki.RootFile + `"`, "the world's certificate authority"},
+		{`check.http_file = { url = "https://api.{region}.example.net/files"`, `check.http_file = { url = "http://api.{region}.example.net/files"`, ""},
+		{`see.tcp = { address = "api.{region}.example.net:443"`, `see.tcp = { address = "api.{region}.example.net:80"`, ""},
+		{`see.tls_expiry = {`, `see.tls_expiry = { ca_file = "` + dir + `/` + pki.RootFile + `",`, ""},
+		{`check.tls_expiry = {`, `check.tls_expiry = { ca_file = "` + dir + `/` + pki.RootFile + `",`, ""},
 		{`"mongo-e1a.example.net:27017", "mongo-e1b.example.net:27017"`, `"198.18.1.31:27017", "198.18.1.32:27017"`, "MongoDB members"},
 		{`"mongo-e2a.example.net:27017"`, `"198.18.2.31:27017"`, ""},
 		{`# [slack]`, `[slack]`, "Slack, with the tokens in files"},

@@ -23,6 +23,7 @@ import (
 	"github.com/failoverd/failoverd/lab/kubefake"
 	"github.com/failoverd/failoverd/lab/ledger"
 	"github.com/failoverd/failoverd/lab/mongofake"
+	"github.com/failoverd/failoverd/lab/pki"
 )
 
 // Config is a region's set-up, in the units of the real world; TimeFactor divides them.
@@ -31,8 +32,10 @@ type Config struct {
 	Site       string                `json:"site"`  // e1
 	Region     string                `json:"region"`
 	TimeFactor float64               `json:"timeFactor"`
-	AWS        string                `json:"aws"`   // listen address of the AWS endpoint
-	Zones      map[string]string     `json:"zones"` // load balancer: zone → listen address
+	AWS        string                `json:"aws"`      // listen address of the AWS endpoint
+	Zones      map[string]string     `json:"zones"`    // load balancer: zone → listen address
+	TLSZones   map[string]string     `json:"tlsZones"` // the same, with TLS
+	Names      []string              `json:"names"`    // in the load balancer's certificate
 	TaskIPs    []string              `json:"taskIps"`
 	APIPort    int                   `json:"apiPort"` // of the targets
 	Store      string                `json:"store"`   // listen address
@@ -72,6 +75,23 @@ type Service struct {
 
 // Cluster is the name of the only ECS cluster.
 const Cluster = "prod"
+
+// certificateLife is how long the load balancer's certificate lives; what AWS issues lives for 198 to 395 days.
+const certificateLife = 90 * 24 * time.Hour
+
+// TargetGroup is the name of the API's target group.
+const TargetGroup = "api"
+
+// targetGroup is what the API of Elastic Load Balancing says of the load balancer's targets.
+func targetGroup(c Config, lb *alb.ALB) awsfake.TargetGroup {
+	return awsfake.TargetGroup{Name: TargetGroup, Port: c.APIPort, Attached: true, Targets: func() (out []awsfake.TargetState) {
+		for _, t := range lb.Describe() {
+			host, _, _ := net.SplitHostPort(t.Address)
+			out = append(out, awsfake.TargetState{ID: host, Port: c.APIPort, State: t.State, Reason: t.Reason, Description: t.Description})
+		}
+		return out
+	}}
+}
 
 func or(d, def time.Duration) time.Duration {
 	if d == 0 {
@@ -129,21 +149,26 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	if err != nil {
 		return err
 	}
-	lb := alb.New(alb.Options{Zones: c.Zones, HealthPath: "/healthz", HealthEvery: max(100*time.Millisecond, scale(5*time.Second)),
-		IdleTimeout: max(time.Second, scale(60*time.Second)), Faults: set, Log: log,
+	cert, err := pki.NewServer(c.World, scale(certificateLife), c.Names...)
+	if err != nil {
+		return err
+	}
+	lb := alb.New(alb.Options{Zones: c.Zones, TLSZones: c.TLSZones, Certificate: cert.Certificate, HealthPath: "/healthz", HealthEvery: max(100*time.Millisecond, scale(5*time.Second)),
+		IdleTimeout: max(time.Second, scale(60*time.Second)), Drain: scale(30 * time.Second), Faults: set, Log: log,
 		Targets: func() (out []string) {
 			for _, t := range ecs.Targets(Cluster, "api") {
 				out = append(out, fmt.Sprintf("%s:%d", t.IP, c.APIPort))
 			}
 			return out
 		}})
-	if err := lb.Run(ctx); err != nil {
-		return err
-	}
 	metrics := awsfake.NewCloudWatch(awsfake.CloudWatchOptions{Minute: max(time.Second, scale(or(c.Minute, time.Minute)).Truncate(time.Second)), Late: scale(20 * time.Second),
 		Balancers: map[string]func() alb.Counts{"app/messaging-" + c.Region + "/50dc6c495c0c9188": lb.Counts}})
-	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Metrics: metrics, Faults: set, Log: log}
+	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Metrics: metrics, Faults: set, Log: log,
+		ELB: awsfake.NewELB(c.Region, targetGroup(c, lb))}
 	if err := serveHTTP(ctx, c.AWS, aws); err != nil {
+		return err
+	}
+	if err := lb.Run(ctx); err != nil {
 		return err
 	}
 	members, err := startMongo(ctx, c, set, log, scale(or(c.Election, 10*time.Second)))
@@ -172,6 +197,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	set.Register(mux)
 	register(mux, aws, ecs, sqs, store, lb, members)
 	mux.HandleFunc("GET /kube", kube.View)
+	certificates(mux, cert)
 	if err := ctl.Serve(ctx, filepath.Join(c.World, "ctl", c.Site+".sock"), mux); err != nil {
 		return err
 	}
@@ -233,6 +259,30 @@ func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *aw
 		if ctl.Read(w, r, &in) {
 			ctl.Reply(w, map[string]string{"url": sqs.CreateQueue(in.Name)})
 		}
+	})
+}
+
+// certificates serves GET /certificate and POST /certificate {"left": "-1h"}: a new one with so much of its life left, undivided.
+func certificates(mux *http.ServeMux, cert *pki.Server) {
+	mux.HandleFunc("GET /certificate", func(w http.ResponseWriter, _ *http.Request) {
+		ctl.Reply(w, map[string]time.Time{"ends": cert.Ends()})
+	})
+	mux.HandleFunc("POST /certificate", func(w http.ResponseWriter, r *http.Request) {
+		var in struct {
+			Left string `json:"left"`
+		}
+		if !ctl.Read(w, r, &in) {
+			return
+		}
+		left, err := time.ParseDuration(in.Left)
+		if err == nil {
+			err = cert.Issue(left)
+		}
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		ctl.Reply(w, map[string]time.Time{"ends": cert.Ends()})
 	})
 }
 

@@ -20,10 +20,12 @@ import (
 	"sync"
 	"time"
 
+	"github.com/failoverd/failoverd/lab/app"
 	"github.com/failoverd/failoverd/lab/awsfake"
 	"github.com/failoverd/failoverd/lab/ctl"
 	"github.com/failoverd/failoverd/lab/internet"
 	"github.com/failoverd/failoverd/lab/netns"
+	"github.com/failoverd/failoverd/lab/pki"
 	"github.com/failoverd/failoverd/lab/region"
 )
 
@@ -159,6 +161,9 @@ func (w *World) start(ctx context.Context) error {
 			return fmt.Errorf("make the world's directory: %w", err)
 		}
 	}
+	if err := pki.Create(w.Dir); err != nil {
+		return err
+	}
 	if err := netns.Clean(ctx, w.opt.Prefix); err != nil {
 		return fmt.Errorf("remove leftovers of an earlier world: %w", err)
 	}
@@ -233,15 +238,17 @@ func (w *World) regionConfig(site string) region.Config {
 	reg, n := RegionOf(site), octets[site]
 	ip := func(net, host, port int) string { return fmt.Sprintf("198.18.%d.%d:%d", net, host, port) }
 	c := region.Config{World: w.Dir, Site: site, Region: reg, TimeFactor: w.opt.TimeFactor, AWS: ip(n, 5, 4566), APIPort: 8080,
-		Zones: map[string]string{"a": ip(n, 21, 80), "b": ip(n, 22, 80), "c": ip(n, 23, 80)},
+		Zones:    map[string]string{"a": ip(n, 21, 80), "b": ip(n, 22, 80), "c": ip(n, 23, 80)},
+		TLSZones: map[string]string{"a": ip(n, 21, 443), "b": ip(n, 22, 443), "c": ip(n, 23, 443)}, Names: []string{"*.example.net", "*." + reg + ".example.net"},
 		Store: ip(n, 6, 7100), Peer: ip(3-n, 6, 7100), Queues: []string{Queue}, SoloAfter: w.opt.SoloAfter, Minute: w.opt.Minute,
 		Members: []region.Member{{Host: ip(1, 31, 27017), Priority: 3}, {Host: ip(1, 32, 27017), Priority: 2}, {Host: ip(2, 31, 27017), Priority: 1}}}
 	for i := 100; i < 150; i++ {
 		c.TaskIPs = append(c.TaskIPs, fmt.Sprintf("198.18.%d.%d", n, i))
 	}
 	queue := awsfake.ASGroup{Name: "queue-" + reg, Min: 2, Max: 4, Desired: 2, Zones: []string{reg + "a", reg + "b", reg + "c"}}
+	c.Buckets = []string{app.FilesBucket(reg)}
 	if reg == Secondary { // the pilot light: none runs, and nothing launches any
-		c.Buckets = []string{TrafficBucket}
+		c.Buckets = append(c.Buckets, TrafficBucket)
 		queue.Min, queue.Desired, queue.Asleep = 0, 0, true
 	}
 	c.Groups = []awsfake.ASGroup{queue}
@@ -269,7 +276,7 @@ func (w *World) regionConfig(site string) region.Config {
 		if svc == region.LeaseService || svc == region.NightlyLeaseService {
 			n = 1
 		}
-		s := region.Service{Name: svc, Desired: n, Env: map[string]string{"LAB_COMMAND": "1"}}
+		s := region.Service{Name: svc, Desired: n, Env: map[string]string{"LAB_COMMAND": "1", app.SiteEnv: site}}
 		if svc == "workers" && w.opt.TaskCommand != nil { // an autoscaler that puts back what is taken away
 			s.Scale = &awsfake.Scale{Min: n, Max: 9}
 			if n == 0 {

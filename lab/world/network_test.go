@@ -39,7 +39,7 @@ func TestFaultsOfTheWorld(t *testing.T) {
 	t.Parallel()
 	w := start(t, Options{Prefix: "labt3", Rate: -1, Propagation: time.Second, Desired: map[string]map[string]int{Primary: {"api": 1, "workers": 1}}})
 	ctx := t.Context()
-	const aws1, aws2, slack = "198.18.1.5:4566", "198.18.2.5:4566", "198.18.9.70:80"
+	const aws1, aws2, kube1, slack = "198.18.1.5:4566", "198.18.2.5:4566", "198.18.1.7:6443", "198.18.9.70:80"
 	expect := func(what string, want map[[2]string]string) {
 		t.Helper()
 		for from, how := range want {
@@ -62,6 +62,11 @@ func TestFaultsOfTheWorld(t *testing.T) {
 	expect("regions cut from each other", map[[2]string]string{{E1, aws2}: "silence", {E2, aws1}: "silence", {Third, aws1}: "ok", {Third, aws2}: "ok", {E1, slack}: "ok"})
 	do(w.Heal(ctx, E1))
 	expect("healed", map[[2]string]string{{E1, aws2}: "ok", {E2, aws1}: "ok"})
+
+	do(w.DarkServices(ctx, E1))
+	expect("services of us-east-1 dark", map[[2]string]string{{Third, aws1}: "silence", {Third, kube1}: "silence", {Third, "198.18.1.11:1"}: "refused"})
+	do(w.LightServices(ctx, E1))
+	expect("services of us-east-1 back", map[[2]string]string{{Third, aws1}: "ok", {Third, kube1}: "ok"})
 
 	// A fault is injected while the site is cut: control does not pass through the network.
 	do(w.Cut(ctx, E1))

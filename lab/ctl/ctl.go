@@ -44,6 +44,21 @@ func Serve(ctx context.Context, path string, mux http.Handler) error {
 	return nil
 }
 
+// ListenHTTP serves what the world's own clients see, at an address of the process's network namespace, until ctx ends.
+func ListenHTTP(ctx context.Context, addr string, h http.Handler) error {
+	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+	if err != nil {
+		return fmt.Errorf("listen on %s: %w (does the address belong to this network namespace?)", addr, err)
+	}
+	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	go func() { _ = srv.Serve(ln) }()
+	go func() {
+		<-ctx.Done()
+		_ = srv.Close()
+	}()
+	return nil
+}
+
 // Reply writes v as JSON.
 func Reply(w http.ResponseWriter, v any) {
 	w.Header().Set("Content-Type", "application/json")

@@ -69,7 +69,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	zone.Healthy = checks.Healthy
 	r53 := awsfake.NewRoute53(ZoneID, names, zone, checks, records(c, ttl))
 	aws := &awsfake.Server{Region: "global", Route53: r53, Faults: set, Log: log}
-	if err := serveHTTP(ctx, c.Route53, aws); err != nil {
+	if err := ctl.ListenHTTP(ctx, c.Route53, aws); err != nil {
 		return err
 	}
 	counter := &dnsfake.Counter{RegionOf: func(ip string) string {
@@ -95,19 +95,19 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	for _, addr := range c.References {
-		if err := serveHTTP(ctx, addr, reference(set, addr)); err != nil {
+		if err := ctl.ListenHTTP(ctx, addr, reference(set, addr)); err != nil {
 			return err
 		}
 	}
 	slack := slackfake.New(c.Slack, set, 9, log)
-	if err := serveHTTP(ctx, c.Slack, slack); err != nil {
+	if err := ctl.ListenHTTP(ctx, c.Slack, slack); err != nil {
 		return err
 	}
-	if err := serveHTTP(ctx, c.Ledger, duplicates(c.World)); err != nil {
+	if err := ctl.ListenHTTP(ctx, c.Ledger, duplicates(c.World)); err != nil {
 		return err
 	}
 	gateway := hooks.New(c.Active, scale(0, 6*time.Second), set)
-	if err := serveHTTP(ctx, c.Hooks, gateway); err != nil {
+	if err := ctl.ListenHTTP(ctx, c.Hooks, gateway); err != nil {
 		return err
 	}
 	provider, err := app.NewProvider(app.ProviderOptions{World: c.World, URL: "http://api." + strings.TrimSuffix(ZoneName, ".") + "/messages", Resolver: resolver,
@@ -251,18 +251,4 @@ func register(ctx context.Context, mux *http.ServeMux, aws *awsfake.Server, r53 
 			ctl.Reply(w, provider.Status())
 		}
 	})
-}
-
-func serveHTTP(ctx context.Context, addr string, h http.Handler) error {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w (does the address belong to this network namespace?)", addr, err)
-	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = srv.Serve(ln) }()
-	go func() {
-		<-ctx.Done()
-		srv.Close()
-	}()
-	return nil
 }

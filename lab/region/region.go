@@ -165,7 +165,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		Balancers: map[string]func() alb.Counts{"app/messaging-" + c.Region + "/50dc6c495c0c9188": lb.Counts}})
 	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Metrics: metrics, Faults: set, Log: log,
 		ELB: awsfake.NewELB(c.Region, targetGroup(c, lb))}
-	if err := serveHTTP(ctx, c.AWS, aws); err != nil {
+	if err := ctl.ListenHTTP(ctx, c.AWS, aws); err != nil {
 		return err
 	}
 	if err := lb.Run(ctx); err != nil {
@@ -284,18 +284,4 @@ func certificates(mux *http.ServeMux, cert *pki.Server) {
 		}
 		ctl.Reply(w, map[string]time.Time{"ends": cert.Ends()})
 	})
-}
-
-func serveHTTP(ctx context.Context, addr string, h http.Handler) error {
-	ln, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-	if err != nil {
-		return fmt.Errorf("listen on %s: %w (does the address belong to this network namespace?)", addr, err)
-	}
-	srv := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	go func() { _ = srv.Serve(ln) }()
-	go func() {
-		<-ctx.Done()
-		srv.Close()
-	}()
-	return nil
 }

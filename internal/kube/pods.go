@@ -67,7 +67,7 @@ func (c *Client) Get(ctx context.Context, kind schema.GroupVersionResource, name
 		return Object{}, &Missing{kind.Resource + " " + namespace + "/" + name}
 	}
 	if err != nil {
-		return Object{}, fmt.Errorf("reading %s %s/%s: %w", kind.Resource, namespace, name, err)
+		return Object{}, fmt.Errorf("reading %s %s/%s: %w", kind.Resource, namespace, name, advised(err))
 	}
 	return Object{o}, nil
 }
@@ -83,7 +83,7 @@ func (c *Client) List(ctx context.Context, kind schema.GroupVersionResource, nam
 			return nil, nil // KEDA is not installed
 		}
 		if err != nil {
-			return nil, fmt.Errorf("listing %s of %s: %w", kind.Resource, namespace, err)
+			return nil, fmt.Errorf("listing %s of %s: %w", kind.Resource, namespace, advised(err))
 		}
 		for i := range list.Items {
 			out = append(out, Object{&list.Items[i]})
@@ -102,9 +102,21 @@ func (c *Client) Patch(ctx context.Context, kind schema.GroupVersionResource, na
 		return err
 	}
 	if _, err := c.dyn.Resource(kind).Namespace(namespace).Patch(ctx, name, types.MergePatchType, b, metav1.PatchOptions{FieldManager: "failoverd"}); err != nil {
-		return fmt.Errorf("changing %s %s/%s: %w", kind.Resource, namespace, name, err)
+		return fmt.Errorf("changing %s %s/%s: %w", kind.Resource, namespace, name, advised(err))
 	}
 	return nil
+}
+
+// advised adds what to do about an answer that says who we are not, or what we may
+// not do: the cluster's own words are short.
+func advised(err error) error {
+	switch {
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("%w: the cluster does not know this user; look at the token or certificate in the kubeconfig, which may have run out, or at the access entry of the role in EKS", err)
+	case apierrors.IsForbidden(err):
+		return fmt.Errorf("%w: the user lacks this right; deploy/kubernetes/rbac.yaml has all that are needed", err)
+	}
+	return err
 }
 
 // Pods are those of a workload, sorted by what is known of them.

@@ -91,8 +91,9 @@ func (c *TrafficObservedConfig) NewCheck(d Deps) (Check, error) {
 }
 
 type trafficObserved struct {
-	cfg  *TrafficObservedConfig
-	deps Deps
+	cfg   *TrafficObservedConfig
+	deps  Deps
+	began time.Time // the first look: what came before says nothing of the switch
 }
 
 // counts is what a load balancer did in one period.
@@ -107,6 +108,9 @@ const looksBack = 6
 func (t *trafficObserved) Check(ctx context.Context) Finding {
 	ctx, cancel := t.deps.within(ctx)
 	defer cancel()
+	if t.began.IsZero() {
+		t.began = time.Now()
+	}
 	end := time.Now().Truncate(t.cfg.period())
 	var mu sync.Mutex
 	var wg sync.WaitGroup
@@ -127,9 +131,9 @@ func (t *trafficObserved) Check(ctx context.Context) Finding {
 	if slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(r failover.Region) bool { return r != t.deps.Region && failed[r] == nil }) {
 		last = last.Add(-t.cfg.period()) // the other region's data may come later than ours
 	}
-	at, here := newest(seen[t.deps.Region], last)
+	at, here := newest(seen[t.deps.Region], t.began, last)
 	if here.requests == 0 {
-		return Finding{Fail, fmt.Sprintf("no request to %s in %s was counted in the last %s", t.cfg.LoadBalancers[t.deps.Region], t.deps.Region, looksBack*t.cfg.period())}
+		return Finding{Fail, fmt.Sprintf("no request to %s in %s has been counted since %sZ; counts come some minutes late", t.cfg.LoadBalancers[t.deps.Region], t.deps.Region, t.began.UTC().Format(time.TimeOnly))}
 	}
 	detail := fmt.Sprintf("%.0f requests reached %s in the %s from %sZ", here.requests, t.deps.Region, t.cfg.period(), at.UTC().Format(time.TimeOnly))
 	status, clients := Pass, t.clients(here)
@@ -168,11 +172,10 @@ func (t *trafficObserved) Check(ctx context.Context) Finding {
 // clients are the requests that clients made.
 func (t *trafficObserved) clients(n counts) float64 { return max(0, n.requests-float64(t.cfg.Ignore)) }
 
-// newest is the latest period with a request that began at the given moment or
-// before.
-func newest(all map[time.Time]counts, last time.Time) (at time.Time, n counts) {
+// newest is the latest period with a request that began between two moments.
+func newest(all map[time.Time]counts, first, last time.Time) (at time.Time, n counts) {
 	for begin, c := range all {
-		if c.requests > 0 && !begin.After(last) && begin.After(at) {
+		if c.requests > 0 && !begin.Before(first) && !begin.After(last) && begin.After(at) {
 			at, n = begin, c
 		}
 	}

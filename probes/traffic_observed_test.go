@@ -83,7 +83,9 @@ func TestTrafficObserved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verify(t, check, Fail, "no request to app/api/2 in us-east-2 was counted")
+	here.sums = map[string]map[int]float64{"RequestCount": {1: 500, 2: 11_000}}
+	verify(t, check, Fail, "no request to app/api/2 in us-east-2 has been counted since") // these came before the switch
+	check.(*trafficObserved).began = time.Now().Add(-5 * time.Hour)
 	// The newest whole period is not looked at: the other region's data may be on their way.
 	here.sums = map[string]map[int]float64{"RequestCount": {1: 500, 2: 11_000, 3: 900}, "HTTPCode_ELB_503_Count": {2: 995}, "ActiveConnectionCount": {2: 80}}
 	there.sums = map[string]map[int]float64{"RequestCount": {2: 245, 3: 9000}, "HTTPCode_ELB_503_Count": {2: 100}, "ActiveConnectionCount": {2: 1104, 3: 2000}}

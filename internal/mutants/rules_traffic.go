@@ -176,4 +176,10 @@ var traffic = []mutant{
 `}},
 		tests: []test{{pkg: "probes", name: "TestSQSBacklogTrend"}},
 	},
+	{
+		name: "counted-before-the-switch", rule: "L1",
+		says:  "requests that a load balancer counted before the switch show that clients have come",
+		edits: []edit{{"probes/traffic_observed.go", `c.requests > 0 && !begin.Before(first) && `, `c.requests > 0 && `}},
+		tests: []test{{pkg: "probes", name: "TestTrafficObserved"}},
+	},
 }

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -238,6 +239,22 @@ func TestFailedStep(t *testing.T) {
 			t.Errorf("%s, execution %s", got, s.History[0].State)
 		}
 	})
+}
+
+// What the plan went on without may have taken effect all the same: an undo puts it
+// back. What a person skipped is the person's.
+func TestWhatWasGoneOnWithoutIsPutBack(t *testing.T) {
+	rec := failover.StepRecord{State: failover.StepSkipped, Attempts: []failover.AttemptRecord{{Number: 1, Token: 7, Previous: json.RawMessage(`{}`)}}}
+	st := failover.Step{ID: "start-partners", Kind: failover.KindStart, Action: "http_call", OnError: "continue"}
+	if !undoable(st, rec) {
+		t.Error("left as it is")
+	}
+	if st.OnError = "halt"; undoable(st, rec) {
+		t.Error("what a person skipped is put back")
+	}
+	if st.OnError = "continue"; undoable(st, failover.StepRecord{State: failover.StepSkipped}) {
+		t.Error("what was never begun is put back")
+	}
 }
 
 func TestChecks(t *testing.T) {

@@ -251,6 +251,23 @@ func (h heldSwitch) Do(_ context.Context, a Attempt) error {
 	return nil
 }
 
+// What the plan goes on without keeps nobody from entering a region.
+func TestSurveyOfWhatIsOptional(t *testing.T) {
+	inStage(t, func(s *failover.Settings) { s.Components[0].Start.OnError = "continue" }, func(st *stage) {
+		st.effect("start-api").blind = true
+		sights := Survey(context.Background(), st, &st.plan, time.Second)
+		if p := Problems(&st.plan, sights); len(p) > 0 {
+			t.Errorf("problems %v", p)
+		}
+		for _, s := range sights {
+			if s.Optional != (s.Step == "start-api") || s.OK == s.Optional {
+				t.Errorf("%+v", s)
+			}
+		}
+		st.elect(nil) // for the teardown
+	})
+}
+
 func TestSurvey(t *testing.T) {
 	inStage(t, nil, func(st *stage) {
 		st.effect("start-api").blind = true

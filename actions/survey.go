@@ -14,6 +14,7 @@ type Sight struct {
 	Step      failover.StepID `json:"step"`
 	Region    failover.Region `json:"region"`
 	OK        bool            `json:"ok"`
+	Optional  bool            `json:"optional,omitempty"` // the plan goes on without it (on_error = "continue")
 	Detail    string          `json:"detail"`
 	Inventory int             `json:"inventory,omitempty"`
 }
@@ -38,7 +39,7 @@ func Survey(ctx context.Context, w World, p *failover.Plan, timeout time.Duratio
 }
 
 func survey(ctx context.Context, w World, st failover.Step, timeout time.Duration) Sight {
-	s := Sight{Step: st.ID, Region: st.Region}
+	s := Sight{Step: st.ID, Region: st.Region, Optional: st.OnError == "continue"}
 	action, err := w.Action(st)
 	switch {
 	case err != nil:
@@ -60,12 +61,13 @@ func survey(ctx context.Context, w World, st failover.Step, timeout time.Duratio
 }
 
 // Problems are the sights that stand in the way of entering a region. What
-// cannot be seen of the region being left is no problem of the other.
+// cannot be seen of the region being left is no problem of the other, and what
+// the plan goes on without (on_error = "continue") is none of the whole.
 func Problems(p *failover.Plan, sights []Sight) []string {
 	var out []string
 	for _, s := range sights {
 		st := p.Step(s.Step)
-		if st != nil && !s.OK && st.Kind == failover.KindStart {
+		if st != nil && !s.OK && st.Kind == failover.KindStart && !s.Optional {
 			out = append(out, fmt.Sprintf("step %s: %s", s.Step, s.Detail))
 		}
 	}

@@ -89,6 +89,8 @@ func undoable(st failover.Step, rec failover.StepRecord) bool {
 	switch rec.State {
 	case failover.StepDone, failover.StepUnproven, failover.StepFailed, failover.StepUnclear:
 		return true
+	case failover.StepSkipped:
+		return st.OnError == "continue" // the plan went on without it, and it may have taken effect all the same
 	}
 	return false
 }

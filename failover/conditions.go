@@ -13,7 +13,6 @@ const (
 	Partitioned  Condition = "partitioned"
 	ControlPlane Condition = "control-plane-impaired"
 	Brownout     Condition = "brownout"
-	UpkeepDue    Condition = "upkeep-due"
 	SelfIsolated Condition = "self-isolated"
 	FollowedUs   Condition = "failure-followed-us"
 	NoAutonomy   Condition = "no-autonomy"
@@ -65,10 +64,11 @@ var Conditions = []ConditionInfo{
 	{Brownout, "the region is slow or partly failing; slow is not dead",
 		"a vantage outside sees signals slow or flapping, and none down",
 		"nothing"},
-	{UpkeepDue, "the region serves, but something has to be seen to before it stops doing so, such as a certificate that runs out",
-		"only signals of upkeep are down; they say nothing of the region's health",
-		"nothing"},
 }
+
+// serves reports whether the region serves its clients under the condition: a
+// control plane that complains is no reason to leave, nor to stay suspicious.
+func (c Condition) serves() bool { return c == "" || c == ControlPlane }
 
 // dark reports whether the condition means that nobody who looks sees the region
 // alive, from outside or within.

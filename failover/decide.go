@@ -214,7 +214,9 @@ func failing(s *State, region Region, fresh []Vote) string {
 	seenDown, seenUp := len(o.Voices) > len(o.Dissent), false
 	for _, v := range o.Views {
 		seenDown = seenDown || v.Inside && v.Health == Down
-		seenUp = seenUp || !v.Inside && v.Health == Healthy
+	}
+	for _, v := range fresh {
+		seenUp = seenUp || v.Verdict.Region == region && v.Vantage != region && v.Verdict.serves()
 	}
 	if seenDown && !seenUp {
 		return o.Sentence
@@ -317,7 +319,7 @@ func remember(mem Memory, j Judgement, now time.Time, hold time.Duration) Memory
 	if agreed {
 		mem.LastAgreed = now
 	}
-	if j.Condition == "" {
+	if j.Condition.serves() {
 		if mem.HealthySince.IsZero() {
 			mem.HealthySince = now
 		}

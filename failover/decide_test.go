@@ -22,7 +22,8 @@ var update = flag.Bool("update", false, "write what came out into the testdata f
 // line. Lines that begin with # are comments.
 //
 //	vote NODE|* REGION down|healthy|degraded|unknown|abstain [KIND…]
-//	                  from now on the node says this once a second; * is all
+//	                  from now on the node says this once a second; * is all; a
+//	                  kind may have a plane and a health of its own: alb@control=down
 //	silent NODE       the node says nothing any more
 //	tick 30s          time passes; whatever is decided on the way is carried
 //	                  out, as the leader does, and printed
@@ -248,7 +249,15 @@ func (w *watch) vote(node string, r failover.Region, health string, kinds []stri
 		}
 	}
 	for _, k := range kinds {
-		v.Signals = append(v.Signals, failover.SignalState{Component: "api", Kind: k, Region: r, Health: v.Health})
+		sig := failover.SignalState{Component: "api", Region: r, Health: v.Health}
+		kind, own, differs := strings.Cut(k, "=")
+		sig.Kind, sig.Plane, _ = strings.Cut(kind, "@")
+		if differs {
+			if err := sig.Health.UnmarshalText([]byte(own)); err != nil {
+				w.t.Fatal(err)
+			}
+		}
+		v.Signals = append(v.Signals, sig)
 	}
 	for _, id := range ids {
 		if w.said[id] == nil {

@@ -84,13 +84,12 @@ func Judge(s *Settings, region Region, votes []Vote) Judgement {
 
 // outsideSigns counts what the nodes outside the region say about it.
 type outsideSigns struct {
-	blind     int    // nodes that abstain
-	seeing    int    // nodes that do not
-	degraded  int    // nodes that see it degraded
-	dataDown  int    // signals of the data plane that are down
-	planeDown int    // signals of the control plane that are down
-	upkeep    string // a signal of upkeep that is down; "" if none is
-	part      int    // signals of which only a part is dark
+	blind     int // nodes that abstain
+	seeing    int // nodes that do not
+	degraded  int // nodes that see it degraded
+	dataDown  int // signals of the data plane that are down
+	planeDown int // signals of the control plane that are down
+	part      int // signals of which only a part is dark
 }
 
 func (o *outsideSigns) add(v Verdict) {
@@ -106,8 +105,7 @@ func (o *outsideSigns) add(v Verdict) {
 		switch {
 		case s.Health == Down && s.Plane == PlaneControl:
 			o.planeDown++
-		case s.Health == Down && s.Plane == PlaneUpkeep:
-			o.upkeep = fmt.Sprintf("%s/%s: %s", s.Component, s.Kind, s.Detail)
+		case s.Plane == PlaneUpkeep: // for people: `failoverd readiness` shows it
 		case s.Health == Down:
 			o.dataDown++
 		case s.Health == Degraded && s.Part:
@@ -139,8 +137,6 @@ func (j *Judgement) conclude(insideHealthy bool, seen outsideSigns) (Condition, 
 		return ControlPlane, j.describe()
 	case seen.degraded > 0:
 		return Brownout, j.describe()
-	case seen.upkeep != "":
-		return UpkeepDue, seen.upkeep
 	}
 	return "", "every vantage sees " + string(j.Region) + " healthy"
 }

@@ -173,6 +173,22 @@ type Verdict struct {
 // DownKinds returns the distinct probe kinds that are down, sorted.
 func (v Verdict) DownKinds() []string { return kindsWith(v.Signals, Down) }
 
+// serves reports whether every signal of the data plane that has an opinion is
+// well, and one has. What a control plane or upkeep complains of says nothing of it.
+func (v Verdict) serves() bool {
+	well := 0
+	for _, s := range v.Signals {
+		switch {
+		case !s.Data() || s.Health == Unknown:
+		case s.Health != Healthy:
+			return false
+		default:
+			well++
+		}
+	}
+	return !v.Abstain && well > 0
+}
+
 // Kinds returns the distinct probe kinds of the data plane that have an opinion,
 // sorted.
 func (v Verdict) Kinds() []string {

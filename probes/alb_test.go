@@ -119,7 +119,13 @@ func TestALB(t *testing.T) {
 		}
 		verify(t, check, tt.check, tt.detail)
 	}
+	// A slow answer tells as much.
+	slow, err := (&ALBCheckConfig{ALBConfig: ALBConfig{TargetGroup: "api", Slow: 1}}).NewCheck(d)
+	if err != nil {
+		t.Fatal(err)
+	}
 	f.set("1", "", "healthy")
+	verify(t, slow, Pass, "slow is 1ns")
 	expect(t, look(t, &ALBConfig{TargetGroup: "api"}, d), failover.OK, "", "1 of 1")
 	f.set("1", "")
 	expect(t, look(t, &ALBConfig{TargetGroup: "api"}, d), failover.Failed, failover.ReasonContent, "0 of 0 targets of api in us-east-1 are healthy; 1 must be")

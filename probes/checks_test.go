@@ -56,7 +56,12 @@ func TestDNSAnswer(t *testing.T) {
 	more := check("api.example.net. 60 IN A 10.2.0.1", "ws.example.net. 60 IN A 10.1.0.1").(*dnsAnswer)
 	more.cfg.Names = []string{"ws.example.net"}
 	verify(t, more, Fail, "answers 10.1.0.1 for ws.example.net")
-	for _, bad := range []*DNSAnswerConfig{{SameAs: "a.example.net"}, {Name: "b.example.net", Names: []string{"b.example.net"}, SameAs: "a.example.net"}, {Names: []string{"b c"}, SameAs: "a.example.net"}} {
+	partner := check("api.example.net. 60 IN A 10.2.0.1").(*dnsAnswer)
+	partner.cfg.Resolvers = []string{dnsServer(t, "api.example.net. 60 IN A 10.1.0.1")}
+	verify(t, partner, Fail, "resolver "+partner.cfg.Resolvers[0]+" answers 10.1.0.1 for api.example.net for another 60s")
+	for _, bad := range []*DNSAnswerConfig{
+		{Name: "b.example.net", SameAs: "a.example.net", Resolvers: []string{"10.0.0.1"}},
+		{SameAs: "a.example.net"}, {Name: "b.example.net", Names: []string{"b.example.net"}, SameAs: "a.example.net"}, {Names: []string{"b c"}, SameAs: "a.example.net"}} {
 		if bad.Validate() == nil {
 			t.Errorf("%+v is accepted", bad)
 		}
@@ -120,6 +125,15 @@ func TestSQSBacklogTrend(t *testing.T) {
 	now = now.Add(30 * time.Second)
 	wait(2000)
 	verify(t, c, Pass, "about 2000 messages wait in messages in us-east-1, 100 may; -500 a minute, so that 100 are left in 3m48s")
+	// A queue that nobody reads stands still, whenever it is looked at.
+	b.samples = nil
+	for range 200 {
+		now = now.Add(time.Second + time.Duration(now.UnixNano()%37_000_000))
+		verify(t, c, Fail, "about 2000 messages")
+	}
+	verify(t, c, Fail, "and they do not become fewer: ")
+	b.samples = []depth{{now.Add(-2 * time.Minute), 3000}}
+	now = now.Add(time.Second)
 	cfg.DrainedWithin = failover.Duration(3 * time.Minute)
 	verify(t, c, Fail, "it may take 3m0s")
 	wait(100)

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -21,6 +22,9 @@ type DNSAnswerConfig struct {
 	Names []string `toml:"names" json:"names,omitempty"`
 	// SameAs is a name that always leads to the region.
 	SameAs string `toml:"same_as" json:"same_as"`
+	// Resolvers are asked beside those of [probes], as "ip:port": those of providers
+	// and partners, on which nothing else depends.
+	Resolvers []string `toml:"resolvers" json:"resolvers,omitempty"`
 	// For is how long it is asked again before it has failed; it must exceed the
 	// records' TTL. Zero: 2 minutes.
 	For failover.Duration `toml:"within" json:"within,omitempty"`
@@ -45,6 +49,11 @@ func (c *DNSAnswerConfig) Validate() error {
 	}
 	if err := validDNSName("same_as", c.SameAs); err != nil {
 		return err
+	}
+	for _, r := range c.Resolvers {
+		if err := validHostPort("resolvers", r); err != nil {
+			return err
+		}
 	}
 	return notNegative("within", c.For)
 }
@@ -85,35 +94,47 @@ func (c *dnsAnswer) Check(ctx context.Context) Finding {
 	}
 	asked := 0
 	var wrong, silent []string
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	note := func(name, who, lasts string, a dnsq.Answer, err error) {
+		got, err := c.addrs(ctx, a, err)
+		mu.Lock()
+		defer mu.Unlock()
+		asked++
+		switch {
+		case err != nil:
+			silent = append(silent, err.Error())
+		case !subset(got, want):
+			wrong = append(wrong, fmt.Sprintf("%s answers %s for %s%s", who, join(got), name, lasts))
+		}
+	}
 	for _, name := range c.cfg.all() {
 		servers, err := c.dns.Authoritative(ctx, name)
 		if err != nil {
 			return Finding{Unknown, err.Error()}
 		}
-		note := func(who, lasts string, a dnsq.Answer, err error) {
-			asked++
-			got, err := c.addrs(ctx, a, err)
-			switch {
-			case err != nil:
-				silent = append(silent, err.Error())
-			case !subset(got, want):
-				wrong = append(wrong, fmt.Sprintf("%s answers %s for %s%s", who, join(got), name, lasts))
-			}
-		}
+		// Side by side: one that does not answer takes its own time and no other's.
 		for _, s := range servers {
 			if s.Addr == "" {
+				mu.Lock()
 				silent = append(silent, "name server "+s.Name+" has no address")
+				mu.Unlock()
 				continue
 			}
-			for range askTimes {
-				a, err := c.dns.Ask(ctx, s.Addr, name, "A")
-				note(s.Name+" ("+s.Addr+")", "", a, err)
-			}
+			wg.Go(func() {
+				for range askTimes {
+					a, err := c.dns.Ask(ctx, s.Addr, name, "A")
+					note(name, s.Name+" ("+s.Addr+")", "", a, err)
+				}
+			})
 		}
-		for _, r := range c.deps.Resolvers {
-			a, err := (&dnsq.Client{Resolvers: []string{r}}).Resolve(ctx, name, "A")
-			note("resolver "+r, fmt.Sprintf(" for another %ds", a.TTL), a, err) // what is left of the TTL
+		for _, r := range slices.Concat(c.deps.Resolvers, c.cfg.Resolvers) {
+			wg.Go(func() {
+				a, err := (&dnsq.Client{Resolvers: []string{r}}).Resolve(ctx, name, "A")
+				note(name, "resolver "+r, fmt.Sprintf(" for another %ds", a.TTL), a, err) // what is left of the TTL
+			})
 		}
+		wg.Wait()
 	}
 	slices.Sort(wrong)
 	slices.Sort(silent)

@@ -115,15 +115,17 @@ func (b *sqsBacklog) Check(ctx context.Context) Finding {
 	// A queue that is empty at the moment of the switch says nothing: what piled up
 	// comes with the clients.
 	pace, watched := b.pace(n)
-	left := time.Duration(float64(n-b.cfg.Max) / -pace * float64(time.Minute)).Round(time.Second)
+	minutes := float64(n-b.cfg.Max) / -pace // until Max is reached; of no meaning unless they become fewer
 	switch {
 	case watched < b.cfg.trend():
 		return Finding{Fail, fmt.Sprintf("%s; watched for %s of %s", detail, watched.Round(time.Second), b.cfg.trend())}
 	case n <= b.cfg.Max:
 		return Finding{Pass, detail}
-	case pace >= 0:
+	case pace > -1: // a queue that nobody reads has the slope of its rounding errors
 		return Finding{Fail, fmt.Sprintf("%s, and they do not become fewer: %+.0f a minute", detail, pace)}
-	case left > b.cfg.DrainedWithin.D():
+	}
+	left := time.Duration(minutes * float64(time.Minute)).Round(time.Second)
+	if minutes > b.cfg.DrainedWithin.D().Minutes() {
 		return Finding{Fail, fmt.Sprintf("%s; %.0f a minute, so that %d are left in %s; it may take %s", detail, pace, b.cfg.Max, left, b.cfg.DrainedWithin)}
 	}
 	return Finding{Pass, fmt.Sprintf("%s; %.0f a minute, so that %d are left in %s", detail, pace, b.cfg.Max, left)}

@@ -26,7 +26,7 @@ type TLSExpiryConfig struct {
 	Name string `toml:"name" json:"name,omitempty"`
 	// CAFile holds the authorities that are trusted instead of the system's.
 	CAFile string `toml:"ca_file" json:"ca_file,omitempty"`
-	// Warn is the life below which people are told. Zero: 21 days.
+	// Warn is the life below which `failoverd readiness` tells of it. Zero: 21 days.
 	Warn failover.Duration `toml:"warn" json:"warn,omitempty"`
 	// Min is the life below which it has failed. Zero: 7 days.
 	Min failover.Duration `toml:"min" json:"min,omitempty"`

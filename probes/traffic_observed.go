@@ -58,6 +58,8 @@ func (c *TrafficObservedConfig) Validate() error {
 		return badParam("ignore", "%d is negative", c.Ignore)
 	case c.Period < 0 || c.Period.D()%time.Second != 0:
 		return badParam("period", "%s is not a whole number of seconds", c.Period)
+	case c.Period.D() > time.Minute && c.Period.D()%time.Minute != 0:
+		return badParam("period", "%s is not a whole number of minutes, as CloudWatch wants it", c.Period)
 	}
 	return notNegative("within", c.For)
 }
@@ -96,11 +98,18 @@ type trafficObserved struct {
 	began time.Time // the first look: what came before says nothing of the switch
 }
 
+// errAnswered is a result that CloudWatch says it could not give.
+var errAnswered = errors.New("CloudWatch answers, but not with the metric")
+
 // counts is what a load balancer did in one period.
 type counts struct{ requests, open float64 }
 
-// looksBack is how many periods are asked for: metrics come some minutes late.
-const looksBack = 6
+const (
+	// looksBack is how many periods are asked for: metrics come some minutes late.
+	looksBack = 8
+	// looksLate is after how many periods what has not been reported was nothing.
+	looksLate = 4
+)
 
 // Check implements Check. A region whose CloudWatch does not answer is not seen:
 // that is said, and does not keep a service from being declared stable that was
@@ -127,41 +136,36 @@ func (t *trafficObserved) Check(ctx context.Context) Finding {
 	if err := failed[t.deps.Region]; err != nil {
 		return Finding{Unknown, "GetMetricData in " + string(t.deps.Region) + ": " + awsError("GetMetricData", err).detail}
 	}
-	last := end.Add(-t.cfg.period())
-	if slices.ContainsFunc(slices.Collect(maps.Keys(seen)), func(r failover.Region) bool { return r != t.deps.Region && failed[r] == nil }) {
-		last = last.Add(-t.cfg.period()) // the other region's data may come later than ours
-	}
-	at, here := newest(seen[t.deps.Region], t.began, last)
+	at, here := t.minute(seen, failed, end)
 	if here.requests == 0 {
-		return Finding{Fail, fmt.Sprintf("no request to %s in %s has been counted since %sZ; counts come some minutes late", t.cfg.LoadBalancers[t.deps.Region], t.deps.Region, t.began.UTC().Format(time.TimeOnly))}
+		return Finding{Fail, fmt.Sprintf("no minute of %s in %s can be counted since %sZ yet; counts come some minutes late", t.cfg.LoadBalancers[t.deps.Region], t.deps.Region, t.began.UTC().Format(time.TimeOnly))}
 	}
 	detail := fmt.Sprintf("%.0f requests reached %s in the %s from %sZ", here.requests, t.deps.Region, t.cfg.period(), at.UTC().Format(time.TimeOnly))
-	status, clients := Pass, t.clients(here)
-	all := clients
+	status, clients, elsewhere := Pass, t.clients(here), 0.0
 	var still, unseen []string
 	for _, r := range slices.Sorted(maps.Keys(t.cfg.LoadBalancers)) {
 		switch err := failed[r]; {
 		case r == t.deps.Region:
-		case err == nil: // no data point: no request, no connection
+		case err == nil:
 			n := seen[r][at]
-			all += t.clients(n)
+			elsewhere += t.clients(n)
 			still = append(still, fmt.Sprintf("%.0f still come to %s, where %.0f connections are open", n.requests, r, n.open))
 		default:
 			unseen = append(unseen, fmt.Sprintf("what still comes to %s is not to be seen (%s)", r, awsError("GetMetricData", err).detail))
-			if c := cloud.Classify(err); c == cloud.Ours || c == cloud.OtherAPI || c == cloud.Throttled {
+			if c := cloud.Classify(err); c == cloud.Ours || c == cloud.OtherAPI || c == cloud.Throttled || errors.Is(err, errAnswered) {
 				status = Unknown // it answers, and could be asked
 			}
 		}
 	}
+	if t.cfg.Ignore > 0 {
+		detail += fmt.Sprintf(", of which %d are not clients'", t.cfg.Ignore)
+	}
 	if len(still) > 0 {
-		share := 0.0
-		if all > 0 {
-			share = 100 * clients / all
+		share := 100.0 // nobody is left there
+		if elsewhere > 0 {
+			share = 100 * clients / (clients + elsewhere)
 		}
 		detail = fmt.Sprintf("%.1f %% moved: %s; %s", share, detail, strings.Join(still, "; "))
-		if t.cfg.Ignore > 0 {
-			detail += fmt.Sprintf("; %d in each are not clients'", t.cfg.Ignore)
-		}
 		if status == Pass && share < float64(t.cfg.moved()) {
 			status, detail = Fail, fmt.Sprintf("%s; %d %% must have moved", detail, t.cfg.moved())
 		}
@@ -169,18 +173,28 @@ func (t *trafficObserved) Check(ctx context.Context) Finding {
 	return Finding{status, strings.Join(append([]string{detail}, unseen...), "; ")}
 }
 
-// clients are the requests that clients made.
-func (t *trafficObserved) clients(n counts) float64 { return max(0, n.requests-float64(t.cfg.Ignore)) }
-
-// newest is the latest period with a request that began between two moments.
-func newest(all map[time.Time]counts, first, last time.Time) (at time.Time, n counts) {
-	for begin, c := range all {
-		if c.requests > 0 && !begin.Before(first) && !begin.After(last) && begin.After(at) {
-			at, n = begin, c
+// minute is the newest period since the first look that can be judged: in the
+// region itself there was a request, and every other region that is seen has
+// either counted something as well, or has had looksLate to tell of it. What is
+// zero is not reported, and what is late looks the same.
+func (t *trafficObserved) minute(seen map[failover.Region]map[time.Time]counts, failed map[failover.Region]error, end time.Time) (at time.Time, here counts) {
+	period := t.cfg.period()
+	for begin, n := range seen[t.deps.Region] {
+		known := n.requests > 0 && !begin.Before(t.began) && begin.After(at)
+		for r, there := range seen {
+			if _, counted := there[begin]; r != t.deps.Region && failed[r] == nil && !counted {
+				known = known && !begin.After(end.Add(-looksLate*period))
+			}
+		}
+		if known {
+			at, here = begin, n
 		}
 	}
-	return at, n
+	return at, here
 }
+
+// clients are the requests that clients made.
+func (t *trafficObserved) clients(n counts) float64 { return max(0, n.requests-float64(t.cfg.Ignore)) }
 
 // count reads what a load balancer reports. RequestCount leaves out what was
 // refused before a target was chosen, which is what happens in a region whose
@@ -210,6 +224,9 @@ func (t *trafficObserved) count(ctx context.Context, r failover.Region, end time
 			return nil, err
 		}
 		for _, m := range page.MetricDataResults {
+			if m.StatusCode == types.StatusCodeForbidden || m.StatusCode == types.StatusCodeInternalError {
+				return nil, fmt.Errorf("%w: %s for %s", errAnswered, m.StatusCode, aws.ToString(m.Id))
+			}
 			for i := range min(len(m.Timestamps), len(m.Values)) {
 				begin := m.Timestamps[i].UTC()
 				n := out[begin]

@@ -1,6 +1,7 @@
 package probes
 
 import (
+	"cmp"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -21,6 +22,7 @@ type metrics struct {
 	period time.Duration
 	sums   map[string]map[int]float64 // metric → periods ago (1: the last whole one) → sum
 	fails  string                     // error code
+	status string                     // of the results; "": Complete
 	asked  []string
 }
 
@@ -57,7 +59,7 @@ func (m *metrics) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 				times, values = append(times, &cbor.Tag{ID: 1, Value: cbor.Float64(at.Unix())}), append(values, cbor.Float64(n))
 			}
 		}
-		results = append(results, cbor.Map{"Id": q["Id"], "StatusCode": cbor.String("Complete"), "Timestamps": times, "Values": values})
+		results = append(results, cbor.Map{"Id": q["Id"], "StatusCode": cbor.String(cmp.Or(m.status, "Complete")), "Timestamps": times, "Values": values})
 	}
 	_, _ = w.Write(cbor.Encode(cbor.Map{"MetricDataResults": results}))
 }
@@ -84,22 +86,28 @@ func TestTrafficObserved(t *testing.T) {
 		t.Fatal(err)
 	}
 	here.sums = map[string]map[int]float64{"RequestCount": {1: 500, 2: 11_000}}
-	verify(t, check, Fail, "no request to app/api/2 in us-east-2 has been counted since") // these came before the switch
-	check.(*trafficObserved).began = time.Now().Add(-5 * time.Hour)
-	// The newest whole period is not looked at: the other region's data may be on their way.
-	here.sums = map[string]map[int]float64{"RequestCount": {1: 500, 2: 11_000, 3: 900}, "HTTPCode_ELB_503_Count": {2: 995}, "ActiveConnectionCount": {2: 80}}
+	there.sums = map[string]map[int]float64{"RequestCount": {1: 3, 2: 5}}
+	verify(t, check, Fail, "no minute of app/api/2 in us-east-2 can be counted since") // these came before the switch
+	check.(*trafficObserved).began = time.Now().Add(-8 * time.Hour)
+	// Nothing is known yet of the newest period in the other region: its data may be on their way.
+	here.sums = map[string]map[int]float64{"RequestCount": {1: 500, 2: 11_000, 3: 900, 5: 8000}, "HTTPCode_ELB_503_Count": {2: 995}, "ActiveConnectionCount": {2: 80}}
 	there.sums = map[string]map[int]float64{"RequestCount": {2: 245, 3: 9000}, "HTTPCode_ELB_503_Count": {2: 100}, "ActiveConnectionCount": {2: 1104, 3: 2000}}
 	verify(t, check, Pass, "97.2 % moved: 11995 requests reached us-east-2")
 	verify(t, check, Pass, "345 still come to us-east-1, where 1104 connections are open")
 	cfg.Ignore = 400
 	verify(t, check, Pass, "100.0 % moved: 11995 requests reached us-east-2")
-	cfg.Ignore = 12_000
+	cfg.Ignore = 12_000 // nobody is left there, and nobody is here: a quiet night
+	verify(t, check, Pass, "100.0 % moved")
+	here.sums["RequestCount"][2], there.sums["RequestCount"][2] = 11_000, 14_000
 	verify(t, check, Fail, "0.0 % moved")
+	there.sums["RequestCount"][2] = 245
 	cfg.Moved, cfg.Ignore = 98, 0
 	verify(t, check, Fail, "; 98 % must have moved")
-	// Nothing is reported of what is zero.
+	// Nothing is reported of what is zero; what is late looks the same, so that it must have had its time.
 	there.sums = nil
-	verify(t, check, Pass, "100.0 % moved: 11995 requests reached us-east-2")
+	verify(t, check, Pass, "100.0 % moved: 8000 requests reached us-east-2")
+	there.status = "Forbidden"
+	verify(t, check, Unknown, "CloudWatch answers, but not with the metric: Forbidden for requests")
 	// A region that answers could be asked; one that does not is why clients were moved.
 	there.fails = "AccessDeniedException"
 	verify(t, check, Unknown, "what still comes to us-east-1 is not to be seen (GetMetricData was answered with AccessDeniedException)")

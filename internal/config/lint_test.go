@@ -28,6 +28,10 @@ func TestLint(t *testing.T) {
 			"", "step switch-route53_weights needs Route 53's control plane in us-east-1, the region that is left, and nothing else moves the clients",
 		},
 		{
+			"a check that watches, in a place where each look begins anew", `start.verify.alb = { target_group = "api", min_healthy = 2 }`, `start.verify.sqs_backlog = { queue = "messages", max = 9, drained_within = "1h" }`,
+			"has to watch the queue for a while, and here each look begins anew", "",
+		},
+		{
 			"clients before the data", "strategy = \"pilot-light\"\nstart.asg", "strategy = \"backup-restore\"\nstart.asg",
 			"", "clients arrive before queue is restored in us-east-2",
 		},

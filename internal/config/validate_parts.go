@@ -135,10 +135,22 @@ func (v *validator) actions(path string, set []kind[actions.Config], common Comm
 	if common.Retries < 0 {
 		v.bad(path+".retries", "0 tries as often as the time-out allows", "%d is negative", common.Retries)
 	}
-	v.checks(path+".require", common.Require)
-	v.checks(path+".verify", common.Verify)
+	v.looks(path+".require", common.Require)
+	v.looks(path+".verify", common.Verify)
 	if common.OnError != "" {
 		v.oneOf(path+".on_error", common.OnError, "halt", "continue")
+	}
+}
+
+// looks are checks that are made anew each time: one that must watch for a while
+// never comes to a result there.
+func (v *validator) looks(path string, kinds probes.CheckKinds) {
+	v.checks(path, kinds)
+	if kinds.TrafficObserved != nil {
+		v.bad(path+".traffic_observed", "put it under [traffic] check", "has to watch for some minutes, and here each look begins anew")
+	}
+	if q := kinds.SQSBacklog; q != nil && q.DrainedWithin != 0 {
+		v.bad(path+".sqs_backlog.drained_within", "leave it out, or put the check under check", "has to watch the queue for a while, and here each look begins anew")
 	}
 }
 

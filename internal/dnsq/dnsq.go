@@ -256,6 +256,10 @@ func (c *Client) Locate(ctx context.Context, names []string) []Server {
 	return out
 }
 
+// dialEach bounds the attempt to reach one address, so that the next has its turn:
+// one dark zone is not the whole name.
+const dialEach = 2 * time.Second
+
 // DialContext connects to the first address behind a name that accepts. It fits
 // HTTP transports and database drivers.
 func (c *Client) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -269,7 +273,7 @@ func (c *Client) DialContext(ctx context.Context, network, addr string) (net.Con
 	}
 	for _, ip := range addrs {
 		var conn net.Conn
-		if conn, err = (&net.Dialer{}).DialContext(ctx, network, net.JoinHostPort(ip.String(), port)); err == nil {
+		if conn, err = (&net.Dialer{Timeout: dialEach}).DialContext(ctx, network, net.JoinHostPort(ip.String(), port)); err == nil {
 			return conn, nil
 		}
 	}

@@ -169,17 +169,41 @@ var traffic = []mutant{
 		tests: []test{{pkg: "probes", name: "TestSQSBacklogTrend"}},
 	},
 	{
-		name: "backlog-grows-and-passes", rule: "L1",
-		says: "a queue that does not become less passes when it is watched for long enough",
-		edits: []edit{{"probes/sqs_backlog.go", `	case pace >= 0:
-`, `	case pace >= 1e9:
+		name: "backlog-stands-and-passes", rule: "L1",
+		says: "a queue that nobody reads passes by the rounding error of its slope",
+		edits: []edit{{"probes/sqs_backlog.go", `	case pace > -1: // a queue that nobody reads has the slope of its rounding errors
+`, `	case pace >= 0:
 `}},
 		tests: []test{{pkg: "probes", name: "TestSQSBacklogTrend"}},
 	},
 	{
 		name: "counted-before-the-switch", rule: "L1",
 		says:  "requests that a load balancer counted before the switch show that clients have come",
-		edits: []edit{{"probes/traffic_observed.go", `c.requests > 0 && !begin.Before(first) && `, `c.requests > 0 && `}},
+		edits: []edit{{"probes/traffic_observed.go", `n.requests > 0 && !begin.Before(t.began) && `, `n.requests > 0 && `}},
 		tests: []test{{pkg: "probes", name: "TestTrafficObserved"}},
+	},
+	{
+		name: "late-is-zero", rule: "L1",
+		says:  "what the old region has not reported yet counts as no request there",
+		edits: []edit{{"probes/traffic_observed.go", `known = known && !begin.After(end.Add(-looksLate*period))`, `known = known && !begin.After(end.Add(0*period))`}},
+		tests: []test{{pkg: "probes", name: "TestTrafficObserved"}},
+	},
+	{
+		name: "optional-step-blocks", rule: "L1",
+		says:  "a step that the plan goes on without keeps an automatic failover from beginning",
+		edits: []edit{{"actions/survey.go", ` && !s.Optional {`, ` {`}},
+		tests: []test{{pkg: "actions", name: "TestSurveyOfWhatIsOptional"}},
+	},
+	{
+		name: "complaining-target-is-down", rule: "D4",
+		says:  "a control plane that complains in the region to be entered makes a region that is down a failure that followed us",
+		edits: []edit{{"failover/decide.go", `v.Vantage != region && v.Verdict.serves()`, `v.Vantage != region && v.Verdict.Health == Healthy`}},
+		tests: []test{{pkg: "failover", name: "TestDecide/target-control-plane"}},
+	},
+	{
+		name: "complaint-keeps-incidents-open", rule: "D5",
+		says:  "a region that serves, and whose control plane complains, is not taken for well: an execution that nobody approved stays wanted",
+		edits: []edit{{"failover/conditions.go", `return c == "" || c == ControlPlane }`, `return c == "" }`}},
+		tests: []test{{pkg: "failover", name: "TestDecide/control-plane"}},
 	},
 }

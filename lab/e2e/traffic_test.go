@@ -103,7 +103,7 @@ func TestTrafficIsObserved(t *testing.T) {
 		// Fewer probes than clients, and minutes that have enough of both.
 		o.World.Minute = time.Minute
 		o.Config.Set["probes.interval"], o.Config.Set["probes.timeout"], o.Config.Set["policy.vote_ttl"] = `"1s"`, `"1s"`, `"2s"`
-		o.Config.Set["traffic.check.traffic_observed"] = strings.Replace(fast["traffic.check.traffic_observed"], `ignore = 120, period = "1s", within = "75s"`, `ignore = 150, period = "5s", within = "25s"`, 1)
+		o.Config.Set["traffic.check.traffic_observed"] = strings.Replace(fast["traffic.check.traffic_observed"], `ignore = 120, period = "1s", within = "75s"`, `ignore = 150, period = "5s", within = "45s"`, 1)
 	})
 	if out, err := r.c.CLI(r.ctx, "use2a", "failover", "--why", "a test"); err != nil {
 		t.Fatalf("%v\n%s", err, out)

@@ -29,9 +29,9 @@ import (
 // our credentials work, which clients do not have, and the role that only looks would
 // have to write.
 //
-// It leaves nothing behind, whatever goes wrong half-way. Each node has one name of its
-// own for its file, so that not even a store that refuses every DELETE fills up; the
-// bytes are new each time.
+// It deletes what it uploaded, also when it fails half-way. What a node that dies in
+// between leaves, or a store that refuses every DELETE, is one file at most: each node
+// has one name of its own for it. The bytes are new each time.
 type HTTPFileConfig struct {
 	// URL is the endpoint; the file's name is put after it.
 	URL string `toml:"url" json:"url"`

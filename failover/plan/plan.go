@@ -351,6 +351,10 @@ func Order(components []failover.ComponentSpec) ([]failover.ComponentSpec, error
 func Render(p *failover.Plan, needs map[failover.StepID][]string) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "plan %s: %s from %s to %s\n\n", p.Hash(), p.Kind, p.From, p.To)
+	wide := 0
+	for _, st := range p.Steps {
+		wide = max(wide, len(st.ID))
+	}
 	for i, st := range p.Steps {
 		what := st.Action
 		if what == "" {
@@ -358,12 +362,12 @@ func Render(p *failover.Plan, needs map[failover.StepID][]string) string {
 		}
 		after := ""
 		if len(st.After) > 0 {
-			after = "  after " + join(st.After, ", ")
+			after = "  after " + awaited(p, st)
 		}
 		if len(st.AfterOne) > 0 {
 			after += ", and one of " + join(st.AfterOne, ", ")
 		}
-		fmt.Fprintf(&b, "%3d  %-26s %-28s%s\n", i+1, st.ID, what, after)
+		fmt.Fprintf(&b, "%3d  %-*s %-28s%s\n", i+1, wide, st.ID, what, after)
 		if n := needs[st.ID]; len(n) > 0 {
 			fmt.Fprintf(&b, "     needs %s\n", strings.Join(n, "; "))
 		}
@@ -376,6 +380,32 @@ func Render(p *failover.Plan, needs map[failover.StepID][]string) string {
 	}
 	fmt.Fprintf(&b, "\n%s\n", Autonomy(p))
 	return b.String()
+}
+
+// awaited names what a step waits for; where that is every step of a kind, in one
+// word.
+func awaited(p *failover.Plan, st failover.Step) string {
+	left := slices.Clone(st.After)
+	var out []string
+	for _, k := range []struct {
+		kind failover.StepKind
+		name string
+	}{{failover.KindStart, "every start"}, {failover.KindCheck, "every check"}} {
+		var all []failover.StepID
+		for _, o := range p.Steps {
+			if o.Kind == k.kind {
+				all = append(all, o.ID)
+			}
+		}
+		if len(all) > 2 && !slices.ContainsFunc(all, func(id failover.StepID) bool { return !slices.Contains(left, id) }) {
+			left = slices.DeleteFunc(left, func(id failover.StepID) bool { return slices.Contains(all, id) })
+			out = append(out, k.name)
+		}
+	}
+	for _, id := range left {
+		out = append(out, string(id))
+	}
+	return strings.Join(out, ", ")
 }
 
 func join(ids []failover.StepID, by string) string {

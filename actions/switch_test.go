@@ -227,6 +227,27 @@ func TestADoneSwitchIsNotHandedOver(t *testing.T) {
 	})
 }
 
+// A person aborts at the moment at which the service becomes stable, while a switch
+// still tries: it is handed over to nobody, its token is burnt, and the execution ends.
+func TestAbortedWhenStable(t *testing.T) {
+	inStage(t, threeSwitches, func(st *stage) {
+		st.effect("switch-tokened").never = true
+		var once sync.Once
+		st.elect(func(l *leader) {
+			l.slow = func(c failover.Command) time.Duration {
+				if f, ok := c.(failover.StepFinished); ok && f.Step == "switch-tokened" && f.Outcome == failover.StepUnproven {
+					once.Do(func() { st.must(failover.Abort{Execution: f.Execution}) })
+				}
+				return 0
+			}
+		})
+		s := st.waitFor("the end", 30*time.Minute, ended)
+		if e := s.History[0]; e.State != failover.ExecAborted || !e.Step("switch-tokened").Consumed() {
+			t.Errorf("%s: %s", e.State, e.Outcome)
+		}
+	})
+}
+
 // flipJournal takes a while to commit, and refuses the first so many proposals.
 type flipJournal struct {
 	heldJournal

@@ -217,8 +217,8 @@ func (r *run) fruitless() bool {
 func (x *Executor) burnLeft(ctx context.Context, e *failover.Execution) bool {
 	for _, st := range e.Plan.Steps {
 		rec := e.Step(st.ID)
-		if !st.Tokens || rec.Consumed() || e.HandedOver(st) {
-			continue
+		if !st.Tokens || rec.Consumed() || e.State != failover.ExecAborting && e.HandedOver(st) {
+			continue // an aborted execution hands nothing over
 		}
 		x.launch(ctx, st, func(ctx context.Context) { x.burn(ctx, e.ID, st) })
 		return true

@@ -86,6 +86,11 @@ type Executor struct {
 	freezeID uint64
 	freezeAt time.Time
 
+	// The execution that was to be closed last: since when, and when it was proposed.
+	// Used by Run's goroutine alone.
+	closing               uint64
+	closingSince, triedAt time.Time
+
 	// When this node first saw, under the freeze reportedFor, that all agents of a
 	// component had reported. Used by the fence's goroutine alone.
 	reported    map[failover.Component]time.Time
@@ -424,8 +429,8 @@ func (x *Executor) complete(ctx context.Context, e *failover.Execution) bool {
 	if x.burnLeft(ctx, e) {
 		return true // closed only when no token can still take effect (rule E4)
 	}
-	x.propose(ctx, failover.FinishExecution{Execution: e.ID, State: failover.ExecStable,
-		Outcome: fmt.Sprintf("%s serves from %s", e.Kind, e.To)}, "")
+	x.close(ctx, failover.FinishExecution{Execution: e.ID, State: failover.ExecStable,
+		Outcome: fmt.Sprintf("%s serves from %s", e.Kind, e.To)})
 	return true
 }
 

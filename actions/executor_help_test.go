@@ -49,6 +49,7 @@ type leader struct {
 	cannotProve                                            bool
 	onProve                                                func()                               // what happens meanwhile
 	slow                                                   func(failover.Command) time.Duration // how long its commit takes
+	refuse                                                 func(failover.Command) error         // what the log says instead
 }
 
 var errDead = errors.New("this leader is dead")
@@ -203,6 +204,11 @@ func (l *leader) Propose(ctx context.Context, c failover.Command, why string) (f
 		return failover.Result{}, errDead
 	}
 	l.writes++
+	if l.refuse != nil {
+		if err := l.refuse(c); err != nil {
+			return l.st.apply(failover.Lead{Node: "n"}, "", "", l.term), err // an entry, and no change
+		}
+	}
 	if l.writes == l.dieBeforeWrite {
 		l.cancel()
 		return failover.Result{}, errDead

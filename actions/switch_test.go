@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -245,6 +246,38 @@ func TestAbortedWhenStable(t *testing.T) {
 		if e := s.History[0]; e.State != failover.ExecAborted || !e.Step("switch-tokened").Consumed() {
 			t.Errorf("%s: %s", e.State, e.Outcome)
 		}
+	})
+}
+
+// The log refuses to close an execution, for whatever reason: that is no reason to
+// write as fast as it can, nor to say nothing.
+func TestARefusedCloseIsToldOf(t *testing.T) {
+	inStage(t, nil, func(st *stage) {
+		var mu sync.Mutex
+		proposed, refuses := 0, true
+		st.elect(func(l *leader) {
+			l.refuse = func(c failover.Command) error {
+				mu.Lock()
+				defer mu.Unlock()
+				if _, ok := c.(failover.FinishExecution); ok && refuses {
+					proposed++
+					return errors.New("step x may still take effect")
+				}
+				return nil
+			}
+		})
+		began := time.Now()
+		s := st.waitFor("a question", 10*time.Minute, questioned)
+		if q := s.Execution.Question; q.Kind != "closing" || !strings.Contains(q.Text, "cannot be closed: step x may still take effect") {
+			t.Errorf("%+v", q)
+		}
+		mu.Lock()
+		if most := int(time.Since(began)/time.Second) + 1; proposed > most || proposed < 30 {
+			t.Errorf("proposed %d times in %s", proposed, time.Since(began))
+		}
+		refuses = false
+		mu.Unlock()
+		st.waitFor("the end", 10*time.Second, ended)
 	})
 }
 

@@ -45,7 +45,7 @@ func (x *Executor) unwind(ctx context.Context, e *failover.Execution) {
 	if len(left) > 0 {
 		outcome += "; what stands: " + strings.Join(left, ", ")
 	}
-	x.propose(ctx, failover.FinishExecution{Execution: e.ID, State: state, Outcome: outcome}, "")
+	x.close(ctx, failover.FinishExecution{Execution: e.ID, State: state, Outcome: outcome})
 }
 
 // stands asks about the first step that could not be put back, and reports

@@ -2,6 +2,8 @@ package actions
 
 import (
 	"context"
+	"fmt"
+	"time"
 
 	"github.com/failoverd/failoverd/failover"
 )
@@ -16,6 +18,33 @@ func (x *Executor) propose(ctx context.Context, c failover.Command, why string) 
 		x.log.Info("not accepted", "command", c.Name(), "why", err.Error())
 	}
 	return res, err == nil
+}
+
+// closeFor is how long the log may refuse to close an execution before a person is
+// told.
+const closeFor = time.Minute
+
+// close ends an execution. Nothing should be left that the log refuses it for; if
+// something is, it is proposed once in a while and not as fast as the log can
+// write, and a person is told: an execution never stands in silence (L1).
+func (x *Executor) close(ctx context.Context, c failover.FinishExecution) {
+	now := time.Now()
+	if x.closing != c.Execution {
+		x.closing, x.closingSince, x.triedAt = c.Execution, now, time.Time{}
+	}
+	if now.Sub(x.triedAt) < x.opts.Poll {
+		return
+	}
+	x.triedAt = now
+	_, err := x.journal.Propose(ctx, c, "")
+	switch {
+	case err == nil || ctx.Err() != nil:
+	case now.Sub(x.closingSince) < closeFor:
+		x.log.Info("not accepted", "command", c.Name(), "why", err.Error())
+	default:
+		x.log.Warn("an execution cannot be closed", "execution", c.Execution, "why", err.Error())
+		x.ask(ctx, c.Execution, "closing", "", fmt.Sprintf("Execution %d cannot be closed: %v. It is tried again.", c.Execution, err), "failoverd status", "failoverd skip STEP --why …")
+	}
 }
 
 // ask puts a question unless one is open.

@@ -206,4 +206,18 @@ var traffic = []mutant{
 		edits: []edit{{"failover/conditions.go", `return c == "" || c == ControlPlane }`, `return c == "" }`}},
 		tests: []test{{pkg: "failover", name: "TestDecide/control-plane"}},
 	},
+	{
+		name: "aborted-hands-over", rule: "E4",
+		says:  "an execution that is aborted when it becomes stable counts on a standing hold for a token, and can never be closed",
+		edits: []edit{{"actions/unwind.go", `e.State != failover.ExecAborting && e.HandedOver(st)`, `e.HandedOver(st)`}},
+		tests: []test{{pkg: "actions", name: "TestAbortedWhenStable"}},
+	},
+	{
+		name: "refused-close-in-silence", rule: "L1",
+		says: "an execution that the log refuses to close is proposed for ever, and nobody is told",
+		edits: []edit{{"actions/writes.go", `	case now.Sub(x.closingSince) < closeFor:
+`, `	case now.Sub(x.closingSince) < closeFor*1e6:
+`}},
+		tests: []test{{pkg: "actions", name: "TestARefusedCloseIsToldOf"}},
+	},
 }

@@ -110,9 +110,11 @@ bench-probes:
 	@$(GO) test ./monitor -run '^$$' -bench 'Engine|Peer' -benchtime 1x -count=1 > out/bench-probes.log 2>&1 || { cat out/bench-probes.log; exit 1; }
 	@grep -h '^bench:' out/bench-probes.log
 
-# What the tests and the demo need beside Go: ip, for network namespaces.
+# What the tests and the demo need beside Go: ip, for network namespaces; the programs of the runbook's and the functions' examples.
 deps:
-	@command -v ip >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends iproute2; }
+	@missing=; for p in ip=iproute2 openssl=openssl curl=curl python3=python3 node=nodejs; do \
+		command -v $${p%=*} >/dev/null || missing="$$missing $${p#*=}"; done; \
+	test -z "$$missing" || { apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates $$missing; }
 
 # The tests of Kubernetes against a real API server and its controllers. They are built once, from the Go module proxy, and kept
 # beside Go's build cache; that takes a quarter of an hour.

@@ -165,7 +165,7 @@ func (c *ASGConfig) byHand(region failover.Region, _ []failover.Region) (do []st
 	look := fmt.Sprintf("aws autoscaling describe-auto-scaling-groups --region %s --auto-scaling-group-names %s --query 'AutoScalingGroups[0].[MinSize,MaxSize,DesiredCapacity,Instances[].[InstanceId,LifecycleState,HealthStatus]]'", word(string(region)), word(c.Group))
 	if c.Count == 0 {
 		return []string{
-			look + " > before.txt   # keep it: it is the way back",
+			look + " > " + word("before-"+string(region)+"-"+c.Group+".json") + "   # keep it: it is the way back",
 			fmt.Sprintf("aws autoscaling suspend-processes %s --scaling-processes %s   # never without the list: that would suspend Terminate as well", where, strings.Join(returning, " ")),
 			fmt.Sprintf("aws autoscaling update-auto-scaling-group %s --min-size 0 --desired-capacity 0", where),
 			look,
@@ -173,6 +173,7 @@ func (c *ASGConfig) byHand(region failover.Region, _ []failover.Region) (do []st
 	}
 	return []string{
 		fmt.Sprintf("aws autoscaling resume-processes %s --scaling-processes %s", where, strings.Join(needed, " ")),
+		fmt.Sprintf("%s   # where more than %d are desired already, leave out the next line: it would take the others away", look, c.Count),
 		fmt.Sprintf("aws autoscaling update-auto-scaling-group %s --min-size %d --desired-capacity %d", where, c.Count, c.Count),
 		look,
 		fmt.Sprintf("aws autoscaling describe-scaling-activities %s --max-items 10", where),
@@ -254,7 +255,7 @@ func (c *KubernetesConfig) byHand(region failover.Region, _ []failover.Region) (
 		kubectl += " --kubeconfig " + word("kube-"+string(region))
 	}
 	kubectl += " -n " + word(c.Namespace)
-	do = append(do, kubectl+" get deployments,statefulsets,cronjobs,hpa -o wide > before.txt   # keep it: it is the way back")
+	do = append(do, kubectl+" get deployments,statefulsets,cronjobs,hpa -o wide > "+word("before-"+string(region)+"-"+c.Namespace+".txt")+"   # keep it: it is the way back")
 	note := "--all autoscaling.keda.sh/paused-replicas=0   # where KEDA is installed, for those of these workloads; an hpa with a minimum of 0 needs 1"
 	if c.Count > 0 {
 		note = "--all autoscaling.keda.sh/paused-replicas- autoscaling.keda.sh/paused-   # where KEDA is installed, for those of these workloads"
@@ -299,10 +300,10 @@ func (c *Route53WeightsConfig) byHand(region failover.Region, regions []failover
 		first, second, weights = other, region, [2]int{0, fullWeight}
 	}
 	do = []string{
-		fmt.Sprintf("aws route53 list-resource-record-sets --hosted-zone-id %s > before.json   # keep it: it is the way back", word(c.Zone)),
-		fmt.Sprintf(`jq '[%s] as $names | {Changes: [.ResourceRecordSets[] | select(.Weight != null and (.Name | IN($names[]))) | .Weight = (if (.SetIdentifier %s) then %d elif (.SetIdentifier %s) then %d else error("unknown record " + .SetIdentifier) end) | {Action: "UPSERT", ResourceRecordSet: .}]}' before.json > change.json`,
+		fmt.Sprintf("aws route53 list-resource-record-sets --hosted-zone-id %s > before-records.json   # keep it: it is the way back", word(c.Zone)),
+		fmt.Sprintf(`jq '[%s] as $names | {Changes: [.ResourceRecordSets[] | select(.Weight != null and (.Name | IN($names[]))) | .Weight = (if (.SetIdentifier %s) then %d elif (.SetIdentifier %s) then %d else error("unknown record " + .SetIdentifier) end) | {Action: "UPSERT", ResourceRecordSet: .}]}' before-records.json > change-records.json`,
 			strings.Join(names, ", "), of(first), weights[0], of(second), weights[1]),
-		fmt.Sprintf("aws route53 change-resource-record-sets --hosted-zone-id %s --change-batch file://change.json   # one batch: all or nothing; never 0/0", word(c.Zone)),
+		fmt.Sprintf("aws route53 change-resource-record-sets --hosted-zone-id %s --change-batch file://change-records.json   # one batch: all or nothing; never 0/0", word(c.Zone)),
 	}
 	for _, n := range c.Names {
 		do = append(do, "dig +short "+word(n))
@@ -317,10 +318,10 @@ func (c *GateConfig) byHand(region failover.Region, _ []failover.Region) (do []s
 func (c *S3ObjectConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
 	where := fmt.Sprintf("--region %s --bucket %s --key %s", word(string(c.Region)), word(c.Bucket), word(c.Key))
 	do = []string{
-		fmt.Sprintf("aws s3api get-object %s before.txt   # it is the way back; where there is no object yet, both numbers below become 1", where),
-		"TOKEN=$(( $(sed -n 's/.* token=\\([0-9]*\\).*/\\1/p' before.txt) + 1 )) EPOCH=$(( $(sed -n 's/.* epoch=\\([0-9]*\\).*/\\1/p' before.txt) + 1 ))",
-		fmt.Sprintf(`printf 'failoverd service={service} %stoken=%%s epoch=%%s\n' "$TOKEN" "$EPOCH" > now.txt`, MatchRegion(region)),
-		fmt.Sprintf("aws s3api put-object %s --body now.txt --content-type text/plain", where),
+		fmt.Sprintf("ETAG=$(aws s3api get-object %s before-object.txt --query ETag --output text)   # keep the file: it is the way back; where there is no object yet, both numbers below become 1", where),
+		"TOKEN=$(( $(sed -n 's/.* token=\\([0-9]*\\).*/\\1/p' before-object.txt) + 1 )) EPOCH=$(( $(sed -n 's/.* epoch=\\([0-9]*\\).*/\\1/p' before-object.txt) + 1 ))",
+		fmt.Sprintf(`printf 'failoverd service={service} %stoken=%%s epoch=%%s\n' "$TOKEN" "$EPOCH" > now-object.txt`, MatchRegion(region)),
+		fmt.Sprintf(`aws s3api put-object %s --body now-object.txt --content-type text/plain --if-match "$ETAG"   # where there is no object yet: --if-none-match '*' instead; refused, somebody else has written: look who`, where),
 	}
 	return do, "every name server of the zone answers with the addresses of " + string(region) + ", once the health check has read it three times"
 }
@@ -352,13 +353,14 @@ func (c *HTTPCallConfig) byHand(region failover.Region, _ []failover.Region) (do
 		if body == "" {
 			return "BODY=; " + line + " " + word(to)
 		}
-		return "BODY=" + word(body) + "; " + line + ` -H 'Content-Type: application/json' -H "Idempotency-Key: $T" --data-binary "$BODY" ` + word(to)
+		return "BODY=" + word(body) + "$TOKEN'}'; " + line + ` -H 'Content-Type: application/json' -H "Idempotency-Key: $T" --data-binary "$BODY" ` + word(to)
 	}
 	do = []string{
-		call("POST", c.URL, fmt.Sprintf(`{"service":"{service}","action":"do","region":"%s"}`, region)),
+		"TOKEN=1   # one more than the highest that the receiver has seen, or it refuses the call",
+		call("POST", c.URL, fmt.Sprintf(`{"service":"{service}","action":"do","region":"%s","token":`, region)),
 		call("GET", c.Inspect, ""),
 	}
-	return do, `the second answer says "state":"present"`
+	return do, `the answer to the second call says "state":"present"`
 }
 
 func (c *ApprovalConfig) byHand(failover.Region, []failover.Region) (do []string, see string) {

@@ -3,6 +3,7 @@ package config
 import (
 	"os"
 	"os/exec"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -29,6 +30,17 @@ func TestRunbook(t *testing.T) {
 	}
 	if got != string(want) {
 		t.Errorf("got\n%s\nwant\n%s", got, want)
+	}
+	// What is the way back is written once: no step overwrites what another one kept.
+	kept := map[string]bool{}
+	for _, m := range regexp.MustCompile(`(?:> |get-object .* )(before-\S+)`).FindAllStringSubmatch(got, -1) {
+		if kept[m[1]] {
+			t.Errorf("two steps write %s", m[1])
+		}
+		kept[m[1]] = true
+	}
+	if strings.Contains(got, "before.") || len(kept) < 5 {
+		t.Errorf("kept: %v", kept)
 	}
 	if strings.Contains(got, "cannot say how") {
 		t.Error("a kind of the example has no commands")

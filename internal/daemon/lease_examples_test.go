@@ -71,7 +71,7 @@ import("./lambda_lease.mjs").then(f => f.handler({Records: [{body: "a"}]}, {getR
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := exec.LookPath(argv[0]); err != nil {
-				t.Skip("NOT TESTED: " + argv[0] + " is not installed")
+				t.Fatal(argv[0] + " is not installed: make deps installs it")
 			}
 			agents := strings.TrimPrefix(dead.URL, "http://") + "," + strings.TrimPrefix(srv.URL, "http://")
 			run := func(agents string) string {

@@ -163,7 +163,9 @@ func (s *eventSource) Inspect(ctx context.Context) (Effect, error) {
 		says = append(says, fmt.Sprintf("%d %s", states[name], name))
 	}
 	e := Effect{Previous: previous, Inventory: len(all), Detail: fmt.Sprintf("event source mappings of %s in %s: %s", strings.Join(s.cfg.Functions, ", "), s.region, strings.Join(says, ", "))}
-	if right != len(all) {
+	if states["Disabled"] != len(all) {
+		// Not by what this action wants: the way back, which the survey looks at, wants
+		// the same mappings on, and sees them off all the same.
 		s.quiet.on(s.key())
 	}
 	switch {

@@ -116,9 +116,9 @@ func TestLambdaIsSeenAgain(t *testing.T) {
 	f := &fakeLambda{states: map[string]string{"a": "Disabled", "b": "Disabled"}, timeout: 1, changed: time.Now()}
 	d := testDeps(t, f)
 	d.Quiet = new(Quiet)
-	look := func() Effect {
+	see := func(enabled bool) Effect {
 		t.Helper()
-		a, err := (&LambdaEventSourceConfig{Functions: []string{"handler"}}).New(d)
+		a, err := (&LambdaEventSourceConfig{Functions: []string{"handler"}, Enabled: enabled}).New(d)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -128,6 +128,7 @@ func TestLambdaIsSeenAgain(t *testing.T) {
 		}
 		return e
 	}
+	look := func() Effect { t.Helper(); return see(false) }
 	wait := func() {
 		t.Helper()
 		for end := time.Now().Add(10 * time.Second); look().State != Present; <-time.After(20 * time.Millisecond) {
@@ -140,6 +141,13 @@ func TestLambdaIsSeenAgain(t *testing.T) {
 		t.Fatalf("right after it was turned off: %+v", e)
 	}
 	wait()
+	// The survey looks at the way back, which would turn them on.
+	if e := see(true); e.State != Absent {
+		t.Errorf("to be turned on: %+v", e)
+	}
+	if e := look(); e.State != Present {
+		t.Errorf("nobody has touched it, and the wait began anew: %+v", e)
+	}
 	// On and off again between two looks: LastModified tells.
 	f.mu.Lock()
 	f.changed = f.changed.Add(2 * time.Second)

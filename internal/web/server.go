@@ -20,6 +20,9 @@ func Server(src Source, m *Metrics, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.reg, promhttp.HandlerOpts{
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn), Timeout: 5 * time.Second,
+		// One metric gone wrong must not take the others along in mid-incident: it is
+		// left out, logged, and counted in promhttp_metric_handler_errors_total.
+		ErrorHandling: promhttp.ContinueOnError, Registry: m.reg,
 	}))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {

@@ -65,8 +65,13 @@ func busy() source {
 		Execution: &failover.Execution{State: failover.ExecHeld, Question: &failover.Question{}},
 		Members:   []admin.MemberStatus{{ID: "third", Vantage: "gru", Voted: true}},
 		Fences:    []admin.FenceStatus{{Component: "workers", Rehearsed: now, WouldHave: 2}},
-		Holds:     []failover.StandingHold{{Component: "workers", Step: failover.Step{Region: "us-east-2"}, Status: failover.HoldKept}},
-		Agents:    []admin.AgentStatus{{ID: "w1", AgentRecord: failover.AgentRecord{Region: "us-east-1", Component: "workers", LastAsked: now}}},
+		Holds: []failover.StandingHold{
+			{Component: "workers", Step: failover.Step{ID: "stop-workers", Region: "us-east-2"}, Status: failover.HoldKept},
+			// Every switch that moved traffic is held by itself.
+			{Component: "traffic", Step: failover.Step{ID: "switch-s3_object", Region: "us-east-1"}, Status: failover.HoldKept},
+			{Component: "traffic", Step: failover.Step{ID: "switch-route53_weights", Region: "us-east-1"}, Status: failover.HoldViolated},
+		},
+		Agents: []admin.AgentStatus{{ID: "w1", AgentRecord: failover.AgentRecord{Region: "us-east-1", Component: "workers", LastAsked: now}}},
 	}}
 }
 
@@ -99,8 +104,27 @@ func scrape(t *testing.T) string {
 	if code != http.StatusOK {
 		t.Fatalf("status %d: %s", code, a)
 	}
+	if _, again := get(t, leader, m, "/metrics"); !strings.Contains(again, faultless) {
+		t.Errorf("a metric was left out: no %s", faultless)
+	}
 	_, b := get(t, follower, NewMetrics(follower), "/metrics")
 	return a + b
+}
+
+const faultless = `promhttp_metric_handler_errors_total{cause="gathering"} 0`
+
+// What cannot be gathered is left out and counted; the rest is served.
+func TestOneBadMetric(t *testing.T) {
+	s := busy()
+	s.status.Holds = append(s.status.Holds, s.status.Holds[0])
+	m := NewMetrics(s)
+	code, text := get(t, s, m, "/metrics")
+	if code != http.StatusOK || !strings.Contains(text, "\nfailoverd_epoch 3\n") || !strings.Contains(text, "\nfailoverd_question_open 1\n") {
+		t.Errorf("status %d: %s", code, text)
+	}
+	if _, text = get(t, s, m, "/metrics"); strings.Contains(text, faultless) {
+		t.Error("the metric that was left out is not counted")
+	}
 }
 
 // Every metric has its values; the exposition is a promise to dashboards.
@@ -113,6 +137,9 @@ func TestExposition(t *testing.T) {
 		`failoverd_abstains 1`, `failoverd_voted{node="third",vantage="gru"} 1`, `failoverd_hold_elapsed_seconds 30`,
 		`failoverd_freeze{provisional="true"} 1`, `failoverd_agents{component="workers",region="us-east-1"} 1`,
 		`failoverd_agent_last_asked_timestamp_seconds{agent="w1",component="workers",region="us-east-1"} 1.7672256e+09`,
+		`failoverd_standing_hold{component="workers",region="us-east-2",status="kept",step="stop-workers"} 1`,
+		`failoverd_standing_hold{component="traffic",region="us-east-1",status="kept",step="switch-s3_object"} 1`,
+		`failoverd_standing_hold{component="traffic",region="us-east-1",status="violated",step="switch-route53_weights"} 1`,
 		`failoverd_paused 1`, `failoverd_execution{state="held"} 1`, `failoverd_question_open 1`, `failoverd_executions_total{outcome="stable"} 2`,
 		`failoverd_raft_leader 1`, `failoverd_raft_leader 0`, `failoverd_raft_term 4`, `failoverd_raft_applied_index 99`, `failoverd_epoch 3`,
 		`failoverd_certificate_not_after_timestamp_seconds 1.9e+09`,

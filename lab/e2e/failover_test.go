@@ -22,6 +22,7 @@ func TestIncidentP2RegionCutOff(t *testing.T) {
 	at := r.lose()
 	r.stable()
 	r.movedSafely(at, 1)
+	r.metered()
 	if g := r.gateway(); g.Active != world.Secondary || len(g.Calls) != 1 || g.Calls[0].Outcome != 202 || g.Calls[0].Step != "start-partners" {
 		t.Errorf("the partners' gateway: %+v", g)
 	}
@@ -192,23 +193,39 @@ func TestAllNodesRestartInMidPlan(t *testing.T) {
 	}
 	r.do(r.c.StartNode(r.ctx, "third"))
 	for region, want := range map[string]string{"us-east-1": "stop: us-east-2 has the traffic since epoch 2", "us-east-2": "serve: us-east-2 has the traffic"} {
-		if got := r.gate("third", "198.18.3.11:7780", region); !strings.Contains(got, want) {
+		if got := r.page("third", "/gate/messaging/"+region); !strings.Contains(got, want) {
 			t.Errorf("the gate of a node without a quorum says %q of %s, want %q", got, region, want)
 		}
 	}
 }
 
-// gate asks a node's gate from within its own site, as often as it takes until the node answers.
-func (r *rig) gate(node, address, region string) string {
+// page reads one of a node's pages from within its own site, as often as it takes until the node answers.
+func (r *rig) page(node, path string) string {
 	r.Helper()
-	host, port, _ := strings.Cut(address, ":")
-	script := fmt.Sprintf(`for i in $(seq 100); do exec 3<>/dev/tcp/%s/%s && break; sleep 0.1; done; printf 'GET /gate/messaging/%s HTTP/1.0\r\n\r\n' >&3; cat <&3`, host, port, region)
-	p, err := r.w.Exec(r.ctx, harness.SiteOfNode(node), []string{"bash", "-c", script}, world.ProcOptions{Name: "gate-" + region})
+	script := fmt.Sprintf(`for i in $(seq 100); do exec 3<>/dev/tcp/%s/7780 && break; sleep 0.1; done; printf 'GET %s HTTP/1.0\r\n\r\n' >&3; cat <&3`, node, path)
+	p, err := r.w.Exec(r.ctx, harness.SiteOfNode(node), []string{"bash", "-c", script}, world.ProcOptions{Name: "page" + strings.ReplaceAll(path, "/", "-")})
 	r.do(err)
 	_ = p.Wait(r.ctx) // what it read is all
 	out, err := os.ReadFile(p.LogPath)
 	r.do(err)
 	return string(out)
+}
+
+// metered checks that every node's metrics are whole: what cannot be gathered is counted by the scrape after it.
+func (r *rig) metered() {
+	r.Helper()
+	for _, n := range harness.Nodes {
+		r.page(n, "/metrics")
+		got := r.page(n, "/metrics")
+		for _, line := range []string{
+			`failoverd_active_region{region="us-east-2"} 1`, `promhttp_metric_handler_errors_total{cause="gathering"} 0`,
+			`failoverd_standing_hold{component="traffic",region="us-east-2",status="kept",step="switch-route53_weights"} 1`,
+		} {
+			if !strings.Contains(got, "\n"+line+"\n") {
+				r.Errorf("the metrics of %s lack %s; they begin %.300q", n, line, got)
+			}
+		}
+	}
 }
 
 // restartAll kills every node and starts it again.

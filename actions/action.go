@@ -49,6 +49,18 @@ type Effect struct {
 	// Do replaces. It is committed in StepStarted before the first change
 	// (rule E2), so it must be complete.
 	Previous json.RawMessage
+	// Recalled says that Previous is Deps.Recall's: the resource itself could not be
+	// read. State comes from elsewhere then, or is Unknown.
+	Recalled bool
+}
+
+// Rememberer is an Action whose resource can be written although it cannot be read,
+// because a write names exactly what it replaces: one that rests on something old is
+// refused. What Inspect reads of it while all is well is kept in the log, and given
+// to a later one as Deps.Recall.
+type Rememberer interface {
+	Action
+	Remembers()
 }
 
 // Attempt identifies one try of one step. Its token was never used before: it
@@ -122,6 +134,9 @@ type Restorer interface {
 // restored reports whether an undo has taken effect. An action that cannot
 // compare is believed when its effect is wholly absent.
 func restored(a Action, now Effect, previous json.RawMessage) bool {
+	if now.Recalled {
+		return false // what was kept says nothing of what is
+	}
 	if r, ok := a.(Restorer); ok {
 		return now.State != Unknown && r.Restored(now, previous)
 	}

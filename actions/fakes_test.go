@@ -167,6 +167,7 @@ type fakeZone struct {
 	records   map[string]record
 	batches   int
 	loseReply bool              // take the next batch and answer with an error
+	unread    bool              // take batches, and refuse every question
 	hold      map[string]record // what the name server still answers with; nil: the records
 }
 
@@ -185,6 +186,9 @@ func (z *fakeZone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case r.Method == http.MethodPost:
 		z.change(w, r)
+	case z.unread:
+		w.WriteHeader(http.StatusForbidden)
+		_, _ = fmt.Fprint(w, "<ErrorResponse><Error><Code>AccessDenied</Code><Message>not now</Message></Error></ErrorResponse>")
 	case strings.HasSuffix(r.URL.Path, "/rrset"):
 		var b strings.Builder
 		for _, key := range slices.Sorted(maps.Keys(z.records)) { // AWS lists in an order, too

@@ -75,7 +75,10 @@ type Deps struct {
 	Cloud     *cloud.Clients // nil if the configuration uses no AWS kind
 	// Quiet outlives the actions that are made with it; nil: this one begins anew.
 	Quiet *Quiet
-	Log   *slog.Logger
+	// Recall is what the log keeps of this resource (Rememberer), and since when it
+	// was so; the zero value: nothing.
+	Recall failover.Reading
+	Log    *slog.Logger
 }
 
 func (d Deps) quiet() *Quiet {

@@ -30,6 +30,7 @@ type route53Weights struct {
 	regions []failover.Region
 	client  *route53.Client
 	dns     *dnsq.Client
+	recall  failover.Reading // what the log keeps of the records
 	// change is the ID of our last accepted batch; servers are the names of the
 	// zone's name servers, once known. Both only make answers better.
 	change  string
@@ -44,7 +45,7 @@ func (c *Route53WeightsConfig) New(d Deps) (Action, error) {
 	if !slices.Contains(d.Regions, d.Region) || len(d.Regions) != 2 {
 		return nil, fmt.Errorf("clients cannot be sent to %q: the service has the regions %v", d.Region, d.Regions)
 	}
-	return &route53Weights{cfg: c, region: d.Region, regions: d.Regions, client: d.Cloud.Route53(), dns: d.dns()}, nil
+	return &route53Weights{cfg: c, region: d.Region, regions: d.Regions, client: d.Cloud.Route53(), dns: d.dns(), recall: d.Recall}, nil
 }
 
 // ChecksToken implements TokenChecker.
@@ -53,9 +54,9 @@ func (w *route53Weights) ChecksToken() {}
 // Inspect implements Action. The effect is present only when every name server
 // of the zone answers with it: an accepted change is not a moved client.
 func (w *route53Weights) Inspect(ctx context.Context) (Effect, error) {
-	z, err := w.read(ctx)
+	z, err := w.readInTime(ctx)
 	if err != nil {
-		return Effect{}, err
+		return w.unread(ctx, err)
 	}
 	previous, err := z.marshal()
 	if err != nil {
@@ -79,7 +80,12 @@ func (w *route53Weights) Inspect(ctx context.Context) (Effect, error) {
 		e.State, e.Detail = Partial, strings.Join(wrong, ", ")
 		return e, nil
 	}
-	asked, others := w.disagreeing(ctx, z)
+	asked, others := 0, []string(nil)
+	if servers, err := w.nameServers(ctx); err != nil {
+		others = []string{err.Error()}
+	} else {
+		asked, others = w.disagreeing(ctx, servers, z)
+	}
 	if len(others) > 0 {
 		e.State = Partial
 		e.Detail = "the records are right" + w.pending(ctx) + ", but not every name server answers so: " + strings.Join(others, "; ")
@@ -125,7 +131,7 @@ func (w *route53Weights) Undo(ctx context.Context, a Attempt) error {
 	if err := neverZero(before.Weighted); err != nil {
 		return err
 	}
-	now, err := w.read(ctx)
+	now, err := w.current(ctx)
 	if err != nil {
 		return err
 	}
@@ -164,7 +170,7 @@ func (w *route53Weights) Restored(now Effect, previous json.RawMessage) bool {
 
 // Burn implements Burner: the token alone is replaced, the records stay.
 func (w *route53Weights) Burn(ctx context.Context, a Attempt) error {
-	now, err := w.read(ctx)
+	now, err := w.current(ctx)
 	if err != nil {
 		return err
 	}
@@ -206,10 +212,9 @@ func (w *route53Weights) write(ctx context.Context, a Attempt, sets []types.Reso
 		}
 		changes = append(changes, types.Change{Action: types.ChangeActionDelete, ResourceRecordSet: old})
 	}
-	text := token{Token: a.Token, Epoch: a.Epoch, Region: to}.text()
-	changes = append(changes, types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: &types.ResourceRecordSet{
-		Name: &w.cfg.Token, Type: types.RRTypeTxt, TTL: aws.Int64(60), ResourceRecords: []types.ResourceRecord{{Value: &text}},
-	}})
+	changes = append(changes, types.Change{
+		Action: types.ChangeActionCreate, ResourceRecordSet: w.tokenRecord(token{Token: a.Token, Epoch: a.Epoch, Region: to}),
+	})
 	out, err := w.client.ChangeResourceRecordSets(cloud.WithEffectDeadline(ctx, a.Deadline), &route53.ChangeResourceRecordSetsInput{
 		HostedZoneId: &w.cfg.Zone,
 		ChangeBatch:  &types.ChangeBatch{Changes: changes, Comment: aws.String(fmt.Sprintf("failoverd execution %d token %d", a.Execution, a.Token))},

@@ -38,13 +38,9 @@ func (w *route53Weights) questions(z zoneRecords) []question {
 	return out
 }
 
-// disagreeing asks every name server of the zone and lists those that do not
-// answer with the target region, and those that do not answer.
-func (w *route53Weights) disagreeing(ctx context.Context, z zoneRecords) (asked int, others []string) {
-	servers, err := w.nameServers(ctx)
-	if err != nil {
-		return 0, []string{err.Error()}
-	}
+// disagreeing asks name servers and lists those that do not answer with the target
+// region, and those that do not answer.
+func (w *route53Weights) disagreeing(ctx context.Context, servers []dnsq.Server, z zoneRecords) (asked int, others []string) {
 	questions := w.questions(z)
 	for i := range questions {
 		q := &questions[i]

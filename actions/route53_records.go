@@ -139,6 +139,13 @@ func (t token) text() string {
 	return fmt.Sprintf(`"failoverd token=%d epoch=%d region=%s"`, t.Token, t.Epoch, t.Region)
 }
 
+// tokenRecord is the record set that holds a token.
+func (w *route53Weights) tokenRecord(t token) *types.ResourceRecordSet {
+	return &types.ResourceRecordSet{
+		Name: &w.cfg.Token, Type: types.RRTypeTxt, TTL: aws.Int64(60), ResourceRecords: []types.ResourceRecord{{Value: aws.String(t.text())}},
+	}
+}
+
 func parseToken(s *types.ResourceRecordSet) (token, error) {
 	var t token
 	if len(s.ResourceRecords) != 1 {

@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
@@ -17,6 +18,8 @@ type Sight struct {
 	Optional  bool            `json:"optional,omitempty"` // the plan goes on without it (on_error = "continue")
 	Detail    string          `json:"detail"`
 	Inventory int             `json:"inventory,omitempty"`
+	// Previous is what stands at the resource of a Rememberer.
+	Previous json.RawMessage `json:"-"`
 }
 
 // Survey inspects what every step of a plan would change, and changes nothing:
@@ -56,7 +59,10 @@ func survey(ctx context.Context, w World, st failover.Step, timeout time.Duratio
 		s.Detail = err.Error()
 		return s
 	}
-	s.OK, s.Detail, s.Inventory = eff.State != Unknown, eff.Detail, eff.Inventory
+	s.OK, s.Detail, s.Inventory = eff.State != Unknown && !eff.Recalled, eff.Detail, eff.Inventory
+	if _, ok := action.(Rememberer); ok && !eff.Recalled {
+		s.Previous = eff.Previous
+	}
 	return s
 }
 

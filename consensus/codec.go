@@ -100,6 +100,7 @@ func newDecoders() decoders {
 	decoderOf[failover.Suspend](d)
 	decoderOf[failover.NoteStuck](d)
 	decoderOf[failover.RecordInventory](d)
+	decoderOf[failover.RecordReadings](d)
 	decoderOf[failover.RecordLoss](d)
 	decoderOf[failover.ReleaseHold](d)
 	decoderOf[failover.AcceptInventory](d)

@@ -95,7 +95,7 @@ func (s *State) finish(m Meta, c Command, e *Execution, state ExecState, outcome
 		if s.Level() >= 3 {
 			s.holdTraffic(m, c, e)
 		}
-		s.Inventory = nil // the steps have the same names in the other direction
+		s.Inventory, s.Readings = nil, nil // the steps have the same names in the other direction
 		// Only a completed failover starts the cool-down.
 		s.CooldownUntil = m.At.Add(s.Settings.Policy.Cooldown.D())
 	}

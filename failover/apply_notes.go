@@ -1,9 +1,14 @@
 package failover
 
-import "slices"
+import (
+	"bytes"
+	"maps"
+	"slices"
+	"time"
+)
 
 // This file holds what the leader notes beside an execution: requests that
-// cannot be started, steps that are stuck, inventories, samples of loss; and the
+// cannot be started, steps that are stuck, inventories, resources, samples of loss; and the
 // rehearsal of the fence.
 
 // RefuseRequest says that a person's request cannot be started, and why.
@@ -127,6 +132,40 @@ func (c RecordInventory) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("not-quiet", "an inventory is taken only while all is well")
 	}
 	s.Inventory = c.Counts
+	return nil, nil
+}
+
+// RecordReadings remembers what was read of resources while all was well, in place
+// of what was remembered. Each is small: what is too large to be kept is refused, and
+// the step has to read it when the day comes.
+type RecordReadings struct {
+	Readings map[StepID]Reading `json:"readings"`
+}
+
+// MaxReading is the most that is kept of one step's resource, in bytes: every
+// snapshot holds it, and every node.
+const MaxReading = 64 << 10
+
+func (c RecordReadings) apply(s *State, m Meta) (any, error) {
+	if s.Execution != nil || s.Incident != nil || s.Suspicion != nil {
+		return nil, refuse("not-quiet", "what stands at a resource is taken only while all is well")
+	}
+	next := map[StepID]Reading{}
+	for _, id := range slices.Sorted(maps.Keys(c.Readings)) {
+		r, was := c.Readings[id], s.Readings[id]
+		if n := len(r.Previous); n == 0 || n > MaxReading {
+			return nil, refuse("size", "what stands at the resource of %s takes %d bytes; 1 to %d are kept", id, n, MaxReading)
+		}
+		r.At = m.At
+		switch {
+		case was.Of == r.Of && bytes.Equal(was.Previous, r.Previous):
+			r.At = was.At
+		case was.Of == r.Of:
+			s.event(m, c, "what step %s would change is not as it was since %s: somebody else has changed it", id, was.At.Format(time.RFC3339))
+		}
+		next[id] = r
+	}
+	s.Readings = next
 	return nil, nil
 }
 

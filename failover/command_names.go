@@ -45,6 +45,7 @@ func (RefuseRequest) Name() string    { return "refuse-request" }
 func (Suspend) Name() string          { return "suspend" }
 func (NoteStuck) Name() string        { return "note-stuck" }
 func (RecordInventory) Name() string  { return "record-inventory" }
+func (RecordReadings) Name() string   { return "record-readings" }
 func (RecordLoss) Name() string       { return "record-loss" }
 func (ReleaseHold) Name() string      { return "release-hold" }
 func (AcceptInventory) Name() string  { return "accept-inventory" }
@@ -95,6 +96,7 @@ func (RefuseRequest) LeaderOnly() bool    { return true }
 func (Suspend) LeaderOnly() bool          { return true }
 func (NoteStuck) LeaderOnly() bool        { return true }
 func (RecordInventory) LeaderOnly() bool  { return true }
+func (RecordReadings) LeaderOnly() bool   { return true }
 func (RecordLoss) LeaderOnly() bool       { return true }
 func (ReleaseHold) LeaderOnly() bool      { return false }
 func (AcceptInventory) LeaderOnly() bool  { return false }

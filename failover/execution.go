@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -115,6 +116,14 @@ type Step struct {
 	// Require and Verify are looked at before and after the action.
 	Require []CheckSpec `json:"require,omitempty"`
 	Verify  []CheckSpec `json:"verify,omitempty"`
+}
+
+// Fingerprint tells what a step acts on from what another one does, and from what the
+// same one did under another configuration or in the other direction.
+func (st *Step) Fingerprint() string {
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%q %q %d %s", st.Region, st.Action, st.Version, st.Params)
+	return hex.EncodeToString(sum.Sum(nil)[:8])
 }
 
 // CheckSpec is a check beside an action, with resolved parameters.

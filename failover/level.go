@@ -23,6 +23,8 @@ func LevelOf(c Command) int {
 		StartPreparation, EndPreparation, ReapplyStarted, ReapplyFinished, NoteHold, ReleaseHold, RefuseRequest, Suspend, NoteStuck,
 		RecordInventory, AcceptInventory, RecordLoss, RehearseFence:
 		return 2
+	case RecordReadings:
+		return 3
 	case StepStarted:
 		if c.Burn {
 			return 2

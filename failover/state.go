@@ -84,6 +84,9 @@ type State struct {
 	Vanished map[Component]int `json:"vanished,omitempty"`
 	// Inventory is how many objects a step's selector matched while all was well.
 	Inventory map[StepID]int `json:"inventory,omitempty"`
+	// Readings are what was read of some steps' resources while all was well, for
+	// the day on which they can be written and not read.
+	Readings map[StepID]Reading `json:"readings,omitempty"`
 	// Durations are how long the newest successful runs of each step took, oldest
 	// first.
 	Durations map[StepID][]Duration `json:"durations,omitempty"`
@@ -217,6 +220,14 @@ type RehearsalResult struct {
 	At     time.Time `json:"at"`
 }
 
+// Reading is what was read of a step's resource.
+type Reading struct {
+	Of string `json:"of"` // Step.Fingerprint of the step for which it was read
+	// Previous is the action's own record: what stood there, whole.
+	Previous json.RawMessage `json:"previous"`
+	At       time.Time       `json:"at"` // when this was first seen
+}
+
 // LossSample bounds what would be lost of one store if its region were gone.
 type LossSample struct {
 	Behind Duration  `json:"behind"` // how far the copy elsewhere is behind
@@ -324,6 +335,7 @@ func (s *State) Clone() *State {
 		h.Running, h.Last, h.Applied = clonePtr(h.Running), clonePtr(h.Last), slices.Clone(h.Applied)
 	}
 	c.Vanished, c.Inventory, c.Loss = maps.Clone(s.Vanished), maps.Clone(s.Inventory), maps.Clone(s.Loss)
+	c.Readings = maps.Clone(s.Readings)
 	c.Durations = maps.Clone(s.Durations) // the slices are replaced, never written to
 	c.History = slices.Clone(s.History)   // finished executions never change
 	c.AutoRuns = slices.Clone(s.AutoRuns)

@@ -205,6 +205,9 @@ func surveyRows(st *failover.State, v LeaderView) []admin.Row {
 	for _, s := range v.Sights {
 		row := admin.Row{Name: "step " + string(s.Step), OK: s.OK, Detail: s.Detail}
 		row.Advice = !s.OK && s.Optional
+		if kept, ok := st.Readings[s.Step]; ok {
+			row.Detail += "; kept in the log as it is since " + kept.At.Format(time.RFC3339) + ", for when it cannot be read"
+		}
 		if want := st.Inventory[s.Step]; s.OK && st.Settings.Policy.Shrunk(want, s.Inventory) {
 			row.OK, row.Detail = false, fmt.Sprintf("the inventory shrank from %d to %d: %s", want, s.Inventory, s.Detail)
 		}

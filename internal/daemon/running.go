@@ -230,12 +230,12 @@ type currentWorld struct{ d *Daemon }
 
 // Action implements actions.World.
 func (w currentWorld) Action(st failover.Step) (actions.Action, error) {
-	return w.d.running.Load().world.Action(st)
+	return w.d.running.Load().world.action(st, w.d.core.Node().State().Readings[st.ID])
 }
 
 // Check implements actions.World.
 func (w currentWorld) Check(st failover.Step) (actions.Check, error) {
-	return w.d.running.Load().world.Check(st)
+	return w.d.running.Load().world.check(st)
 }
 
 // newMonitor makes the probes of a configuration.

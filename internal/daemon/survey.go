@@ -1,6 +1,7 @@
 package daemon
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"maps"
@@ -91,15 +92,15 @@ func (l *leadership) look(ctx context.Context, s *failover.State) {
 	case l.wake <- struct{}{}:
 	default:
 	}
-	l.noteInventory(ctx, s, sights)
+	if s.Suspicion == nil && s.Incident == nil && s.Execution == nil {
+		l.noteInventory(ctx, s, sights)
+		l.noteReadings(ctx, s, &p, sights)
+	}
 }
 
 // noteInventory keeps in the log how much each selector matches while all is
 // well.
 func (l *leadership) noteInventory(ctx context.Context, s *failover.State, sights []actions.Sight) {
-	if s.Suspicion != nil || s.Incident != nil || s.Execution != nil {
-		return
-	}
 	counts := maps.Clone(s.Inventory)
 	if counts == nil {
 		counts = map[failover.StepID]int{}
@@ -114,6 +115,32 @@ func (l *leadership) noteInventory(ctx context.Context, s *failover.State, sight
 		if _, err := l.tenure.Propose(ctx, failover.RecordInventory{Counts: counts}, ""); err != nil && ctx.Err() == nil {
 			l.core.cfg.Log.Debug("the inventory was not taken", "why", err.Error())
 		}
+	}
+}
+
+// noteReadings keeps in the log what stands at resources that might not be readable
+// when they have to be written. What cannot be read now stays as it was kept.
+func (l *leadership) noteReadings(ctx context.Context, s *failover.State, p *failover.Plan, sights []actions.Sight) {
+	next := map[failover.StepID]failover.Reading{}
+	changed := false
+	for _, sight := range sights {
+		was, kept := s.Readings[sight.Step]
+		st := p.Step(sight.Step)
+		switch {
+		case len(sight.Previous) > failover.MaxReading:
+			l.core.cfg.Log.Warn("what stands there is too large to be kept in the log: the step will have to read it", "step", sight.Step, "bytes", len(sight.Previous), "limit", failover.MaxReading)
+		case len(sight.Previous) > 0:
+			next[sight.Step] = failover.Reading{Of: st.Fingerprint(), Previous: sight.Previous}
+			changed = changed || was.Of != st.Fingerprint() || !bytes.Equal(was.Previous, sight.Previous)
+		case kept && was.Of == st.Fingerprint():
+			next[sight.Step] = was
+		}
+	}
+	if !changed && len(next) == len(s.Readings) || s.Level() < failover.LevelOf(failover.RecordReadings{}) {
+		return
+	}
+	if _, err := l.tenure.Propose(ctx, failover.RecordReadings{Readings: next}, ""); err != nil && ctx.Err() == nil {
+		l.core.cfg.Log.Debug("what stands at the resources was not taken", "why", err.Error())
 	}
 }
 

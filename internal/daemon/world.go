@@ -23,16 +23,19 @@ type world struct {
 	log       *slog.Logger
 }
 
-// Action implements actions.World.
-func (w *world) Action(st failover.Step) (actions.Action, error) {
+// action makes a step's action. kept is what the log keeps for a step of that name.
+func (w *world) action(st failover.Step, kept failover.Reading) (actions.Action, error) {
+	if kept.Of != st.Fingerprint() {
+		kept = failover.Reading{} // of another configuration
+	}
 	return actions.Build(st.Action, st.Version, config.FillNode(st.Params, w.node), actions.Deps{
-		Region: st.Region, Regions: w.regions, Node: w.node, Service: w.service, Resolvers: w.resolvers, Cloud: w.cloud, Quiet: &w.quiet,
+		Region: st.Region, Regions: w.regions, Node: w.node, Service: w.service, Resolvers: w.resolvers, Cloud: w.cloud, Quiet: &w.quiet, Recall: kept,
 		Log: w.log.With("step", st.ID),
 	})
 }
 
-// Check implements actions.World.
-func (w *world) Check(st failover.Step) (actions.Check, error) {
+// check makes a step's check.
+func (w *world) check(st failover.Step) (actions.Check, error) {
 	c, _, err := probes.BuildCheck(st.Action, st.Version, config.FillNode(st.Params, w.node), probes.Deps{
 		Component: st.Component, Region: st.Region, Node: w.node, Resolvers: w.resolvers, Cloud: w.cloud,
 		Log: w.log.With("step", st.ID),

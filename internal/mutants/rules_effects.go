@@ -190,7 +190,7 @@ func (r *run) newAttempt(`},
 		name: "old-token-not-named", rule: "S2",
 		says: "a batch does not name the token that it replaces: a stale writer's batch is not refused",
 		edits: []edit{{"actions/route53_action.go", `		changes = append(changes, types.Change{Action: types.ChangeActionDelete, ResourceRecordSet: old})
-`, ``}, {"actions/route53_action.go", `	changes = append(changes, types.Change{Action: types.ChangeActionCreate, ResourceRecordSet: &`, `	changes = append(changes, types.Change{Action: types.ChangeActionUpsert, ResourceRecordSet: &`}},
+`, ``}, {"actions/route53_action.go", `		Action: types.ChangeActionCreate, ResourceRecordSet: w.tokenRecord`, `		Action: types.ChangeActionUpsert, ResourceRecordSet: w.tokenRecord`}},
 		tests: []test{{pkg: "actions", name: "TestAStaleWriterChangesNothing"}},
 	},
 	{

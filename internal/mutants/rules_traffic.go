@@ -189,6 +189,20 @@ var traffic = []mutant{
 		tests: []test{{pkg: "probes", name: "TestTrafficObserved"}},
 	},
 	{
+		name: "answers-are-proof", rule: "T1",
+		says: "records that cannot be read count as moved because name servers lead to the region, whoever has made them",
+		edits: []edit{{"actions/route53_recall.go", `	case z.token().Region != w.region:
+`, `	case z.token().Region != w.region && len(k.servers) == 0:
+`}},
+		tests: []test{{pkg: "actions", name: "TestAnswersAloneDoNotMoveRecords"}},
+	},
+	{
+		name: "kept-is-restored", rule: "E7",
+		says:  "what the log has kept of a resource that cannot be read counts as its state after an undo",
+		edits: []edit{{"actions/action.go", `	if now.Recalled {`, `	if false {`}},
+		tests: []test{{pkg: "actions", name: "TestRecordsAreMovedUnread"}},
+	},
+	{
 		name: "optional-step-blocks", rule: "L1",
 		says:  "a step that the plan goes on without keeps an automatic failover from beginning",
 		edits: []edit{{"actions/survey.go", ` && !s.Optional {`, ` {`}},

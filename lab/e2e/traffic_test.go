@@ -48,6 +48,34 @@ func TestIncidentP6Route53IsDown(t *testing.T) {
 	r.movedSafely(at, 1)
 }
 
+// Route 53 lets the records be written and not read: they are known from the log, the token from the name servers, and one call
+// moves the clients.
+func TestRecordsAreMovedUnread(t *testing.T) {
+	r := start(t)
+	r.do(r.c.Poll(r.ctx, 40*time.Second, func() (bool, string) {
+		out, _ := r.c.CLI(r.ctx, "use2a", "readiness")
+		return regexp.MustCompile(`step switch-route53_weights .*; kept in the log as it is since`).MatchString(out), "the records to be kept in the log"
+	}))
+	for _, op := range []string{"ListResourceRecordSets", "GetHostedZone", "GetChange"} {
+		r.do(r.w.Fault(r.ctx, world.Net, faults.Fault{Service: "route53", Op: op, Mode: faults.Hang}))
+	}
+	at := r.lose()
+	r.stable()
+	s, err := r.c.AnyStatus(r.ctx)
+	r.do(err)
+	if got := s.Last.StepState("switch-route53_weights"); got != "done" {
+		t.Errorf("the step is %s: %+v", got, s.Last.Steps["switch-route53_weights"])
+	}
+	changes, err := r.c.Changes(r.ctx)
+	r.do(err)
+	if len(changes) != 1 {
+		t.Errorf("%d accepted batches, want 1", len(changes))
+	}
+	r.weights(0, 255)
+	r.do(r.w.ClearFaults(r.ctx, world.Net))
+	r.movedSafely(at, 1)
+}
+
 // Every node is lost after a switch without Route 53: nothing of failoverd is left, and clients stay where they are.
 func TestNodesAreLostAfterTheSwitch(t *testing.T) {
 	r := start(t)

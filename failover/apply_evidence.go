@@ -165,10 +165,35 @@ func (c Attest) apply(s *State, m Meta) (any, error) {
 			return nil, refuse("agent-alive", "agent %s of %s asked for a lease %s ago: its workers may be running; stop it, or wait for its report", id, a.Component, m.At.Sub(a.LastAsked).Round(100*time.Millisecond))
 		}
 	}
+	if err := s.seconded(e, c.Component, m); err != nil {
+		return nil, err
+	}
 	s.addEvidence(m, c, e, Evidence{
 		Component: c.Component, Class: Attested, Epoch: c.Epoch, Freeze: s.Freeze.ID, Detail: m.Why, Source: m.By, By: m.By, At: m.At,
 	})
 	return nil, nil
+}
+
+// seconded refuses a word that would stand alone. Whoever attests is who their node
+// says they are, and one node that lies must not make two regions work at once: an
+// agent that was heard with a lease speaks against it until that lease is over, and
+// where no lease speaks at all, the word does not come through the node that asked for
+// the failover.
+func (s *State) seconded(e *Execution, component Component, m Meta) error {
+	if s.Level() < 3 {
+		return nil
+	}
+	ids := s.AgentIDs(e.From, component)
+	for _, id := range ids {
+		left := s.FreezeWait(e.From) - m.At.Sub(s.Freeze.At)
+		if s.Agents[id].StoppedFor != s.Freeze.ID && left > 0 {
+			return refuse("lease-valid", "agent %s of %s may hold a lease for another %s: its workers may be running where you cannot see them; attest again then", id, component, left.Round(100*time.Millisecond))
+		}
+	}
+	if len(ids) == 0 && e.AskedAt != "" && m.Node == e.AskedAt {
+		return refuse("second-node", "node %s asked for this failover, and no agent of %s is known that could speak against it: attest through another node, so that no node can move a region alone", m.Node, component)
+	}
+	return nil
 }
 
 func (c AdvanceEpoch) apply(s *State, m Meta) (any, error) {

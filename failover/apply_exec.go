@@ -53,7 +53,11 @@ func (c RequestExecution) apply(s *State, m Meta) (any, error) {
 	}
 	s.Refused = nil
 	s.Request = &Request{ID: m.Index, Kind: c.Kind, By: m.By, Why: m.Why, Overrides: c.Overrides}
-	s.event(m, c, "%s requested", c.Kind)
+	through := ""
+	if s.Level() >= 3 {
+		s.Request.Node, through = m.Node, " through node "+string(m.Node)
+	}
+	s.event(m, c, "%s requested%s", c.Kind, through)
 	return m.Index, nil
 }
 
@@ -85,7 +89,7 @@ func (c StartExecution) apply(s *State, m Meta) (any, error) {
 		if guard, reason := s.HandGuard(m.At, s.Request.Overrides); guard != "" {
 			return nil, refuse(guard, "%s", reason)
 		}
-		e.By, e.Why = s.Request.By, s.Request.Why
+		e.By, e.Why, e.AskedAt = s.Request.By, s.Request.Why, s.Request.Node
 	}
 	plan := c.Plan
 	e.Plan, e.PlanHash = &plan, plan.Hash()

@@ -120,6 +120,40 @@ func TestAttest(t *testing.T) {
 	}
 }
 
+// S10: one node's word, whoever it says has given it, does not make two regions work
+// at once: it stands only when no lease can be valid, or beside another node's.
+func TestAttestIsNeverAlone(t *testing.T) {
+	s := settings()
+	s.Components = append(s.Components, failover.ComponentSpec{
+		Name: "functions", Stop: &failover.StopSpec{Proof: []failover.EvidenceClass{failover.Confirmed}},
+	})
+	c := current(t)
+	c.must(failover.Configure{Settings: s, Hash: "h2"})
+	c.ask("w1", east1)
+	c.node = "use2b"
+	req := c.must(failover.RequestExecution{Kind: failover.Failover}).Index
+	exec := c.must(failover.StartExecution{Kind: failover.Failover, Request: req, Epoch: 1, Plan: c.plan()}).Index
+	c.frozen(exec)
+	frozen := c.now
+	workers := failover.Attest{Execution: exec, Component: "workers", Epoch: 1}
+	functions := failover.Attest{Execution: exec, Component: "functions", Epoch: 1}
+	wait := c.s.FreezeWait(east1)
+	c.now = frozen.Add(wait - time.Second)
+	c.refused("lease-valid", workers)
+	c.refused("second-node", functions)
+	c.now = frozen.Add(wait)
+	c.must(workers)
+	c.node = "third"
+	c.must(functions)
+}
+
+// What a quorum has seen, one node may attest: nobody asked for it alone.
+func TestAttestOfWhatTheQuorumBegan(t *testing.T) {
+	c, exec := current(t).opened()
+	c.frozen(exec)
+	c.must(failover.Attest{Execution: exec, Component: "workers", Epoch: 1})
+}
+
 // E1: a leader-only command counts only in its proposer's term.
 func TestLeaderOnlyCommandOfAnotherTerm(t *testing.T) {
 	c := newCluster(t)

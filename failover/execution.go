@@ -176,7 +176,10 @@ type Execution struct {
 	Auto     bool      `json:"auto,omitempty"`
 	By       string    `json:"by"`
 	Why      string    `json:"why,omitempty"`
-	State    ExecState `json:"state"`
+	// AskedAt is the node through which a person asked for it; empty when the
+	// quorum's verdict began it.
+	AskedAt NodeID    `json:"asked_at,omitempty"`
+	State   ExecState `json:"state"`
 	// Undo says that an abort asked for the finished steps to be undone.
 	Undo       bool                   `json:"undo,omitempty"`
 	Question   *Question              `json:"question,omitempty"`

@@ -63,11 +63,12 @@ type cluster struct {
 	s    *failover.State
 	term uint64
 	now  time.Time
+	node failover.NodeID // through which commands come
 }
 
 func newCluster(t *testing.T) *cluster {
 	t.Helper()
-	c := &cluster{t: t, s: failover.NewState(), term: 1, now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	c := &cluster{t: t, s: failover.NewState(), term: 1, node: "use2a", now: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
 	c.must(failover.Lead{Node: "use2a"})
 	c.must(failover.Configure{Settings: settings(), Hash: "h1"})
 	return c
@@ -83,7 +84,7 @@ func current(t *testing.T) *cluster {
 
 func (c *cluster) apply(cmd failover.Command, by string) failover.Result {
 	return c.s.Apply(failover.Meta{
-		Index: c.s.Index + 1, Term: c.term, ProposedTerm: c.term, At: c.now, Node: "use2a", By: by, Why: "because",
+		Index: c.s.Index + 1, Term: c.term, ProposedTerm: c.term, At: c.now, Node: c.node, By: by, Why: "because",
 	}, cmd)
 }
 

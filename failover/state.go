@@ -277,6 +277,8 @@ type Request struct {
 	By        string   `json:"by"`
 	Why       string   `json:"why"`
 	Overrides []string `json:"overrides,omitempty"` // names of guards
+	// Node is the node through which the person asked.
+	Node NodeID `json:"node,omitempty"`
 }
 
 // Pause keeps automation quiet. It is in the log: it survives restarts,

@@ -144,5 +144,18 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_evidence.go", `		s.makeHolds(m, c, e)
 `, ``}},
 		tests: []test{{pkg: "actions", name: "TestKeeper"}, {pkg: "failover", name: "TestStandingHold"}},
+	},	{
+		name: "one-word-against-a-lease", rule: "S10",
+		says: "a person's word, which one stolen node can invent, stands while an agent that is out of sight may hold a lease",
+		edits: []edit{{"failover/apply_evidence.go", `s.Agents[id].StoppedFor != s.Freeze.ID && left > 0 {`, `s.Agents[id].StoppedFor != s.Freeze.ID && left > time.Hour {`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-node"}, {pkg: "failover", name: "TestAttestIsNeverAlone"}},
+	},
+	{
+		name: "one-node-alone", rule: "S10",
+		says: "the node that asked for a failover also gives the word that nothing runs any more",
+		edits: []edit{{"failover/apply_evidence.go", `	if len(ids) == 0 && e.AskedAt != "" && m.Node == e.AskedAt {
+`, `	if false {
+`}},
+		tests: []test{{pkg: "failover", name: "TestAttestIsNeverAlone"}},
 	},
 }

@@ -334,7 +334,7 @@ func perform(t *testing.T, st story) (said []saying) {
 
 // stories are all, in the order of the document.
 func stories() []story {
-	return slices.Concat(incidents, leaseStories, executionStories, peopleStories)
+	return slices.Concat(incidents, leaseStories, executionStories, peopleStories, stolenStories)
 }
 
 // TestStories plays every story, and holds the document against what was true.

@@ -165,17 +165,17 @@ func (p *Plan) Step(id StepID) *Step {
 
 // Execution is one run of a plan.
 type Execution struct {
-	ID       uint64    `json:"id"` // raft index of StartExecution
-	Kind     ExecKind  `json:"kind"`
-	Incident uint64    `json:"incident,omitempty"` // zero: a person asked
-	From     Region    `json:"from"`
-	To       Region    `json:"to"`
-	Plan     *Plan     `json:"plan"`
-	PlanHash string    `json:"plan_hash"`
-	Epoch    uint64    `json:"epoch"` // in force when it began
-	Auto     bool      `json:"auto,omitempty"`
-	By       string    `json:"by"`
-	Why      string    `json:"why,omitempty"`
+	ID       uint64   `json:"id"` // raft index of StartExecution
+	Kind     ExecKind `json:"kind"`
+	Incident uint64   `json:"incident,omitempty"` // zero: a person asked
+	From     Region   `json:"from"`
+	To       Region   `json:"to"`
+	Plan     *Plan    `json:"plan"`
+	PlanHash string   `json:"plan_hash"`
+	Epoch    uint64   `json:"epoch"` // in force when it began
+	Auto     bool     `json:"auto,omitempty"`
+	By       string   `json:"by"`
+	Why      string   `json:"why,omitempty"`
 	// AskedAt is the node through which a person asked for it; empty when the
 	// quorum's verdict began it.
 	AskedAt NodeID    `json:"asked_at,omitempty"`

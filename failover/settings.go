@@ -114,10 +114,18 @@ func (t LeaseTerms) Wait(length time.Duration) time.Duration {
 	return scaled + t.Margin.D() + t.EffectTail.D()
 }
 
+// Retry is how often an agent asks again that has no answer to its last request: a
+// fifth of Renew, and not more often than five times a second.
+func (t LeaseTerms) Retry() time.Duration {
+	return max(t.Renew.D()/5, 200*time.Millisecond)
+}
+
 // Tolerates is the longest cut between an agent and the quorum that stops
-// nothing: lease − stop budget − renewal. It is what `config check` prints.
-func (t LeaseTerms) Tolerates() time.Duration {
-	return t.Length.D() - t.Stop.Total() - t.Renew.D()
+// nothing: lease − stop budget − renewal, less what it takes to get an answer once
+// the way is open again. The last lease before the cut may be as old as a renewal,
+// and the first request after it is one that is repeated.
+func (t LeaseTerms) Tolerates(answer time.Duration) time.Duration {
+	return t.Length.D() - t.Stop.Total() - t.Renew.D() - t.Retry() - answer
 }
 
 // NodeSpec is one watchdog node.

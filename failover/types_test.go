@@ -59,7 +59,7 @@ func TestLeaseWait(t *testing.T) {
 			t.Errorf("wait for %s: %s, want %s", c.longest, got, c.want)
 		}
 	}
-	if got := terms.Tolerates(); got != 58*time.Second { // 75 − 12 − 5
+	if got := terms.Tolerates(2 * time.Second); got != 55*time.Second { // 75 − 12 − 5 − 1 − 2
 		t.Errorf("tolerates %s", got)
 	}
 	s := settings()

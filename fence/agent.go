@@ -89,6 +89,7 @@ type Agent struct {
 	last   time.Time
 	would  uint64
 
+	answered     bool // something came back since the newest request was sent
 	stopping     bool
 	stopKillAt   time.Duration
 	stoppedFor   uint64 // freeze that the next Ask reports
@@ -137,7 +138,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer ticker.Stop()
 	a.bootAt, a.realAt = a.cfg.Clock.Boot(), a.cfg.Clock.Real()
 
-	asking := make(chan struct{}, 2) // at most two requests under way
+	// Requests that hang do not keep the next ones from being sent: the way may have
+	// opened meanwhile.
+	retry := a.cfg.Terms.Retry()
+	asking := make(chan struct{}, 2+int(a.cfg.RPCTimeout/retry))
+	asked := a.cfg.Clock.Boot() // when the newest request was sent
 	ask := func() {
 		select {
 		case asking <- struct{}{}:
@@ -145,6 +150,7 @@ func (a *Agent) Run(ctx context.Context) error {
 			return
 		}
 		msg := a.nextAsk()
+		asked = a.cfg.Clock.Boot()
 		go func() {
 			defer func() { <-asking }()
 			rctx, cancel := context.WithTimeout(ctx, a.cfg.RPCTimeout)
@@ -178,6 +184,9 @@ func (a *Agent) Run(ctx context.Context) error {
 				return &ErrWorkerEnded{Status: status}
 			}
 		case <-ticker.C:
+			if now := a.cfg.Clock.Boot(); now-asked >= retry && a.unanswered() {
+				ask()
+			}
 		}
 		if a.keep() {
 			select {
@@ -192,6 +201,13 @@ func (a *Agent) renewEvery() time.Duration {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.holder.Renew(a.cfg.Terms.Renew.D())
+}
+
+// unanswered reports whether nothing has come back since the newest request was sent.
+func (a *Agent) unanswered() bool {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return !a.answered
 }
 
 // nextAsk makes a request and remembers when it left.
@@ -209,6 +225,7 @@ func (a *Agent) nextAsk() Ask {
 		Holding: a.holder.Holding(), WouldHave: a.would, Rehearsed: a.rehearsed,
 	}
 	a.holder.Sent(msg.Request, a.cfg.Clock.Boot())
+	a.answered = false
 	return msg
 }
 
@@ -218,6 +235,7 @@ func (a *Agent) take(ans Answer) {
 	defer a.mu.Unlock()
 	now := a.cfg.Clock.Boot()
 	was := a.holder.Bound()
+	a.answered = true
 	used := a.holder.Received(ans, now)
 	if a.holder.Bound() && !was {
 		a.bound = true // the leader is told at once: until then its lease proves nothing

@@ -66,7 +66,7 @@ func NewHolder(seenEpoch uint64, work time.Duration) *Holder {
 
 // Sent remembers a request that is about to leave.
 func (h *Holder) Sent(request string, now time.Duration) {
-	const keep = 16 // requests far older than a lease are of no use
+	const keep = 128 // a lease of a minute, asked for every second: older ones are of no use
 	if len(h.pending) >= keep {
 		h.forgetOldest()
 	}

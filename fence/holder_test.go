@@ -181,14 +181,14 @@ func TestActiveEndsBeforeTheLongestPieceOfWork(t *testing.T) {
 // Old requests are forgotten, the newest are not.
 func TestHolderForgetsOldRequests(t *testing.T) {
 	h := NewHolder(0, 0)
-	for i := range 100 {
+	for i := range 200 {
 		h.Sent(string(rune('a'+i)), time.Duration(i)*s)
 	}
-	if len(h.pending) != 16 {
+	if len(h.pending) != 128 {
 		t.Errorf("%d requests are remembered", len(h.pending))
 	}
-	take(t, h, granted(string(rune('a'+10))), 100*s, false)
-	take(t, h, granted(string(rune('a'+99))), 100*s, true)
+	take(t, h, granted(string(rune('a'+10))), 200*s, false)
+	take(t, h, granted(string(rune('a'+199))), 200*s, true)
 	if h.Renew(7*s) != 5*s || NewHolder(0, 0).Renew(7*s) != 7*s {
 		t.Error("the leader's interval is not used, or none without one")
 	}

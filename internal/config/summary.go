@@ -18,13 +18,23 @@ func Summary(c *Config) string {
 	line("service %s: %s, with %s to take over; mode %s; settings %s", c.Service, c.Primary, c.Secondary, c.Policy.Mode, c.Hash())
 	line("detection: a dark region is down on every node within %s and confirmed within %s (hold %s)", tenths(detect), tenths(detect+ballotInterval+hold), hold)
 	line("lease: %s, proven to have run out after %s, which leaves %s of the hold", t.Length, tenths(wait), tenths(hold-wait))
-	line("cuts: a cut between an agent and the quorum stops nothing as long as it is shorter than %s", t.Tolerates())
+	cut, quorum := c.Tolerated()
+	line("losses: nothing is stopped by a cut between an agent and the quorum that is shorter than %s, nor by a loss of the quorum shorter than %s", tenths(cut), tenths(quorum))
 	line("raft: profile %s, worst change of leader %s, sound while every round trip between two nodes stays below %s", c.Raft.Profile, c.worstLeaderChange(), c.Raft.RoundTrip())
 	line("nodes: %d in %d places; %s outside %s, %s outside %s", len(c.Nodes), c.vantages(), list(c, 0), c.Primary, list(c, 1), c.Secondary)
 	for _, w := range c.Warnings {
 		line("advice: %s", w)
 	}
 	return b.String()
+}
+
+// Tolerated is the longest cut between an agent and the quorum, and the longest loss
+// of the quorum itself, that stop no worker. After the second a leader is elected
+// before anybody is answered.
+func (c *Config) Tolerated() (cut, quorum time.Duration) {
+	t := c.LeaseTerms()
+	cut = t.Tolerates(min(LeaseRPCTimeout, t.Renew.D()))
+	return cut, cut - c.worstLeaderChange()
 }
 
 // ballotInterval is how often nodes vote.

@@ -192,12 +192,10 @@ func (v *validator) leaseFits() {
 		}
 		v.bad("lease.length", hint, "a lease of %s has to be waited for %s, which is longer than the hold of %s", t.Length, tenths(wait), hold)
 	}
-	change := v.c.worstLeaderChange()
-	need := t.Renew.D() + change + LeaseRPCTimeout + t.Stop.Total()
-	if t.Length.D() < need {
+	if _, left := v.c.Tolerated(); left < 0 {
 		v.bad("lease.length", "make the lease longer or its parts shorter",
-			"%s is too short to survive a change of leader: renewal %s, worst leader change %s, request %s and stop budget %s need %s",
-			t.Length, t.Renew, change, LeaseRPCTimeout, t.Stop.Total(), need)
+			"%s is too short to survive a change of leader: renewal %s and retry %s, worst leader change %s, request %s and stop budget %s need %s",
+			t.Length, t.Renew, t.Retry(), v.c.worstLeaderChange(), min(LeaseRPCTimeout, t.Renew.D()), t.Stop.Total(), t.Length.D()-left)
 	}
 }
 

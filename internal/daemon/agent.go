@@ -114,7 +114,7 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 		worker = fence.NewChild(append(slices.Clone(o.Guard), o.Command...), env, clock)
 	}
 	rpc := min(config.LeaseRPCTimeout, settings.Policy.Lease.Renew.D())
-	asker := newLeaseCaller(material, settings.Nodes, o.Region, rpc)
+	asker := newLeaseCaller(material, settings.Nodes, o.Region, rpc, settings.Policy.Lease.Retry()/2)
 	defer asker.close()
 	agent, err := fence.NewAgent(fence.Config{
 		Agent: id, Region: o.Region, Component: o.Component, Terms: settings.Policy.Lease,
@@ -242,11 +242,12 @@ func serveActive(path string, agent *fence.Agent) (stop func(), err error) {
 type leaseCaller struct {
 	*caller
 	order   []failover.NodeID
-	timeout time.Duration
+	timeout time.Duration // of one node
+	hedge   time.Duration // after which the next node is asked as well
 }
 
-func newLeaseCaller(m *mtls.Material, nodes map[failover.NodeID]failover.NodeSpec, region failover.Region, timeout time.Duration) *leaseCaller {
-	c := &leaseCaller{caller: newCaller(m, func() map[failover.NodeID]failover.NodeSpec { return nodes }, timeout), timeout: timeout}
+func newLeaseCaller(m *mtls.Material, nodes map[failover.NodeID]failover.NodeSpec, region failover.Region, timeout, hedge time.Duration) *leaseCaller {
+	c := &leaseCaller{caller: newCaller(m, func() map[failover.NodeID]failover.NodeSpec { return nodes }, timeout), timeout: timeout, hedge: hedge}
 	for id := range nodes {
 		c.order = append(c.order, id)
 	}
@@ -269,19 +270,10 @@ func newLeaseCaller(m *mtls.Material, nodes map[failover.NodeID]failover.NodeSpe
 // one that does not answer: the next one is asked, with the same request, whose
 // time of sending stands.
 func (c *leaseCaller) Ask(ctx context.Context, a fence.Ask) (fence.Answer, error) {
-	var errs []error
-	for _, id := range c.order {
-		var ans fence.Answer
-		cctx, cancel := context.WithTimeout(ctx, c.timeout)
-		err := c.call(cctx, id, pathLease, a, &ans)
-		cancel()
-		if err == nil {
-			return ans, nil
-		}
-		errs = append(errs, err)
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return fence.Answer{}, errors.Join(errs...)
+	return fence.Hedged(ctx, c.order, c.hedge, func(ctx context.Context, id failover.NodeID) (ans fence.Answer, err error) {
+		ctx, cancel := context.WithTimeout(ctx, c.timeout)
+		defer cancel()
+		err = c.call(ctx, id, pathLease, a, &ans)
+		return ans, err
+	})
 }

@@ -166,4 +166,19 @@ var agents = []mutant{
 `}},
 		tests: []test{{pkg: "fence", name: "TestActiveEndsBeforeTheLongestPieceOfWork"}},
 	},
+	{
+		name: "tolerates-too-much", rule: "S8",
+		says: "`config check` leaves out what it takes to be answered after a cut: workers stop in a shorter one than it says",
+		edits: []edit{{"failover/settings.go", `t.Renew.D() - t.Retry() - answer`, `t.Renew.D()`}},
+		tests: []test{{pkg: "internal/sim", name: "TestToleratedLossStopsNothing"}},
+	},
+	{
+		name: "asks-one-node-after-the-other", rule: "S8",
+		says: "an agent waits for a node behind a cut before it asks the next one",
+		edits: []edit{{"fence/hedge.go", `		case <-late.C:
+			next()
+`, `		case <-late.C:
+`}},
+		tests: []test{{pkg: "fence", name: "TestHedged"}},
+	},
 }

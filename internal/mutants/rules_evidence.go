@@ -144,9 +144,9 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_evidence.go", `		s.makeHolds(m, c, e)
 `, ``}},
 		tests: []test{{pkg: "actions", name: "TestKeeper"}, {pkg: "failover", name: "TestStandingHold"}},
-	},	{
+	}, {
 		name: "one-word-against-a-lease", rule: "S10",
-		says: "a person's word, which one stolen node can invent, stands while an agent that is out of sight may hold a lease",
+		says:  "a person's word, which one stolen node can invent, stands while an agent that is out of sight may hold a lease",
 		edits: []edit{{"failover/apply_evidence.go", `s.Agents[id].StoppedFor != s.Freeze.ID && left > 0 {`, `s.Agents[id].StoppedFor != s.Freeze.ID && left > time.Hour {`}},
 		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-node"}, {pkg: "failover", name: "TestAttestIsNeverAlone"}},
 	},

@@ -356,22 +356,13 @@ func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answ
 		}
 		return near(x) - near(y)
 	})
-	var last error
-	for _, name := range order {
-		cctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		ans, err := to(cctx, &peers{cluster: c, self: site}, failover.NodeID(name), func(ctx context.Context, core *daemon.Core) (fence.Answer, error) {
+	return fence.Hedged(ctx, order, c.settings.Policy.Lease.Retry()/2, func(ctx context.Context, name string) (fence.Answer, error) {
+		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+		defer cancel()
+		return to(ctx, &peers{cluster: c, self: site}, failover.NodeID(name), func(ctx context.Context, core *daemon.Core) (fence.Answer, error) {
 			return core.TakeAsk(ctx, a, false)
 		})
-		cancel()
-		if err == nil {
-			return ans, nil
-		}
-		last = err
-		if ctx.Err() != nil {
-			break
-		}
-	}
-	return fence.Answer{}, last
+	})
 }
 
 // newCluster makes everything and starts nothing.

@@ -180,6 +180,13 @@ func newZone(records ...record) *fakeZone {
 	return z
 }
 
+// set changes the zone while its servers run.
+func (z *fakeZone) set(change func()) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	change()
+}
+
 func (z *fakeZone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	z.mu.Lock()
 	defer z.mu.Unlock()

@@ -21,7 +21,7 @@ func unreadable(t *testing.T) (*fakeZone, *route53Weights) {
 	if well.Recalled {
 		t.Fatal("what was read says that it was not")
 	}
-	z.unread = true
+	z.set(func() { z.unread = true })
 	if _, err := w.Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), "reading the records") {
 		t.Fatalf("a zone that nobody has ever read gives %v", err)
 	}
@@ -36,13 +36,13 @@ func TestRecordsAreMovedUnread(t *testing.T) {
 	if !before.Recalled || restored(w, before, before.Previous) {
 		t.Error("what was kept in the log counts as what is there")
 	}
-	z.hold = maps.Clone(z.records)
+	z.set(func() { z.hold = maps.Clone(z.records) }) // no name server follows
 	do(t, w.Do, 41, before.Previous)
 	if alias := z.records["ws.example.net. A ws us-east-2"]; z.batches != 1 || *alias.Weight != 255 || alias.Alias == nil || alias.Check != "hc-1" {
 		t.Fatalf("after %d batches: %s", z.batches, alias.text())
 	}
-	inspect(t, w, Absent, "") // no name server has it yet
-	z.hold = nil
+	inspect(t, w, Absent, "")
+	z.set(func() { z.hold = nil })
 	after := inspect(t, w, Present, "token 41 moved clients to us-east-2, and 8 answers of all name servers lead there")
 	if after.Token != 41 || !after.Recalled {
 		t.Errorf("%+v", after)
@@ -71,18 +71,19 @@ func TestAnOldReadingChangesNothing(t *testing.T) {
 // as well, and back again.
 func TestAnswersAloneDoNotMoveRecords(t *testing.T) {
 	z, w := unreadable(t)
-	z.mu.Lock()
-	for key, r := range z.records { // the checks of us-east-1 fail
-		if strings.Contains(key, "us-east-1") && r.Weight != nil {
-			r.Weight = weight(0)
+	z.set(func() {
+		for key, r := range z.records { // the checks of us-east-1 fail
+			switch {
+			case r.Weight == nil:
+				continue
+			case strings.Contains(key, "us-east-1"):
+				r.Weight = weight(0)
+			case strings.Contains(key, "us-east-2"):
+				r.Weight = weight(255)
+			}
 			z.records[key] = r
 		}
-		if strings.Contains(key, "us-east-2") && r.Weight != nil {
-			r.Weight = weight(255)
-			z.records[key] = r
-		}
-	}
-	z.mu.Unlock()
+	})
 	inspect(t, w, Absent, "nobody has moved clients to us-east-2")
 }
 

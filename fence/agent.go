@@ -7,9 +7,7 @@
 package fence
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -57,26 +55,16 @@ type Config struct {
 	Rehearse func(kill time.Duration) (detail string, err error)
 	// KeepRunning: an exit of the worker does not end the agent.
 	KeepRunning bool
-	Asker       Asker
-	Worker      Worker
-	Clock       boottime.Clock
-	BootID      string
-	NewID       func() string
-	Log         *slog.Logger
-}
-
-// Status is what the agent tells local applications.
-type Status struct {
-	Active      bool               `json:"active"`
-	Epoch       uint64             `json:"epoch"`
-	Region      failover.Region    `json:"region"`
-	Component   failover.Component `json:"component"`
-	BootID      string             `json:"boot_id"`
-	DeadlineNS  int64              `json:"deadline_boottime_ns"` // work may begin until then; absolute CLOCK_BOOTTIME
-	Running     bool               `json:"running"`
-	Sentence    string             `json:"sentence"`
-	WouldHave   uint64             `json:"would_have_stopped"` // counted on the lower rungs
-	LastContact time.Time          `json:"last_contact,omitzero"`
+	// Replace ends Run with *ErrReplaced, as soon as that can be. Nil: never.
+	Replace <-chan struct{}
+	// Handover is what an earlier program of this process has left; nil: nothing.
+	Handover *Handover
+	Asker    Asker
+	Worker   Worker
+	Clock    boottime.Clock
+	BootID   string
+	NewID    func() string
+	Log      *slog.Logger
 }
 
 // Agent holds one lease for one worker.
@@ -110,7 +98,11 @@ func NewAgent(cfg Config) (*Agent, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Agent{cfg: cfg, holder: NewHolder(seen, cfg.Work), seen: seen}, nil
+	a := &Agent{cfg: cfg, holder: NewHolder(seen, cfg.Work), seen: seen}
+	if cfg.Handover != nil {
+		return a, a.takeOver(cfg.Handover)
+	}
+	return a, nil
 }
 
 // tick is how often the agent looks at its clock. It is far below every part of
@@ -136,8 +128,9 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer renew.Stop()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
-	a.bootAt, a.realAt = a.cfg.Clock.Boot(), a.cfg.Clock.Real()
-
+	if a.realAt.IsZero() { // else they were handed over
+		a.bootAt, a.realAt = a.cfg.Clock.Boot(), a.cfg.Clock.Real()
+	}
 	// Requests that hang do not keep the next ones from being sent: the way may have
 	// opened meanwhile.
 	retry := a.cfg.Terms.Retry()
@@ -170,6 +163,12 @@ func (a *Agent) Run(ctx context.Context) error {
 		select {
 		case <-ctx.Done():
 			return a.shutdown()
+		case <-a.cfg.Replace:
+			h, err := a.handOver()
+			if err == nil {
+				return &ErrReplaced{h}
+			}
+			a.cfg.Log.Error("the agent cannot be replaced now: try again in a moment", "why", err.Error())
 		case <-askNow:
 			ask()
 		case <-renew.C:
@@ -461,53 +460,4 @@ func (a *Agent) shutdown() error {
 		_ = os.Remove(a.cfg.LeaseFile) // it has expired anyway
 	}
 	return a.cfg.Worker.Close()
-}
-
-// Status is the agent's answer to GET /active. Safe for concurrent use.
-func (a *Agent) Status() Status {
-	running := a.cfg.Worker.Running()
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	s := a.status(a.cfg.Clock.Boot())
-	s.Running = running
-	return s
-}
-
-func (a *Agent) status(now time.Duration) Status {
-	s := Status{
-		Active: a.holder.Active(now) && !a.stopping, Epoch: a.holder.epoch, Region: a.cfg.Region, Component: a.cfg.Component,
-		BootID: a.cfg.BootID, Sentence: a.holder.sentence, WouldHave: a.would, LastContact: a.last,
-	}
-	if !a.holder.Bound() && a.holder.arming != "" {
-		// Below the enforced rung workers are never told to rest.
-		s.Active = !a.holder.gone
-		s.DeadlineNS = int64(now + a.cfg.Terms.Length.D())
-		return s
-	}
-	if s.Active {
-		s.DeadlineNS = int64(a.holder.ActiveUntil())
-	}
-	return s
-}
-
-// writeLeaseFile tells workers that read a file instead of asking. A deadline
-// in the past needs no rewriting: readers compare it with their own clock.
-func (a *Agent) writeLeaseFile(now time.Duration) {
-	if a.cfg.LeaseFile == "" {
-		return
-	}
-	st := a.status(now)
-	st.Running = a.stopping || a.holder.MayRun(now)
-	data, err := json.Marshal(st)
-	if err == nil && bytes.Equal(data, a.leaseFile) {
-		return
-	}
-	if err == nil {
-		err = replace(a.cfg.LeaseFile, data, false)
-	}
-	if err == nil {
-		a.leaseFile = data
-	} else {
-		a.cfg.Log.Error("the lease file cannot be written", "error", err)
-	}
 }

@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 		fakeAgent()
 	case "agent":
 		fakeAgent()
+	case "replaced-agent":
+		replacedAgent()
 	default:
 		os.Exit(m.Run())
 	}

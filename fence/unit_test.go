@@ -93,7 +93,7 @@ func TestUnitDiesWithItsGuard(t *testing.T) {
 	}
 	pid := number(t, filepath.Join(dir, "pid"))
 	c.mu.Lock()
-	_ = c.cmd.Process.Kill()
+	_ = c.proc.Kill()
 	c.mu.Unlock()
 	ended(t, c, 10*time.Second)
 	if alive(pid) {

@@ -2,6 +2,7 @@ package fence
 
 import (
 	"bufio"
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -47,8 +48,9 @@ type Child struct {
 	unit      *Unit // the worker is a systemd unit; nil: a child of the guard
 
 	mu     sync.Mutex
-	cmd    *exec.Cmd
-	stdin  io.WriteCloser
+	proc   *os.Process // the guard; nil: none
+	stdin  *os.File    // the guard's
+	stdout *os.File
 	pgid   int
 	told   string // the last deadline that was written to the guard
 	exited chan int
@@ -75,22 +77,25 @@ func (c *Child) Start(d Deadlines) error {
 	cmd.Stderr = os.Stderr
 	// The guard must outlive a dying agent only long enough to kill: it sees
 	// the end of its standard input. PDEATHSIG would end it without killing.
-	stdin, err := cmd.StdinPipe()
+	its, stdin, err := os.Pipe()
 	if err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}
-	stdout, err := cmd.StdoutPipe()
+	defer func() { _ = its.Close() }() // the guard has its own
+	stdout, theirs, err := os.Pipe()
 	if err != nil {
-		return fmt.Errorf("guard: %w", err)
+		return errors.Join(fmt.Errorf("guard: %w", err), stdin.Close())
 	}
+	defer func() { _ = theirs.Close() }()
+	cmd.Stdin, cmd.Stdout = its, theirs
 	if err := orphans.start(cmd); err != nil {
-		return fmt.Errorf("the guard cannot be started: %w", err)
+		return errors.Join(fmt.Errorf("the guard cannot be started: %w", err), stdin.Close(), stdout.Close())
 	}
 	started := make(chan int, 1)
-	go c.listen(cmd, stdout, started)
 	c.mu.Lock()
-	c.cmd, c.stdin, c.pgid, c.told = cmd, stdin, 0, ""
+	c.proc, c.stdin, c.stdout, c.pgid, c.told = cmd.Process, stdin, stdout, 0, ""
 	c.mu.Unlock()
+	go c.listen(cmd.Process, stdout, started)
 	if err := c.Extend(d); err != nil {
 		return err
 	}
@@ -105,7 +110,7 @@ func (c *Child) Start(d Deadlines) error {
 }
 
 // listen follows one guard until it ends.
-func (c *Child) listen(cmd *exec.Cmd, out io.Reader, started chan<- int) {
+func (c *Child) listen(proc *os.Process, out io.Reader, started chan<- int) {
 	status := 1
 	sc := bufio.NewScanner(out)
 	for sc.Scan() {
@@ -119,11 +124,12 @@ func (c *Child) listen(cmd *exec.Cmd, out io.Reader, started chan<- int) {
 		}
 	}
 	close(started)
-	_ = cmd.Wait() // its status is the worker's, which was read above
-	orphans.ended(cmd)
+	_, _ = proc.Wait() // its status is the worker's, which was read above
+	orphans.ended(proc.Pid)
 	c.clean()
 	c.mu.Lock()
-	c.cmd, c.stdin = nil, nil
+	_, _ = c.stdin.Close(), c.stdout.Close() // nobody is at the other end
+	c.proc, c.stdin, c.stdout = nil, nil, nil
 	c.mu.Unlock()
 	select {
 	case c.exited <- status:
@@ -187,11 +193,31 @@ func (n *nursery) start(cmd *exec.Cmd) error {
 	return nil
 }
 
-// ended forgets a guard that was waited for.
-func (n *nursery) ended(cmd *exec.Cmd) {
+// Output runs a program that is no worker and returns what it prints, on either of its
+// outputs. It is not mistaken for an orphan meanwhile.
+func Output(cmd *exec.Cmd) ([]byte, error) {
+	var out bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if err := orphans.start(cmd); err != nil {
+		return nil, err
+	}
+	defer orphans.ended(cmd.Process.Pid)
+	err := cmd.Wait()
+	return out.Bytes(), err
+}
+
+// adopt takes over a guard that an earlier program of this process has started.
+func (n *nursery) adopt(pid int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	delete(n.guards, cmd.Process.Pid)
+	n.guards[pid] = true
+}
+
+// ended forgets a guard that was waited for.
+func (n *nursery) ended(pid int) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	delete(n.guards, pid)
 }
 
 // killAll kills orphans, and theirs, until there are none.
@@ -260,7 +286,7 @@ func (c *Child) say(line string) error {
 func (c *Child) Running() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.cmd != nil {
+	if c.proc != nil {
 		return true
 	}
 	// The group is what counts: a worker may have left children.

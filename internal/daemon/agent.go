@@ -9,9 +9,12 @@ import (
 	"net"
 	"net/http"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/failoverd/failoverd/consensus"
@@ -41,7 +44,11 @@ type AgentOptions struct {
 	// Guard is the command line that makes a guard of this binary, UnitGuard one
 	// for a systemd unit, and Canary one that makes a process to rehearse with.
 	Guard, UnitGuard, Canary []string
-	Log                      *slog.Logger
+	// Self is the path of the program, which may be replaced while this one runs.
+	Self string
+	// Check looks at everything that an agent needs, and runs nothing.
+	Check bool
+	Log   *slog.Logger
 }
 
 // RunAgent is `failoverd agent`: it runs until ctx ends or its worker does.
@@ -87,6 +94,16 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 		readable = fmt.Sprintf("%s/%s", o.Component, host)
 	}
 	id := failover.AgentID(readable + "/" + consensus.NewID()[:8])
+	left, err := fence.TakeHandover()
+	if err != nil {
+		return err
+	}
+	if left != nil {
+		id = left.Agent
+	}
+	if o.Check {
+		return nil
+	}
 	settings := o.Config.Settings()
 	clock := boottime.System{}
 	// This process runs nothing but workers behind guards.
@@ -114,12 +131,14 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 		worker = fence.NewChild(append(slices.Clone(o.Guard), o.Command...), env, clock)
 	}
 	rpc := min(config.LeaseRPCTimeout, settings.Policy.Lease.Renew.D())
+	replace := make(chan struct{}, 1)
 	asker := newLeaseCaller(material, settings.Nodes, o.Region, rpc, settings.Policy.Lease.Retry()/2)
 	defer asker.close()
 	agent, err := fence.NewAgent(fence.Config{
 		Agent: id, Region: o.Region, Component: o.Component, Terms: settings.Policy.Lease,
 		Arming: part.Arming, OnIsolation: part.OnIsolation, Work: o.Work, RPCTimeout: 2 * rpc,
 		LeaseFile: o.LeaseFile, EpochFile: o.EpochFile, KeepRunning: o.Unit != "", Unguarded: unguarded != nil,
+		Replace: replace, Handover: left,
 		Watchdog: watchdog, Feed: func() { sdnotify.Send("WATCHDOG=1") },
 		Rehearse: rehearse,
 		Asker:    asker, Worker: worker, Clock: clock, BootID: bootID, NewID: consensus.NewID,
@@ -142,8 +161,67 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 		}
 		defer stop()
 	}
-	return agent.Run(ctx)
+	return o.run(ctx, agent, replace)
 }
+
+// run runs the agent until it ends. On SIGHUP it is replaced: by the program that
+// lies at its path now, with the files that lie there now, and with the worker going
+// on – but only if that program, asked beforehand, says that it can. Otherwise
+// everything stays as it is.
+func (o *AgentOptions) run(ctx context.Context, agent *fence.Agent, replace chan<- struct{}) error {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	defer signal.Stop(hup)
+	watch, stop := context.WithCancel(ctx)
+	defer stop()
+	go func() {
+		for {
+			select {
+			case <-watch.Done():
+				return
+			case <-hup:
+			}
+			if err := o.fit(watch); err != nil {
+				o.Log.Error("not replaced: the agent goes on as it was", "why", err.Error())
+				continue
+			}
+			select {
+			case replace <- struct{}{}:
+			default: // asked for already
+			}
+		}
+	}()
+	for {
+		err := agent.Run(ctx)
+		replaced, ok := errors.AsType[*fence.ErrReplaced](err)
+		if !ok {
+			return err
+		}
+		o.Log.Info("replaced by the program and the files as they are now; the worker goes on", "program", o.Self)
+		// What is ignored stays so in the new program, until it listens: a second signal
+		// must not end it.
+		signal.Ignore(syscall.SIGHUP)
+		err = fence.Replace(o.Self, os.Args, replaced.Handover) // does not return
+		signal.Notify(hup, syscall.SIGHUP)
+		o.Log.Error("not replaced: the agent goes on as it was", "why", err.Error())
+	}
+}
+
+// fit asks the program at this agent's path whether it could go on as this agent.
+func (o *AgentOptions) fit(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, o.Self, os.Args[1:]...) //nolint:gosec // this program's own path and arguments
+	cmd.Env = append(os.Environ(), AgentCheckVariable+"=1")
+	if out, err := fence.Output(cmd); err != nil {
+		return fmt.Errorf("%s, with the files as they are now, says: %s (%w)", o.Self, strings.TrimSpace(string(out)), err)
+	}
+	return nil
+}
+
+// AgentCheckVariable makes `failoverd agent` look at its configuration and its
+// certificate, and end.
+const AgentCheckVariable = "FAILOVERD_AGENT_CHECK"
 
 // workers is how many workers were named.
 func (o AgentOptions) workers() int {

@@ -74,9 +74,7 @@ var agents = []mutant{
 	{
 		name: "epoch-not-kept", rule: "G2", takes: "epoch seen by the agent not kept",
 		says: "the agent forgets the highest epoch that it has seen when it starts again",
-		edits: []edit{{"fence/agent.go", `	return &Agent{cfg: cfg, holder: NewHolder(seen, cfg.Work), seen: seen}, nil
-`, `	return &Agent{cfg: cfg, holder: NewHolder(0, cfg.Work), seen: seen}, nil
-`}},
+		edits: []edit{{"fence/agent.go", `holder: NewHolder(seen, cfg.Work), seen: seen}`, `holder: NewHolder(0, cfg.Work), seen: seen}`}},
 		tests: []test{{pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
 	},
 	{
@@ -168,7 +166,7 @@ var agents = []mutant{
 	},
 	{
 		name: "tolerates-too-much", rule: "S8",
-		says: "`config check` leaves out what it takes to be answered after a cut: workers stop in a shorter one than it says",
+		says:  "`config check` leaves out what it takes to be answered after a cut: workers stop in a shorter one than it says",
 		edits: []edit{{"failover/settings.go", `t.Renew.D() - t.Retry() - answer`, `t.Renew.D()`}},
 		tests: []test{{pkg: "internal/sim", name: "TestToleratedLossStopsNothing"}},
 	},
@@ -180,5 +178,13 @@ var agents = []mutant{
 `, `		case <-late.C:
 `}},
 		tests: []test{{pkg: "fence", name: "TestHedged"}},
+	},
+	{
+		name: "lease-not-handed-over", rule: "S8",
+		says: "an agent that is replaced forgets its lease, and stops its worker",
+		edits: []edit{{"fence/handover.go", `	a.holder.held, a.holder.index, a.holder.sent, a.holder.terms = l.Held, l.Index, l.Sent, l.Terms
+`, `	a.holder.index, a.holder.sent, a.holder.terms = l.Index, l.Sent, l.Terms
+`}},
+		tests: []test{{pkg: "fence", name: "TestReplacedAgentKeepsItsWorker"}},
 	},
 }

@@ -1,9 +1,11 @@
 package e2e
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -76,4 +78,53 @@ func TestConfigurationMovesWhileWorkersRun(t *testing.T) {
 	}
 	inForce(first)
 	r.nothingMoved(since)
+}
+
+// S8: agents are replaced by a newer program and newer files, and every certificate is renewed, while workers run: none is
+// stopped. An agent that could not go on with the new files is not replaced. When the region is cut off afterwards, they end
+// their workers as before.
+func TestAgentsAndCertificatesAreRenewedWhileWorkersRun(t *testing.T) {
+	r := start(t)
+	since := time.Now()
+	said := func(text string) int {
+		logs, err := filepath.Glob(filepath.Join(r.c.Dir, "log", "us-east-1-*.log"))
+		r.do(err)
+		n := 0
+		for _, path := range logs {
+			b, err := os.ReadFile(path)
+			r.do(err)
+			n += strings.Count(string(b), text)
+		}
+		return n
+	}
+	hup := func(what, text string) {
+		r.Helper()
+		before, sent := said(text), time.Time{}
+		r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
+			if time.Since(sent) > 3*time.Second { // one that is being replaced hears no signal
+				pids, err := r.c.Agents()
+				r.do(err)
+				for _, pid := range pids {
+					r.do(syscall.Kill(pid, syscall.SIGHUP))
+				}
+				sent = time.Now()
+			}
+			n := said(text) - before
+			return n >= 5, fmt.Sprintf("%s: %d of the 5 agents of us-east-1", what, n) // three of workers, two that serve
+		}))
+	}
+	r.do(r.c.Renew(r.ctx))
+	hup("replaced", "took over from the earlier program")
+	good, err := os.ReadFile(r.c.Config)
+	r.do(err)
+	r.do(os.WriteFile(r.c.Config, []byte("rubbish"), 0o600))
+	hup("kept", "not replaced: the agent goes on as it was")
+	r.do(os.WriteFile(r.c.Config, good, 0o600))
+	hup("replaced again", "took over from the earlier program")
+	time.Sleep(8 * time.Second) // longer than a lease: every worker lives by what its new agent was granted
+	r.workersLived(since)
+	r.nothingMoved(since)
+	at := r.lose()
+	r.stable()
+	r.movedSafely(at, 1)
 }

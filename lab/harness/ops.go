@@ -2,6 +2,9 @@ package harness
 
 import (
 	"context"
+	"os"
+	"path/filepath"
+	"strconv"
 	"strings"
 
 	"github.com/failoverd/failoverd/lab/world"
@@ -24,4 +27,34 @@ func (c *Cluster) Ops(ctx context.Context) map[string]bool {
 		}
 	}
 	return out
+}
+
+// Renew makes new certificates for all nodes and agents, under the same authority.
+func (c *Cluster) Renew(ctx context.Context) error {
+	return c.run(ctx, "--config", c.Config, "certs", "--dir", filepath.Join(c.Dir, "tls"))
+}
+
+// Agents are the processes of all agents that run now.
+func (c *Cluster) Agents() ([]int, error) {
+	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
+	if err != nil {
+		return nil, err
+	}
+	var out []int
+	for _, path := range all {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			continue // it has ended
+		}
+		argv := strings.Split(string(text), "\x00")
+		if len(argv) < 4 || argv[0] != c.opt.Failoverd || argv[1] != "agent" || argv[3] != c.Config {
+			continue
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, pid)
+	}
+	return out, nil
 }

@@ -1,0 +1,72 @@
+package fence
+
+import (
+	"bytes"
+	"encoding/json"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// Status is what the agent tells local applications.
+type Status struct {
+	Active      bool               `json:"active"`
+	Epoch       uint64             `json:"epoch"`
+	Region      failover.Region    `json:"region"`
+	Component   failover.Component `json:"component"`
+	BootID      string             `json:"boot_id"`
+	DeadlineNS  int64              `json:"deadline_boottime_ns"` // work may begin until then; absolute CLOCK_BOOTTIME
+	Running     bool               `json:"running"`
+	Sentence    string             `json:"sentence"`
+	WouldHave   uint64             `json:"would_have_stopped"` // counted on the lower rungs
+	LastContact time.Time          `json:"last_contact,omitzero"`
+}
+
+// Status is the agent's answer to GET /active. Safe for concurrent use.
+func (a *Agent) Status() Status {
+	running := a.cfg.Worker.Running()
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	s := a.status(a.cfg.Clock.Boot())
+	s.Running = running
+	return s
+}
+
+func (a *Agent) status(now time.Duration) Status {
+	s := Status{
+		Active: a.holder.Active(now) && !a.stopping, Epoch: a.holder.epoch, Region: a.cfg.Region, Component: a.cfg.Component,
+		BootID: a.cfg.BootID, Sentence: a.holder.sentence, WouldHave: a.would, LastContact: a.last,
+	}
+	if !a.holder.Bound() && a.holder.arming != "" {
+		// Below the enforced rung workers are never told to rest.
+		s.Active = !a.holder.gone
+		s.DeadlineNS = int64(now + a.cfg.Terms.Length.D())
+		return s
+	}
+	if s.Active {
+		s.DeadlineNS = int64(a.holder.ActiveUntil())
+	}
+	return s
+}
+
+// writeLeaseFile tells workers that read a file instead of asking. A deadline
+// in the past needs no rewriting: readers compare it with their own clock.
+func (a *Agent) writeLeaseFile(now time.Duration) {
+	if a.cfg.LeaseFile == "" {
+		return
+	}
+	st := a.status(now)
+	st.Running = a.stopping || a.holder.MayRun(now)
+	data, err := json.Marshal(st)
+	if err == nil && bytes.Equal(data, a.leaseFile) {
+		return
+	}
+	if err == nil {
+		err = replace(a.cfg.LeaseFile, data, false)
+	}
+	if err == nil {
+		a.leaseFile = data
+	} else {
+		a.cfg.Log.Error("the lease file cannot be written", "error", err)
+	}
+}

@@ -57,6 +57,12 @@ func (s *State) Apply(m Meta, c Command) Result {
 		return res // accepted before: sent again because its outcome was unknown
 	}
 	res.Value, res.Err = c.apply(s, m)
+	if ref, ok := res.Err.(*Refusal); ok && !c.LeaderOnly() && s.Level() >= 3 {
+		s.Refusals = append(s.Refusals, newEvent(m, c, "refused by guard "+ref.Guard+": "+ref.Text))
+		if extra := len(s.Refusals) - refusalsLimit; extra > 0 {
+			s.Refusals = slices.Delete(s.Refusals, 0, extra)
+		}
+	}
 	if res.Err == nil && m.ID != "" && !c.LeaderOnly() {
 		s.Seen = append(s.Seen, m.ID)
 		if extra := len(s.Seen) - seenLimit; extra > 0 {
@@ -66,15 +72,20 @@ func (s *State) Apply(m Meta, c Command) Result {
 	return res
 }
 
+// refusalsLimit is how many refusals are kept.
+const refusalsLimit = 100
+
 // event adds a line to the audit trail.
 func (s *State) event(m Meta, c Command, format string, args ...any) {
+	s.Events = append(s.Events, newEvent(m, c, fmt.Sprintf(format, args...)))
+}
+
+func newEvent(m Meta, c Command, text string) Event {
 	by := m.By
 	if by == "" {
 		by = "node " + string(m.Node)
 	}
-	s.Events = append(s.Events, Event{
-		Index: m.Index, At: m.At, Kind: c.Name(), By: by, Why: m.Why, Text: fmt.Sprintf(format, args...),
-	})
+	return Event{Index: m.Index, At: m.At, Kind: c.Name(), By: by, Why: m.Why, Text: text}
 }
 
 func (c Lead) apply(s *State, m Meta) (any, error) {
@@ -189,11 +200,11 @@ func (c OpenIncident) apply(s *State, m Meta) (any, error) {
 	return nil, nil
 }
 
-// freshVotes keeps the frozen votes whose stated age is within ttl.
+// freshVotes keeps the frozen votes whose stated age is a time, and within ttl.
 func freshVotes(votes []Vote, ttl time.Duration) []Vote {
 	var out []Vote
 	for _, v := range votes {
-		if v.Age.D() <= ttl {
+		if age := v.Age.D(); age >= 0 && age <= ttl { // none comes from the future
 			out = append(out, v)
 		}
 	}

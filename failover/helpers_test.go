@@ -114,10 +114,15 @@ func (c *cluster) refusedBy(guard, by string, cmd failover.Command) {
 	if !ok || ref.Guard != guard {
 		c.t.Fatalf("%s: got %v, want a refusal by guard %q", cmd.Name(), res.Err, guard)
 	}
-	// A refusal changes nothing but index, term and time.
+	// A refusal changes nothing but index, term and time, and is noted.
+	noted := c.s.Refusals
+	if n := len(noted); n > 0 && noted[n-1].Index == c.s.Index {
+		c.s.Refusals = noted[:n-1]
+	}
 	c.s.Index--
 	after, _ := json.Marshal(c.s)
 	c.s.Index++
+	c.s.Refusals = noted
 	if string(before) != string(after) {
 		c.t.Fatalf("%s was refused but changed the state", cmd.Name())
 	}

@@ -107,10 +107,13 @@ func restored(t *rapid.T, s *failover.State) *failover.State {
 	return out
 }
 
-// unchanged: a refusal changes nothing but index, term and time.
+// unchanged: a refusal changes nothing but index, term and time, and is noted.
 func unchanged(t *rapid.T, before, after *failover.State, c failover.Command) {
 	was := before.Clone()
 	was.Index, was.Term, was.Time = after.Index, after.Term, after.Time
+	if n := len(after.Refusals); n > 0 && after.Refusals[n-1].Index == after.Index {
+		was.Refusals = after.Refusals
+	}
 	if bytesOf(t, was) != bytesOf(t, after) {
 		t.Fatalf("%s was refused but changed the state", c.Name())
 	}

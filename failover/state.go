@@ -98,6 +98,9 @@ type State struct {
 	// Events is the audit trail: every accepted command that a person would
 	// want to know of, with who and why. It only grows (invariant S9).
 	Events []Event `json:"events,omitempty"`
+	// Refusals are the newest commands of people and nodes that a guard refused,
+	// oldest first: who tried what, and why not. They change nothing else.
+	Refusals []Event `json:"refusals,omitempty"`
 	// Seen holds the IDs of recently accepted commands, oldest first, so that a
 	// command whose outcome was unknown and which was sent again counts once.
 	Seen []string `json:"seen,omitempty"`
@@ -343,6 +346,7 @@ func (s *State) Clone() *State {
 	c.AutoRuns = slices.Clone(s.AutoRuns)
 	c.Messages = maps.Clone(s.Messages)
 	c.Events = slices.Clip(s.Events) // append-only: an append to either copies
+	c.Refusals = slices.Clone(s.Refusals)
 	c.Seen = slices.Clone(s.Seen)
 	return &c
 }

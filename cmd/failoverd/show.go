@@ -249,14 +249,14 @@ func probesCommand(s *shared) *cobra.Command {
 }
 
 func eventsCommand(s *shared) *cobra.Command {
-	var follow, asJSON bool
+	var follow, refused, asJSON bool
 	var since uint64
 	cmd := &cobra.Command{
 		Use: "events", Short: "Show the audit trail: what happened, who wanted it and why", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			w := cmd.OutOrStdout()
 			enc := json.NewEncoder(w)
-			return failed(admin.NewClient(s.socketPath()).Events(cmd.Context(), since, follow, func(ev failover.Event) {
+			show := func(ev failover.Event) {
 				if asJSON {
 					_ = enc.Encode(ev) // an error means that the reader is gone
 					return
@@ -266,10 +266,16 @@ func eventsCommand(s *shared) *cobra.Command {
 					why = " (" + ev.Why + ")"
 				}
 				fmt.Fprintf(w, "%6d  %s  %-16s %s  [%s%s]\n", ev.Index, ev.At.Format("2006-01-02 15:04:05.000"), ev.Kind, ev.Text, ev.By, why)
-			}))
+			}
+			c := admin.NewClient(s.socketPath())
+			if refused {
+				return failed(c.Refusals(cmd.Context(), since, show))
+			}
+			return failed(c.Events(cmd.Context(), since, follow, show))
 		},
 	}
 	cmd.Flags().BoolVar(&follow, "follow", false, "go on until interrupted")
+	cmd.Flags().BoolVar(&refused, "refused", false, "instead, the newest commands that a guard refused: who tried what, and why not")
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON lines")
 	cmd.Flags().Uint64Var(&since, "since", 0, "only what came after this index")
 	return cmd

@@ -188,6 +188,19 @@ func TestReading(t *testing.T) {
 	}
 }
 
+// Refusals are told apart from what happened.
+func TestRefusals(t *testing.T) {
+	n := newFakeNode()
+	n.event(1)
+	n.mu.Lock()
+	n.state.Refusals = append(n.state.Refusals, failover.Event{Index: 2, Text: "refused by guard fence"}, failover.Event{Index: 3, Text: "refused by guard epoch"})
+	n.mu.Unlock()
+	var got []string
+	if err := serve(t, n).Refusals(t.Context(), 2, func(ev failover.Event) { got = append(got, ev.Text) }); err != nil || fmt.Sprint(got) != "[refused by guard epoch]" {
+		t.Errorf("%v, %v", got, err)
+	}
+}
+
 // Events come in order, from an index on, and go on as long as one listens.
 func TestEvents(t *testing.T) {
 	n := newFakeNode()

@@ -126,6 +126,10 @@ func (c *Client) Events(ctx context.Context, since uint64, follow bool, fn func(
 	if follow {
 		path += "&follow=1"
 	}
+	return c.stream(ctx, path, fn)
+}
+
+func (c *Client) stream(ctx context.Context, path string, fn func(failover.Event)) error {
 	resp, err := c.do(ctx, http.MethodGet, path, nil)
 	if err != nil {
 		return err
@@ -144,6 +148,11 @@ func (c *Client) Events(ctx context.Context, since uint64, follow bool, fn func(
 		return fmt.Errorf("the stream of events broke: %w", err)
 	}
 	return nil
+}
+
+// Refusals are the newest commands that a guard refused, oldest first.
+func (c *Client) Refusals(ctx context.Context, since uint64, fn func(failover.Event)) error {
+	return c.stream(ctx, "/v1/events?refused=1&since="+strconv.FormatUint(since, 10), fn)
 }
 
 // Command gives a person's command. A refusal is a Reply, not an error.

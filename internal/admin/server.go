@@ -139,12 +139,16 @@ func (s *server) plan(w http.ResponseWriter, r *http.Request) {
 func (s *server) events(w http.ResponseWriter, r *http.Request) {
 	since, _ := strconv.ParseUint(r.URL.Query().Get("since"), 10, 64) // absent means all
 	follow := r.URL.Query().Get("follow") != ""
+	refused := r.URL.Query().Get("refused") != "" // the newest refusals instead; without follow
 	enc := json.NewEncoder(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	sent := 0
 	for first := true; ; first = false {
 		changed := s.node.Changed()
 		events := s.node.State().Events
+		if refused {
+			events, follow = s.node.State().Refusals, false
+		}
 		if first {
 			for sent < len(events) && events[sent].Index <= since && since > 0 {
 				sent++

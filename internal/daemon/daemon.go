@@ -198,7 +198,7 @@ func (d *Daemon) openPeers(ctx context.Context, settings failover.Settings, disk
 	d.calls = newCaller(d.material, members, consensus.TransportTimeout(d.boot.Raft.Heartbeat.D()))
 	d.calls.hello = d.gate.Self
 	d.onStop("connections", func() error { d.calls.close(); return nil })
-	d.peers = &peerServer{gate: d.gate, members: members, log: d.log}
+	d.peers = &peerServer{gate: d.gate, members: members, log: d.log, refused: func(request string) { d.metrics.RefusedRequest(request) }}
 	d.serve("peers", &http.Server{
 		Handler: d.peers.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
@@ -239,6 +239,9 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 		Transport: transport, Logs: logs, Stable: disk.Store, Snapshots: disk.Snapshots,
 		Forwarder: d.calls, Log: d.log, Fatal: d.die,
 		OnApply: func(res failover.Result, cmd failover.Command) {
+			if refusal, ok := errors.AsType[*failover.Refusal](res.Err); ok {
+				d.metrics.RefusedCommand(cmd.Name(), refusal.Guard)
+			}
 			if c, ok := cmd.(failover.SetTraffic); ok && res.Err == nil {
 				flip, _ := res.Value.(failover.Flip) // always that
 				d.keepTraffic(consensus.Traffic{Service: settings.Service, Region: c.Region, Left: flip.Left, Epoch: flip.Epoch})

@@ -10,6 +10,8 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -171,6 +173,7 @@ type peerServer struct {
 	gate    *consensus.Gatekeeper
 	members func() map[failover.NodeID]failover.NodeSpec
 	log     *slog.Logger
+	refused func(request string) // counts; may be nil
 }
 
 // handler routes by path and by the role in the peer's certificate: an agent
@@ -221,7 +224,50 @@ func (p *peerServer) handler() http.Handler {
 		}
 		p.lease(core, w, r, false, failover.Region(id.Name))
 	})
-	return mux
+	return p.watched(mux)
+}
+
+// watched logs and counts what is refused to a peer: a stolen node that tries one
+// thing after the other is to be seen by somebody.
+func (p *peerServer) watched(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		answer := &answered{ResponseWriter: w}
+		next.ServeHTTP(answer, r)
+		if answer.status/100 != 4 {
+			return
+		}
+		who := r.RemoteAddr
+		if id, err := peerIdentity(r); err == nil {
+			who = id.String() + " at " + who
+		}
+		request := "other"
+		if slices.Contains([]string{pathPropose, pathBallot, pathLease, pathPassed, pathView, pathStanding}, r.URL.Path) {
+			request = path.Base(r.URL.Path)
+		}
+		p.log.Warn("refused a peer's request", "from", who, "request", request, "why", strings.TrimSpace(answer.said))
+		if p.refused != nil {
+			p.refused(request)
+		}
+	})
+}
+
+// answered remembers how a request was answered.
+type answered struct {
+	http.ResponseWriter
+	status int
+	said   string // the beginning of it, if it is a refusal
+}
+
+func (a *answered) WriteHeader(status int) {
+	a.status = status
+	a.ResponseWriter.WriteHeader(status)
+}
+
+func (a *answered) Write(b []byte) (int, error) {
+	if a.status >= 400 && a.said == "" {
+		a.said = string(b[:min(len(b), 300)])
+	}
+	return a.ResponseWriter.Write(b)
 }
 
 // sameGeneration refuses a node that belongs to another generation (rule T4). A
@@ -263,7 +309,11 @@ func (p *peerServer) ballot(core *Core, w http.ResponseWriter, r *http.Request, 
 	if !readJSON(w, r, &in) {
 		return
 	}
-	if err := core.TakeBallot(from, in); err != nil {
+	switch err := core.TakeBallot(from, in); {
+	case errors.Is(err, errNotLeading):
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	case err != nil:
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
 	}
@@ -273,7 +323,7 @@ func (p *peerServer) ballot(core *Core, w http.ResponseWriter, r *http.Request, 
 func (p *peerServer) view(core *Core, w http.ResponseWriter, _ *http.Request, _ failover.NodeID) {
 	v, err := core.LocalView()
 	if err != nil {
-		http.Error(w, err.Error(), http.StatusConflict)
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}
 	writeJSON(w, v)

@@ -73,7 +73,7 @@ var agents = []mutant{
 	},
 	{
 		name: "epoch-not-kept", rule: "G2", takes: "epoch seen by the agent not kept",
-		says: "the agent forgets the highest epoch that it has seen when it starts again",
+		says:  "the agent forgets the highest epoch that it has seen when it starts again",
 		edits: []edit{{"fence/agent.go", `holder: NewHolder(seen, cfg.Work), seen: seen}`, `holder: NewHolder(0, cfg.Work), seen: seen}`}},
 		tests: []test{{pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
 	},

@@ -287,4 +287,10 @@ var guards = []mutant{
 `, ``}},
 		tests: []test{{pkg: "monitor", name: "TestFewFailuresAreNoOpinion"}},
 	},
+	{
+		name: "votes-from-the-future", rule: "D3",
+		says: "a vote that was cast in the future counts as fresh",
+		edits: []edit{{"failover/apply.go", `age >= 0 && age <= ttl {`, `age <= ttl {`}},
+		tests: []test{{pkg: "failover", name: "TestVotesFromTheFuture"}},
+	},
 }

@@ -33,6 +33,8 @@ type Metrics struct {
 	success  *prometheus.GaugeVec
 	duration *prometheus.HistogramVec
 	results  *prometheus.CounterVec
+	commands *prometheus.CounterVec
+	requests *prometheus.CounterVec
 }
 
 // NewMetrics returns a registry of its own, so that many nodes can live in one
@@ -50,8 +52,14 @@ func NewMetrics(src Source) *Metrics {
 		results: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "failoverd_probe_results_total", Help: "Probe results by outcome and reason.",
 		}, []string{"component", "kind", "region", "outcome", "reason"}),
+		commands: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "failoverd_refused_commands_total", Help: "Commands of the log that a guard refused, since this node started.",
+		}, []string{"command", "guard"}),
+		requests: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "failoverd_refused_requests_total", Help: "Requests of nodes and agents that this node refused.",
+		}, []string{"request"}),
 	}
-	m.reg.MustRegister(m.success, m.duration, m.results, newStateCollector(src),
+	m.reg.MustRegister(m.success, m.duration, m.results, m.commands, m.requests, newStateCollector(src),
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -67,6 +75,15 @@ func (m *Metrics) Observe(o failover.Observation) {
 	m.duration.WithLabelValues(c, k, r).Observe(o.Latency.Seconds())
 	m.results.WithLabelValues(c, k, r, o.Outcome.String(), string(o.Reason)).Inc()
 }
+
+// RefusedCommand counts a command that a guard refused. Safe for concurrent use.
+func (m *Metrics) RefusedCommand(command, guard string) {
+	m.commands.WithLabelValues(command, guard).Inc()
+}
+
+// RefusedRequest counts a request of a node or an agent that was refused. Safe for
+// concurrent use.
+func (m *Metrics) RefusedRequest(request string) { m.requests.WithLabelValues(request).Inc() }
 
 // stateCollector reads the state when it is scraped: there is nothing to keep in
 // step.

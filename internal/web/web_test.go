@@ -100,6 +100,8 @@ func scrape(t *testing.T) string {
 	m := NewMetrics(leader)
 	m.Observe(failover.Observation{Component: "api", Kind: "http", Region: "us-east-1", Outcome: failover.Failed, Reason: failover.ReasonTimeout, Latency: 2 * time.Second})
 	m.Observe(failover.Observation{Component: "api", Kind: "http", Region: "us-east-2", Outcome: failover.Slow, Latency: time.Second})
+	m.RefusedCommand("attest", "lease-valid")
+	m.RefusedRequest("ballot")
 	code, a := get(t, leader, m, "/metrics")
 	if code != http.StatusOK {
 		t.Fatalf("status %d: %s", code, a)
@@ -140,6 +142,7 @@ func TestExposition(t *testing.T) {
 		`failoverd_standing_hold{component="workers",region="us-east-2",status="kept",step="stop-workers"} 1`,
 		`failoverd_standing_hold{component="traffic",region="us-east-1",status="kept",step="switch-s3_object"} 1`,
 		`failoverd_standing_hold{component="traffic",region="us-east-1",status="violated",step="switch-route53_weights"} 1`,
+		`failoverd_refused_commands_total{command="attest",guard="lease-valid"} 1`, `failoverd_refused_requests_total{request="ballot"} 1`,
 		`failoverd_paused 1`, `failoverd_execution{state="held"} 1`, `failoverd_question_open 1`, `failoverd_executions_total{outcome="stable"} 2`,
 		`failoverd_raft_leader 1`, `failoverd_raft_leader 0`, `failoverd_raft_term 4`, `failoverd_raft_applied_index 99`, `failoverd_epoch 3`,
 		`failoverd_certificate_not_after_timestamp_seconds 1.9e+09`,

@@ -126,3 +126,54 @@ func TestUndoneStopIsWatched(t *testing.T) {
 		}
 	})
 }
+
+// What was done last is put back first, one at a time: what was stopped after
+// something else may need it to start.
+func TestUndoIsInReverseOrder(t *testing.T) {
+	inStage(t, func(s *failover.Settings) {
+		withCron(s)
+		stop := *s.Components[1].Stop
+		s.Components = append(s.Components,
+			failover.ComponentSpec{Name: "jobs", Stop: &stop},
+			failover.ComponentSpec{Name: "sink", Stop: &failover.StopSpec{Proof: []failover.EvidenceClass{failover.Attested}}}) // nothing proves it: the fence waits
+	}, func(st *stage) {
+		st.elect(nil)
+		stops := []failover.StepID{}
+		for _, step := range st.plan.Steps {
+			if step.Kind == failover.KindStop && step.Action != "" {
+				stops = append(stops, step.ID)
+			}
+		}
+		done := func(s *failover.State) bool {
+			n := 0
+			for _, id := range stops {
+				if s.Execution != nil && s.Execution.Step(id).State == failover.StepDone {
+					n++
+				}
+			}
+			return n >= 2
+		}
+		s := st.waitFor("two stops", 2*time.Minute, done)
+		st.must(failover.Abort{Execution: s.Execution.ID, Undo: true})
+		s = st.waitFor("the end", 30*time.Minute, ended)
+		// The token of an undo is its entry's index; the step's finish stands in the log
+		// before the next one's begin.
+		var undone []failover.StepID
+		last := uint64(0)
+		for i := len(stops) - 1; i >= 0; i-- {
+			ef := st.effect(stops[i])
+			if len(ef.undone) == 0 {
+				continue
+			}
+			undone = append(undone, stops[i])
+			if token := ef.undone[0].Token; token <= last {
+				t.Errorf("%s was undone (%d) before what was stopped after it (%d)", stops[i], token, last)
+			} else {
+				last = ef.undone[len(ef.undone)-1].Token
+			}
+		}
+		if len(undone) < 2 {
+			t.Errorf("only %v were undone; %s", undone, s.History[0].Outcome)
+		}
+	})
+}

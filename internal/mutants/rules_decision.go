@@ -129,9 +129,7 @@ var decisions = []mutant{
 	{
 		name: "frozen-vote-age-ignored", rule: "D3",
 		says: "an incident opens on votes that were too old when they were frozen",
-		edits: []edit{{"failover/apply.go", `		if v.Age.D() <= ttl {
-`, `		if v.Age.D() <= 1000*ttl {
-`}},
+		edits: []edit{{"failover/apply.go", `age >= 0 && age <= ttl {`, `age >= 0 && age <= 1000*ttl {`}},
 		tests: []test{{pkg: "failover", name: "TestOpenIncidentJudgesAgain"}},
 	},
 	{

@@ -316,4 +316,12 @@ func (r *run) newAttempt(`},
 `}, {"failover/apply_exec.go", `		adopted := s.Level()`, `		_ = s.Level()`}},
 		tests: []test{{pkg: "failover", name: "TestAdoptedUndoThatFails"}},
 	},
+	{
+		name: "undone-in-the-order-done", rule: "E7",
+		says: "an abort puts back first what was done first",
+		edits: []edit{{"actions/unwind.go", `		for i := len(e.Plan.Steps) - 1; i >= 0; i-- {
+`, `		for i := range e.Plan.Steps {
+`}},
+		tests: []test{{pkg: "actions", name: "TestUndoIsInReverseOrder"}},
+	},
 }

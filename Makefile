@@ -67,7 +67,7 @@ crashmatrix:
 .PHONY: incidents
 incidents: deps
 	@mkdir -p out
-	@$(GO) test ./internal/sim -run 'TestStories/P' -v -count=1 > out/incidents.log 2>&1; a=$$?; \
+	@{ $(GO) test ./internal/sim -run 'TestStories/P' -v -count=1 && $(GO) test ./consensus -run TestIncident -v -count=1 -entries 1000000; } > out/incidents.log 2>&1; a=$$?; \
 	(cd lab && $(GO) test -race -p 1 ./e2e -run 'TestIncident' -v -count=1 -timeout 30m) >> out/incidents.log 2>&1; b=$$?; \
 	grep -E '^ *--- (PASS|FAIL|SKIP): (TestStories/P|TestIncident)' out/incidents.log; \
 	bad=$$(grep -cE '^ *--- (FAIL|SKIP): (TestStories/P|TestIncident)' out/incidents.log); good=$$(grep -cE '^ *--- PASS: (TestStories/P|TestIncident)' out/incidents.log); \

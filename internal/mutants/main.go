@@ -17,7 +17,7 @@ import (
 
 func main() {
 	only := flag.String("only", "", "run the mutants whose names match this expression; the last line then speaks of these")
-	find := flag.String("find", "", "instead, run these packages whole on each mutant (comma-separated) and list the tests that turn red: how a new row finds its tests")
+	find := flag.String("find", "", "instead, run these packages on each mutant (comma-separated; PACKAGE:EXPRESSION for some of its tests) and list the tests that turn red: how a new row finds its tests")
 	jobs := flag.Int("parallel", 2, "how many mutants to build and run at once")
 	flag.Parse()
 	ok, err := run(*only, *find, *jobs)

@@ -271,7 +271,8 @@ func tail(s string) string {
 	return s[max(0, len(s)-limit):]
 }
 
-// find runs whole packages on mutants and lists what turns red.
+// find runs packages, or of "package:expression" the tests that match, on mutants and
+// lists what turns red.
 func (w *workshop) find(ms []mutant, pkgs string, jobs int) {
 	var mu sync.Mutex
 	each(len(ms), jobs, func(i int) {
@@ -279,7 +280,11 @@ func (w *workshop) find(ms []mutant, pkgs string, jobs int) {
 		var b strings.Builder
 		fmt.Fprintf(&b, "%s: %s\n", m.name, m.says)
 		files, err := m.mutate(w.root)
-		for _, pkg := range strings.Split(pkgs, ",") {
+		for _, entry := range strings.Split(pkgs, ",") {
+			pkg, which, some := strings.Cut(entry, ":")
+			if !some {
+				which = "."
+			}
 			if err != nil {
 				break
 			}
@@ -287,7 +292,7 @@ func (w *workshop) find(ms []mutant, pkgs string, jobs int) {
 			if binary, err = w.build(filepath.Join(w.dir, m.name), pkg, files); err != nil {
 				break
 			}
-			rep, rerr := w.start(binary, pkg, ".")
+			rep, rerr := w.start(binary, pkg, which)
 			if rerr != nil {
 				err = rerr
 				break

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -129,6 +131,14 @@ func TestIncidentP4PauseSurvivesRestarts(t *testing.T) {
 	}
 	r.restartAll()
 	r.do(r.c.WaitHealthy(r.ctx, 30*time.Second, nil))
+	text, err := os.ReadFile(r.c.Config)
+	r.do(err)
+	other := filepath.Join(r.c.Dir, "other.toml")
+	r.do(os.WriteFile(other, []byte(strings.Replace(string(text), "max_per_day = 2", "max_per_day = 3", 1)), 0o600))
+	if out, err := r.c.CLI(r.ctx, "use2a", "config", "apply", other, "--why", "configuration management", "--wait", "8s"); err != nil || !strings.Contains(out, "in force") {
+		t.Fatal(err, out)
+	}
+	r.do(r.c.WaitHealthy(r.ctx, 30*time.Second, nil)) // its probes started anew
 	r.do(r.w.DarkServices(r.ctx, world.E1))
 	since := time.Now()
 	r.until(30*time.Second, "an incident that is refused", func(s *harness.Status) bool { return s.Incident != nil && s.Incident.Refusal != "" })

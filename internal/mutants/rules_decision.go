@@ -128,7 +128,7 @@ var decisions = []mutant{
 	},
 	{
 		name: "frozen-vote-age-ignored", rule: "D3",
-		says: "an incident opens on votes that were too old when they were frozen",
+		says:  "an incident opens on votes that were too old when they were frozen",
 		edits: []edit{{"failover/apply.go", `age >= 0 && age <= ttl {`, `age >= 0 && age <= 1000*ttl {`}},
 		tests: []test{{pkg: "failover", name: "TestOpenIncidentJudgesAgain"}},
 	},
@@ -287,7 +287,7 @@ var guards = []mutant{
 	},
 	{
 		name: "votes-from-the-future", rule: "D3",
-		says: "a vote that was cast in the future counts as fresh",
+		says:  "a vote that was cast in the future counts as fresh",
 		edits: []edit{{"failover/apply.go", `age >= 0 && age <= ttl {`, `age <= ttl {`}},
 		tests: []test{{pkg: "failover", name: "TestVotesFromTheFuture"}},
 	},

@@ -42,6 +42,8 @@ func TestMain(m *testing.M) {
 		fakeAgent()
 	case "agent":
 		fakeAgent()
+	case "paused-worker":
+		pausedWorker()
 	case "replaced-agent":
 		replacedAgent()
 	default:

@@ -78,10 +78,14 @@ type cluster struct {
 	sees     []failover.SignalState // component and kind of what every node probes
 	seam     seam                   // nil but where a test aims at points
 
-	mu     sync.Mutex
-	rng    *rand.Rand   // for what is made later
-	ending []func()     // of the faults that have not ended
-	cells  map[cell]int // faults by the phase in which they were played
+	rules oracle.Rules // by which the run is judged
+
+	mu          sync.Mutex
+	rng         *rand.Rand   // for what is made later
+	ending      []func()     // of the faults that have not ended
+	cells       map[cell]int // faults by the phase in which they were played
+	seen        uint64       // newest index that any node has applied
+	preparation uint64       // the newest
 }
 
 // simTimers are those of the default profile, but for the commit time-out: the
@@ -136,11 +140,14 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	h.starts++
 	boot := consensus.NewID()
 	h.handle = h.disk.open()
-	var onApply func(failover.Result, failover.Command)
+	onApply := func(res failover.Result, cmd failover.Command) { c.applied(h, res, cmd) }
 	if c.seam != nil {
 		handle := h.handle
 		h.handle.store = func(ls []*raft.Log, write func() error) error { return c.seam.store(h, handle, ls, write) }
-		onApply = func(res failover.Result, cmd failover.Command) { c.seam.applied(h, handle, res, cmd) }
+		onApply = func(res failover.Result, cmd failover.Command) {
+			c.applied(h, res, cmd)
+			c.seam.applied(h, handle, res, cmd)
+		}
 	}
 	addr := raft.ServerAddress(h.id)
 	_, inmem := raft.NewInmemTransportWithTimeout(addr, rpcTimeout)
@@ -182,6 +189,7 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 		Exec:  actions.Options{CallTimeout: 10 * time.Second, Poll: time.Second, Settle: 2 * time.Second},
 		Fatal: c.died(h, boot), Log: c.log,
 	}, node)
+	c.world.note(oracle.NodeUp, h.site, h.id, "")
 	hctx, cancel := context.WithCancel(ctx)
 	h.cancel, h.done = cancel, make(chan struct{})
 	core, done := h.core, h.done
@@ -220,6 +228,7 @@ func (c *cluster) crash(h *host) {
 	node, trans, cancel, done, disk := h.node, h.trans, h.cancel, h.done, h.handle
 	h.core, h.node, h.trans = nil, nil, nil
 	h.mu.Unlock()
+	c.world.note(oracle.NodeDown, h.site, h.id, "")
 	for _, name := range c.names {
 		if other := c.hosts[name]; other != h {
 			other.mu.Lock()
@@ -417,8 +426,7 @@ func newClusterOf(ctx context.Context, rng *rand.Rand, settings failover.Setting
 	return c
 }
 
-// flipped reports whether two living nodes say that the primary is to be left. A
-// node keeps what it said across restarts (rule T1).
+// flipped reports whether two living nodes say that the primary is to be left.
 func (c *cluster) flipped() bool {
 	n := 0
 	for _, name := range c.names {
@@ -428,7 +436,7 @@ func (c *cluster) flipped() bool {
 			continue
 		}
 		if string(core.Node().State().Traffic) == east2 {
-			h.said.Store(true)
+			c.says(h)
 		}
 		if h.said.Load() {
 			n++

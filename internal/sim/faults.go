@@ -234,6 +234,7 @@ func (c *cluster) heal(ctx context.Context) {
 	for _, name := range c.names {
 		c.start(ctx, c.hosts[name])
 	}
+	c.world.note(oracle.Healed, "", "", "")
 }
 
 // powerOff ends everything in a region; its nodes with it.

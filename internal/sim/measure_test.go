@@ -61,12 +61,7 @@ func measured(t *testing.T, timers consensus.Timers, fn func(ctx context.Context
 			for _, opt := range opts {
 				opt(c)
 			}
-			for _, r := range []string{east1, east2} {
-				c.world.wg.Go(func() { c.world.reconcile(r) })
-			}
-			for _, name := range c.names {
-				c.start(ctx, c.hosts[name])
-			}
+			c.begin(ctx)
 			sleep(30*time.Second + time.Duration(rng.IntN(5000))*time.Millisecond)
 			d := fn(ctx, c, rng)
 			c.heal(ctx)

@@ -112,7 +112,7 @@ func joined(ids []failover.NodeID) string {
 // quorum is not lost, or that another survivor knows more; notes say who answered
 // without objecting.
 func (r *Recovery) Reach(ctx context.Context) (notes []string, err error) {
-	answers := inquire(ctx, r.calls, r.hello, r.state.Members())
+	answers := Inquire(ctx, r.calls, r.hello, r.state.Members())
 	for _, id := range r.dropped() {
 		a, ok := answers[id]
 		switch {

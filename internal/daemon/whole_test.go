@@ -285,7 +285,7 @@ func TestDiskIsJudgedBeforeRaftStarts(t *testing.T) {
 	h.start("a", text)
 	h.start("b", text)
 	h.until("the reason to wait", func(r *resident) bool { return r.gate.Self().Empty })
-	if _, waits := begins(h.nodes["a"].gate.Self(), h.nodes["a"].peers.members(), inquire(t.Context(), h.nodes["a"].calls, h.nodes["a"].gate.Self(), h.nodes["a"].peers.members())); !strings.Contains(waits, "no answer from c") {
+	if _, waits := begins(h.nodes["a"].gate.Self(), h.nodes["a"].peers.members(), Inquire(t.Context(), h.nodes["a"].calls, h.nodes["a"].gate.Self(), h.nodes["a"].peers.members())); !strings.Contains(waits, "no answer from c") {
 		t.Errorf("waits for: %q", waits)
 	}
 	h.start("c", text)

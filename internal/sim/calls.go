@@ -259,9 +259,9 @@ func (a action) send(ctx context.Context, at actions.Attempt, what string, e eff
 	defer func() { a.answered(e.call, err) }()
 	a.w.mu.Lock()
 	wait := time.Duration(a.w.rng.Int64N(int64(a.w.late) + 1))
-	lie := a.w.rng.Float64() < a.w.lying
-	again := a.w.rng.Float64() < a.w.twice
-	early := a.w.rng.Float64() < a.w.early
+	again := a.w.strikes(doneTwice, a.w.twice)
+	early := a.w.strikes(doneButLater, a.w.early)
+	lie := !early && a.w.strikes(doneButFailed, a.w.lying)
 	second := wait + time.Duration(a.w.rng.Int64N(int64(sendTail/2)))
 	if early {
 		wait = second
@@ -333,6 +333,33 @@ func (a action) Undo(ctx context.Context, at actions.Attempt) error {
 		a.w.mu.Unlock()
 	}
 	return a.send(ctx, at, oracle.Undo, effect{count: prev.Desired, traffic: prev.Traffic, replaces: token, undo: true})
+}
+
+// strikes draws whether a fault strikes a call; the caller holds the lock.
+func (w *world) strikes(fault string, share float64) bool {
+	hit := w.rng.Float64() < share || w.aimed[fault]
+	if hit {
+		w.struck[fault]++
+		delete(w.aimed, fault)
+	}
+	return hit
+}
+
+// aim lets a fault of control planes strike the next call for certain, and says
+// how often it has struck before.
+func (w *world) aim(f fault) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if f.calls {
+		w.aimed[f.name] = true
+	}
+	return w.struck[f.name]
+}
+
+func (w *world) hits(fault string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.struck[fault]
 }
 
 // effect is what a call asks for.

@@ -45,10 +45,10 @@ func (c *cluster) applied(h *host, res failover.Result, cmd failover.Command) {
 	if flip, ok := cmd.(failover.SetTraffic); ok && res.Err == nil && string(flip.Region) == east2 {
 		c.says(h)
 	}
-	c.mu.Lock()
+	c.applying.Lock()
+	defer c.applying.Unlock()
 	news := res.Index > c.seen && res.Err == nil
 	c.seen = max(c.seen, res.Index)
-	c.mu.Unlock()
 	if !news {
 		return
 	}
@@ -78,6 +78,19 @@ func (c *cluster) applied(h *host, res failover.Result, cmd failover.Command) {
 		}
 	case failover.DeclareStable:
 		e.Kind, e.What, e.Detail = oracle.Ended, oracle.Execution, oracle.Stable
+	case failover.Lead:
+		e.Kind, e.Who = oracle.Leads, string(cmd.Node)
+	case failover.StepStarted:
+		c.burning[res.Index] = cmd.Burn
+		return
+	case failover.StepFinished:
+		e.Kind, e.Step, e.What = oracle.Finished, string(cmd.Step), oracle.Do
+		switch {
+		case cmd.Outcome == failover.StepUndone:
+			e.What = oracle.Undo
+		case cmd.Outcome != failover.StepDone || c.burning[cmd.Token]: // a burnt token is no effect
+			return
+		}
 	case failover.Abort:
 		e.Kind, e.What = oracle.Ordered, oracle.OrderAbort
 		if cmd.Undo {

@@ -87,13 +87,14 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 			out.End = "asked"
 		}
 	}
+	intruders := c.intruders()
 	final := c.finish(cancel)
 	w.mu.Lock()
 	out.Record = w.record
 	w.mu.Unlock()
 	out.Cells = c.cells
 	out.Virtual = time.Since(began)
-	out.Violations = oracle.Judge(out.Record, c.rules, &final)
+	out.Violations = append(oracle.Judge(out.Record, c.rules, &final), intruders...)
 	mu.Lock()
 	defer mu.Unlock()
 	if died != nil && !errors.Is(died, context.Canceled) {
@@ -190,10 +191,16 @@ func (c *cluster) schedule(ctx context.Context, rng *rand.Rand, seed uint64) {
 		sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
 		c.inject(ctx, rng, target)
 	}
-	if phase == phaseQuiet && rng.IntN(4) > 0 {
+	if target.calls && phase != phaseHold && phase != phaseQuiet && (phase == phaseAfter || phase == phaseCheck || rng.IntN(2) == 0) {
+		// What was left comes back, and is stopped again: there is a call to strike.
+		sleep(time.Duration(30+rng.IntN(60)) * time.Second)
+		c.returns(ctx)
+		sleep(time.Minute)
+	}
+	if phase == phaseQuiet && (target.calls || rng.IntN(4) > 0) {
 		sleep(time.Duration(rng.IntN(40)) * time.Second)
 		c.lose(ctx, rng)
-		if rng.IntN(2) == 0 { // left in peace until the hold is over
+		if target.calls || rng.IntN(2) == 0 { // left in peace until the hold is over
 			sleep(time.Duration(85+rng.IntN(30)) * time.Second)
 		}
 	}
@@ -212,6 +219,13 @@ func (c *cluster) lose(ctx context.Context, rng *rand.Rand) {
 	}
 	c.world.note(oracle.Note, "", "fault", "%s loses its power for good", east1)
 	c.powerOff(east1)
+}
+
+// returns ends what lose began.
+func (c *cluster) returns(ctx context.Context) {
+	c.world.note(oracle.Note, "", "fault", "%s comes back", east1)
+	c.net.set(func() { delete(c.net.cutSite, east1) })
+	c.powerOn(ctx, east1)
 }
 
 // await lets time pass until the run is in the phase; people do what they would
@@ -262,11 +276,15 @@ func (c *cluster) press(ctx context.Context, by string, cmd failover.Command) (r
 
 // operator is a person who presses something, mostly at a bad moment. A person
 // attests only what is true: the oracle holds the daemon to its promise, not
-// people to theirs.
-func (c *cluster) operator(ctx context.Context, rng *rand.Rand) {
-	core := c.hosts[pick(rng, c.names)].live()
+// people to theirs. heard says that a leader has taken or refused it.
+func (c *cluster) operator(ctx context.Context, rng *rand.Rand) (heard bool) {
+	h := c.anyHost(rng)
+	if h == nil {
+		return false
+	}
+	core := h.live()
 	if core == nil {
-		return
+		return false
 	}
 	s := core.Node().State()
 	any := []failover.Command{
@@ -289,6 +307,8 @@ func (c *cluster) operator(ctx context.Context, rng *rand.Rand) {
 	cmd := pick(rng, any)
 	_, err := c.wish(ctx, core, fmt.Sprintf("uid %d", rng.IntN(2)), "a person at a bad moment", cmd)
 	c.world.note(oracle.Note, "", "operator", "%s: %v", cmd.Name(), err)
+	var refused *failover.Refusal
+	return err == nil || errors.As(err, &refused)
 }
 
 // wish gives a person's command to a node. The record has an order before it is

@@ -36,10 +36,12 @@ type world struct {
 	calls   int // that were sent
 	// Faults of the control planes: effects may be late, replies lost, errors
 	// returned although the effect takes place.
-	late  time.Duration
-	lying float64
-	twice float64 // effects that take place a second time, later
-	early float64 // calls that report success long before the effect
+	late   time.Duration
+	lying  float64
+	twice  float64         // effects that take place a second time, later
+	early  float64         // calls that report success long before the effect
+	aimed  map[string]bool // faults that strike the next call
+	struck map[string]int  // how often each has struck one
 	// Faults of agents and workers.
 	keeps    bool                     // agents are configured not to stop their workers
 	stubborn bool                     // workers ignore SIGTERM

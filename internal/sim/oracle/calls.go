@@ -23,6 +23,8 @@ func traffic(record []Entry) (out []string) {
 			up[e.Who] = false
 		case Says:
 			says[e.Who], up[e.Who] = true, true
+		case Forgets:
+			delete(says, e.Who)
 		case WorkerUp:
 			worked[e.Region] = true
 		case Began:
@@ -94,14 +96,18 @@ const perHour = 6
 // repeated finds effects that are made more often than the protocol allows (S4):
 //   - an effect belongs to a call, and changes the world once, or twice if the
 //     world itself carried it out twice;
-//   - a step's call is made again only if nobody who lives knows that the one
+//   - a step that is written down as finished is not made again, unless it was undone
+//     or a person asks for it;
+//   - another step's call is made again only if nobody who lives knows that the one
 //     before came to its end – its caller has died since, had an error or no answer,
 //     or was told of a success that had not come –, or if its effect was overturned
-//     since, or undone, or if a person asked for it;
+//     since, or undone. Absolute numbers may also be set again by a later leader, who
+//     sees an effect that is not complete; what carries a token may not;
 //   - what keeps a region down after its execution does so perHour times.
 func repeated(record []Entry) (out []string) {
 	calls := map[int]*call{}
 	newest := map[string]*call{} // by step: the last one, while nothing excuses another
+	done := map[string]string{}  // by step: it is written down that this was done last
 	kept := map[string][]Entry{} // by step: what was sent for a hold
 	closed := false              // no execution is open: what is sent keeps what was reached
 	left := ""                   // the region that was left: stops there keep it so
@@ -118,9 +124,15 @@ func repeated(record []Entry) (out []string) {
 		case Ended:
 			closed = true
 			clear(newest)
+			clear(done)
+		case Finished:
+			done[e.Step] = e.What
+		case Leads:
+			maps.DeleteFunc(newest, func(_ string, c *call) bool { return c.Acts != "switch" })
 		case Ordered:
 			if e.What == OrderRetry {
 				delete(newest, e.Step)
+				delete(done, e.Step)
 			}
 		case NodeDown:
 			for step, p := range newest {
@@ -139,6 +151,9 @@ func repeated(record []Entry) (out []string) {
 					complain(e, "%s was sent for the %d. time within an hour, and nobody is asked what undoes it", e.Step, perHour+1)
 				}
 			default:
+				if done[e.Step] == e.What {
+					complain(e, "%s sent %s of %s with token %d, although it is written down as finished", e.Who, e.What, e.Step, e.Token)
+				}
 				if p := newest[e.Step]; p != nil && p.What == e.What {
 					switch {
 					case !p.answered && p.Who == e.Who:

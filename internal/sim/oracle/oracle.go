@@ -22,6 +22,7 @@ const (
 	NodeUp     Kind = "node-up"     // a node's process began to run
 	NodeDown   Kind = "node-down"   // it has ended
 	Says       Kind = "gate-says"   // a node's gate says from now on that the primary is to be left
+	Forgets    Kind = "gate-mute"   // its disk is gone, and what it said with it
 	Healed     Kind = "healed"      // every fault is over
 	Note       Kind = "note"        // for the reader only
 )
@@ -49,6 +50,8 @@ const (
 	Incident Kind = "incident" // an incident opened by itself
 	Began    Kind = "began"    // an execution or a preparation; What names it, Detail who asked for it
 	Fenced   Kind = "fenced"   // Region is left for good: what runs there is stopped from now on
+	Leads    Kind = "leads"    // another leader: what the one before had not written down is lost
+	Finished Kind = "finished" // it is written down that a step is done, or undone; What says which
 	Ended    Kind = "ended"    // one ended; Detail says how
 )
 
@@ -100,7 +103,7 @@ func (e Entry) String() string {
 		s += fmt.Sprintf("%s %d → %d, token %d, call %d", e.What, e.Was, e.Is, e.Token, e.Call)
 	case Flip, Write:
 		s += fmt.Sprintf("%s, token %d replaces %d, call %d", e.What, e.Token, e.Replaces, e.Call)
-	case Began, Ended, Ordered:
+	case Began, Ended, Ordered, Finished:
 		s += " " + e.What + " " + e.Step
 	}
 	if e.Again {

@@ -203,7 +203,10 @@ func (d *Daemon) openPeers(ctx context.Context, settings failover.Settings, disk
 		Handler: d.peers.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
 	}, mux.HTTP())
-	return MayStart(d.gate.Self(), Inquire(ctx, d.calls, d.gate.Self(), members()))
+	if err := MayStart(d.gate.Self(), Inquire(ctx, d.calls, d.gate.Self(), members())); err != nil {
+		return err
+	}
+	return disk.CountStart()
 }
 
 // openCore starts raft and the part of the node that knows no files or sockets.

@@ -28,8 +28,8 @@ type Recovery struct {
 	log   *slog.Logger
 }
 
-// OpenRecovery reads the survivor's disk. It changes nothing, but counts a start
-// of the disk, as every opening does.
+// OpenRecovery reads the survivor's disk. It changes nothing, and counts as no
+// start of the disk.
 func OpenRecovery(o Options) (r *Recovery, err error) {
 	r = &Recovery{log: o.Log}
 	if r.this, err = o.Config.ForNode(o.Node); err != nil {

@@ -299,8 +299,12 @@ func TestDiskIsJudgedBeforeRaftStarts(t *testing.T) {
 	h.copyData("data-c", "new-c")
 
 	h.copyData("old-c", "data-c")
-	if err := h.launch("c", text); err == nil || !strings.Contains(err.Error(), "its disk was set back to an older copy") {
-		t.Fatalf("set back: %v", err)
+	// However often its service manager tries: a start that was refused is none, or
+	// the counter would catch up with what is recorded.
+	for i := range 5 {
+		if err := h.launch("c", text); err == nil || !strings.Contains(err.Error(), "its disk was set back to an older copy") {
+			t.Fatalf("set back, start %d: %v", i+1, err)
+		}
 	}
 	if err := os.RemoveAll(filepath.Join(h.dir, "data-c")); err != nil {
 		t.Fatal(err)

@@ -43,6 +43,7 @@ type host struct {
 	snaps  raft.SnapshotStore
 	starts uint64
 	gate   *consensus.Gatekeeper // what it knows of the others; it outlives processes, as its file does
+	own    *failover.Settings    // of its own file; nil: it is everybody's
 	said   atomic.Bool           // its gate says that the primary is to be left
 
 	mu      sync.Mutex
@@ -182,13 +183,18 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	defer h.mu.Unlock()
 	h.booting = false
 	if err != nil {
+		h.starts-- // one that was refused is none
 		return err
 	}
 	h.boot = boot
 	h.node = node
+	file, hash := c.settings, "cfg"
+	if h.own != nil {
+		file, hash = *h.own, "own"
+	}
 	h.core = daemon.NewCore(daemon.CoreConfig{
-		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: c.settings, ConfigHash: "cfg",
-		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: failover.Features, ConfigHash: "cfg", Disk: h.label, Starts: h.starts, Boot: boot},
+		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: file, ConfigHash: hash,
+		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: failover.Features, ConfigHash: hash, Disk: h.label, Starts: h.starts, Boot: boot},
 		Verdicts: eyes.Verdicts, Changed: eyes.Changed(), Peers: peers, World: nodeWorld{c.world, h.id},
 		Exec:  actions.Options{CallTimeout: 10 * time.Second, Poll: time.Second, Settle: 2 * time.Second},
 		Fatal: c.died(h, boot), Log: c.log,

@@ -187,11 +187,11 @@ func (c *cluster) schedule(ctx context.Context, rng *rand.Rand, seed uint64) {
 			c.request(ctx)
 		}
 	}
-	if c.await(ctx, rng, phase) {
+	if c.await(ctx, rng, phase, target.calls) {
 		sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
 		c.inject(ctx, rng, target)
 	}
-	if target.calls && phase != phaseHold && phase != phaseQuiet && (phase == phaseAfter || phase == phaseCheck || rng.IntN(2) == 0) {
+	if target.calls && phase != phaseHold && phase != phaseQuiet && (phase == phaseAfter || phase == phaseCheck || phase == phaseAbort || rng.IntN(2) == 0) {
 		// What was left comes back, and is stopped again: there is a call to strike.
 		sleep(time.Duration(30+rng.IntN(60)) * time.Second)
 		c.returns(ctx)
@@ -229,8 +229,9 @@ func (c *cluster) returns(ctx context.Context) {
 }
 
 // await lets time pass until the run is in the phase; people do what they would
-// do on the way. It gives up after a while.
-func (c *cluster) await(ctx context.Context, rng *rand.Rand, phase string) bool {
+// do on the way; who aborts wants it undone if undo is set. It gives up after a
+// while.
+func (c *cluster) await(ctx context.Context, rng *rand.Rand, phase string, undo bool) bool {
 	end := time.Now().Add(6 * time.Minute)
 	when := pick(rng, []string{phaseFence, phaseFence, phaseStart, phaseSwitch, phaseCheck})
 	for time.Now().Before(end) {
@@ -242,7 +243,7 @@ func (c *cluster) await(ctx context.Context, rng *rand.Rand, phase string) bool 
 			e := s.Execution
 			switch {
 			case phase == phaseAbort && now == when:
-				c.press(ctx, "uid 3", failover.Abort{Execution: e.ID, Undo: rng.IntN(2) == 0})
+				c.press(ctx, "uid 3", failover.Abort{Execution: e.ID, Undo: undo || rng.IntN(2) == 0})
 			case e.State == failover.ExecAwaiting && rng.IntN(100) == 0:
 				c.press(ctx, "uid 3", failover.Approve{Execution: e.ID})
 			}

@@ -15,6 +15,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/fence"
 	"github.com/failoverd/failoverd/internal/config"
@@ -31,7 +32,9 @@ type story struct {
 	part  string // heading under which the document lists it
 	fault string // what goes wrong, for a reader
 	tune  func(*failover.Settings)
-	play  func(s *stage)
+	// timers are raft's, if they are not those of every other story.
+	timers consensus.Timers
+	play   func(s *stage)
 }
 
 // saying is one sentence that was true in a run.
@@ -293,6 +296,9 @@ func perform(t *testing.T, st story) (said []saying) {
 		c := newCluster(ctx, rng, failover.ModeAutomatic, true, slog.New(slog.NewTextHandler(io.Discard, nil)), func(err error) { t.Error(err) })
 		if st.tune != nil {
 			st.tune(&c.settings)
+		}
+		if st.timers.Heartbeat > 0 {
+			c.timers = st.timers
 		}
 		s := &stage{cluster: c, t: t, rng: rng}
 		c.world.ask = s.ask

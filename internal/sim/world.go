@@ -76,15 +76,20 @@ func (w *world) restartAgents(region string) {
 	fleet := append([]*task{}, w.fleet[region]...)
 	w.mu.Unlock()
 	for _, tk := range fleet {
-		w.wg.Go(func() {
-			tk.worker.die() // its guard sees the end of its standard input
-			tk.cancel()
-			<-tk.done
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.fleet[region] = slices.DeleteFunc(w.fleet[region], func(other *task) bool { return other == tk })
-		})
+		w.restart(region, tk)
 	}
+}
+
+// restart does it to one.
+func (w *world) restart(region string, tk *task) {
+	w.wg.Go(func() {
+		tk.worker.die() // its guard sees the end of its standard input
+		tk.cancel()
+		<-tk.done
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.fleet[region] = slices.DeleteFunc(w.fleet[region], func(other *task) bool { return other == tk })
+	})
 }
 
 func (w *world) note(kind oracle.Kind, region, who, format string, args ...any) {

@@ -226,6 +226,10 @@ func deliver[R any](ctx context.Context, n *network, from, to string, handle fun
 		late := make(chan reply, 1)
 		go func() {
 			n.awake(to)
+			n.mu.Lock()
+			order := time.Duration(n.rng.Int64N(int64(50 * time.Millisecond)))
+			n.mu.Unlock()
+			sleep(order) // what it finds first is chance
 			lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
 			defer cancel()
 			r, err := handle(lctx)

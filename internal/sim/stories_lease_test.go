@@ -2,10 +2,10 @@ package sim
 
 import (
 	"context"
-	"fmt"
 	"strings"
 	"time"
 
+	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/fence"
 	"github.com/failoverd/failoverd/internal/daemon"
@@ -24,25 +24,7 @@ var leaseStories = []story{
 		s.when(3*time.Minute, func() bool { return s.state().Epoch == 2 })
 		moved := time.Now()
 		sleep(30 * time.Second)
-		// In its socket buffer: requests of agents, from right before it goes on.
-		granted := make(chan bool, 10)
-		for i := range cap(granted) {
-			s.world.wg.Go(func() {
-				ctx, cancel := context.WithTimeout(s.ctx, 3*time.Second)
-				defer cancel()
-				id := fmt.Sprintf("late-%d", i)
-				ans, err := to(ctx, &peers{cluster: s.cluster, self: east1}, failover.NodeID(old.id), func(ctx context.Context, core *daemon.Core) (fence.Answer, error) {
-					return core.TakeAsk(ctx, fence.Ask{Request: id, Agent: failover.AgentID(id), Region: east1, Component: "workers", Lease: s.settings.Policy.Lease.Length, Enforced: true}, true)
-				})
-				granted <- err == nil && ans.Granted
-			})
-		}
-		sleep(500 * time.Millisecond)
-		resume()
-		none := true
-		for range cap(granted) {
-			none = none && !<-granted
-		}
+		none := s.asksLate(old, resume)
 		sleep(time.Minute)
 		s.daemon(none && s.grantedTo(east1, moved) == 0, "grants nothing from what the old leader still had: a grant is a committed entry, and a deposed leader commits none")
 		s.region(s.up(east1) == 0, "stays stopped")
@@ -208,6 +190,32 @@ var leaseStories = []story{
 		s.silence(false)
 		s.daemon(s.throughout(3*time.Minute, func() bool { return s.state().Incident == nil && s.died(east1, at) == 0 }), "does not make up for it afterwards")
 	}},
+}
+
+// asksLate lets a paused leader go on that has requests of agents of the region
+// that was left in its socket buffer, from right before. What it finds first is chance:
+// of the many requests some come before it hears of its successor. It reports
+// whether none was granted.
+func (s *stage) asksLate(old *host, resume func()) bool {
+	granted := make(chan bool, 200)
+	for range cap(granted) {
+		s.world.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(s.ctx, 3*time.Second)
+			defer cancel()
+			id := consensus.NewID()
+			ans, err := to(ctx, &peers{cluster: s.cluster, self: east1}, failover.NodeID(old.id), func(ctx context.Context, core *daemon.Core) (fence.Answer, error) {
+				return core.TakeAsk(ctx, fence.Ask{Request: id, Agent: failover.AgentID(id), Region: east1, Component: "workers", Lease: s.settings.Policy.Lease.Length, Enforced: true}, true)
+			})
+			granted <- err == nil && ans.Granted
+		})
+	}
+	sleep(500 * time.Millisecond)
+	resume()
+	none := true
+	for range cap(granted) {
+		none = !<-granted && none
+	}
+	return none
 }
 
 // silence keeps every node, and every agent with it, from speaking with anybody.

@@ -46,7 +46,7 @@ sim:
 	@mkdir -p out
 	@$(GO) test ./internal/sim -run TestSim -v -seeds $(SEEDS) -seed $(SEED) -timeout 120m > out/sim.log 2>&1 \
 		|| { cat out/sim.log; grep -h '^sim:' out/sim.log; exit 1; }
-	@grep -h 'ends:' out/sim.log
+	@grep -hE '^(ends|cell):' out/sim.log
 	@grep -h '^sim:' out/sim.log
 
 # What happens when: docs/what-happens-when.md, each of its sentences asserted.

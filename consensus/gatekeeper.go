@@ -79,6 +79,16 @@ func NewGatekeeper(dir string, self Hello, log *slog.Logger) (*Gatekeeper, error
 	return g, nil
 }
 
+// Again is the gatekeeper of a node's next start, for a node whose data directory
+// is kept in memory: it knows what this one knew.
+func (g *Gatekeeper) Again(self Hello) *Gatekeeper {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	next := &Gatekeeper{self: self, log: g.log, said: map[string]string{}, known: g.known}
+	next.self.Generation = g.known.Generation
+	return next
+}
+
 func readKnown(path string) (known, error) {
 	k := known{Nodes: map[failover.NodeID]failover.NodeRecord{}, Removed: map[failover.NodeID]failover.RemovedNode{}}
 	if path == "" {

@@ -23,10 +23,13 @@ import (
 type Disk struct {
 	Store     *raftboltdb.BoltStore
 	Snapshots raft.SnapshotStore
-	// Identity is the disk's own name and how often it was started (rule T3).
+	// Identity is the disk's own name and how often it was started, with this start
+	// (rule T3). It is kept by CountStart.
 	Identity DiskIdentity
 	// Empty says that the directory holds nothing of any cluster.
 	Empty bool
+
+	identity string // its file
 }
 
 // DiskIdentity tells a disk that was set back or replaced from the one that the
@@ -38,7 +41,7 @@ type DiskIdentity struct {
 }
 
 // OpenDisk opens or makes the data directory of a node. Only one process can
-// have it open. Each opening counts as a start.
+// have it open.
 func OpenDisk(dir, node string, log *slog.Logger) (*Disk, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("data directory %s cannot be made: %w; make it, owned by the user that runs failoverd", dir, err)
@@ -57,11 +60,24 @@ func OpenDisk(dir, node string, log *slog.Logger) (*Disk, error) {
 		return nil, errors.Join(corrupt(filepath.Join(dir, "raft.db"), err), store.Close())
 	}
 	d.Empty = !has
-	d.Identity, err = countStart(filepath.Join(dir, "identity.json"), node)
+	d.identity = filepath.Join(dir, "identity.json")
+	d.Identity, err = thisStart(d.identity, node)
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
 	return d, nil
+}
+
+// CountStart keeps that the disk was started. It is called once the others have
+// had nothing against it, and before raft can give a vote: if a start that they
+// refuse counted, the counter of a disk that was set back would catch up with the
+// recorded one while its service manager tries again.
+func (d *Disk) CountStart() error {
+	data, err := json.Marshal(d.Identity)
+	if err != nil {
+		return fmt.Errorf("writing %s: %w", d.identity, err)
+	}
+	return replaceFile(d.identity, data)
 }
 
 // Close releases the directory.
@@ -114,9 +130,8 @@ func corrupt(path string, err error) error {
 	return fmt.Errorf("the raft store %s cannot be read: %w; if the file is damaged, remove this node from the cluster and let it join with an empty data directory under a new name", path, err)
 }
 
-// countStart reads, counts and writes back the disk's identity, as a whole or
-// not at all.
-func countStart(path, node string) (DiskIdentity, error) {
+// thisStart reads the disk's identity and counts this start.
+func thisStart(path, node string) (DiskIdentity, error) {
 	var id DiskIdentity
 	data, err := os.ReadFile(path)
 	switch {
@@ -133,13 +148,6 @@ func countStart(path, node string) (DiskIdentity, error) {
 		}
 	}
 	id.Starts++
-	data, err = json.Marshal(id)
-	if err != nil {
-		return id, fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := replaceFile(path, data); err != nil {
-		return id, err
-	}
 	return id, nil
 }
 

@@ -33,6 +33,18 @@ func TestDiskCountsItsStarts(t *testing.T) {
 			t.Errorf("start %d: %+v", i+1, d.Identity)
 		}
 		disk = d.Identity.Disk
+		if err := errors.Join(d.CountStart(), d.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 { // the others refused these: they are none
+		d, err := OpenDisk(dir, "third", quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Identity.Starts != 4 {
+			t.Errorf("after three starts and refused ones: %+v", d.Identity)
+		}
 		if err := d.Close(); err != nil {
 			t.Fatal(err)
 		}
@@ -59,7 +71,7 @@ func TestDiskProblems(t *testing.T) {
 		if err := d.Store.StoreLog(&raft.Log{Index: 1, Term: 1, Data: bytes.Repeat([]byte("x"), 10_000)}); err != nil {
 			t.Fatal(err)
 		}
-		if err := d.Close(); err != nil {
+		if err := errors.Join(d.CountStart(), d.Close()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -125,6 +137,9 @@ func TestDiskInUse(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer func() { _ = d.Close() }()
+	if err := d.CountStart(); err != nil {
+		t.Fatal(err)
+	}
 	if _, err := OpenDisk(dir, "third", quiet()); err == nil || !strings.Contains(err.Error(), "is in use: another failoverd runs on this data directory") {
 		t.Errorf("%v", err)
 	}

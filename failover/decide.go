@@ -24,6 +24,9 @@ type Memory struct {
 	HealthySince time.Time
 	// Condition is the last condition that was noted in the log.
 	Condition Condition
+	// Lonely says that what the log has of a region with too few voices says that
+	// they see it down.
+	Lonely bool
 	// LastAgreed is when all voices agreed last; zero: not in this term.
 	LastAgreed time.Time
 	// TargetDown is since when the region that a running execution enters is seen
@@ -339,14 +342,17 @@ func note(s *State, j Judgement, mem *Memory, warming bool) *NoteSuspicion {
 	}
 	// That the region shows life is noted once, also under the same name.
 	revived := j.Alive && !j.Condition.dark() && s.Suspicion != nil && !s.Suspicion.DownSince.IsZero()
-	if j.Condition == logged && !revived {
-		mem.Condition = j.Condition
+	// With too few voices nothing follows by itself, all the more must a person hear
+	// that the one who is left sees the region go down.
+	lonely := j.Condition == NoAutonomy && len(j.Voices) > len(j.Dissent)
+	if j.Condition == logged && !revived && (!lonely || mem.Lonely) {
+		mem.Condition, mem.Lonely = j.Condition, lonely
 		return nil
 	}
 	if warming && (j.Condition == NoAutonomy || j.Condition == Disagreement) {
 		return nil
 	}
-	mem.Condition = j.Condition
+	mem.Condition, mem.Lonely = j.Condition, lonely
 	sentence := j.Sentence
 	if m := j.Condition.Meaning(); m != "" {
 		sentence += " – " + m

@@ -127,11 +127,21 @@ func (m *Monitor) Run(ctx context.Context) {
 	wg.Wait()
 }
 
-// offset spreads the first probes of the nodes over an interval, and those of
-// one node's signals over the node's part of it.
+// offset spreads the first probes of a region's signals over an interval, and those
+// of the nodes between them: a node calls a region down only when most kinds of
+// its probes are, so that they must not all wait for the same beat.
 func (m *Monitor) offset(interval time.Duration, i int) time.Duration {
-	part := interval / time.Duration(max(m.o.Nodes, 1))
-	return part*time.Duration(m.o.Index) + part*time.Duration(i)/time.Duration(len(m.o.Signals))
+	before, all := 0, 0
+	for j, s := range m.o.Signals {
+		if s.Region == m.o.Signals[i].Region {
+			all++
+			if j < i {
+				before++
+			}
+		}
+	}
+	part := interval / time.Duration(all)
+	return part*time.Duration(before) + part*time.Duration(m.o.Index)/time.Duration(max(m.o.Nodes, 1))
 }
 
 // Changed yields after a verdict has changed. Several changes may be told once.

@@ -203,7 +203,10 @@ func (d *Daemon) openPeers(ctx context.Context, settings failover.Settings, disk
 		Handler: d.peers.handler(), ReadHeaderTimeout: 5 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(d.log.Handler(), slog.LevelDebug),
 	}, mux.HTTP())
-	return mayStart(d.gate.Self(), inquire(ctx, d.calls, d.gate.Self(), members()))
+	if err := MayStart(d.gate.Self(), Inquire(ctx, d.calls, d.gate.Self(), members())); err != nil {
+		return err
+	}
+	return disk.CountStart()
 }
 
 // openCore starts raft and the part of the node that knows no files or sockets.
@@ -252,10 +255,10 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 		return err
 	}
 	d.onStop("raft", node.Close)
-	d.run = append(d.run, func(ctx context.Context) { learn(ctx, node, d.gate, d.die) },
+	d.run = append(d.run, func(ctx context.Context) { Learn(ctx, node, d.gate, d.die) },
 		func(ctx context.Context) { stopWhenRemoved(ctx, node, d.gate, d.calls, d.die) })
 	if disk.Empty {
-		d.run = append(d.run, func(ctx context.Context) { join(ctx, node, d.gate, d.calls, settings.Nodes, d.die, d.log) })
+		d.run = append(d.run, func(ctx context.Context) { Join(ctx, node, d.gate, d.calls, settings.Nodes, d.die, d.log) })
 	}
 
 	d.core = NewCore(CoreConfig{

@@ -188,9 +188,12 @@ func (l *leadership) carryOut(ctx context.Context, s *failover.State, d failover
 	case d.Suspend != nil:
 		propose(*d.Suspend, "")
 	case d.Withdraw:
-		propose(failover.FinishExecution{
-			Execution: s.Execution.ID, State: failover.ExecUndone, Outcome: "withdrawn: " + string(s.Active) + " has been healthy again for a whole hold, nothing had been done",
-		}, "")
+		why := "withdrawn: " + string(s.Active) + " has been healthy again for a whole hold"
+		if len(s.Execution.Steps) > 0 { // it had adopted what was prepared
+			propose(failover.Abort{Execution: s.Execution.ID, Undo: true}, why)
+			return
+		}
+		propose(failover.FinishExecution{Execution: s.Execution.ID, State: failover.ExecUndone, Outcome: why + ", nothing had been done"}, "")
 	case d.RefuseRequest != nil:
 		propose(*d.RefuseRequest, "")
 	case d.StartRequested:

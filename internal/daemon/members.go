@@ -187,7 +187,7 @@ func stopWhenRemoved(ctx context.Context, node *consensus.Node, gate *consensus.
 		others := maps.Clone(c.nodes())
 		delete(others, h.Node)
 		said, why := 0, ""
-		for _, a := range inquire(ctx, c, h, others) {
+		for _, a := range Inquire(ctx, c, h, others) {
 			if a.Guard == "removed" && a.Hello.Generation == h.Generation {
 				said, why = said+1, a.Refused
 			}

@@ -67,7 +67,7 @@ func TestMembersComeAndGo(t *testing.T) {
 
 	// The new node waits until somebody lets it in.
 	d := h.start("d", h.text("a b c d"))
-	if _, waits := begins(d.gate.Self(), d.peers.members(), inquire(t.Context(), d.calls, d.gate.Self(), d.peers.members())); !strings.Contains(waits, "`failoverd members add d …`") {
+	if _, waits := begins(d.gate.Self(), d.peers.members(), Inquire(t.Context(), d.calls, d.gate.Self(), d.peers.members())); !strings.Contains(waits, "`failoverd members add d …`") {
 		t.Errorf("it waits for %q", waits)
 	}
 	h.do(failover.AddMember{Node: "d", Spec: failover.NodeSpec{Vantage: "gru", Address: h.addr["d"]}})

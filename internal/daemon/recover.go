@@ -28,8 +28,8 @@ type Recovery struct {
 	log   *slog.Logger
 }
 
-// OpenRecovery reads the survivor's disk. It changes nothing, but counts a start
-// of the disk, as every opening does.
+// OpenRecovery reads the survivor's disk. It changes nothing, and counts as no
+// start of the disk.
 func OpenRecovery(o Options) (r *Recovery, err error) {
 	r = &Recovery{log: o.Log}
 	if r.this, err = o.Config.ForNode(o.Node); err != nil {
@@ -112,7 +112,7 @@ func joined(ids []failover.NodeID) string {
 // quorum is not lost, or that another survivor knows more; notes say who answered
 // without objecting.
 func (r *Recovery) Reach(ctx context.Context) (notes []string, err error) {
-	answers := inquire(ctx, r.calls, r.hello, r.state.Members())
+	answers := Inquire(ctx, r.calls, r.hello, r.state.Members())
 	for _, id := range r.dropped() {
 		a, ok := answers[id]
 		switch {

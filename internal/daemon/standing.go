@@ -56,21 +56,32 @@ func (p *peerServer) standing(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, member := p.members()[from]
-	out := Standing{Hello: p.gate.Self(), Member: member}
-	if core := p.core.Load(); core != nil {
+	writeJSON(w, Answer(p.gate, p.core.Load(), member, h))
+}
+
+// Answer is what a node says to one that asks before its raft starts. core is nil
+// while the node that answers has none yet.
+func Answer(gate *consensus.Gatekeeper, core *Core, member bool, h consensus.Hello) Standing {
+	out := Standing{Hello: gate.Self(), Member: member}
+	if core != nil {
 		s := core.node.State()
 		out.Leader, out.Applied, out.Epoch, out.Active, out.Features = core.node.Leader(), s.Index, s.Epoch, s.Active, s.Level()
 	}
-	if err := p.gate.Judge(h); err != nil {
+	if err := gate.Judge(h); err != nil {
 		out.Refused = err.Error()
 		if ref, ok := errors.AsType[*failover.Refusal](err); ok {
 			out.Guard = ref.Guard
 		}
 	}
-	writeJSON(w, out)
+	return out
 }
 
-// Standing asks a node what it knows of this one.
+// Inquirer asks a node what it knows of this one.
+type Inquirer interface {
+	Standing(ctx context.Context, to failover.NodeID, h consensus.Hello) (Standing, error)
+}
+
+// Standing implements Inquirer.
 func (c *caller) Standing(ctx context.Context, to failover.NodeID, h consensus.Hello) (Standing, error) {
 	var s Standing
 	err := c.call(ctx, to, pathStanding, h, &s)
@@ -87,9 +98,9 @@ func (c *caller) Applied(ctx context.Context, to failover.NodeID) (uint64, error
 // for those that are away.
 const standingTimeout = 2 * time.Second
 
-// inquire asks all other nodes at once. Those that do not answer in time are not
+// Inquire asks all other nodes at once. Those that do not answer in time are not
 // in the result.
-func inquire(ctx context.Context, c *caller, h consensus.Hello, nodes map[failover.NodeID]failover.NodeSpec) map[failover.NodeID]Standing {
+func Inquire(ctx context.Context, c Inquirer, h consensus.Hello, nodes map[failover.NodeID]failover.NodeSpec) map[failover.NodeID]Standing {
 	ctx, cancel := context.WithTimeout(ctx, standingTimeout)
 	defer cancel()
 	var (
@@ -115,10 +126,10 @@ func inquire(ctx context.Context, c *caller, h consensus.Hello, nodes map[failov
 	return out
 }
 
-// mayStart says whether a node may take part in raft, given what the others
+// MayStart says whether a node may take part in raft, given what the others
 // answered. With no answer it may: all nodes start together, and each connection
 // is judged again.
-func mayStart(h consensus.Hello, answers map[failover.NodeID]Standing) error {
+func MayStart(h consensus.Hello, answers map[failover.NodeID]Standing) error {
 	led := false // by a node of this one's own generation
 	for _, a := range answers {
 		led = led || a.Leader != "" && a.Hello.Generation == h.Generation && !a.Hello.Empty
@@ -165,17 +176,17 @@ func begins(h consensus.Hello, nodes map[failover.NodeID]failover.NodeSpec, answ
 	return true, ""
 }
 
-// join waits with an empty disk until there is a cluster: one that runs sends its
+// Join waits with an empty disk until there is a cluster: one that runs sends its
 // log, and nodes that are all empty begin one.
-func join(ctx context.Context, node *consensus.Node, gate *consensus.Gatekeeper, c *caller, nodes map[failover.NodeID]failover.NodeSpec, die func(error), log *slog.Logger) {
+func Join(ctx context.Context, node *consensus.Node, gate *consensus.Gatekeeper, c Inquirer, nodes map[failover.NodeID]failover.NodeSpec, die func(error), log *slog.Logger) {
 	said := ""
 	for {
 		h := gate.Self()
 		if !h.Empty {
 			return
 		}
-		answers := inquire(ctx, c, h, nodes)
-		if err := mayStart(h, answers); err != nil {
+		answers := Inquire(ctx, c, h, nodes)
+		if err := MayStart(h, answers); err != nil {
 			die(err)
 			return
 		}
@@ -210,9 +221,9 @@ func votersOf(nodes map[failover.NodeID]failover.NodeSpec) []raft.Server {
 	return out
 }
 
-// learn keeps what the log says of the other nodes, for the next start and for
+// Learn keeps what the log says of the other nodes, for the next start and for
 // every connection.
-func learn(ctx context.Context, node *consensus.Node, gate *consensus.Gatekeeper, die func(error)) {
+func Learn(ctx context.Context, node *consensus.Node, gate *consensus.Gatekeeper, die func(error)) {
 	for {
 		changed := node.Changed()
 		if err := gate.Learn(node.State()); err != nil {

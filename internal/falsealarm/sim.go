@@ -71,10 +71,17 @@ func New(cfg *config.Config, n Noise, holds []time.Duration) (*Sim, error) {
 		}
 		specs := cfg.ProbeSpecs(id)
 		s.signals = s.signals[:0]
-		for i, sp := range specs {
+		beat, beats := 0, 0
+		for _, sp := range specs {
+			if sp.Region == s.region {
+				beats++
+			}
+		}
+		for _, sp := range specs {
 			if sp.Region != s.region {
 				continue
 			}
+			beat++
 			if sp.Plane() != "" && sp.Interval > time.Second {
 				continue // it makes no region down, and what it sees of a loss that is short is less than the others do
 			}
@@ -82,10 +89,10 @@ func New(cfg *config.Config, n Noise, holds []time.Duration) (*Sim, error) {
 				return nil, fmt.Errorf("%s/%s: the simulation knows probes every second, down after %d of a window of %d", sp.Component, sp.Kind, downAfter, windowLen)
 			}
 			// As monitor staggers its probes; the jitter is left out.
-			part := 1 / float64(len(all))
+			part := 1 / float64(beats)
 			s.slots = append(s.slots, slot{
 				node: len(s.nodes), signal: len(s.signals), path: paths[v],
-				offset: part*float64(index) + part*float64(i)/float64(len(specs)),
+				offset: part*float64(beat-1) + part*float64(index)/float64(len(all)),
 				busy:   int64((sp.Timeout + time.Second - 1) / time.Second),
 			})
 			s.signals = append(s.signals, monitor.Signal{

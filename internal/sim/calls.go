@@ -57,7 +57,7 @@ func (t tokened) Burn(ctx context.Context, at actions.Attempt) error {
 	t.w.mu.Lock()
 	r := *t.w.lever(t.kind)
 	t.w.mu.Unlock()
-	return t.send(ctx, at, "burn", func() (bool, error) { return t.set(at, 0, r.traffic, r.token) })
+	return t.send(ctx, at, oracle.Burn, effect{traffic: r.traffic, replaces: r.token})
 }
 
 // gate is the switch whose effect is the committed flip. Clients follow it for as
@@ -242,7 +242,7 @@ const fleetSize = 2
 // send makes a call whose effect may land late, whose reply may be lost and
 // which may report an error although it took effect. Once sent, it lands
 // whatever becomes of the caller.
-func (a action) send(ctx context.Context, at actions.Attempt, what string, effect func() (changed bool, err error)) error {
+func (a action) send(ctx context.Context, at actions.Attempt, what string, e effect) (err error) {
 	if time.Now().After(at.Deadline) {
 		return errors.New("its deadline has passed") // the last look before it is sent, as in the real clients
 	}
@@ -255,18 +255,20 @@ func (a action) send(ctx context.Context, at actions.Attempt, what string, effec
 			return err
 		}
 	}
+	e.call = a.sent(at, what)
+	defer func() { a.answered(e.call, err) }()
 	a.w.mu.Lock()
 	wait := time.Duration(a.w.rng.Int64N(int64(a.w.late) + 1))
-	lie := a.w.rng.Float64() < a.w.lying
-	again := a.w.rng.Float64() < a.w.twice
-	early := a.w.rng.Float64() < a.w.early
+	again := a.w.strikes(doneTwice, a.w.twice)
+	early := a.w.strikes(doneButLater, a.w.early)
+	lie := !early && a.w.strikes(doneButFailed, a.w.lying)
 	second := wait + time.Duration(a.w.rng.Int64N(int64(sendTail/2)))
 	if early {
 		wait = second
 	}
 	a.w.mu.Unlock()
 	result := make(chan error, 2)
-	later := func(d time.Duration) {
+	later := func(d time.Duration, e effect) {
 		a.w.wg.Go(func() {
 			t := time.NewTimer(d)
 			defer t.Stop()
@@ -275,19 +277,20 @@ func (a action) send(ctx context.Context, at actions.Attempt, what string, effec
 			case <-a.w.ctx.Done():
 				return
 			}
-			changed, err := effect()
+			changed, err := a.set(at, e)
 			if a.w.seam != nil {
 				a.w.seam.landed(a, at, what, changed)
 			}
 			result <- err
 		})
 	}
-	later(wait)
+	later(wait, e)
 	if a.w.seam != nil {
 		a.w.seam.flies(a, at, what)
 	}
 	if again {
-		later(second)
+		e.again = true
+		later(second, e)
 	}
 	if early {
 		return nil // "accepted"
@@ -315,7 +318,7 @@ func (a action) Do(ctx context.Context, at actions.Attempt) error {
 	if err := json.Unmarshal(at.Previous, &prev); err != nil {
 		return err
 	}
-	return a.send(ctx, at, "do", func() (bool, error) { return a.set(at, a.count, a.region, prev.Token) })
+	return a.send(ctx, at, oracle.Do, effect{count: a.count, traffic: a.region, replaces: prev.Token})
 }
 
 func (a action) Undo(ctx context.Context, at actions.Attempt) error {
@@ -329,48 +332,120 @@ func (a action) Undo(ctx context.Context, at actions.Attempt) error {
 		token = a.w.lever(a.kind).token
 		a.w.mu.Unlock()
 	}
-	return a.send(ctx, at, "undo", func() (bool, error) { return a.set(at, prev.Desired, prev.Traffic, token) })
+	return a.send(ctx, at, oracle.Undo, effect{count: prev.Desired, traffic: prev.Traffic, replaces: token, undo: true})
+}
+
+// strikes draws whether a fault strikes a call; the caller holds the lock.
+func (w *world) strikes(fault string, share float64) bool {
+	hit := w.rng.Float64() < share || w.aimed[fault]
+	if hit {
+		w.struck[fault]++
+		delete(w.aimed, fault)
+	}
+	return hit
+}
+
+// aim lets a fault of control planes strike the next call for certain, and says
+// how often it has struck before.
+func (w *world) aim(f fault) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if f.calls {
+		w.aimed[f.name] = true
+	}
+	return w.struck[f.name]
+}
+
+func (w *world) hits(fault string) int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.struck[fault]
+}
+
+// effect is what a call asks for.
+type effect struct {
+	call     int // its number in the record
+	count    int
+	traffic  string
+	replaces uint64
+	undo     bool
+	again    bool // the second time that the world carries it out
+}
+
+// entry is a line of the record about one call.
+func (a action) entry(kind oracle.Kind, call int, token uint64) oracle.Entry {
+	acts := a.kind
+	if a.levels() {
+		acts = "switch"
+	}
+	return oracle.Entry{Kind: kind, Region: a.region, Who: a.node, Call: call, Step: string(a.step), Acts: acts, Token: token}
+}
+
+// sent notes that a call has left its node, and gives it its number.
+func (a action) sent(at actions.Attempt, what string) int {
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	a.w.calls++
+	e := a.entry(oracle.Sent, a.w.calls, at.Token)
+	e.What = what
+	a.w.add(e)
+	return a.w.calls
+}
+
+// answered notes that the caller of a call has gone on.
+func (a action) answered(call int, err error) {
+	e := a.entry(oracle.Answered, call, 0)
+	if err != nil {
+		e.Detail = err.Error()
+	}
+	a.w.mu.Lock()
+	defer a.w.mu.Unlock()
+	a.w.add(e)
 }
 
 // set is the effect, and reports whether it changed anything but a token.
-func (a action) set(at actions.Attempt, count int, traffic string, replaces uint64) (changed bool, err error) {
+func (a action) set(at actions.Attempt, e effect) (changed bool, err error) {
 	w := a.w
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	n := a.entry(oracle.Landed, e.call, at.Token)
+	n.What, n.Again, n.Replaces = a.pool, e.again, e.replaces
 	if a.levels() {
+		n.What, n.Region = a.kind, e.traffic
 		l := w.lever(a.kind)
-		if l.token != replaces {
-			w.noteLocked(oracle.Stale, a.region, a.node, "token %d does not replace %d", at.Token, l.token)
+		switch {
+		case l.token != e.replaces:
+			n.Kind, n.Detail = oracle.Stale, fmt.Sprintf("%s, token %d does not replace %d", a.kind, at.Token, l.token)
+			w.add(n)
 			return false, errors.New("the record holds another token")
+		case l.traffic != e.traffic:
+			n.Kind = oracle.Flip
+		default:
+			n.Kind = oracle.Write
 		}
-		changed = l.traffic != traffic
-		if changed {
-			w.noteLocked(oracle.Flip, traffic, a.node, "%s, token %d", a.kind, at.Token)
-		}
-		l.token, l.traffic = at.Token, traffic
+		w.add(n)
+		changed = l.traffic != e.traffic
+		l.token, l.traffic = at.Token, e.traffic
 		return changed, nil
 	}
-	was := w.desired[a.pool]
-	if was != count {
-		kind := oracle.Kind(a.kind)
-		if a.kind == "start" && count < was {
-			kind = oracle.Unstart
-		}
-		w.noteLocked(kind, a.region, a.node, "desired %d → %d, token %d%s", was, count, at.Token, a.of())
+	n.Was, n.Is = w.desired[a.pool], e.count
+	switch {
+	case n.Was == n.Is:
+	case a.kind == "stop" && e.undo:
+		n.Kind = oracle.Unstop
+	case a.kind == "stop":
+		n.Kind = oracle.Stop
+	case e.undo:
+		n.Kind = oracle.Unstart
+	default:
+		n.Kind = oracle.Start
 	}
-	if count > was {
+	w.add(n)
+	if n.Is > n.Was {
 		w.since[a.pool] = time.Now()
 	}
-	w.desired[a.pool] = count
-	return was != count, nil
-}
-
-// of names the pool for the reader, unless it is the workers'.
-func (a action) of() string {
-	if a.pool == a.region {
-		return ""
-	}
-	return " of " + a.pool
+	w.desired[a.pool] = n.Is
+	return n.Was != n.Is, nil
 }
 
 // Check passes when the region's workers run and traffic is there; of the real

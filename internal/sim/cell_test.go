@@ -110,13 +110,7 @@ func play(t *testing.T, scene string, seed uint64, blows []blow, want string) (r
 		w.desired[east1], w.desired[pool("api", east1)] = 3, 2
 		d := newDirector(c, slices.Clone(blows))
 		began := time.Now()
-		for _, region := range []string{east1, east2} {
-			w.wg.Go(func() { w.reconcile(region) })
-		}
-		for _, name := range c.names {
-			c.start(ctx, c.hosts[name])
-		}
-		w.wg.Go(func() { c.watchDarkness(ctx) })
+		c.begin(ctx)
 		sleep(30*time.Second + time.Duration(rng.IntN(2000))*time.Millisecond)
 		c.fall(scene, d)
 		r.End = c.awaitClose()
@@ -124,19 +118,8 @@ func play(t *testing.T, scene string, seed uint64, blows []blow, want string) (r
 		r.World = c.awaitWorld(want)
 
 		s := c.newest()
-		final := oracle.Final{At: time.Now(), Diverged: c.diverged()}
-		if s != nil {
-			final.Left = c.left(s)
-			if e := s.Execution; e != nil && e.Question == nil {
-				final.Open = fmt.Sprintf("execution %d is %s and asks nothing", e.ID, e.State)
-			}
-		}
-		c.end()
-		cancel()
-		w.wg.Wait()
-		final.Traffic = w.trafficNow()
-		p := settings.Policy
-		r.Violations = oracle.Judge(w.record, oracle.Rules{Primary: east1, Hold: p.Hold.D(), Prepare: p.PrepareAfter.D(), Slack: 4 * time.Second}, final)
+		final := c.finish(cancel)
+		r.Violations = oracle.Judge(w.record, c.rules, &final)
 		if died != nil {
 			r.Violations = append(r.Violations, "S10: a node ended: "+died.Error())
 		}

@@ -11,12 +11,10 @@ package sim
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,10 +24,8 @@ import (
 	"github.com/failoverd/failoverd/actions"
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
-	"github.com/failoverd/failoverd/fence"
 	"github.com/failoverd/failoverd/internal/daemon"
 	"github.com/failoverd/failoverd/internal/sim/oracle"
-	"github.com/failoverd/failoverd/monitor"
 )
 
 // bubbleStart is when time begins in every bubble.
@@ -38,12 +34,17 @@ var bubbleStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 // host is one node's machine: what survives a crash, and the process if it runs.
 type host struct {
 	id     string
+	addr   raft.ServerAddress
 	site   string
 	disk   *disk
-	lost   bool // its disk is gone, and the machine stays out
+	label  string      // of the disk
+	lost   atomic.Bool // its disk is gone, and the machine came back with an empty one
+	off    atomic.Bool // nobody starts it
 	snaps  raft.SnapshotStore
 	starts uint64
-	said   atomic.Bool // its gate says that the primary is to be left
+	gate   *consensus.Gatekeeper // what it knows of the others; it outlives processes, as its file does
+	own    *failover.Settings    // of its own file; nil: it is everybody's
+	said   atomic.Bool           // its gate says that the primary is to be left
 
 	mu      sync.Mutex
 	core    *daemon.Core
@@ -78,10 +79,17 @@ type cluster struct {
 	sees     []failover.SignalState // component and kind of what every node probes
 	seam     seam                   // nil but where a test aims at points
 
+	rules oracle.Rules // by which the run is judged
+
 	mu     sync.Mutex
 	rng    *rand.Rand   // for what is made later
 	ending []func()     // of the faults that have not ended
 	cells  map[cell]int // faults by the phase in which they were played
+
+	applying    sync.Mutex
+	seen        uint64          // newest index that any node has applied
+	preparation uint64          // the newest
+	burning     map[uint64]bool // tokens: whether they only burn earlier ones
 }
 
 // simTimers are those of the default profile, but for the commit time-out: the
@@ -136,18 +144,23 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	h.starts++
 	boot := consensus.NewID()
 	h.handle = h.disk.open()
-	var onApply func(failover.Result, failover.Command)
+	onApply := func(res failover.Result, cmd failover.Command) { c.applied(h, res, cmd) }
 	if c.seam != nil {
 		handle := h.handle
 		h.handle.store = func(ls []*raft.Log, write func() error) error { return c.seam.store(h, handle, ls, write) }
-		onApply = func(res failover.Result, cmd failover.Command) { c.seam.applied(h, handle, res, cmd) }
+		onApply = func(res failover.Result, cmd failover.Command) {
+			c.applied(h, res, cmd)
+			c.seam.applied(h, handle, res, cmd)
+		}
 	}
-	addr := raft.ServerAddress(h.id)
-	_, inmem := raft.NewInmemTransportWithTimeout(addr, rpcTimeout)
-	h.trans = &transport{InmemTransport: inmem, net: c.net, self: h.id}
-	var voters []raft.Server
+	_, inmem := raft.NewInmemTransportWithTimeout(h.addr, rpcTimeout)
+	h.trans = &transport{InmemTransport: inmem, net: c.net, self: h.id, greets: func(other string) error { return greet(h, c.hosts[other]) }}
+	if err := h.greeter(boot, c.log); err != nil {
+		h.booting = false
+		h.mu.Unlock()
+		return err
+	}
 	for _, name := range c.names {
-		voters = append(voters, raft.Server{ID: raft.ServerID(name), Address: raft.ServerAddress(name)})
 		other := c.hosts[name]
 		if other == h {
 			continue
@@ -155,59 +168,51 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 		// Hosts that are down are connected when they boot.
 		if other.mu.TryLock() {
 			if other.trans != nil {
-				h.trans.Connect(raft.ServerAddress(name), other.trans.InmemTransport)
-				other.trans.Connect(addr, h.trans.InmemTransport)
+				h.trans.Connect(other.addr, other.trans.InmemTransport)
+				other.trans.Connect(h.addr, h.trans.InmemTransport)
 			}
 			other.mu.Unlock()
 		}
 	}
-	trans := h.trans
-	handle := h.handle
+	trans, handle, gate := h.trans, h.handle, h.gate
 	h.mu.Unlock()
 	// What is opened writes to a disk that may be slow: whoever asks for the host
 	// meanwhile must not wait.
-	node, eyes, peers, err := c.open(h, boot, trans, handle, voters, onApply)
+	node, eyes, peers, err := c.open(ctx, h, boot, trans, handle, onApply)
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.booting = false
 	if err != nil {
+		h.starts-- // one that was refused is none
 		return err
 	}
 	h.boot = boot
 	h.node = node
+	file, hash := c.settings, "cfg"
+	if h.own != nil {
+		file, hash = *h.own, "own"
+	}
 	h.core = daemon.NewCore(daemon.CoreConfig{
-		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: c.settings, ConfigHash: "cfg",
-		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: failover.Features, ConfigHash: "cfg", Disk: "disk-" + h.id, Starts: h.starts, Boot: boot},
+		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: file, ConfigHash: hash,
+		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: failover.Features, ConfigHash: hash, Disk: h.label, Starts: h.starts, Boot: boot},
 		Verdicts: eyes.Verdicts, Changed: eyes.Changed(), Peers: peers, World: nodeWorld{c.world, h.id},
 		Exec:  actions.Options{CallTimeout: 10 * time.Second, Poll: time.Second, Settle: 2 * time.Second},
 		Fatal: c.died(h, boot), Log: c.log,
 	}, node)
+	c.world.note(oracle.NodeUp, h.site, h.id, "")
 	hctx, cancel := context.WithCancel(ctx)
 	h.cancel, h.done = cancel, make(chan struct{})
-	core, done := h.core, h.done
+	core, done, die := h.core, h.done, c.died(h, boot)
 	go func() {
 		defer close(done)
 		var wg sync.WaitGroup
 		wg.Go(func() { core.Run(hctx) })
 		wg.Go(func() { eyes.Run(hctx) })
+		wg.Go(func() { daemon.Learn(hctx, node, gate, die) })
+		wg.Go(func() { daemon.Join(hctx, node, gate, peers, c.settings.Nodes, die, c.log) })
 		wg.Wait()
 	}()
 	return nil
-}
-
-// open opens the parts of a host's process.
-func (c *cluster) open(h *host, boot string, trans *transport, disk *handle, voters []raft.Server, onApply func(failover.Result, failover.Command)) (*consensus.Node, *monitor.Monitor, *peers, error) {
-	eyes, err := c.newMonitor(h, c.chance())
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	peers := &peers{cluster: c, self: h.id}
-	node, err := consensus.Open(consensus.Config{
-		ID: failover.NodeID(h.id), Voters: voters,
-		Timers:    c.timers,
-		Transport: trans, Logs: disk, Stable: disk, Snapshots: h.snaps, Forwarder: peers, Log: c.log, Fatal: c.died(h, boot), OnApply: onApply,
-	})
-	return node, eyes, peers, err
 }
 
 // crash ends a host's process; its disk stays.
@@ -220,11 +225,12 @@ func (c *cluster) crash(h *host) {
 	node, trans, cancel, done, disk := h.node, h.trans, h.cancel, h.done, h.handle
 	h.core, h.node, h.trans = nil, nil, nil
 	h.mu.Unlock()
+	c.world.note(oracle.NodeDown, h.site, h.id, "")
 	for _, name := range c.names {
 		if other := c.hosts[name]; other != h {
 			other.mu.Lock()
 			if other.trans != nil {
-				other.trans.Disconnect(raft.ServerAddress(h.id))
+				other.trans.Disconnect(h.addr)
 			}
 			other.mu.Unlock()
 		}
@@ -238,29 +244,6 @@ func (c *cluster) crash(h *host) {
 		_ = node.Close()
 		<-done
 	})
-}
-
-// died is called when a node must not go on: its process ends, and its service
-// manager starts it again. A disk that hangs is a reason; everything else is a
-// violation.
-func (c *cluster) died(h *host, boot string) func(error) {
-	return func(err error) {
-		if !strings.Contains(err.Error(), "hangs") {
-			c.fatal(err)
-			return
-		}
-		c.world.note(oracle.Note, "", "node", "%s ends: %v", h.id, err)
-		c.world.wg.Go(func() {
-			h.mu.Lock()
-			same := h.boot == boot && h.core != nil
-			h.mu.Unlock()
-			if same {
-				c.crash(h)
-			}
-			sleep(2 * time.Second)
-			c.start(c.ctx, h)
-		})
-	}
 }
 
 // leader is the host that leads, or nil.
@@ -296,75 +279,6 @@ func (n nodeWorld) Action(st failover.Step) (actions.Action, error) {
 	return n.world.Action(n.node, st)
 }
 
-// peers carries the nodes' requests over the simulated network.
-type peers struct {
-	cluster *cluster
-	self    string
-}
-
-// to delivers a request and its reply.
-func to[R any](ctx context.Context, p *peers, target failover.NodeID, call func(ctx context.Context, core *daemon.Core) (R, error)) (R, error) {
-	var zero R
-	if err := p.cluster.net.carry(ctx, p.self, string(target)); err != nil {
-		return zero, err
-	}
-	core := p.cluster.hosts[string(target)].live()
-	if core == nil {
-		return zero, errors.New("connection refused")
-	}
-	r, err := call(ctx, core)
-	if cerr := p.cluster.net.carry(ctx, string(target), p.self); cerr != nil {
-		return zero, cerr
-	}
-	return r, err
-}
-
-func (p *peers) Forward(ctx context.Context, target failover.NodeID, prop consensus.Proposal) (consensus.Reply, error) {
-	return to(ctx, p, target, func(ctx context.Context, c *daemon.Core) (consensus.Reply, error) {
-		return c.TakeProposal(ctx, failover.NodeID(p.self), prop), nil
-	})
-}
-
-func (p *peers) Ballot(ctx context.Context, target failover.NodeID, b failover.Ballot) error {
-	_, err := to(ctx, p, target, func(_ context.Context, c *daemon.Core) (struct{}, error) {
-		return struct{}{}, c.TakeBallot(failover.NodeID(p.self), b)
-	})
-	return err
-}
-
-func (p *peers) Ask(ctx context.Context, target failover.NodeID, a fence.Ask) (fence.Answer, error) {
-	return to(ctx, p, target, func(ctx context.Context, c *daemon.Core) (fence.Answer, error) { return c.TakeAsk(ctx, a, true) })
-}
-
-func (p *peers) View(ctx context.Context, target failover.NodeID) (daemon.LeaderView, error) {
-	return to(ctx, p, target, func(_ context.Context, c *daemon.Core) (daemon.LeaderView, error) { return c.LocalView() })
-}
-
-func (p *peers) Applied(ctx context.Context, target failover.NodeID) (uint64, error) {
-	return to(ctx, p, target, func(_ context.Context, c *daemon.Core) (uint64, error) { return c.Node().State().Index, nil })
-}
-
-// ask is an agent's way to the nodes: those of its own site first.
-func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answer, error) {
-	order := slices.Clone(c.names)
-	slices.SortStableFunc(order, func(x, y string) int {
-		near := func(n string) int {
-			if c.hosts[n].site == site {
-				return 0
-			}
-			return 1
-		}
-		return near(x) - near(y)
-	})
-	return fence.Hedged(ctx, order, c.settings.Policy.Lease.Retry()/2, func(ctx context.Context, name string) (fence.Answer, error) {
-		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-		defer cancel()
-		return to(ctx, &peers{cluster: c, self: site}, failover.NodeID(name), func(ctx context.Context, core *daemon.Core) (fence.Answer, error) {
-			return core.TakeAsk(ctx, a, false)
-		})
-	})
-}
-
 // newCluster makes everything and starts nothing.
 func newCluster(ctx context.Context, rng *rand.Rand, mode failover.Mode, prepare bool, log *slog.Logger, fatal func(error)) *cluster {
 	return clusterThatSees(newClusterOf(ctx, rng, settings(mode, prepare), log, fatal))
@@ -390,17 +304,21 @@ func clusterThatSees(c *cluster) *cluster {
 func newClusterOf(ctx context.Context, rng *rand.Rand, settings failover.Settings, log *slog.Logger, fatal func(error)) *cluster {
 	// Each draws under a lock of its own, hence from a source of its own.
 	own := func() *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64())) } //nolint:gosec // a seed gives the schedule again
-	c := &cluster{rng: own(), timers: simTimers, ctx: ctx, cells: map[cell]int{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings, log: log, fatal: fatal}
+	c := &cluster{rng: own(), timers: simTimers, ctx: ctx, cells: map[cell]int{}, burning: map[uint64]bool{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings, log: log, fatal: fatal}
 	c.world = &world{
 		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, since: map[string]time.Time{}, fleet: map[string][]*task{}, levers: map[string]*lever{},
-		dead: map[string]bool{}, sights: newSights(), stuck: map[string]chan struct{}{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
+		dead: map[string]bool{}, sights: newSights(), stuck: map[string]chan struct{}{}, aimed: map[string]bool{}, struck: map[string]int{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
 	}
 	for id, spec := range c.settings.Nodes {
-		h := &host{id: string(id), site: string(spec.Vantage), disk: newDisk(), snaps: raft.NewInmemSnapshotStore()}
-		c.hosts[h.id] = h
-		c.names = append(c.names, h.id)
-		c.net.siteOf[h.id] = h.site
+		if spec.Address == "" {
+			spec.Address = string(id)
+			c.settings.Nodes[id] = spec
+		}
+		c.addHost(string(id), spec)
 	}
+	// A machine that nobody has told of the cluster, for a node that takes another's place.
+	c.addHost(spareNode, failover.NodeSpec{Vantage: east2, Address: spareNode + ":7700"})
+	c.hosts[spareNode].off.Store(true)
 	slices.Sort(c.names)
 	if slices.ContainsFunc(settings.Traffic.Switch, func(a failover.ActionSpec) bool { return a.Kind == "gate" }) {
 		c.world.flipped = c.flipped
@@ -408,8 +326,7 @@ func newClusterOf(ctx context.Context, rng *rand.Rand, settings failover.Setting
 	return c
 }
 
-// flipped reports whether two living nodes say that the primary is to be left. A
-// node keeps what it said across restarts (rule T1).
+// flipped reports whether two living nodes say that the primary is to be left.
 func (c *cluster) flipped() bool {
 	n := 0
 	for _, name := range c.names {
@@ -419,7 +336,7 @@ func (c *cluster) flipped() bool {
 			continue
 		}
 		if string(core.Node().State().Traffic) == east2 {
-			h.said.Store(true)
+			c.says(h)
 		}
 		if h.said.Load() {
 			n++

@@ -13,9 +13,10 @@ import (
 // process cannot start before it has returned, as with a locked file.
 type disk struct {
 	*raft.InmemStore
-	mu   sync.Mutex
-	hung chan struct{} // nil: it works
-	slow time.Duration // how long each write takes
+	mu    sync.Mutex
+	hung  chan struct{} // nil: it works
+	slow  time.Duration // how long each write takes
+	first time.Time     // when a write first hung
 }
 
 func newDisk() *disk { return &disk{InmemStore: raft.NewInmemStore()} }
@@ -48,6 +49,13 @@ func (d *disk) hangs() bool {
 	return d.hung != nil
 }
 
+// stuckSince is when a write first hung; zero: none has.
+func (d *disk) stuckSince() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.first
+}
+
 // wait returns when the disk works.
 func (d *disk) wait() {
 	d.mu.Lock()
@@ -59,6 +67,9 @@ func (d *disk) wait() {
 	for {
 		d.mu.Lock()
 		ch := d.hung
+		if ch != nil && d.first.IsZero() {
+			d.first = time.Now()
+		}
 		d.mu.Unlock()
 		if ch == nil {
 			return

@@ -35,21 +35,36 @@ type network struct {
 	oneWay   map[[2]string]time.Duration // between two sites, if it is fixed
 	noReply  float64                     // requests arrive, their replies do not
 	paused   map[string]chan struct{}    // host → closed when it goes on
+	buffered map[string]map[string]bool  // host that was paused → others that had answered it
 }
 
 func newNetwork(rng *rand.Rand) *network {
 	return &network{
 		rng: rng, siteOf: map[string]string{}, cutSite: map[string]bool{}, cutPair: map[[2]string]bool{},
-		isolated: map[string]bool{}, apart: map[string]bool{}, delay: 30 * time.Millisecond, paused: map[string]chan struct{}{},
+		isolated: map[string]bool{}, apart: map[string]bool{}, delay: 30 * time.Millisecond, paused: map[string]chan struct{}{}, buffered: map[string]map[string]bool{},
 	}
 }
 
-// pause stops a host's process as SIGSTOP does: whatever it was about to send it
-// sends when it goes on, however late that is.
+// pause stops a host's process as far as the other processes can tell a SIGSTOP:
+// it sends nothing, what is sent to it waits, and what it was about to send it
+// sends when it goes on, however late that is. Goroutines of one bubble cannot be
+// stopped, so its timers run on. Two things are arranged so that this does not show:
+// a leader does not notice that nobody answers – it would give up its place, which a
+// stopped process cannot – and when it goes on it finds in each socket the answer to
+// the heartbeat that was under way, which is what misleads raft's VerifyLeader (rule
+// G1). What is not alike: its own clocks – the hold, probes, deadlines – run on
+// meanwhile. A real SIGSTOP is sent to a real leader by
+// TestIncidentP5StaleLeaderIsRefusedByRoute53 of lab/e2e.
 func (n *network) pause(h string) (resume func()) {
 	n.unpause(h)
 	ch := make(chan struct{})
-	n.set(func() { n.paused[h] = ch })
+	n.set(func() {
+		n.paused[h] = ch
+		n.buffered[h] = map[string]bool{}
+		for other := range n.siteOf {
+			n.buffered[h][other] = n.openLocked(h, other) && n.openLocked(other, h)
+		}
+	})
 	return func() {
 		n.mu.Lock()
 		ours := n.paused[h] == ch
@@ -58,6 +73,27 @@ func (n *network) pause(h string) (resume func()) {
 			n.unpause(h)
 		}
 	}
+}
+
+// stale reports whether a leader finds the answer to an earlier heartbeat to
+// another node where it looks for the answer to this one.
+func (n *network) stale(leader, other string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if !n.buffered[leader][other] {
+		return false
+	}
+	if n.paused[leader] == nil {
+		delete(n.buffered[leader], other)
+	}
+	return true
+}
+
+// stands is closed when a paused host goes on; nil: it is not paused.
+func (n *network) stands(h string) <-chan struct{} {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.paused[h]
 }
 
 // unpause lets a host go on, if it is paused.
@@ -124,9 +160,19 @@ func (n *network) openLocked(a, b string) bool {
 var errLost = errors.New("the message was lost")
 
 // carry takes one message from a to b: after its delay it has arrived, or it is
-// lost, and then nobody is told before ctx ends.
+// lost, and then nobody is told before ctx ends. One of both is the node that
+// waits for it; while that is paused it notices nothing, no time-out either.
 func (n *network) carry(ctx context.Context, a, b string) error {
 	n.awake(a)
+	if err := n.trip(ctx, a, b); err != nil {
+		return err
+	}
+	n.awake(b)
+	return nil
+}
+
+// trip is the way itself.
+func (n *network) trip(ctx context.Context, a, b string) error {
 	if err := ctx.Err(); err != nil {
 		return err // killed while it was paused, or too late to be of use
 	}
@@ -153,8 +199,67 @@ func (n *network) carry(ctx context.Context, a, b string) error {
 		<-ctx.Done()
 		return errLost
 	}
-	n.awake(b)
 	return nil
+}
+
+// lateTimeout is how long a process that goes on takes for a request that it
+// finds in its socket buffer.
+const lateTimeout = 5 * time.Second
+
+// deliver brings a request from one node to another, and the reply back. A
+// request that reaches a paused process waits in its socket buffer: its sender
+// gives up when ctx ends, and it is handled all the same when the process goes
+// on.
+func deliver[R any](ctx context.Context, n *network, from, to string, handle func(ctx context.Context) (R, error)) (r R, err error) {
+	defer n.awake(from)
+	n.awake(from)
+	if err := n.trip(ctx, from, to); err != nil {
+		return r, err
+	}
+	type reply struct {
+		r   R
+		err error
+	}
+	if n.stands(to) == nil {
+		r, err = handle(ctx)
+	} else {
+		late := make(chan reply, 1)
+		go func() {
+			n.awake(to)
+			n.mu.Lock()
+			order := time.Duration(n.rng.Int64N(int64(50 * time.Millisecond)))
+			n.mu.Unlock()
+			sleep(order) // what it finds first is chance
+			lctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), lateTimeout)
+			defer cancel()
+			r, err := handle(lctx)
+			late <- reply{r, err}
+		}()
+		select {
+		case <-ctx.Done():
+			return r, errLost
+		case l := <-late:
+			r, err = l.r, l.err
+		}
+	}
+	if ch := n.stands(to); ch != nil { // since then
+		select {
+		case <-ctx.Done():
+			return r, errLost
+		case <-ch:
+		}
+	}
+	if terr := n.trip(ctx, to, from); terr != nil {
+		return r, terr
+	}
+	return r, err
+}
+
+// cut reports whether a site is separated from all others.
+func (n *network) cut(site string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.cutSite[site]
 }
 
 func (n *network) set(fn func()) {
@@ -173,37 +278,25 @@ type transport struct {
 	*raft.InmemTransport
 	net  *network
 	self string
-}
-
-func (t *transport) carry(target raft.ServerID) error {
-	ctx, cancel := context.WithTimeout(context.Background(), rpcTimeout)
-	defer cancel()
-	if err := t.net.carry(ctx, t.self, string(target)); err != nil {
-		return err
-	}
-	return nil
-}
-
-// back is the way of the reply.
-func (t *transport) back(target raft.ServerID) error {
-	ctx, cancel := context.WithTimeout(context.Background(), rpcTimeout)
-	defer cancel()
-	return t.net.carry(ctx, string(target), t.self)
+	// greets says why one of two nodes refuses the other; nil: neither does.
+	greets func(other string) error
 }
 
 func exchange[Q, R any](t *transport, id raft.ServerID, target raft.ServerAddress, args *Q, resp *R, call func(raft.ServerID, raft.ServerAddress, *Q, *R) error) error {
-	if err := t.carry(id); err != nil {
+	if err := t.greets(string(id)); err != nil {
 		return err
 	}
-	var r R
-	if err := call(id, target, args, &r); err != nil {
+	ctx, cancel := context.WithTimeout(context.Background(), rpcTimeout)
+	defer cancel()
+	r, err := deliver(ctx, t.net, t.self, string(id), func(context.Context) (r R, err error) {
+		err = call(id, target, args, &r)
+		return r, err
+	})
+	if err != nil {
 		return err
 	}
 	if !t.net.answers() {
 		return errLost
-	}
-	if err := t.back(id); err != nil {
-		return err
 	}
 	*resp = r
 	return nil
@@ -211,6 +304,11 @@ func exchange[Q, R any](t *transport, id raft.ServerID, target raft.ServerAddres
 
 // AppendEntries implements raft.Transport.
 func (t *transport) AppendEntries(id raft.ServerID, target raft.ServerAddress, args *raft.AppendEntriesRequest, resp *raft.AppendEntriesResponse) error {
+	heartbeat := len(args.Entries) == 0 && args.PrevLogEntry == 0 && args.LeaderCommitIndex == 0
+	if heartbeat && t.net.stale(t.self, string(id)) {
+		*resp = raft.AppendEntriesResponse{RPCHeader: args.RPCHeader, Term: args.Term, Success: true}
+		return nil
+	}
 	return exchange(t, id, target, args, resp, t.InmemTransport.AppendEntries)
 }
 
@@ -231,7 +329,12 @@ func (t *transport) TimeoutNow(id raft.ServerID, target raft.ServerAddress, args
 
 // InstallSnapshot implements raft.Transport.
 func (t *transport) InstallSnapshot(id raft.ServerID, target raft.ServerAddress, args *raft.InstallSnapshotRequest, resp *raft.InstallSnapshotResponse, data io.Reader) error {
-	if err := t.carry(id); err != nil {
+	if err := t.greets(string(id)); err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), rpcTimeout)
+	defer cancel()
+	if err := t.net.carry(ctx, t.self, string(id)); err != nil {
 		return err
 	}
 	return t.InmemTransport.InstallSnapshot(id, target, args, resp, data)

@@ -35,25 +35,15 @@ func playOut(t *testing.T, change func(s *failover.Settings), script func(ctx co
 		wan(c)
 		// Workers that hold on as long as they may, on clocks as slow as they may be.
 		c.world.slowest, c.world.stubborn = true, true
-		for _, r := range []string{east1, east2} {
-			c.world.wg.Go(func() { c.world.reconcile(r) })
-		}
-		for _, name := range c.names {
-			c.start(ctx, c.hosts[name])
-		}
-		c.world.wg.Go(func() { c.watchDarkness(ctx) })
+		c.begin(ctx)
 		sleep(30 * time.Second)
 		if up, _ := c.world.workersUp(east1); up != fleetSize {
 			t.Errorf("%d workers run in %s before anything happens", up, east1)
 		}
 		script(ctx, c)
 		s := c.newest()
-		final := oracle.Final{At: time.Now(), Diverged: c.diverged(), Left: c.left(s)}
-		c.end()
-		cancel()
-		c.world.wg.Wait()
-		p := c.settings.Policy
-		for _, v := range oracle.Judge(c.world.record, oracle.Rules{Primary: east1, Hold: p.Hold.D(), Prepare: p.PrepareAfter.D(), Slack: 4 * time.Second}, final) {
+		final := c.finish(cancel)
+		for _, v := range oracle.Judge(c.world.record, c.rules, &final) {
 			t.Error(v)
 		}
 		if t.Failed() {
@@ -73,7 +63,6 @@ func order(ctx context.Context, t *testing.T, c *cluster) {
 	if _, err := c.press(ctx, "uid 2", failover.RequestExecution{Kind: failover.Failover, Overrides: failover.Overridable()}); err != nil {
 		t.Error(err)
 	}
-	c.world.note(oracle.Asked, "", "operator", "failover")
 }
 
 // moved waits for workers in the other region.
@@ -149,11 +138,7 @@ func TestShortCutMovesNothing(t *testing.T) {
 // A suspicion that lasts long enough to prepare, and passes: what was prepared is
 // taken back, and nothing else has happened.
 func TestBlipIsTakenBack(t *testing.T) {
-	playOut(t, func(s *failover.Settings) {
-		start := *s.Components[0].Start
-		start.Prepare = true
-		s.Components[0].Start = &start
-	}, func(ctx context.Context, c *cluster) {
+	playOut(t, prepares, func(ctx context.Context, c *cluster) {
 		cutOff(c)
 		sleep(70 * time.Second)
 		if len(c.world.records(oracle.Start)) == 0 {
@@ -162,6 +147,34 @@ func TestBlipIsTakenBack(t *testing.T) {
 		mended(ctx, c)
 		if up, _ := c.world.workersUp(east1); up != fleetSize || len(c.world.records(oracle.Flip)) > 0 {
 			t.Errorf("%d workers run in %s, traffic %v", up, east1, c.world.records(oracle.Flip))
+		}
+	})
+}
+
+// prepares marks the start of the workers as one that may be prepared.
+func prepares(s *failover.Settings) {
+	start := *s.Components[0].Start
+	start.Prepare = true
+	s.Components[0].Start = &start
+}
+
+// A person is asked, and before anybody answers the region is well again for a
+// whole hold: the execution is withdrawn, and what it had adopted of the
+// preparation is taken back like the preparation itself would have been.
+func TestWithdrawnTakesBackWhatWasPrepared(t *testing.T) {
+	playOut(t, func(s *failover.Settings) {
+		s.Policy.Mode = failover.ModeSupervised
+		prepares(s)
+	}, func(ctx context.Context, c *cluster) {
+		cutOff(c)
+		until(t, 5*time.Minute, func() bool { s := c.newest(); return s != nil && s.Execution != nil })
+		if len(c.world.records(oracle.Start)) == 0 {
+			t.Error("nothing was prepared: the test shows nothing")
+		}
+		mended(ctx, c)
+		sleep(3 * time.Minute)
+		if s := c.newest(); s.Execution != nil || len(s.History) != 1 || s.Incident != nil {
+			t.Errorf("it is not over: execution %v, incident %v", s.Execution, s.Incident)
 		}
 	})
 }

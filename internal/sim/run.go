@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
-	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/daemon"
 	"github.com/failoverd/failoverd/internal/sim/oracle"
 )
 
@@ -66,13 +66,7 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 		died = err
 	}))
 	w := c.world
-	for _, r := range []string{east1, east2} {
-		w.wg.Go(func() { w.reconcile(r) })
-	}
-	for _, name := range c.names {
-		c.start(ctx, c.hosts[name])
-	}
-	w.wg.Go(func() { c.watchDarkness(ctx) })
+	c.begin(ctx)
 	sleep(time.Duration(15+rng.IntN(30)) * time.Second)
 	c.schedule(ctx, rng, seed)
 
@@ -80,7 +74,6 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 	c.heal(ctx)
 	c.awaitEnd()
 
-	final := oracle.Final{At: time.Now(), Diverged: c.diverged()}
 	s := c.newest()
 	out.End = "quiet"
 	if s != nil {
@@ -89,26 +82,19 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 		if n := len(s.History); n > 0 {
 			out.End = string(s.History[n-1].State)
 		}
-		if e := s.Execution; e != nil {
+		if s.Execution != nil {
 			out.Executions++
 			out.End = "asked"
-			if e.Question == nil && e.State != failover.ExecHeld {
-				final.Open = fmt.Sprintf("execution %d is %s and asks nothing", e.ID, e.State)
-			}
 		}
-		final.Left = c.left(s)
 	}
-	c.end()
-	cancel()
-	w.wg.Wait()
-	final.Traffic = w.trafficNow()
+	intruders := c.intruders()
+	final := c.finish(cancel)
 	w.mu.Lock()
 	out.Record = w.record
 	w.mu.Unlock()
 	out.Cells = c.cells
 	out.Virtual = time.Since(began)
-	p := c.settings.Policy
-	out.Violations = oracle.Judge(out.Record, oracle.Rules{Primary: east1, Hold: p.Hold.D(), Prepare: p.PrepareAfter.D(), Slack: 4 * time.Second}, final)
+	out.Violations = append(oracle.Judge(out.Record, c.rules, &final), intruders...)
 	mu.Lock()
 	defer mu.Unlock()
 	if died != nil && !errors.Is(died, context.Canceled) {
@@ -123,27 +109,6 @@ func (c *cluster) end() {
 	for _, name := range c.names {
 		c.crash(c.hosts[name])
 	}
-}
-
-// left names what should have been taken back, or kept down, and stands at the
-// end.
-func (c *cluster) left(s *failover.State) string {
-	c.world.mu.Lock()
-	defer c.world.mu.Unlock()
-	switch {
-	case s.Preparation != nil:
-		return fmt.Sprintf("preparation %d is still open in a healthy world", s.Preparation.ID)
-	case s.Execution == nil && len(s.History) == 0 && c.world.desired[east2] > 0:
-		return fmt.Sprintf("what was prepared in %s was not taken back: %d workers are wanted there", east2, c.world.desired[east2])
-	case s.Execution == nil && s.Active == east2 && stopHeld(s) && c.world.desired[east1] > 0:
-		return fmt.Sprintf("%d workers are wanted in %s, which was left and is held stopped", c.world.desired[east1], east1)
-	}
-	return ""
-}
-
-// stopHeld reports whether anything is held stopped.
-func stopHeld(s *failover.State) bool {
-	return slices.ContainsFunc(s.Holds, func(h failover.StandingHold) bool { return h.Step.Kind == failover.KindStop })
 }
 
 // awaitEnd gives the healed cluster as much time as its longest step, and ends
@@ -162,31 +127,26 @@ func (c *cluster) awaitEnd() {
 
 func sleep(d time.Duration) { time.Sleep(d) } // fake time: a bubble
 
-// watchDarkness records from when to when the primary could not be reached from
+// watchDarkness records from when to when each region could not be reached from
 // any vantage outside. It knows the network, not the daemon. While messages are
 // lost a darkness does not end: who looks still sees too little to call it light.
 func (c *cluster) watchDarkness(ctx context.Context) {
-	dark := false
+	dark := map[string]bool{}
 	for ctx.Err() == nil {
-		c.world.mu.Lock()
-		dead := c.world.dead[east1] || c.world.sights.ill[east1]
-		c.world.mu.Unlock()
-		c.net.mu.Lock()
-		lossy := c.net.loss > 0
-		c.net.mu.Unlock()
-		now := true
-		for _, h := range []string{"use2a", "use2b", "third"} {
-			if !dead && c.net.open(h, east1) && c.net.open(east1, h) {
-				now = dark && lossy
-			}
+		if c.world.flipped != nil {
+			c.world.trafficNow() // when it moves is noted
 		}
-		if now != dark {
-			dark = now
+		for _, region := range []string{east1, east2} {
+			now := c.isDark(region, dark[region])
+			if now == dark[region] {
+				continue
+			}
+			dark[region] = now
 			kind := oracle.Lit
-			if dark {
+			if now {
 				kind = oracle.Dark
 			}
-			c.world.note(kind, east1, "", "")
+			c.world.note(kind, region, "", "")
 		}
 		t := time.NewTimer(200 * time.Millisecond)
 		select {
@@ -195,6 +155,24 @@ func (c *cluster) watchDarkness(ctx context.Context) {
 		}
 		t.Stop()
 	}
+}
+
+func (c *cluster) isDark(region string, was bool) bool {
+	c.world.mu.Lock()
+	dead := c.world.dead[region] || c.world.sights.ill[region]
+	c.world.mu.Unlock()
+	c.net.mu.Lock()
+	lossy := c.net.loss > 0
+	c.net.mu.Unlock()
+	if dead || lossy && was {
+		return true
+	}
+	for _, name := range c.names {
+		if c.hosts[name].site != region && c.net.open(name, region) && c.net.open(region, name) {
+			return false
+		}
+	}
+	return true
 }
 
 // schedule plays faults for several minutes. Each seed aims one fault at one
@@ -209,14 +187,20 @@ func (c *cluster) schedule(ctx context.Context, rng *rand.Rand, seed uint64) {
 			c.request(ctx)
 		}
 	}
-	if c.await(ctx, rng, phase) {
+	if c.await(ctx, rng, phase, target.calls) {
 		sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
 		c.inject(ctx, rng, target)
 	}
-	if phase == phaseQuiet && rng.IntN(4) > 0 {
+	if target.calls && phase != phaseHold && phase != phaseQuiet && (phase == phaseAfter || phase == phaseCheck || phase == phaseAbort || rng.IntN(2) == 0) {
+		// What was left comes back, and is stopped again: there is a call to strike.
+		sleep(time.Duration(30+rng.IntN(60)) * time.Second)
+		c.returns(ctx)
+		sleep(time.Minute)
+	}
+	if phase == phaseQuiet && (target.calls || rng.IntN(4) > 0) {
 		sleep(time.Duration(rng.IntN(40)) * time.Second)
 		c.lose(ctx, rng)
-		if rng.IntN(2) == 0 { // left in peace until the hold is over
+		if target.calls || rng.IntN(2) == 0 { // left in peace until the hold is over
 			sleep(time.Duration(85+rng.IntN(30)) * time.Second)
 		}
 	}
@@ -237,9 +221,17 @@ func (c *cluster) lose(ctx context.Context, rng *rand.Rand) {
 	c.powerOff(east1)
 }
 
+// returns ends what lose began.
+func (c *cluster) returns(ctx context.Context) {
+	c.world.note(oracle.Note, "", "fault", "%s comes back", east1)
+	c.net.set(func() { delete(c.net.cutSite, east1) })
+	c.powerOn(ctx, east1)
+}
+
 // await lets time pass until the run is in the phase; people do what they would
-// do on the way. It gives up after a while.
-func (c *cluster) await(ctx context.Context, rng *rand.Rand, phase string) bool {
+// do on the way; who aborts wants it undone if undo is set. It gives up after a
+// while.
+func (c *cluster) await(ctx context.Context, rng *rand.Rand, phase string, undo bool) bool {
 	end := time.Now().Add(6 * time.Minute)
 	when := pick(rng, []string{phaseFence, phaseFence, phaseStart, phaseSwitch, phaseCheck})
 	for time.Now().Before(end) {
@@ -251,7 +243,7 @@ func (c *cluster) await(ctx context.Context, rng *rand.Rand, phase string) bool 
 			e := s.Execution
 			switch {
 			case phase == phaseAbort && now == when:
-				c.press(ctx, "uid 3", failover.Abort{Execution: e.ID, Undo: rng.IntN(2) == 0})
+				c.press(ctx, "uid 3", failover.Abort{Execution: e.ID, Undo: undo || rng.IntN(2) == 0})
 			case e.State == failover.ExecAwaiting && rng.IntN(100) == 0:
 				c.press(ctx, "uid 3", failover.Approve{Execution: e.ID})
 			}
@@ -263,9 +255,7 @@ func (c *cluster) await(ctx context.Context, rng *rand.Rand, phase string) bool 
 
 // request is a person who orders a failover, at the first node that takes it.
 func (c *cluster) request(ctx context.Context) {
-	if _, err := c.press(ctx, "uid 2", failover.RequestExecution{Kind: failover.Failover}); err == nil {
-		c.world.note(oracle.Asked, "", "operator", "failover")
-	}
+	_, _ = c.press(ctx, "uid 2", failover.RequestExecution{Kind: failover.Failover}) // it may be refused
 }
 
 // press gives a person's command to the first node that takes it.
@@ -276,9 +266,7 @@ func (c *cluster) press(ctx context.Context, by string, cmd failover.Command) (r
 		if core == nil {
 			continue
 		}
-		octx, cancel := context.WithTimeout(ctx, 5*time.Second)
-		res, err = core.Propose(octx, by, "a person who knows", cmd)
-		cancel()
+		res, err = c.wish(ctx, core, by, "a person who knows", cmd)
 		var refused *failover.Refusal
 		if err == nil || errors.As(err, &refused) {
 			return res, err
@@ -289,11 +277,15 @@ func (c *cluster) press(ctx context.Context, by string, cmd failover.Command) (r
 
 // operator is a person who presses something, mostly at a bad moment. A person
 // attests only what is true: the oracle holds the daemon to its promise, not
-// people to theirs.
-func (c *cluster) operator(ctx context.Context, rng *rand.Rand) {
-	core := c.hosts[pick(rng, c.names)].live()
+// people to theirs. heard says that a leader has taken or refused it.
+func (c *cluster) operator(ctx context.Context, rng *rand.Rand) (heard bool) {
+	h := c.anyHost(rng)
+	if h == nil {
+		return false
+	}
+	core := h.live()
 	if core == nil {
-		return
+		return false
 	}
 	s := core.Node().State()
 	any := []failover.Command{
@@ -314,12 +306,25 @@ func (c *cluster) operator(ctx context.Context, rng *rand.Rand) {
 		}
 	}
 	cmd := pick(rng, any)
+	_, err := c.wish(ctx, core, fmt.Sprintf("uid %d", rng.IntN(2)), "a person at a bad moment", cmd)
+	c.world.note(oracle.Note, "", "operator", "%s: %v", cmd.Name(), err)
+	var refused *failover.Refusal
+	return err == nil || errors.As(err, &refused)
+}
+
+// wish gives a person's command to a node. The record has an order before it is
+// given: what it leads to may come before its answer.
+func (c *cluster) wish(ctx context.Context, core *daemon.Core, by, why string, cmd failover.Command) (failover.Result, error) {
+	_, orders := cmd.(failover.RequestExecution)
+	if orders {
+		c.world.note(oracle.Asked, "", "operator", "%s, by %s", cmd.Name(), by)
+	}
 	octx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	_, err := core.Propose(octx, fmt.Sprintf("uid %d", rng.IntN(2)), "a person at a bad moment", cmd)
-	kind := oracle.Note
-	if _, ok := cmd.(failover.RequestExecution); ok {
-		kind = oracle.Asked
+	res, err := core.Propose(octx, by, why, cmd)
+	var refused *failover.Refusal
+	if orders && errors.As(err, &refused) {
+		c.world.note(oracle.Refused, "", "operator", "%s", refused.Text)
 	}
-	c.world.note(kind, "", "operator", "%s: %v", cmd.Name(), err)
+	return res, err
 }

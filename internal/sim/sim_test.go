@@ -54,35 +54,34 @@ func (t *tally) add(out Outcome) {
 // enough is how many seeds fill every cell of the table: several aim at each.
 func enough() uint64 { return 3 * uint64(len(faults)*len(phases)) }
 
-// table shows per fault and phase how often it was played, and how those runs
-// ended.
+// table shows per fault and phase how often it took effect, and by the first
+// letters of their ends how those runs ended.
 func (t *tally) table() (text string, empty []string) {
 	var b strings.Builder
 	tw := tabwriter.NewWriter(&b, 0, 4, 2, ' ', tabwriter.AlignRight)
-	fmt.Fprintln(tw, "fault\t"+strings.Join(phases, "\t")+"\t ended")
+	fmt.Fprintln(tw, "fault\t"+strings.Join(phases, "\t")+"\t")
 	for _, f := range faults {
 		fmt.Fprint(tw, f.name)
-		ended := map[string]int{}
 		for _, p := range phases {
-			n := 0
-			for end, k := range t.cells[cell{f.name, p}] {
-				n += k
-				ended[end] += k
+			n, how := 0, ""
+			ends := t.cells[cell{f.name, p}]
+			for _, end := range slices.Sorted(maps.Keys(ends)) {
+				n += ends[end]
+				how += fmt.Sprintf(" %s%d", short[end], ends[end])
 			}
-			fmt.Fprintf(tw, "\t%d", n)
+			fmt.Fprintf(tw, "\t%d:%s", n, how)
 			if n == 0 {
 				empty = append(empty, f.name+" × "+p)
 			}
 		}
-		var parts []string
-		for _, end := range slices.Sorted(maps.Keys(ended)) {
-			parts = append(parts, fmt.Sprintf("%s %d", end, ended[end]))
-		}
-		fmt.Fprintf(tw, "\t %s\n", strings.Join(parts, ", "))
+		fmt.Fprintln(tw, "\t")
 	}
 	_ = tw.Flush() // a string does not fail
-	return b.String(), empty
+	return "cell: " + strings.ReplaceAll(strings.TrimRight(b.String(), "\n"), "\n", "\ncell: ") + "\n", empty
 }
+
+// short are the ends as the table has them.
+var short = map[string]string{"quiet": "q", "stable": "s", "undone": "u", "aborted": "b", "asked": "a"}
 
 // TestSim runs whole clusters under faults and holds each run against the
 // oracle.
@@ -111,7 +110,8 @@ func TestSim(t *testing.T) {
 		}
 	})
 	text, empty := all.table()
-	t.Logf("ends: %v, with an execution: %d of %d\n%s", all.ends, all.executions, *seeds, text)
+	fmt.Printf("ends: %v, with an execution: %d of %d\n", all.ends, all.executions, *seeds)
+	fmt.Print("cell: how often a fault took effect in a phase, and how those runs ended: q nothing was done, s stable, u undone, b aborted as it stood, a a person is asked\n" + text)
 	if *seeds >= 50 && all.executions*10 < *seeds*3 {
 		t.Errorf("only %d of %d runs had an execution: the schedule shows too little", all.executions, *seeds)
 	}

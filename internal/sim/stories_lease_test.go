@@ -1,10 +1,14 @@
 package sim
 
 import (
+	"context"
 	"strings"
 	"time"
 
+	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/fence"
+	"github.com/failoverd/failoverd/internal/daemon"
 	"github.com/failoverd/failoverd/internal/sim/oracle"
 )
 
@@ -20,9 +24,9 @@ var leaseStories = []story{
 		s.when(3*time.Minute, func() bool { return s.state().Epoch == 2 })
 		moved := time.Now()
 		sleep(30 * time.Second)
-		resume()
+		none := s.asksLate(old, resume)
 		sleep(time.Minute)
-		s.daemon(s.grantedTo(east1, moved) == 0, "grants nothing from what the old leader still had: a grant is a committed entry, and a deposed leader commits none")
+		s.daemon(none && s.grantedTo(east1, moved) == 0, "grants nothing from what the old leader still had: a grant is a committed entry, and a deposed leader commits none")
 		s.region(s.up(east1) == 0, "stays stopped")
 	}},
 	{id: "G2", part: leases, fault: "A granted lease arrives two minutes after it was asked for", play: func(s *stage) {
@@ -58,14 +62,24 @@ var leaseStories = []story{
 		s.daemon(s.eventAt("advance-epoch", "").Sub(changed) >= s.state().FreezeWait(east1), "waits anew: a leader counts only what it has seen in its own term")
 		s.region(s.up(east1) == 0, "has stopped long since")
 	}},
-	{id: "G4", part: leases, fault: "The lease was made shorter in the configuration, and agents still hold the longer one", tune: func(p *failover.Settings) {
-		p.Policy.Lease.Length = dur(50 * time.Second) // the agents of the simulation run with 75 s
-	}, play: func(s *stage) {
+	{id: "G4", part: leases, fault: "The lease is made shorter by `config apply`, one agent is started anew with it, and another still holds the longer one", play: func(s *stage) {
+		shorter := s.settings
+		shorter.Policy.Lease.Length = dur(50 * time.Second)
+		s.apply(shorter)
+		s.daemon(s.when(20*time.Second, func() bool { return s.state().Settings.Policy.Lease.Length.D() == 50*time.Second }), "puts the configuration in force once every node has acknowledged it")
+		s.world.set(func() { s.world.terms = shorter.Policy.Lease })
+		s.world.mu.Lock()
+		one := s.world.fleet[east1][0]
+		s.world.mu.Unlock()
+		s.world.restart(east1, one)
+		s.when(time.Minute, func() bool { return s.up(east1) == fleetSize })
+		sleep(20 * time.Second)
+		at := time.Now()
 		s.cut(east1)
 		s.when(5*time.Minute, func() bool { return s.event("advance-epoch", "") })
 		wait := s.eventAt("advance-epoch", "").Sub(s.eventAt("freeze-lease", "provisionally"))
-		s.daemon(wait >= 75*time.Second, "waits for the longest lease that any agent may hold, whatever the configuration says now")
-		s.region(s.up(east1) == 0, "has stopped")
+		s.daemon(wait >= 75*time.Second && s.state().Settings.Policy.Lease.Length.D() == 50*time.Second, "waits for the longest lease that any agent may hold, whatever the configuration says now")
+		s.region(s.up(east1) == 0 && s.died(east1, at) == fleetSize, "has stopped")
 	}},
 	{id: "G4b", part: leases, fault: "An agent is configured to keep its workers, and the cluster counts on agents that stop", play: func(s *stage) {
 		s.world.set(func() { s.world.keeps = true })
@@ -75,7 +89,7 @@ var leaseStories = []story{
 		s.cut(east1)
 		s.daemon(s.when(8*time.Minute, func() bool { e := s.state().Execution; return e != nil && e.Question != nil }) && s.state().Epoch == 1, "takes the weakest mode that any agent has: the end of its lease proves nothing, and it asks")
 		s.daemon(s.throughout(10*time.Minute, func() bool { return s.wanted(east2) == 0 || s.up(east2) == 0 }), "starts nothing critical meanwhile")
-		s.person(s.event("ask", "It could not be proven that workers has stopped") && s.event("ask", "failoverd attest workers"), "what could not be proven, the last possible moment of work, and the commands that answer")
+		s.person(s.event("ask", "It could not be proven that workers has stopped") && s.event("ask", "The last possible moment of work – workers: its leases end at 00:0") && s.event("ask", "failoverd attest workers"), "what could not be proven, the last possible moment of work, and the commands that answer")
 	}},
 	{id: "G5", part: leases, fault: "Agents stand still, and their workers ignore SIGTERM", play: func(s *stage) {
 		release := s.world.stick(east1)
@@ -159,17 +173,75 @@ var leaseStories = []story{
 		s.person(err != nil && strings.Contains(err.Error(), "its workers may be running; stop it, or wait for its report"), "which agent asked, how long ago, and what to do about it")
 		release()
 	}},
-	{id: "all-certificates", part: leases, fault: "Every certificate expires at once: nobody can speak with anybody", play: func(s *stage) {
+	{id: "all-certificates", part: leases, fault: "Every certificate expires at once: nobody can speak with anybody, `on_isolation = \"stop\"`", play: func(s *stage) {
 		at := time.Now()
-		s.net.set(func() {
-			for _, n := range s.names {
-				s.net.isolated[n] = true
-			}
-		})
-		sleep(3 * time.Minute)
-		s.region(s.died(east1, at) == fleetSize, "stops within one lease where `on_isolation = \"stop\"`, although it is well; with `\"keep\"` it goes on")
+		s.silence(true)
+		s.region(s.when(75*time.Second, func() bool { return s.died(east1, at) == fleetSize }), "stops within one lease, although it is well")
+		sleep(3*time.Minute - time.Since(at))
 		s.daemon(s.wanted(east2) == 0 && s.world.trafficNow() == east1, "moves nothing: there is no quorum")
-		s.net.set(func() { clear(s.net.isolated) })
+		s.silence(false)
 		s.region(s.when(time.Minute, func() bool { return s.up(east1) == fleetSize }), "works again as soon as they can speak")
 	}},
+	{id: "all-certificates-keep", part: leases, fault: "The same with `on_isolation = \"keep\"`", tune: func(p *failover.Settings) { p.Components[0].OnIsolation = "keep" }, play: func(s *stage) {
+		at := time.Now()
+		s.silence(true)
+		s.region(s.throughout(10*time.Minute, func() bool { return s.died(east1, at) == 0 && s.up(east1) == fleetSize }), "goes on working, however long it takes")
+		s.daemon(s.wanted(east2) == 0 && s.world.trafficNow() == east1, "moves nothing: there is no quorum")
+		s.silence(false)
+		s.daemon(s.throughout(3*time.Minute, func() bool { return s.state().Incident == nil && s.died(east1, at) == 0 }), "does not make up for it afterwards")
+	}},
+}
+
+// asksLate lets a paused leader go on that has requests of agents of the region
+// that was left in its socket buffer, from right before. What it finds first is chance:
+// of the many requests some come before it hears of its successor. It reports
+// whether none was granted.
+func (s *stage) asksLate(old *host, resume func()) bool {
+	granted := make(chan bool, 200)
+	for range cap(granted) {
+		s.world.wg.Go(func() {
+			ctx, cancel := context.WithTimeout(s.ctx, 3*time.Second)
+			defer cancel()
+			id := consensus.NewID()
+			ans, err := to(ctx, &peers{cluster: s.cluster, self: east1}, failover.NodeID(old.id), func(ctx context.Context, core *daemon.Core) (fence.Answer, error) {
+				return core.TakeAsk(ctx, fence.Ask{Request: id, Agent: failover.AgentID(id), Region: east1, Component: "workers", Lease: s.settings.Policy.Lease.Length, Enforced: true}, true)
+			})
+			granted <- err == nil && ans.Granted
+		})
+	}
+	sleep(500 * time.Millisecond)
+	resume()
+	none := true
+	for range cap(granted) {
+		none = !<-granted && none
+	}
+	return none
+}
+
+// silence keeps every node, and every agent with it, from speaking with anybody.
+func (s *stage) silence(on bool) {
+	s.net.set(func() {
+		for _, n := range s.names {
+			s.net.isolated[n] = on
+		}
+	})
+}
+
+// apply proposes a configuration, and every node acknowledges it, as the daemon
+// does that has read its text.
+func (s *stage) apply(settings failover.Settings) {
+	s.t.Helper()
+	s.order("uid 1", failover.ProposeSettings{Settings: settings, Hash: "next", Source: "next"})
+	for _, n := range s.names {
+		core := s.hosts[n].live()
+		if core == nil {
+			continue
+		}
+		ctx, cancel := context.WithTimeout(s.ctx, 5*time.Second)
+		_, err := core.Propose(ctx, "node "+n, "", failover.AckSettings{Proposal: s.state().Proposal.ID, Hash: "next"})
+		cancel()
+		if err != nil {
+			s.t.Errorf("%s does not acknowledge: %v", n, err)
+		}
+	}
 }

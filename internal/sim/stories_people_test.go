@@ -2,8 +2,10 @@ package sim
 
 import (
 	"encoding/json"
-	"strings"
+	"slices"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
@@ -105,6 +107,20 @@ var executionStories = []story{
 		s.region(s.up(east1) == 0, "stays stopped")
 		s.person(s.event("refuse-incident", "the way back is a person's decision"), "the incident, and that the way back is a person's decision")
 	}},
+	{id: "D1b", part: plans, fault: "The service has moved, the region that was left stays dead, and the one that it moved to fails", play: func(s *stage) {
+		s.powerOff(east1)
+		s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable })
+		at := time.Now()
+		s.dark(east2, true)
+		s.daemon(s.throughout(15*time.Minute, func() bool {
+			st := s.state()
+			return st.Active == east2 && st.Execution == nil && st.Incident == nil && st.Freeze == nil
+		}), "moves nothing and stops nothing: there is nowhere to go")
+		down := s.eventAt("note-suspicion", "us-east-2 no-autonomy: gru: down")
+		s.daemon(down.After(at) && down.Before(at.Add(20*time.Second)), "says that the last vantage outside sees it down, and that one is not enough: no-autonomy")
+		s.region(s.up(east1) == 0 && s.world.trafficNow() == east2, "stays stopped, and no client is sent to it")
+		s.person(s.paged("Seen: gru: down") > 0 && s.paged(failover.NoAutonomy.Meaning()) > 0, "what is seen of both regions, and that nothing is decided automatically")
+	}},
 	{id: "D2", part: plans, fault: "A vantage that sees the region well falls silent right before the hold is over", play: func(s *stage) {
 		s.net.set(func() {
 			s.net.cutPair[[2]string{east1, east2}], s.net.cutPair[[2]string{east2, east1}] = true, true
@@ -165,26 +181,33 @@ var peopleStories = []story{
 	}},
 	{id: "poison", part: people, fault: "A command from a newer version, or rubbish, is sent to the leader", play: func(s *stage) {
 		l := s.leader().live()
-		before := s.state().Index
-		for _, entry := range []string{`{"v":1,"type":"explode","body":{}}`, `{"v":99,"type":"abort","body":{}}`, `{`, ``, "\x00\xff"} {
+		rubbish := []string{`{"v":1,"type":"explode","body":{}}`, `{"v":99,"type":"abort","body":{}}`, `{`, ``, "\x00\xff"}
+		for _, entry := range rubbish {
 			if r := l.TakeProposal(s.ctx, "use2b", consensus.Proposal{Entry: json.RawMessage(entry)}); r.Failed == "" {
 				s.t.Errorf("%q was taken: %+v", entry, r)
 			}
 		}
 		sleep(10 * time.Second)
-		s.daemon(s.leader() != nil && s.state().Index >= before, "refuses what it cannot read before it is in the log, and goes on")
+		s.daemon(!s.logged(rubbish), "refuses what it cannot read before it is in the log of any node")
+		before := s.state().Index
+		res := s.order("uid 1", failover.PauseAutomation{For: dur(time.Minute)})
+		s.daemon(s.leader() != nil && s.leader().live() == l && res.Index > before, "goes on under the same leader, and takes the next command")
 	}},
 	{id: "contradictions", part: people, fault: "Two operators press everything against each other in mid-plan", play: func(s *stage) {
 		s.powerOff(east1)
 		s.world.set(func() { s.world.dead[internet] = true }) // the switch has to wait
 		s.when(5*time.Minute, func() bool { return s.state().Epoch == 2 })
 		e := s.state().Execution
+		var taken []failover.Event
 		for i := range 12 {
 			by := []string{"uid 1", "uid 2"}[i%2]
-			_, _ = s.press(s.ctx, by, []failover.Command{ // whatever they give
+			cmd := []failover.Command{
 				failover.Hold{Execution: e.ID}, failover.Continue{Execution: e.ID}, failover.Retry{Execution: e.ID, Step: "start-workers"},
 				failover.Skip{Execution: e.ID, Step: "fence"}, failover.Approve{Execution: e.ID, Nonce: 1}, failover.RequestExecution{Kind: failover.Failover},
-			}[i%6])
+			}[i%6]
+			if res, err := s.press(s.ctx, by, cmd); err == nil {
+				taken = append(taken, failover.Event{Index: res.Index, Kind: cmd.Name(), By: by, Why: "a person who knows"})
+			}
 			sleep(300 * time.Millisecond)
 		}
 		s.daemon(s.refused("uid 1", failover.RequestExecution{Kind: failover.Failover}, "execution-open"), "runs one execution at a time")
@@ -194,13 +217,69 @@ var peopleStories = []story{
 		}
 		s.world.set(func() { delete(s.world.dead, internet) })
 		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "ends stable when it is let")
-		s.person(s.event("hold", "held: nothing new starts"), "each accepted order in the timeline, with who and why")
+		s.person(len(taken) >= 3 && s.recorded(taken), "each accepted order in the timeline, with who and why, and none that was refused")
 	}},
 	{id: "empty-disk", part: people, fault: "A node comes back with an empty disk under its old name, and one with a disk that was set back", play: func(s *stage) {
-		s.daemon(failover.CheckDisk("use2b", s.state().Nodes["use2b"], true, failover.NodeRecord{Disk: "another", Starts: 1}) != nil, "refuses the empty one before it votes: it may have voted, and does not know")
-		old := s.state().Nodes["use2b"]
-		old.Starts--
-		s.daemon(failover.CheckDisk("use2b", s.state().Nodes["use2b"], true, old) != nil, "refuses the other for the same reason: its start counter is not above the recorded one")
-		s.person(strings.Contains(failover.CheckDisk("use2b", s.state().Nodes["use2b"], true, old).Error(), "remove the node from the cluster and let it rejoin with an empty data directory under a new name"), "the reason, and that the node rejoins empty and under a new name")
+		empty, old := s.hosts["use2b"], s.hosts["use1a"]
+		s.emptied(empty)
+		s.start(s.ctx, empty)
+		out := s.throughout(2*time.Minute, func() bool { return empty.live() == nil })
+		s.daemon(out && s.noted("use2b does not start"), "refuses the empty one before its raft starts, each time: it may have voted, and does not know")
+		s.person(s.noted("use2b started with another disk than the one that this cluster knows: an empty disk has forgotten its votes; give the node a new name, or put the old data directory back"), "why it ends: an empty disk has forgotten its votes, and that it needs a new name or its old data directory")
+
+		s.crash(old)
+		old.lost.Store(true) // whoever starts it is refused
+		old.starts--         // a copy from before its last start
+		s.start(s.ctx, old)
+		s.daemon(s.throughout(3*time.Minute, func() bool { return old.live() == nil }) && s.noted("use1a does not start"), "refuses the other for the same reason, however often it is started: its start counter is not above the recorded one")
+		s.person(s.noted("remove the node from the cluster and let it rejoin with an empty data directory under a new name"), "the reason, and that the node rejoins empty and under a new name")
+		old.starts++ // its own data directory is put back
+		s.when(15*time.Second, func() bool { return old.live() != nil })
+		s.daemon(s.when(10*time.Second, func() bool { return s.state().Nodes["use1a"].Starts == old.starts }), "takes it in again with its own data directory")
+		old.lost.Store(false)
+
+		s.order("uid 1", failover.RemoveMember{Node: "use2b"})
+		s.when(20*time.Second, func() bool { return s.state().Change == nil })
+		s.order("uid 1", failover.AddMember{Node: spareNode, Spec: failover.NodeSpec{Vantage: east2, Address: spareNode + ":7700"}})
+		s.hosts[spareNode].off.Store(false)
+		s.start(s.ctx, s.hosts[spareNode])
+		joined := s.when(time.Minute, func() bool {
+			_, member := s.state().Settings.Nodes[spareNode]
+			return member && s.state().Change == nil && s.state().Nodes[spareNode].Starts == 1
+		})
+		s.stop("use1a", "use1b") // now it is needed for a quorum
+		s.daemon(joined && s.when(20*time.Second, func() bool { return s.leader() != nil }) && s.order("uid 1", failover.PauseAutomation{For: dur(time.Minute)}).Index > 0, "lets a node with an empty disk and a new name in, whose vote counts")
 	}},
+}
+
+// logged reports whether any node's log holds one of the entries.
+func (s *stage) logged(entries []string) bool {
+	for _, n := range s.names {
+		d := s.hosts[n].disk
+		first, _ := d.FirstIndex()
+		last, _ := d.LastIndex()
+		for i := first; i > 0 && i <= last; i++ {
+			var l raft.Log
+			if d.GetLog(i, &l) == nil && l.Type == raft.LogCommand && slices.Contains(entries, string(l.Data)) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// recorded reports whether the orders of "uid 1" and "uid 2" in the timeline are
+// exactly those that were taken.
+func (s *stage) recorded(taken []failover.Event) bool {
+	var got []failover.Event
+	for _, ev := range s.state().Events {
+		if ev.By == "uid 1" || ev.By == "uid 2" {
+			got = append(got, failover.Event{Index: ev.Index, Kind: ev.Kind, By: ev.By, Why: ev.Why})
+		}
+	}
+	if !slices.Equal(got, taken) {
+		s.t.Logf("taken %+v, the timeline has %+v", taken, got)
+		return false
+	}
+	return true
 }

@@ -5,6 +5,7 @@ import (
 
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/sim/oracle"
 )
 
 // stolenStories are what one node can do that says what it likes.
@@ -23,6 +24,7 @@ var stolenStories = []story{
 			r := s.leader().live().TakeProposal(s.ctx, "use2b", consensus.Proposal{Entry: data})
 			return r.Failed + r.Guard
 		}
+		s.world.note(oracle.Asked, "", "stolen node", "as uid 1") // whom the cluster takes for a person
 		said := say("uid 1", failover.RequestExecution{Kind: failover.Failover})
 		s.when(10*time.Second, func() bool { return s.state().Execution != nil })
 		e := s.state().Execution

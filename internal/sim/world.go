@@ -28,16 +28,20 @@ type world struct {
 	fleet   map[string][]*task
 	levers  map[string]*lever // what clients follow, by kind of switch
 	flipped func() bool       // whether nodes enough say that the gate has moved clients; nil: no gate
+	gating  sync.Mutex        // held while that is asked
 	gated   bool              // what it said last
 	dead    map[string]bool   // the region's machines are off
 	sights  sights
 	serial  int
+	calls   int // that were sent
 	// Faults of the control planes: effects may be late, replies lost, errors
 	// returned although the effect takes place.
-	late  time.Duration
-	lying float64
-	twice float64 // effects that take place a second time, later
-	early float64 // calls that report success long before the effect
+	late   time.Duration
+	lying  float64
+	twice  float64         // effects that take place a second time, later
+	early  float64         // calls that report success long before the effect
+	aimed  map[string]bool // faults that strike the next call
+	struck map[string]int  // how often each has struck one
 	// Faults of agents and workers.
 	keeps    bool                     // agents are configured not to stop their workers
 	stubborn bool                     // workers ignore SIGTERM
@@ -72,15 +76,20 @@ func (w *world) restartAgents(region string) {
 	fleet := append([]*task{}, w.fleet[region]...)
 	w.mu.Unlock()
 	for _, tk := range fleet {
-		w.wg.Go(func() {
-			tk.worker.die() // its guard sees the end of its standard input
-			tk.cancel()
-			<-tk.done
-			w.mu.Lock()
-			defer w.mu.Unlock()
-			w.fleet[region] = slices.DeleteFunc(w.fleet[region], func(other *task) bool { return other == tk })
-		})
+		w.restart(region, tk)
 	}
+}
+
+// restart does it to one.
+func (w *world) restart(region string, tk *task) {
+	w.wg.Go(func() {
+		tk.worker.die() // its guard sees the end of its standard input
+		tk.cancel()
+		<-tk.done
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		w.fleet[region] = slices.DeleteFunc(w.fleet[region], func(other *task) bool { return other == tk })
+	})
 }
 
 func (w *world) note(kind oracle.Kind, region, who, format string, args ...any) {
@@ -90,7 +99,13 @@ func (w *world) note(kind oracle.Kind, region, who, format string, args ...any) 
 }
 
 func (w *world) noteLocked(kind oracle.Kind, region, who, format string, args ...any) {
-	w.record = append(w.record, oracle.Entry{At: time.Now(), Kind: kind, Region: region, Who: who, Detail: fmt.Sprintf(format, args...)})
+	w.add(oracle.Entry{Kind: kind, Region: region, Who: who, Detail: fmt.Sprintf(format, args...)})
+}
+
+// add keeps a line of the record; the caller holds the lock.
+func (w *world) add(e oracle.Entry) {
+	e.At = time.Now()
+	w.record = append(w.record, e)
 }
 
 // bubbleClock is the clock of agents in the bubble. Its rate differs from true
@@ -342,11 +357,17 @@ func (w *world) retire(region string, power bool) {
 // trafficNow is where clients are sent: to the secondary region as soon as one
 // lever says so.
 func (w *world) trafficNow() string {
+	w.gating.Lock()
+	defer w.gating.Unlock()
 	gates := w.flipped != nil && w.flipped()
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if gates && !w.gated {
-		w.noteLocked(oracle.Flip, east2, "gates", "enough of them say so")
+	if gates != w.gated {
+		e := oracle.Entry{Kind: oracle.Flip, Region: east1, What: oracle.Gates, Detail: "too few nodes speak for them: "}
+		if gates {
+			e.Region, e.Detail = east2, "enough nodes say so: "
+		}
+		w.add(e)
 	}
 	w.gated = gates
 	if gates {

@@ -94,7 +94,8 @@ YEARS ?= 1000
 false-alarms:
 	@$(GO) run ./internal/falsealarm/cmd -years $(YEARS)
 
-# What the network and the timers cost, measured in fake time; BENCH=n trials for each figure.
+# What the network and the timers cost, measured in fake time, beside the goals; fails where a bound is exceeded. BENCH=n trials
+# for each figure.
 BENCH ?= 60
 .PHONY: bench
 bench:

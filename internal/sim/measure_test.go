@@ -22,17 +22,18 @@ import (
 var trials = flag.Int("trials", 6, "how often each figure is measured")
 
 // The timers that are compared: the two profiles, and beside them those that
-// hashicorp/raft comes with.
+// hashicorp/raft comes with. A goal is what was reached elsewhere, in the 99th
+// percentile, and is only shown; a bound is a promise.
 var profiles = []struct {
 	name   string
 	timers consensus.Timers
-	// goal bounds the 99th percentile of resuming after the leader's loss; zero:
-	// a peer, only shown.
-	goal time.Duration
+	// Until the next leader has written its next intent; and until it has passed its
+	// barrier since a write of the old one hangs.
+	resume, resumeBound, hang time.Duration
 }{
-	{"default", consensus.Timers{Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, LeaderLease: 400 * time.Millisecond, Commit: 20 * time.Millisecond}, 2500 * time.Millisecond},
-	{"fast", consensus.Timers{Heartbeat: 300 * time.Millisecond, Election: 300 * time.Millisecond, LeaderLease: 250 * time.Millisecond, Commit: 20 * time.Millisecond}, 1500 * time.Millisecond},
-	{"raft-defaults", consensus.Timers{Heartbeat: time.Second, Election: time.Second, LeaderLease: 500 * time.Millisecond, Commit: 50 * time.Millisecond}, 0},
+	{"default", consensus.Timers{Heartbeat: 500 * time.Millisecond, Election: 500 * time.Millisecond, LeaderLease: 400 * time.Millisecond, Commit: 20 * time.Millisecond}, 1700 * time.Millisecond, 2500 * time.Millisecond, 0},
+	{"fast", consensus.Timers{Heartbeat: 300 * time.Millisecond, Election: 300 * time.Millisecond, LeaderLease: 250 * time.Millisecond, Commit: 20 * time.Millisecond}, 1350 * time.Millisecond, 1500 * time.Millisecond, 1400 * time.Millisecond},
+	{"raft-defaults", consensus.Timers{Heartbeat: time.Second, Election: time.Second, LeaderLease: 500 * time.Millisecond, Commit: 50 * time.Millisecond}, 2500 * time.Millisecond, 0, 3700 * time.Millisecond},
 }
 
 // wan are the one-way times between the sites: 12, 60 and 60 ms of round trip.
@@ -104,69 +105,109 @@ func leading(t *testing.T, c *cluster) (l *host) {
 	return l
 }
 
-// resumed waits until another node than old leads and has committed an entry
-// beyond its barrier.
-func resumed(t *testing.T, c *cluster, old *host) time.Duration {
-	return until(t, time.Minute, func() bool {
+// resumed waits until another node than old leads, which has passed its barrier.
+func resumed(t *testing.T, c *cluster, old *host) {
+	until(t, time.Minute, func() bool {
 		l := c.leader()
 		return l != nil && l != old
 	})
+}
+
+// show prints a figure, whether its goal is met, and fails where a promise is
+// broken. Zero: there is none.
+func show(t *testing.T, what, how string, d []time.Duration, goal, bound time.Duration) {
+	t.Helper()
+	p99, line := quantile(d, .99), ""
+	if goal > 0 {
+		met := "no"
+		if p99 <= goal {
+			met = "yes"
+		}
+		line = fmt.Sprintf(" goal=%s met=%s", goal, met)
+	}
+	if bound > 0 {
+		line += fmt.Sprintf(" bound=%s", bound)
+	}
+	fmt.Printf("bench: what=%s %s p50=%s p99=%s%s trials=%d\n", what, how, quantile(d, .5), p99, line, len(d))
+	if bound > 0 && p99 > bound {
+		t.Errorf("%s %s: %s", what, how, p99)
+	}
 }
 
 // TestMeasures measures in fake time what the network and the timers cost, and
 // holds it against its goals. make bench prints the same with more trials.
 func TestMeasures(t *testing.T) {
 	for _, p := range profiles {
-		crash := measured(t, p.timers, func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
-			old := leading(t, c)
-			c.crash(old)
-			return resumed(t, c, old)
-		})
-		fmt.Printf("bench: what=resume-after-crash timers=%s p50=%s p99=%s goal=%s trials=%d\n", p.name, quantile(crash, .5), quantile(crash, .99), p.goal, len(crash))
-		if p.goal > 0 && quantile(crash, .99) > p.goal {
-			t.Errorf("%s: resumed after %s", p.name, quantile(crash, .99))
+		show(t, "resume-after-crash", "timers="+p.name, measured(t, p.timers, resume(t)), p.resume, p.resumeBound)
+		bound := time.Duration(0)
+		if p.resumeBound > 0 {
+			bound = 2*p.timers.Heartbeat + p.timers.Election + p.resumeBound // the watchdog's time, then as after a crash
 		}
-		hang := measured(t, p.timers, func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
+		show(t, "resume-after-disk-hang", "timers="+p.name, measured(t, p.timers, func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
 			old := leading(t, c)
 			release := old.disk.hang()
-			d := resumed(t, c, old)
-			release()
-			return d
-		})
-		goal := 4*p.timers.Heartbeat + p.timers.Election + p.goal // the next write, the watchdog, an election
-		fmt.Printf("bench: what=resume-after-disk-hang timers=%s p50=%s p99=%s goal=%s trials=%d\n", p.name, quantile(hang, .5), quantile(hang, .99), goal, len(hang))
-		if p.goal > 0 && quantile(hang, .99) > goal {
-			t.Errorf("%s: taken over from a hung disk after %s", p.name, quantile(hang, .99))
-		}
+			defer release()
+			resumed(t, c, old)
+			return time.Since(old.disk.stuckSince())
+		}), p.hang, bound)
 	}
 	suspicion(t)
-	effect := measured(t, profiles[0].timers, func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
+	// An entry that a majority is asked to keep costs a round trip, 12 ms while the
+	// nodes of the primary answer and 60 ms without them, and there are several on the
+	// way to an effect. What is left without the network is our own time.
+	ill := func(c *cluster) { c.world.set(func() { c.world.sights.ill[east1] = true }) }
+	show(t, "confirmed-to-first-effect", "network=12/60/60ms region=ill", measured(t, profiles[0].timers, firstEffect(t, ill)), 100*time.Millisecond, 0)
+	show(t, "confirmed-to-first-effect", "network=12/60/60ms region=cut", measured(t, profiles[0].timers, firstEffect(t, func(c *cluster) {
 		c.net.set(func() { c.net.cutSite[east1] = true })
-		until(t, 5*time.Minute, func() bool { s := c.newest(); return s != nil && s.Execution != nil })
-		opened := c.newest().Incident.At
-		until(t, 5*time.Minute, func() bool { return len(c.world.records(oracle.Start)) > 0 })
-		for _, ev := range c.newest().Events {
-			// The first effect is the first stop or start that is asked for.
-			if ev.Kind == "step-started" && ev.At.After(opened) {
-				return ev.At.Sub(opened)
-			}
-		}
-		t.Error("nothing was started")
-		return 0
-	})
-	fmt.Printf("bench: what=confirmed-to-first-effect p50=%s p99=%s goal=%s trials=%d\n", quantile(effect, .5), quantile(effect, .99), 300*time.Millisecond, len(effect))
+	})), 100*time.Millisecond, 0)
+	show(t, "confirmed-to-first-effect", "network=0ms region=ill", measured(t, profiles[0].timers, firstEffect(t, ill), func(c *cluster) { c.net.oneWay, c.net.delay = nil, 0 }), 100*time.Millisecond, 100*time.Millisecond)
 }
 
-// suspicion measures how soon it stands in the log that a vantage sees a region
-// down which went dark, and that all outside do: probes every second, each given
-// up after a second, three misses in a row. No look can be sooner than that
-// allows: (k−½)T + τ on average.
+// resume measures in mid-plan: the leader dies right after the execution began, and
+// another one, past its barrier, writes the next intent.
+func resume(t *testing.T) func(context.Context, *cluster, *rand.Rand) time.Duration {
+	return func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
+		c.world.set(func() { c.world.sights.ill[east1] = true })
+		until(t, 5*time.Minute, func() bool { s := c.newest(); return s != nil && s.Execution != nil })
+		old, at := leading(t, c), time.Now()
+		c.crash(old)
+		var wrote time.Time
+		until(t, time.Minute, func() bool {
+			led := false
+			for _, ev := range c.newest().Events {
+				led = led || ev.Kind == "lead" && !ev.At.Before(at)
+				if led && ev.Kind == "step-started" {
+					wrote = time.Now()
+				}
+			}
+			return !wrote.IsZero()
+		})
+		return wrote.Sub(at)
+	}
+}
+
+// firstEffect measures from the incident to the moment at which the first call
+// that changes the world leaves its node.
+func firstEffect(t *testing.T, fail func(*cluster)) func(context.Context, *cluster, *rand.Rand) time.Duration {
+	return func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
+		fail(c)
+		until(t, 5*time.Minute, func() bool { return len(c.world.records(oracle.Sent)) > 0 })
+		return c.world.records(oracle.Sent)[0].At.Sub(c.world.records(oracle.Incident)[0].At)
+	}
+}
+
+// suspicion measures how soon it stands in the log that a region which went dark
+// is seen down: probes every second, each given up after a second, three misses in a
+// row. No look can be sooner than that allows: (k−½)T + τ on average, kT + τ at worst,
+// and the way and a commit. That all outside agree counts also while a vote from
+// inside is still fresh and speaks against it: the region is named once that has
+// aged.
 func suspicion(t *testing.T) {
 	for _, m := range []struct {
-		name     string
-		together bool
-		goal     time.Duration
-	}{{"staggered", false, 3800 * time.Millisecond}, {"together", true, 4100 * time.Millisecond}} {
+		name        string
+		together    bool
+		goal, bound time.Duration
+	}{{"staggered", false, 3800 * time.Millisecond, 4100 * time.Millisecond}, {"together", true, 4100 * time.Millisecond, 4100 * time.Millisecond}} {
 		var agreed, named []time.Duration
 		first := measured(t, profiles[0].timers, func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
 			at := time.Now()
@@ -189,9 +230,9 @@ func suspicion(t *testing.T) {
 		}, func(c *cluster) { c.together = m.together })
 		slices.Sort(agreed)
 		slices.Sort(named)
-		fmt.Printf("bench: what=first-vantage probes=%s p50=%s p99=%s trials=%d\n", m.name, quantile(first, .5), quantile(first, .99), len(first))
-		fmt.Printf("bench: what=quorum probes=%s p50=%s p99=%s trials=%d\n", m.name, quantile(agreed, .5), quantile(agreed, .99), len(first))
-		fmt.Printf("bench: what=region-down probes=%s p50=%s p99=%s trials=%d\n", m.name, quantile(named, .5), quantile(named, .99), len(first))
+		show(t, "first-vantage-sees-it-down", "probes="+m.name, first, 0, 0)
+		show(t, "all-outside-agree", "probes="+m.name, agreed, m.goal, m.bound)
+		show(t, "region-down-is-named", "probes="+m.name, named, 0, 0)
 	}
 }
 

@@ -19,7 +19,12 @@ func beside() []failover.CheckParams {
 func TestRequire(t *testing.T) {
 	inStage(t, func(s *failover.Settings) { s.Components[0].Start.Require = beside() }, func(st *stage) {
 		ready := false
-		st.checks["start-api"] = func() Finding { return Finding{Pass: ready, Detail: "the image is missing"} }
+		st.checks["start-api"] = func() Finding {
+			if !st.moved.IsZero() {
+				t.Error("no client has moved yet")
+			}
+			return Finding{Pass: ready, Detail: "the image is missing"}
+		}
 		st.elect(nil)
 		s := st.waitFor("a question", 30*time.Minute, questioned)
 		if n := st.effect("start-api").times(); n != 0 || !strings.Contains(s.Execution.Question.Text, "the image is missing") {

@@ -52,6 +52,9 @@ type Deps struct {
 	// Resolvers are the DNS servers to ask, "ip:port". Empty: the host's own.
 	Resolvers []string
 	Cloud     *cloud.Clients // nil if the configuration uses no AWS kind
+	// Moved is, of a check, when clients were first sent to the region; what was
+	// before says nothing of how it serves them. Zero: not yet, and of every probe.
+	Moved time.Time
 	// Timeout bounds one probe, in addition to the context. Zero: the context
 	// alone.
 	Timeout time.Duration

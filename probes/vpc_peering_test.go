@@ -55,7 +55,10 @@ func TestVPCPeering(t *testing.T) {
 		{failed("hang"), failover.NoResult, Unknown, "did not answer in time; a connection from here to 127.0.0.2:" + port + " came through"},
 	} {
 		a.says("DescribeVpcPeeringConnections", tt.answer)
-		d.Timeout = 500 * time.Millisecond
+		d.Timeout = 10 * time.Second
+		if tt.answer == failed("hang") {
+			d.Timeout = 500 * time.Millisecond
+		}
 		if o := look(t, c, d); o.Outcome != tt.outcome {
 			t.Errorf("%s %q, want %s", o.Outcome, o.Detail, tt.outcome)
 		}
@@ -69,6 +72,7 @@ func TestVPCPeering(t *testing.T) {
 	// A black hole: what routes and security groups leave of a peering that is active.
 	full := listenFull(t)
 	dark := &VPCPeeringCheckConfig{VPCPeeringConfig: VPCPeeringConfig{ID: "pcx-1", Addresses: map[failover.Region]string{"us-east-1": full, "us-east-2": full}}}
+	d.Timeout = 500 * time.Millisecond
 	verify(t, mustCheck(t, dark, d), Fail, "pcx-1 is active, and a connection from 127.0.0.1 in vpc-a to "+full+" in vpc-b did not answer in time: look at the routes of both subnets")
 	unread(t, a, "DescribeVpcPeeringConnections", d, dark)
 	if s := (Spec{Kind: "vpc_peering", Config: c}); s.Plane() != failover.PlaneUpkeep || !s.NeedsCloud() {

@@ -109,6 +109,12 @@ func (s Spec) Plane() string {
 	return ""
 }
 
+// Placed is a Config of which a node can see only from some places: vantage is where
+// the node is, region what it would look at.
+type Placed interface {
+	SeenFrom(vantage, region failover.Region) bool
+}
+
 // minimumTimeout is implemented by kinds that cannot say anything in less time.
 type minimumTimeout interface{ MinTimeout() time.Duration }
 

@@ -74,6 +74,12 @@ func (c *VPCPeeringCheckConfig) Within() time.Duration { return within(c.For) }
 // Upkeep says that the signal is for people, and says nothing of the region's health.
 func (c *VPCPeeringConfig) Upkeep() {}
 
+// SeenFrom implements Placed: a connection goes through the peering only from one
+// region into the other.
+func (c *VPCPeeringConfig) SeenFrom(vantage, region failover.Region) bool {
+	return vantage != region && c.Addresses[vantage] != ""
+}
+
 // New implements Config.
 func (c *VPCPeeringConfig) New(d Deps) (Probe, error) { return c.probe(d) }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -39,13 +40,17 @@ type CloudWatchMetricConfig struct {
 	// one. Zero: a minute.
 	Period failover.Duration `toml:"period" json:"period,omitempty"`
 	// Window is how much must keep within the bounds, without a gap: the newest whole
-	// periods of which each is due. Zero: one period.
+	// periods in a row of which each has a data point. Zero: one period.
 	Window failover.Duration `toml:"window" json:"window,omitempty"`
-	// Late is how long after its end a period may come or change: until then it is not
-	// due. Zero: 2 minutes.
+	// Late is how long after its end a period may have no data point yet: a window that
+	// ended longer ago is no news, and counts no more. Zero: 3 minutes.
 	Late failover.Duration `toml:"late" json:"late,omitempty"`
+	// Settle is how long after its end a period may still change, as one does that is
+	// put together from what many report; until then it is not looked at. Zero: not at
+	// all, as the metrics of AWS's own services.
+	Settle failover.Duration `toml:"settle" json:"settle,omitempty"`
 	// For is how long it is asked again before it has failed. Zero: 2 minutes more
-	// than a period, Window and Late, which it takes in any case.
+	// than a period, Window, Late and Settle, which it may take in any case.
 	For failover.Duration `toml:"within" json:"within,omitempty"`
 }
 
@@ -72,6 +77,8 @@ func (c *CloudWatchMetricConfig) Validate() error {
 		return badParam("window", "%s is not a whole number of periods of %s", c.Window, c.period())
 	case c.window()/c.period() > 60:
 		return badParam("window", "%s are more than 60 periods of %s", c.Window, c.period())
+	case c.late()/c.period() > 60:
+		return badParam("late", "%s are more than 60 periods of %s", c.Late, c.period())
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Dimensions)) {
 		if name == "" || c.Dimensions[name] == "" {
@@ -81,22 +88,27 @@ func (c *CloudWatchMetricConfig) Validate() error {
 	if err := notNegative("late", c.Late); err != nil {
 		return err
 	}
+	if err := notNegative("settle", c.Settle); err != nil {
+		return err
+	}
 	if err := notNegative("within", c.For); err != nil {
 		return err
 	}
 	if least := c.least(); c.For > 0 && c.For.D() <= least {
-		return badParam("within", "%s is over before a period of %s, the window of %s and its lateness of %s are: it takes %s", c.For, c.period(), c.window(), c.late(), least)
+		return badParam("within", "%s is over before a period of %s, the window of %s and its lateness of %s may be: that takes %s", c.For, c.period(), c.window(), c.late()+c.Settle.D(), least)
 	}
 	return nil
 }
 
 func (c *CloudWatchMetricConfig) period() time.Duration { return orElse(c.Period, time.Minute) }
 func (c *CloudWatchMetricConfig) window() time.Duration { return orElse(c.Window, c.period()) }
-func (c *CloudWatchMetricConfig) late() time.Duration   { return orElse(c.Late, 2*time.Minute) }
+func (c *CloudWatchMetricConfig) late() time.Duration   { return orElse(c.Late, 3*time.Minute) }
 
-// least is what it takes at the most until the first window since the switch is due:
-// the period in which clients moved is not whole.
-func (c *CloudWatchMetricConfig) least() time.Duration { return c.period() + c.window() + c.late() }
+// least is what it may take until the first window since the switch has its data: the
+// period in which clients moved is not whole.
+func (c *CloudWatchMetricConfig) least() time.Duration {
+	return c.period() + c.window() + c.late() + c.Settle.D()
+}
 
 // orElse is a duration, or what stands for zero.
 func orElse(d failover.Duration, zero time.Duration) time.Duration {
@@ -131,49 +143,52 @@ type cloudWatchMetric struct {
 // number writes a bound or a value as people do.
 func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
-// Check implements Check.
+// Check implements Check. It looks at the newest window that is complete, and at what
+// has come since: data points come some minutes late, and one by one.
 func (m *cloudWatchMetric) Check(ctx context.Context) Finding {
 	ctx, cancel := m.deps.within(ctx)
 	defer cancel()
 	if err := m.deps.Cloud.Credentials(ctx); err != nil {
 		return Finding{Unknown, awsError("credentials", err).detail}
 	}
-	period := m.cfg.period()
-	end := time.Now().Add(-m.cfg.late()).Truncate(period)
-	begin := end.Add(-m.cfg.window())
-	what := fmt.Sprintf("%s of %s in %s", m.cfg.Statistic, m.cfg.Metric, m.deps.Region)
-	if first := m.deps.Moved; begin.Before(first) {
-		return Finding{Unknown, fmt.Sprintf("%s: no window of %s since the clients moved, at %sZ, is due yet; one takes up to %s", what, m.cfg.window(), first.UTC().Format(time.TimeOnly), m.cfg.least())}
+	period, window := m.cfg.period(), m.cfg.window()
+	end := time.Now().Add(-m.cfg.Settle.D()).Truncate(period).UTC()
+	first := end.Add(-m.cfg.late() - window).Truncate(period)
+	if moved := m.deps.Moved; first.Before(moved) { // the period in which they moved is not whole
+		first = moved.Add(period - 1).Truncate(period).UTC()
 	}
-	values, err := m.read(ctx, begin, end)
+	what := fmt.Sprintf("%s of %s in %s over %s", m.cfg.Statistic, m.cfg.Metric, m.deps.Region, period)
+	if end.Sub(first) < window {
+		return Finding{Unknown, fmt.Sprintf("%s: no window of %s is over since the clients moved, at %sZ; its data may take %s", what, window, m.deps.Moved.UTC().Format(time.TimeOnly), m.cfg.least())}
+	}
+	values, err := m.read(ctx, first, end)
 	if err != nil {
 		return Finding{Unknown, what + ": " + awsError("GetMetricData", err).detail}
 	}
+	// Back from the newest until a whole window in a row is there.
 	var outside, missing []string
-	lowest, highest := 0.0, 0.0
-	for i, at := 0, begin; at.Before(end); i, at = i+1, at.Add(period) {
-		v, ok := values[at.UTC()]
-		minute := at.UTC().Format(time.TimeOnly) + "Z"
+	begin, row := end, time.Duration(0)
+	lowest, highest := math.Inf(1), math.Inf(-1)
+	for row < window && begin.After(first) {
+		begin = begin.Add(-period)
+		v, ok := values[begin]
 		if !ok {
-			missing = append(missing, minute)
+			row, missing = 0, append(missing, begin.Format(time.TimeOnly)+"Z")
 			continue
 		}
-		if i == 0 {
-			lowest, highest = v, v
-		}
+		row += period
 		lowest, highest = min(lowest, v), max(highest, v)
 		if m.cfg.Min != nil && v < *m.cfg.Min || m.cfg.Max != nil && v > *m.cfg.Max {
-			outside = append(outside, number(v)+" at "+minute)
+			outside = append(outside, number(v)+" at "+begin.Format(time.TimeOnly)+"Z")
 		}
 	}
-	bounds := m.bounds()
 	switch {
 	case len(outside) > 0:
-		return Finding{Fail, fmt.Sprintf("%s over %s: %s; it must be %s", what, period, few(outside), bounds)}
-	case len(missing) > 0:
-		return Finding{Unknown, fmt.Sprintf("%s over %s has no data at %s, which is not taken for good: look at namespace, name and all dimensions (%s), and at what reports it", what, period, few(missing), m.dimensions())}
+		return Finding{Fail, fmt.Sprintf("%s: %s; it must be %s", what, few(outside), m.bounds())}
+	case row < window:
+		return Finding{Unknown, fmt.Sprintf("%s has no data at %s, which is not taken for good: it may be late; else look at namespace, name and all dimensions (%s), and at what reports it", what, few(missing), m.dimensions())}
 	}
-	return Finding{Pass, fmt.Sprintf("%s over %s was %s to %s in the %s from %sZ; it must be %s", what, period, number(lowest), number(highest), m.cfg.window(), begin.UTC().Format(time.TimeOnly), bounds)}
+	return Finding{Pass, fmt.Sprintf("%s was %s to %s from %sZ on, for %s; it must be %s", what, number(lowest), number(highest), begin.Format(time.TimeOnly), window, m.bounds())}
 }
 
 // few names the first of some.

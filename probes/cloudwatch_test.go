@@ -39,37 +39,45 @@ func TestCloudWatchMetric(t *testing.T) {
 	a, d := newAPI(t)
 	const hour = failover.Duration(time.Hour) // no period ends while the test runs
 	c := &CloudWatchMetricConfig{Namespace: "AWS/SQS", Metric: "NumberOfMessagesDeleted", Dimensions: map[string]string{"QueueName": "messages"}, Statistic: "Sum",
-		Min: aws.Float64(1), Period: hour, Window: 3 * hour, Late: hour}
+		Min: aws.Float64(1), Period: hour, Window: 3 * hour, Late: 2 * hour}
 	d.Moved = time.Now().Add(-10 * time.Hour)
-	// Late is an hour: of the last whole period nothing is due yet.
 	for _, tt := range []struct {
-		values map[int]float64
+		values map[int]float64 // by hours ago
 		max    *float64
 		want   Status
 		detail string
 	}{
-		{map[int]float64{2: 5, 3: 7, 4: 6}, nil, Pass, "Sum of NumberOfMessagesDeleted in us-east-1 over 1h0m0s was 5 to 7 in the 3h0m0s from "},
-		{map[int]float64{1: 0, 2: 5, 3: 7, 4: 6}, nil, Pass, "was 5 to 7"}, // it may still change
-		{map[int]float64{2: 5, 3: 0.5, 4: 6}, nil, Fail, "0.5 at "},
-		{map[int]float64{2: 5, 3: 7, 4: 6}, aws.Float64(6), Fail, "; it must be from 1 to 6"},
-		{map[int]float64{2: 5, 4: 6}, nil, Unknown, "has no data at "},
-		{map[int]float64{3: 5, 4: 6, 5: 6}, nil, Unknown, "which is not taken for good: look at namespace, name and all dimensions (QueueName=messages)"},
-		{nil, nil, Unknown, "has no data at "},
-		{map[int]float64{2: 0, 3: 7}, nil, Fail, "1 at least"}, // what is seen is bad, whatever the rest
+		{map[int]float64{1: 5, 2: 7, 3: 6}, nil, Pass, "Sum of NumberOfMessagesDeleted in us-east-1 over 1h0m0s was 5 to 7 from "},
+		{map[int]float64{1: 5, 2: 7, 3: 6, 4: 0}, nil, Pass, "was 5 to 7"},                                 // the newest window counts
+		{map[int]float64{3: 5, 4: 7, 5: 6}, nil, Pass, "was 5 to 7"},                                       // two are late
+		{map[int]float64{4: 5, 5: 7, 6: 6}, nil, Unknown, "which is not taken for good: it may be late; "}, // three are not
+		{map[int]float64{1: 5, 3: 6, 4: 7, 5: 8}, nil, Pass, "was 5 to 8"},                                 // one is on its way
+		{map[int]float64{1: 5, 2: 5, 4: 6, 5: 7}, nil, Unknown, "has no data at "},                         // no three in a row
+		{map[int]float64{1: 0, 3: 6, 4: 7, 5: 8}, nil, Fail, "0 at "},                                      // what has come since is bad
+		{map[int]float64{1: 5, 2: 0.5, 3: 6}, nil, Fail, "0.5 at "},
+		{map[int]float64{1: 5, 2: 7, 3: 6}, aws.Float64(6), Fail, "; it must be from 1 to 6"},
+		{map[int]float64{1: 0}, nil, Fail, "1 at least"}, // what is seen is bad, whatever the rest
+		{nil, nil, Unknown, "look at namespace, name and all dimensions (QueueName=messages)"},
 	} {
 		a.points(time.Hour, tt.values)
 		c.Max = tt.max
 		verify(t, mustCheck(t, c, d), tt.want, tt.detail)
 	}
 	c.Max = nil
-	a.points(time.Hour, map[int]float64{2: 5, 3: 7, 4: 6})
+	a.points(time.Hour, map[int]float64{1: 5, 2: 7, 3: 6, 4: 8})
+	// What may still change is not looked at.
+	c.Settle = hour
+	verify(t, mustCheck(t, c, d), Pass, "was 6 to 8")
+	c.Settle = 0
 	// What was before the clients came says nothing, and the hour in which they came is not whole.
-	d.Moved = time.Now().Truncate(time.Hour).Add(-4*time.Hour + time.Minute)
-	verify(t, mustCheck(t, c, d), Unknown, "no window of 3h0m0s since the clients moved, at ")
-	d.Moved = time.Now().Truncate(time.Hour).Add(-4 * time.Hour)
+	d.Moved = time.Now().Truncate(time.Hour).Add(-3*time.Hour + time.Minute)
+	verify(t, mustCheck(t, c, d), Unknown, "no window of 3h0m0s is over since the clients moved, at ")
+	d.Moved = time.Now().Truncate(time.Hour).Add(-3 * time.Hour)
 	verify(t, mustCheck(t, c, d), Pass, "was 5 to 7")
+	a.points(time.Hour, map[int]float64{2: 7, 3: 6, 4: 8})
+	verify(t, mustCheck(t, c, d), Unknown, "has no data at ")
 	d.Moved = time.Time{} // beside an action there is no such moment
-	verify(t, mustCheck(t, c, d), Pass, "was 5 to 7")
+	verify(t, mustCheck(t, c, d), Pass, "was 6 to 8")
 	for status, want := range map[string]string{"Forbidden": "but not with the metric: Forbidden", "InternalError": "but not with the metric: InternalError"} {
 		a.says("GetMetricData", cbor.Map{"MetricDataResults": cbor.List{cbor.Map{"Id": cbor.String("m"), "StatusCode": cbor.String(status)}}})
 		verify(t, mustCheck(t, c, d), Unknown, want)
@@ -82,8 +90,8 @@ func TestCloudWatchMetric(t *testing.T) {
 	}
 	unread(t, a, "GetMetricData", d, c)
 
-	if got := (&CloudWatchMetricConfig{}).Within(); got != 6*time.Minute {
-		t.Errorf("a period, a window and 2 minutes of lateness within %s", got)
+	if got := (&CloudWatchMetricConfig{}).Within(); got != 7*time.Minute {
+		t.Errorf("a period, a window and 3 minutes of lateness within %s", got)
 	}
 	ok := CloudWatchMetricConfig{Namespace: "n", Metric: "m", Statistic: "p99.9", Max: aws.Float64(1)}
 	if err := ok.Validate(); err != nil {
@@ -103,8 +111,10 @@ func TestCloudWatchMetric(t *testing.T) {
 		"window: 2h0m0s are more than 60":            func(c *CloudWatchMetricConfig) { c.Window = 2 * hour },
 		`dimensions: "QueueName" = "": neither`:      func(c *CloudWatchMetricConfig) { c.Dimensions = map[string]string{"QueueName": ""} },
 		"late: -1ns is negative":                     func(c *CloudWatchMetricConfig) { c.Late = -1 },
+		"late: 2h0m0s are more than 60":              func(c *CloudWatchMetricConfig) { c.Late = 2 * hour },
+		"settle: -1ns is negative":                   func(c *CloudWatchMetricConfig) { c.Settle = -1 },
 		"within: -1ns is negative":                   func(c *CloudWatchMetricConfig) { c.For = -1 },
-		"within: 4m0s is over before a period of 1m": func(c *CloudWatchMetricConfig) { c.For = failover.Duration(4 * time.Minute) },
+		"within: 5m0s is over before a period of 1m": func(c *CloudWatchMetricConfig) { c.For = failover.Duration(5 * time.Minute) },
 	} {
 		c := ok
 		change(&c)

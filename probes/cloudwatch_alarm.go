@@ -3,7 +3,6 @@ package probes
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -40,15 +39,8 @@ func (c *CloudWatchAlarmConfig) Validate() error {
 	case len(c.Names) > mostAlarms:
 		return badParam("names", "%d are more than the %d that can be asked for at once: a composite alarm stands for many", len(c.Names), mostAlarms)
 	}
-	for i, n := range c.Names {
-		switch {
-		case n == "":
-			return badParam("names", "holds an empty name")
-		case strings.HasPrefix(n, "arn:"):
-			return badParam("names", "%q is an ARN, which names one region: write the alarm's name, as it is in both", n)
-		case slices.Contains(c.Names[:i], n):
-			return badParam("names", "%q is listed twice", n)
-		}
+	if err := validNames("names", c.Names); err != nil {
+		return err
 	}
 	return watched(c.Watch, c.watch(), c.For)
 }
@@ -98,12 +90,9 @@ type alarm struct {
 
 // Check implements Check. One alarm that fires outweighs everything; then what is not
 // known; then one watches for a while.
-func (a *cloudWatchAlarm) Check(ctx context.Context) Finding {
-	ctx, cancel := a.deps.within(ctx)
-	defer cancel()
-	if err := a.deps.Cloud.Credentials(ctx); err != nil {
-		return Finding{Unknown, awsError("credentials", err).detail}
-	}
+func (a *cloudWatchAlarm) Check(ctx context.Context) Finding { return a.deps.ask(ctx, a.look) }
+
+func (a *cloudWatchAlarm) look(ctx context.Context) Finding {
 	seen, err := a.read(ctx)
 	if err != nil {
 		return Finding{Unknown, awsError("DescribeAlarms", err).detail}
@@ -141,20 +130,14 @@ func (a *cloudWatchAlarm) Check(ctx context.Context) Finding {
 func (a *cloudWatchAlarm) read(ctx context.Context) (map[string]alarm, error) {
 	out := map[string]alarm{}
 	in := &cloudwatch.DescribeAlarmsInput{AlarmNames: a.cfg.Names, AlarmTypes: []types.AlarmType{types.AlarmTypeMetricAlarm, types.AlarmTypeCompositeAlarm}, MaxRecords: aws.Int32(mostAlarms)}
-	for pages, n := cloudwatch.NewDescribeAlarmsPaginator(a.client, in), 0; pages.HasMorePages(); n++ {
-		if n == 10 {
-			return nil, errPages
-		}
-		page, err := pages.NextPage(ctx, func(o *cloudwatch.Options) { o.RetryMaxAttempts = 1 })
-		if err != nil {
-			return nil, err
-		}
+	err := everyPage(ctx, cloudwatch.NewDescribeAlarmsPaginator(a.client, in), func(page *cloudwatch.DescribeAlarmsOutput) error {
 		for _, m := range page.MetricAlarms {
 			out[aws.ToString(m.AlarmName)] = alarm{m.StateValue, aws.ToString(m.StateReason), m.EvaluationState, aws.ToTime(m.StateTransitionedTimestamp)}
 		}
 		for _, c := range page.CompositeAlarms {
 			out[aws.ToString(c.AlarmName)] = alarm{c.StateValue, aws.ToString(c.StateReason), "", aws.ToTime(c.StateTransitionedTimestamp)}
 		}
-	}
-	return out, nil
+		return nil
+	})
+	return out, err
 }

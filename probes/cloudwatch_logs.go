@@ -87,12 +87,9 @@ type cloudWatchLogs struct {
 }
 
 // Check implements Check.
-func (l *cloudWatchLogs) Check(ctx context.Context) Finding {
-	ctx, cancel := l.deps.within(ctx)
-	defer cancel()
-	if err := l.deps.Cloud.Credentials(ctx); err != nil {
-		return Finding{Unknown, awsError("credentials", err).detail}
-	}
+func (l *cloudWatchLogs) Check(ctx context.Context) Finding { return l.deps.ask(ctx, l.look) }
+
+func (l *cloudWatchLogs) look(ctx context.Context) Finding {
 	where := fmt.Sprintf("%s in %s since %sZ", l.cfg.Group, l.deps.Region, l.since.UTC().Format(time.TimeOnly))
 	n, last, err := l.count(ctx, &l.cfg.Pattern, l.cfg.Max+1)
 	if n > l.cfg.Max { // however the rest may be

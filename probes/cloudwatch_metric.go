@@ -2,7 +2,6 @@ package probes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"math"
@@ -145,12 +144,9 @@ func number(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
 
 // Check implements Check. It looks at the newest window that is complete, and at what
 // has come since: data points come some minutes late, and one by one.
-func (m *cloudWatchMetric) Check(ctx context.Context) Finding {
-	ctx, cancel := m.deps.within(ctx)
-	defer cancel()
-	if err := m.deps.Cloud.Credentials(ctx); err != nil {
-		return Finding{Unknown, awsError("credentials", err).detail}
-	}
+func (m *cloudWatchMetric) Check(ctx context.Context) Finding { return m.deps.ask(ctx, m.look) }
+
+func (m *cloudWatchMetric) look(ctx context.Context) Finding {
 	period, window := m.cfg.period(), m.cfg.window()
 	end := time.Now().Add(-m.cfg.Settle.D()).Truncate(period).UTC()
 	first := end.Add(-m.cfg.late() - window).Truncate(period)
@@ -218,12 +214,7 @@ func (m *cloudWatchMetric) dimensions() string {
 	return strings.Join(out, ", ")
 }
 
-// errPages means that an answer has no end.
-var errPages = errors.New("the answer has more pages than are asked for")
-
-// read gets the data points of some periods. A page may be PartialData, and says so
-// by a token; InternalError and Forbidden come with the status of success.
-// https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_MetricDataResult.html
+// read gets the data points of some periods.
 func (m *cloudWatchMetric) read(ctx context.Context, begin, end time.Time) (map[time.Time]float64, error) {
 	metric := &types.Metric{Namespace: &m.cfg.Namespace, MetricName: &m.cfg.Metric}
 	for _, name := range slices.Sorted(maps.Keys(m.cfg.Dimensions)) {
@@ -233,22 +224,10 @@ func (m *cloudWatchMetric) read(ctx context.Context, begin, end time.Time) (map[
 		Id: aws.String("m"), MetricStat: &types.MetricStat{Metric: metric, Period: aws.Int32(int32(m.cfg.period() / time.Second)), Stat: &m.cfg.Statistic},
 	}}}
 	out := map[time.Time]float64{}
-	for pages, n := cloudwatch.NewGetMetricDataPaginator(m.client, in), 0; pages.HasMorePages(); n++ {
-		if n == 10 {
-			return nil, errPages
+	err := metricData(ctx, m.client, in, func(r types.MetricDataResult) {
+		for i := range min(len(r.Timestamps), len(r.Values)) {
+			out[r.Timestamps[i].UTC()] = r.Values[i]
 		}
-		page, err := pages.NextPage(ctx, func(o *cloudwatch.Options) { o.RetryMaxAttempts = 1 })
-		if err != nil {
-			return nil, err
-		}
-		for _, r := range page.MetricDataResults {
-			if r.StatusCode == types.StatusCodeForbidden || r.StatusCode == types.StatusCodeInternalError {
-				return nil, fmt.Errorf("%w: %s", errAnswered, r.StatusCode)
-			}
-			for i := range min(len(r.Timestamps), len(r.Values)) {
-				out[r.Timestamps[i].UTC()] = r.Values[i]
-			}
-		}
-	}
-	return out, nil
+	})
+	return out, err
 }

@@ -43,16 +43,19 @@ type ECSCheckConfig struct {
 
 // Validate reports the first wrong parameter.
 func (c *ECSConfig) Validate() error {
-	for _, p := range []struct{ field, value string }{{"cluster", c.Cluster}, {"service", c.Service}} {
-		switch {
-		case p.value == "":
-			return badParam(p.field, "is missing")
-		case strings.HasPrefix(p.value, "arn:"):
-			return badParam(p.field, "%q is an ARN, which names one region: write the name, as it is in both", p.value)
-		}
-	}
-	if c.Count < 0 {
+	switch {
+	case c.Cluster == "":
+		return badParam("cluster", "is missing")
+	case c.Service == "":
+		return badParam("service", "is missing")
+	case c.Count < 0:
 		return badParam("count", "%d is negative", c.Count)
+	}
+	if err := validNames("cluster", []string{c.Cluster}); err != nil {
+		return err
+	}
+	if err := validNames("service", []string{c.Service}); err != nil {
+		return err
 	}
 	return notNegative("slow", c.Slow)
 }

@@ -3,7 +3,6 @@ package probes
 import (
 	"context"
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -36,15 +35,8 @@ func (c *LambdaCheckConfig) Validate() error {
 	if len(c.Functions) == 0 {
 		return badParam("functions", "is empty: nothing would be looked at")
 	}
-	for i, f := range c.Functions {
-		switch {
-		case f == "":
-			return badParam("functions", "holds an empty name")
-		case strings.HasPrefix(f, "arn:"):
-			return badParam("functions", "%q is an ARN, which names one region: write the name, as it is in both", f)
-		case slices.Contains(c.Functions[:i], f):
-			return badParam("functions", "%q is listed twice", f)
-		}
+	if err := validNames("functions", c.Functions); err != nil {
+		return err
 	}
 	return notNegative("within", c.For)
 }
@@ -70,12 +62,9 @@ func onceLambda(o *lambda.Options) { o.RetryMaxAttempts = 1 }
 
 // Check implements Check. All functions are looked at, and all that is wrong is said;
 // one that could not be asked outweighs what the others say, unless one is ill.
-func (l *lambdaCheck) Check(ctx context.Context) Finding {
-	ctx, cancel := l.deps.within(ctx)
-	defer cancel()
-	if err := l.deps.Cloud.Credentials(ctx); err != nil {
-		return Finding{Unknown, awsError("credentials", err).detail}
-	}
+func (l *lambdaCheck) Check(ctx context.Context) Finding { return l.deps.ask(ctx, l.look) }
+
+func (l *lambdaCheck) look(ctx context.Context) Finding {
 	status := Pass
 	var says []string
 	for _, name := range l.cfg.Functions {

@@ -71,6 +71,16 @@ func (d Deps) within(ctx context.Context) (context.Context, context.CancelFunc) 
 	return context.WithTimeout(ctx, d.Timeout)
 }
 
+// ask is a check's look at AWS. Without credentials nothing can be seen.
+func (d Deps) ask(ctx context.Context, look func(context.Context) Finding) Finding {
+	ctx, cancel := d.within(ctx)
+	defer cancel()
+	if err := d.Cloud.Credentials(ctx); err != nil {
+		return Finding{Unknown, awsError("credentials", err).detail}
+	}
+	return look(ctx)
+}
+
 // observation starts the observation of target.
 func (d Deps) observation(kind, target string) failover.Observation {
 	return failover.Observation{Component: d.Component, Kind: kind, Region: d.Region, Target: target, At: time.Now()}

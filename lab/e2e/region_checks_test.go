@@ -45,14 +45,8 @@ func TestChecksAskTheRegionItself(t *testing.T) {
 		t.Fatalf("skip: %v\n%s", err, out)
 	}
 	r.stable()
-	s, err := r.c.AnyStatus(r.ctx)
-	r.do(err)
-	for step, want := range map[string]string{"check-traffic-cloudwatch_alarm": "2 of 2 alarms in us-east-2 are OK: messages-too-old, messaging",
-		"check-workers-cloudwatch_metric": "Sum of NumberOfMessagesDeleted in us-east-2 over 5s was "} {
-		if got := s.Last.Steps[step].Detail; !strings.Contains(got, want) {
-			t.Errorf("%s passed with %q, want %q", step, got, want)
-		}
-	}
+	r.passedWith(map[string]string{"check-traffic-cloudwatch_alarm": "2 of 2 alarms in us-east-2 are OK: messages-too-old, messaging",
+		"check-workers-cloudwatch_metric": "Sum of NumberOfMessagesDeleted in us-east-2 over 5s was "})
 	r.movedSafely(at, 1)
 }
 
@@ -61,44 +55,24 @@ func TestIllTasksAndADarkPeeringMoveNothing(t *testing.T) {
 	r := start(t)
 	since := time.Now()
 	r.do(r.w.Fault(r.ctx, world.E1, faults.Fault{Service: "tasks", Target: "api", Mode: faults.Error}))
-	s := r.until(20*time.Second, "control-plane-impaired by edge/ecs", func(s *harness.Status) bool {
-		return s.Condition == "control-plane-impaired" && strings.Contains(s.Sentence, "edge/ecs down")
-	})
-	time.Sleep(s.Hold.D() + time.Second)
-	r.until(time.Second, "the condition to last", func(s *harness.Status) bool {
-		return s.Condition == "control-plane-impaired" && s.Execution == nil && s.Freeze == nil
-	})
+	r.impairedBy("edge/ecs")
 	r.heal(world.E1, "api")
 	r.until(20*time.Second, "good health", func(s *harness.Status) bool { return s.Condition == "" })
 
-	readiness := func(node string, want ...string) string {
-		t.Helper()
-		out := ""
-		r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
-			out, _ = r.c.CLI(r.ctx, node, "readiness") // its status says whether it is ready, which it may not be
-			for _, w := range want {
-				if !strings.Contains(out, w) {
-					return false, node + "'s readiness to say " + w + ":\n" + out
-				}
-			}
-			return true, ""
-		}))
-		return out
-	}
 	const through = world.PeeringID + " is active, and a connection from 198.18.1.11 in vpc-primary to 198.18.2.8:7700 in vpc-secondary "
-	readiness("use1a", through+"came through")
+	r.readiness("use1a", through+"came through")
 	r.do(r.w.DarkPeering(r.ctx, world.E2))
-	readiness("use1a", "not ready because ", "network/vpc_peering in us-east-2: "+through+"did not answer in time: look at the routes of both subnets")
-	if out := readiness("use2a", "network/vpc_peering in us-east-1", world.PeeringID+" is active"); strings.Contains(out, "network/vpc_peering in us-east-2") {
+	r.readiness("use1a", "not ready because ", "network/vpc_peering in us-east-2: "+through+"did not answer in time: look at the routes of both subnets")
+	if out := r.readiness("use2a", "network/vpc_peering in us-east-1", world.PeeringID+" is active"); strings.Contains(out, "network/vpc_peering in us-east-2") {
 		t.Errorf("a node tells of its own side:\n%s", out)
 	}
-	if out := readiness("third", "edge/"); strings.Contains(out, "vpc_peering") {
+	if out := r.readiness("third", "edge/"); strings.Contains(out, "vpc_peering") {
 		t.Errorf("a node in neither VPC tells of the peering:\n%s", out)
 	}
 	r.do(r.w.LightPeering(r.ctx, world.E2))
-	readiness("use1a", through+"came through")
+	r.readiness("use1a", through+"came through")
 	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "peering", Target: world.PeeringID, Mode: faults.Error}))
-	readiness("use1a", world.PeeringID+` is "deleted" (Deleted by 123456789012) and not active`)
+	r.readiness("use1a", world.PeeringID+` is "deleted" (Deleted by 123456789012) and not active`)
 	r.until(time.Second, "good health", func(s *harness.Status) bool { return s.Condition == "" && s.Execution == nil && s.Freeze == nil })
 	r.nothingMoved(since)
 }

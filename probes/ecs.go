@@ -2,7 +2,6 @@ package probes
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -172,9 +171,6 @@ func (p *ecsProbe) tasks(ctx context.Context) (healthy int, ill []string, err er
 	return healthy, ill, nil
 }
 
-// errStuck marks what does not come right by itself.
-var errStuck = errors.New("stuck")
-
 // judge compares what is there with what is wanted.
 func (p *ecsProbe) judge(svc types.Service, healthy int, ill []string) result {
 	need := p.cfg.Count
@@ -198,42 +194,40 @@ func (p *ecsProbe) judge(svc types.Service, healthy int, ill []string) result {
 		return bad(failover.Failed, "the service is %s: it has to be created again", aws.ToString(svc.Status))
 	case int(svc.DesiredCount) < need:
 		return bad(failover.Failed, "the service wants only %d itself: somebody or an autoscaler set that", svc.DesiredCount)
-	case errors.Is(rolled, errStuck):
+	case rolled == failover.Failed:
 		return bad(failover.Failed, "its deployment is stuck: %s", why)
 	case healthy < need:
 		if says := obstacle(svc.Events); says != "" {
 			return bad(failover.Failed, "it is stuck: ECS says: %s", says)
 		}
 		return bad(failover.Slow, "they are still starting%s", why)
-	case rolled != nil:
+	case rolled == failover.Slow:
 		return bad(failover.Slow, "its deployment goes on%s", why)
 	}
 	return result{outcome: failover.OK, detail: detail}
 }
 
-var errRolling = errors.New("rolling out")
-
-// rollout says how far the deployment that is wanted has come: nil when it is the only
-// one and has come to its end. A deployment that the circuit breaker gave up launches
-// nothing any more; without a circuit breaker one goes on for ever, and counts its
-// failures in a row until the first success.
+// rollout says how far the deployment that is wanted has come: OK when it is the only
+// one and has come to its end, Slow while it goes on, Failed when it does not. One that
+// the circuit breaker gave up launches nothing any more; without a circuit breaker it
+// goes on for ever, and counts its failures in a row until the first success.
 // https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_Deployment.html
-func rollout(svc types.Service) (state error, why string) {
+func rollout(svc types.Service) (state failover.Outcome, why string) {
 	i := slices.IndexFunc(svc.Deployments, func(d types.Deployment) bool { return aws.ToString(d.Status) == "PRIMARY" })
 	if i < 0 {
-		return errRolling, ": it has no primary deployment"
+		return failover.Slow, ": it has no primary deployment"
 	}
 	switch d := svc.Deployments[i]; {
 	case d.RolloutState == types.DeploymentRolloutStateFailed:
-		return errStuck, "it was given up: " + aws.ToString(d.RolloutStateReason)
+		return failover.Failed, "it was given up: " + aws.ToString(d.RolloutStateReason)
 	case d.FailedTasks > 0 && d.RunningCount == 0:
-		return errStuck, fmt.Sprintf("%d tasks in a row have failed%s", d.FailedTasks, told(obstacle(svc.Events)))
+		return failover.Failed, fmt.Sprintf("%d tasks in a row have failed%s", d.FailedTasks, told(obstacle(svc.Events)))
 	case d.RolloutState == types.DeploymentRolloutStateInProgress: // empty behind a Classic Load Balancer: the counts decide
-		return errRolling, fmt.Sprintf(" (%d of %d run, %d are pending)", d.RunningCount, d.DesiredCount, d.PendingCount)
+		return failover.Slow, fmt.Sprintf(" (%d of %d run, %d are pending)", d.RunningCount, d.DesiredCount, d.PendingCount)
 	case len(svc.Deployments) > 1:
-		return errRolling, " (tasks of an earlier one are left)"
+		return failover.Slow, " (tasks of an earlier one are left)"
 	}
-	return nil, ""
+	return failover.OK, ""
 }
 
 func told(s string) string {

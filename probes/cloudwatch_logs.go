@@ -103,10 +103,10 @@ func (l *cloudWatchLogs) look(ctx context.Context) Finding {
 		return Finding{Unknown, fmt.Sprintf("%s; watched for %s of %s", detail, passed.Round(time.Second), l.cfg.watch())}
 	}
 	if n == 0 {
-		switch any, _, err := l.count(ctx, nil, 1); {
+		switch lines, _, err := l.count(ctx, nil, 1); {
 		case err != nil:
 			return l.unknown(where, err)
-		case any == 0:
+		case lines == 0:
 			return Finding{Unknown, detail + "; but nothing at all was logged there, and silence is not health: look at what writes it"}
 		}
 	}

@@ -72,9 +72,10 @@ func TestVPCPeering(t *testing.T) {
 	// A black hole: what routes and security groups leave of a peering that is active.
 	full := listenFull(t)
 	dark := &VPCPeeringCheckConfig{VPCPeeringConfig: VPCPeeringConfig{ID: "pcx-1", Addresses: map[failover.Region]string{"us-east-1": full, "us-east-2": full}}}
-	d.Timeout = 500 * time.Millisecond
+	d.Timeout = 2 * time.Second
 	verify(t, mustCheck(t, dark, d), Fail, "pcx-1 is active, and a connection from 127.0.0.1 in vpc-a to "+full+" in vpc-b did not answer in time: look at the routes of both subnets")
-	unread(t, a, "DescribeVpcPeeringConnections", d, dark)
+	d.Timeout = 10 * time.Second
+	unread(t, a, "DescribeVpcPeeringConnections", d, &VPCPeeringCheckConfig{VPCPeeringConfig: *c})
 	if s := (Spec{Kind: "vpc_peering", Config: c}); s.Plane() != failover.PlaneUpkeep || !s.NeedsCloud() {
 		t.Error("it is no signal of upkeep, or has no clients")
 	}

@@ -57,6 +57,8 @@ type run struct {
 	deadline time.Time
 	token    uint64 // of the attempt in flight; zero: none yet
 	asked    bool   // whether that attempt came as far as Do
+	found    string // of an attempt that was taken over: how its effect came to be seen
+	already  bool   // of the same: the effect had been there before it
 	last     Effect
 	lastErr  error
 }
@@ -80,9 +82,11 @@ func (r *run) look(ctx context.Context) Effect {
 // found and was say for a person what is known of it.
 func (r *run) takeOver(ctx context.Context, rec failover.StepRecord, found, was string) bool {
 	prev := rec.Last()
-	if eff := r.look(ctx); eff.State == Present {
-		r.done(ctx, found+": "+eff.Detail, prev.Already)
-		return true
+	r.found, r.already = "", false
+	if r.look(ctx).State == Present {
+		// Its checks have to pass all the same.
+		r.found, r.already = found+": ", prev.Already
+		return r.awaitPresent(ctx)
 	}
 	if _, checks := r.action.(TokenChecker); checks || r.idempotent() {
 		// The next attempt's write burns every earlier token, or is absolute: a
@@ -101,8 +105,8 @@ func (r *run) takeOver(ctx context.Context, rec failover.StepRecord, found, was 
 	second := r.look(ctx)
 	switch {
 	case second.State == Present:
-		r.done(ctx, found+": "+second.Detail, false)
-		return true
+		r.found = found + ": "
+		return r.awaitPresent(ctx)
 	case first.State == Absent && second.State == Absent:
 		return false
 	}
@@ -245,6 +249,7 @@ func (r *run) attempt(ctx context.Context) error {
 			return fmt.Errorf("the flip was not committed: %w", err)
 		}
 	}
+	r.found, r.already = "", false
 	return r.action.Do(cctx, a)
 }
 
@@ -266,7 +271,7 @@ func (r *run) awaitPresent(ctx context.Context) bool {
 		if r.look(ctx).State == Present {
 			why := r.unmet(ctx, r.st.Verify)
 			if why == "" {
-				r.done(ctx, r.last.Detail, false)
+				r.done(ctx, r.found+r.last.Detail, r.already)
 				return true
 			}
 			r.last.Detail += ", but " + why

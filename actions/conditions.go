@@ -36,7 +36,7 @@ func (r *run) unmet(ctx context.Context, checks []failover.CheckSpec) string {
 	for _, c := range checks {
 		step := r.st
 		step.Action, step.Version, step.Params = c.Kind, c.Version, c.Params
-		check, err := r.x.world.Check(step)
+		check, err := r.x.world.Check(step, time.Time{})
 		if err != nil {
 			return fmt.Sprintf("%s: %v", c.Kind, err)
 		}

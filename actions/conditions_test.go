@@ -2,6 +2,7 @@ package actions
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -19,7 +20,12 @@ func beside() []failover.CheckParams {
 func TestRequire(t *testing.T) {
 	inStage(t, func(s *failover.Settings) { s.Components[0].Start.Require = beside() }, func(st *stage) {
 		ready := false
-		st.checks["start-api"] = func() Finding { return Finding{Pass: ready, Detail: "the image is missing"} }
+		st.checks["start-api"] = func() Finding {
+			if !st.moved.IsZero() {
+				t.Error("no client has moved yet")
+			}
+			return Finding{Pass: ready, Detail: "the image is missing"}
+		}
 		st.elect(nil)
 		s := st.waitFor("a question", 30*time.Minute, questioned)
 		if n := st.effect("start-api").times(); n != 0 || !strings.Contains(s.Execution.Question.Text, "the image is missing") {
@@ -47,6 +53,45 @@ func TestVerify(t *testing.T) {
 		}
 		st.waitFor("the end", 10*time.Minute, ended)
 	})
+}
+
+// The same holds when another leader finds the effect, or a call that failed turns out
+// to have taken effect: whoever finds it has not seen its checks pass.
+func TestVerifyOfWhatIsFound(t *testing.T) {
+	for name, begin := range map[string]func(*stage){
+		"by another leader": func(st *stage) {
+			st.elect(func(l *leader) { l.dieAfterDo = 2 }) // stop-workers, start-api
+			st.waitFor("the effect", 3*time.Minute, func(*failover.State) bool { return st.effect("start-api").times() == 1 })
+			st.elect(nil)
+		},
+		"after a call that failed": func(st *stage) {
+			st.effect("start-api").doErr = errors.New("503: it was done all the same")
+			st.elect(nil)
+			st.waitFor("the effect", 3*time.Minute, func(*failover.State) bool { return st.effect("start-api").times() == 1 })
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inStage(t, func(s *failover.Settings) { s.Components[0].Start.Verify = beside() }, func(st *stage) {
+				var passed time.Time
+				began := time.Now()
+				st.checks["start-api"] = func() Finding {
+					if passed.IsZero() && time.Since(began) > 3*time.Minute {
+						passed = time.Now()
+					}
+					return Finding{Pass: !passed.IsZero(), Detail: "warming up"}
+				}
+				begin(st)
+				s := st.waitFor("the end", 10*time.Minute, ended)
+				rec := s.History[len(s.History)-1].Step("start-api")
+				if at := rec.Last().FinishedAt; passed.IsZero() || at.Before(passed) {
+					t.Errorf("done at %s, and its check passed at %s: %s", at, passed, rec.Detail)
+				}
+				if n := st.effect("start-api").times(); n != 1 {
+					t.Errorf("asked for %d times", n)
+				}
+			})
+		})
+	}
 }
 
 // Retries are counted, and a person's retry begins anew.

@@ -115,7 +115,10 @@ func (st *stage) Action(step failover.Step) (Action, error) {
 }
 
 // Check implements World.
-func (st *stage) Check(step failover.Step) (Check, error) {
+func (st *stage) Check(step failover.Step, moved time.Time) (Check, error) {
+	st.mu.Lock()
+	st.moved = moved
+	st.mu.Unlock()
 	return checkFunc(func() Finding {
 		st.mu.Lock()
 		fn := st.checks[step.ID]

@@ -25,7 +25,9 @@ type Journal interface {
 // World makes the actions and checks that steps name.
 type World interface {
 	Action(step failover.Step) (Action, error)
-	Check(step failover.Step) (Check, error)
+	// Check makes a check of a step. moved is when clients were first sent to its
+	// region; zero: not yet, or it does not matter.
+	Check(step failover.Step, moved time.Time) (Check, error)
 }
 
 // Check looks at the world and gives a finding.
@@ -351,7 +353,7 @@ func (x *Executor) check(ctx context.Context, e *failover.Execution, st failover
 	if !ok {
 		return
 	}
-	c, err := x.world.Check(st)
+	c, err := x.world.Check(st, e.MovedAt())
 	if err != nil {
 		x.fail(ctx, e, st, token, err.Error())
 		return

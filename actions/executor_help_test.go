@@ -27,6 +27,7 @@ type stage struct {
 	changed chan struct{}
 	effects map[failover.StepID]*effect
 	checks  map[failover.StepID]func() Finding
+	moved   time.Time         // what the last check was told
 	order   []failover.StepID // of effects, as they were asked for
 	wrong   []string          // what an action saw that must never be
 	lead    *leader

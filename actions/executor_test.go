@@ -272,6 +272,9 @@ func TestChecks(t *testing.T) {
 					t.Errorf("%+v", q)
 				}
 				st.mu.Lock()
+				if at := s.Execution.Step("switch-tokened").Last().StartedAt; at.IsZero() || !st.moved.Equal(at) {
+					t.Errorf("the check was told that clients moved at %s, and the switch began at %s", st.moved, at)
+				}
 				pass = name == "retry"
 				st.mu.Unlock()
 				switch c := answer.(type) {

@@ -34,7 +34,9 @@ type noWorld struct{}
 func (noWorld) Action(failover.Step) (Action, error) {
 	return nil, errors.New("no action is to be made")
 }
-func (noWorld) Check(failover.Step) (Check, error) { return nil, errors.New("no check is to be made") }
+func (noWorld) Check(failover.Step, time.Time) (Check, error) {
+	return nil, errors.New("no check is to be made")
+}
 
 // A step from which nothing can come – it waits for a person, or is held in
 // mid-fence – costs a look per poll, not a core.

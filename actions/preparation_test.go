@@ -215,7 +215,9 @@ func (k keepers) Action(step failover.Step) (Action, error) {
 	return heldSwitch{a.(tokenedAction)}, nil
 }
 
-func (k keepers) Check(step failover.Step) (Check, error) { return k.st.Check(step) }
+func (k keepers) Check(step failover.Step, moved time.Time) (Check, error) {
+	return k.st.Check(step, moved)
+}
 
 // held is an effect that is asked for outside any execution.
 type held struct{ countedAction }

@@ -57,7 +57,9 @@ func (l *lasting) Undo(context.Context, Attempt) error { return nil }
 type heldWorld map[failover.StepID]*lasting
 
 func (w heldWorld) Action(st failover.Step) (Action, error) { return w[st.ID], nil }
-func (heldWorld) Check(failover.Step) (Check, error)        { return nil, nil }
+func (heldWorld) Check(failover.Step, time.Time) (Check, error) {
+	return nil, nil
+}
 
 // A region that is back is stopped as a whole at once: functions that run on to their
 // time-out do not keep the workers running meanwhile.

@@ -320,6 +320,22 @@ func (r StepRecord) Passed() bool {
 // it over: the word of Step.AfterOne.
 func (r StepRecord) Reached() bool { return r.State == StepDone || r.State == StepSkipped }
 
+// MovedAt is when the switch that was done first began to send the clients over;
+// zero while none is done. It is what the log says, the same under every leader.
+func (e *Execution) MovedAt() time.Time {
+	var at time.Time
+	for _, st := range e.Plan.Steps {
+		rec := e.Step(st.ID)
+		if st.Kind != KindSwitch || rec.State != StepDone || len(rec.Attempts) == 0 {
+			continue
+		}
+		if began := rec.Last().StartedAt; at.IsZero() || began.Before(at) {
+			at = began
+		}
+	}
+	return at
+}
+
 // After reports whether all that a step waits for has come.
 func (e *Execution) After(st Step) bool { return e.WaitsFor(st) == "" }
 

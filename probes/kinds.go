@@ -24,6 +24,10 @@ type Kinds struct {
 	AWSAPI *AWSAPIConfig `toml:"aws_api" json:"aws_api,omitempty"`
 	// ALB looks at the targets of a load balancer through its control plane.
 	ALB *ALBConfig `toml:"alb" json:"alb,omitempty"`
+	// ECS looks at the tasks of a service through its control plane.
+	ECS *ECSConfig `toml:"ecs" json:"ecs,omitempty"`
+	// VPCPeering looks at whether a peering carries a connection.
+	VPCPeering *VPCPeeringConfig `toml:"vpc_peering" json:"vpc_peering,omitempty"`
 	// TLSExpiry looks at how long certificates live on.
 	TLSExpiry *TLSExpiryConfig `toml:"tls_expiry" json:"tls_expiry,omitempty"`
 }
@@ -41,6 +45,14 @@ type CheckKinds struct {
 	Duplicates *DuplicatesConfig     `toml:"duplicates" json:"duplicates,omitempty"`
 	// TrafficObserved looks at what load balancers count.
 	TrafficObserved *TrafficObservedConfig `toml:"traffic_observed" json:"traffic_observed,omitempty"`
+	ECS             *ECSCheckConfig        `toml:"ecs" json:"ecs,omitempty"`
+	Lambda          *LambdaCheckConfig     `toml:"lambda" json:"lambda,omitempty"`
+	VPCPeering      *VPCPeeringCheckConfig `toml:"vpc_peering" json:"vpc_peering,omitempty"`
+	// CloudWatchMetric, CloudWatchLogs and CloudWatchAlarm ask what the region itself
+	// has noticed since clients are there.
+	CloudWatchMetric *CloudWatchMetricConfig `toml:"cloudwatch_metric" json:"cloudwatch_metric,omitempty"`
+	CloudWatchLogs   *CloudWatchLogsConfig   `toml:"cloudwatch_logs" json:"cloudwatch_logs,omitempty"`
+	CloudWatchAlarm  *CloudWatchAlarmConfig  `toml:"cloudwatch_alarm" json:"cloudwatch_alarm,omitempty"`
 }
 
 // Config is the configuration of a probe kind. Its strings may hold {region}
@@ -81,7 +93,9 @@ type Spec struct {
 }
 
 // NeedsCloud reports whether the kind calls an AWS API.
-func (s Spec) NeedsCloud() bool { return slices.Contains([]string{"sqs", "aws_api", "alb"}, s.Kind) }
+func (s Spec) NeedsCloud() bool {
+	return slices.Contains([]string{"sqs", "aws_api", "alb", "ecs", "vpc_peering"}, s.Kind)
+}
 
 // Plane says what the signal looks at; empty for the data plane, which alone makes a
 // region down.
@@ -93,6 +107,12 @@ func (s Spec) Plane() string {
 		return failover.PlaneUpkeep
 	}
 	return ""
+}
+
+// Placed is a Config of which a node can see only from some places: vantage is where
+// the node is, region what it would look at.
+type Placed interface {
+	SeenFrom(vantage, region failover.Region) bool
 }
 
 // minimumTimeout is implemented by kinds that cannot say anything in less time.

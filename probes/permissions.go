@@ -48,3 +48,52 @@ func (c *AWSAPIConfig) Permissions(failover.Region) []iam.Permission {
 func (c *TrafficObservedConfig) Permissions(failover.Region) []iam.Permission {
 	return []iam.Permission{{Actions: []string{"cloudwatch:GetMetricData"}, Resources: []string{"*"}}}
 }
+
+// Permissions implements Permitted. Tasks know no resource that is known beforehand,
+// but their cluster:
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerservice.html
+func (c *ECSConfig) Permissions(r failover.Region) []iam.Permission {
+	return []iam.Permission{
+		{Actions: []string{"ecs:DescribeServices"}, Resources: []string{fmt.Sprintf("arn:aws:ecs:%s:*:service/%s/%s", r, c.Cluster, c.Service)}},
+		{Actions: []string{"ecs:ListTasks", "ecs:DescribeTasks"}, Resources: []string{"*"},
+			Condition: map[string]map[string]string{"ArnLike": {"ecs:cluster": fmt.Sprintf("arn:aws:ecs:%s:*:cluster/%s", r, c.Cluster)}}},
+	}
+}
+
+// Permissions implements Permitted. A dry run needs the right to the real thing.
+func (c *LambdaCheckConfig) Permissions(r failover.Region) []iam.Permission {
+	read := []string{"lambda:GetFunctionConfiguration"}
+	if c.DryRun {
+		read = append(read, "lambda:InvokeFunction")
+	}
+	var out []iam.Permission
+	for _, f := range c.Functions {
+		out = append(out, iam.Permission{Actions: read, Resources: []string{fmt.Sprintf("arn:aws:lambda:%s:*:function:%s", r, f)}})
+	}
+	if c.EventSource {
+		out = append(out, iam.Permission{Actions: []string{"lambda:ListEventSourceMappings"}, Resources: []string{"*"}})
+	}
+	return out
+}
+
+// Permissions implements Permitted.
+func (c *CloudWatchMetricConfig) Permissions(failover.Region) []iam.Permission {
+	return []iam.Permission{{Actions: []string{"cloudwatch:GetMetricData"}, Resources: []string{"*"}}}
+}
+
+// Permissions implements Permitted. Composite alarms are shown to nobody whose right is
+// narrower than everything (API_DescribeAlarms).
+func (c *CloudWatchAlarmConfig) Permissions(failover.Region) []iam.Permission {
+	return []iam.Permission{{Actions: []string{"cloudwatch:DescribeAlarms"}, Resources: []string{"*"}}}
+}
+
+// Permissions implements Permitted.
+func (c *CloudWatchLogsConfig) Permissions(r failover.Region) []iam.Permission {
+	return []iam.Permission{{Actions: []string{"logs:FilterLogEvents"}, Resources: []string{fmt.Sprintf("arn:aws:logs:%s:*:log-group:%s:*", r, c.Group)}}}
+}
+
+// Permissions implements Permitted. Describing knows no resources:
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+func (c *VPCPeeringConfig) Permissions(failover.Region) []iam.Permission {
+	return []iam.Permission{{Actions: []string{"ec2:DescribeVpcPeeringConnections"}, Resources: []string{"*"}}}
+}

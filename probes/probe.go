@@ -52,6 +52,9 @@ type Deps struct {
 	// Resolvers are the DNS servers to ask, "ip:port". Empty: the host's own.
 	Resolvers []string
 	Cloud     *cloud.Clients // nil if the configuration uses no AWS kind
+	// Moved is, of a check, when clients were first sent to the region; what was
+	// before says nothing of how it serves them. Zero: not yet, and of every probe.
+	Moved time.Time
 	// Timeout bounds one probe, in addition to the context. Zero: the context
 	// alone.
 	Timeout time.Duration
@@ -66,6 +69,16 @@ func (d Deps) within(ctx context.Context) (context.Context, context.CancelFunc) 
 		return context.WithCancel(ctx)
 	}
 	return context.WithTimeout(ctx, d.Timeout)
+}
+
+// ask is a check's look at AWS. Without credentials nothing can be seen.
+func (d Deps) ask(ctx context.Context, look func(context.Context) Finding) Finding {
+	ctx, cancel := d.within(ctx)
+	defer cancel()
+	if err := d.Cloud.Credentials(ctx); err != nil {
+		return Finding{Unknown, awsError("credentials", err).detail}
+	}
+	return look(ctx)
 }
 
 // observation starts the observation of target.

@@ -98,9 +98,6 @@ type trafficObserved struct {
 	began time.Time // the first look: what came before says nothing of the switch
 }
 
-// errAnswered is a result that CloudWatch says it could not give.
-var errAnswered = errors.New("CloudWatch answers, but not with the metric")
-
 // counts is what a load balancer did in one period.
 type counts struct{ requests, open float64 }
 
@@ -217,27 +214,17 @@ func (t *trafficObserved) count(ctx context.Context, r failover.Region, end time
 		})
 	}
 	out := map[time.Time]counts{}
-	client := t.deps.Cloud.CloudWatch(string(r))
-	for pages := cloudwatch.NewGetMetricDataPaginator(client, in); pages.HasMorePages(); {
-		page, err := pages.NextPage(ctx, func(o *cloudwatch.Options) { o.RetryMaxAttempts = 1 })
-		if err != nil {
-			return nil, err
-		}
-		for _, m := range page.MetricDataResults {
-			if m.StatusCode == types.StatusCodeForbidden || m.StatusCode == types.StatusCodeInternalError {
-				return nil, fmt.Errorf("%w: %s for %s", errAnswered, m.StatusCode, aws.ToString(m.Id))
+	err := metricData(ctx, t.deps.Cloud.CloudWatch(string(r)), in, func(m types.MetricDataResult) {
+		for i := range min(len(m.Timestamps), len(m.Values)) {
+			begin := m.Timestamps[i].UTC()
+			n := out[begin]
+			if aws.ToString(m.Id) == "open" {
+				n.open += m.Values[i]
+			} else {
+				n.requests += m.Values[i]
 			}
-			for i := range min(len(m.Timestamps), len(m.Values)) {
-				begin := m.Timestamps[i].UTC()
-				n := out[begin]
-				if aws.ToString(m.Id) == "open" {
-					n.open += m.Values[i]
-				} else {
-					n.requests += m.Values[i]
-				}
-				out[begin] = n
-			}
+			out[begin] = n
 		}
-	}
-	return out, nil
+	})
+	return out, err
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -56,6 +57,21 @@ func validDNSName(field, name string) error {
 	}
 	if strings.ContainsAny(name, " /:") || strings.Contains(name, "..") {
 		return badParam(field, "%q is not a DNS name", name)
+	}
+	return nil
+}
+
+// validNames checks names that AWS resources have in both regions.
+func validNames(field string, names []string) error {
+	for i, n := range names {
+		switch {
+		case n == "":
+			return badParam(field, "holds an empty name")
+		case strings.HasPrefix(n, "arn:"):
+			return badParam(field, "%q is an ARN, which names one region: write the name, as it is in both", n)
+		case slices.Contains(names[:i], n):
+			return badParam(field, "%q is listed twice", n)
+		}
 	}
 	return nil
 }

@@ -23,6 +23,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/applicationautoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
+	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
@@ -172,6 +173,13 @@ func (c *Clients) Scheduler(region string) *scheduler.Client {
 func (c *Clients) CloudWatch(region string) *cloudwatch.Client {
 	return client(c, "cloudwatch", region, func(cfg aws.Config, endpoint *string) *cloudwatch.Client {
 		return cloudwatch.NewFromConfig(cfg, func(o *cloudwatch.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// Logs returns the client of CloudWatch Logs in a region.
+func (c *Clients) Logs(region string) *cloudwatchlogs.Client {
+	return client(c, "logs", region, func(cfg aws.Config, endpoint *string) *cloudwatchlogs.Client {
+		return cloudwatchlogs.NewFromConfig(cfg, func(o *cloudwatchlogs.Options) { o.BaseEndpoint = endpoint })
 	})
 }
 

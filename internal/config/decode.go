@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math"
 	"reflect"
 	"slices"
 
@@ -80,6 +81,18 @@ func (d *decoder) value(path string, v any, into reflect.Value) {
 			return
 		}
 		d.wrongType(path, v, "a whole number")
+	case reflect.Float64:
+		switch n := v.(type) {
+		case int64:
+			into.SetFloat(float64(n))
+			return
+		case float64:
+			if !math.IsInf(n, 0) && !math.IsNaN(n) { // TOML knows inf and nan, JSON does not
+				into.SetFloat(n)
+				return
+			}
+		}
+		d.wrongType(path, v, "a number")
 	case reflect.Bool:
 		if b, ok := v.(bool); ok {
 			into.SetBool(b)

@@ -110,7 +110,7 @@ func TestProbeSpecs(t *testing.T) {
 	}
 	want := []string{
 		"api/http/us-east-1 1s", "api/http/us-east-2 1s", "api/tcp/us-east-1 1s", "api/tcp/us-east-2 1s", "api/aws_api/us-east-1 1s", "api/aws_api/us-east-2 1s",
-		"edge/alb/us-east-1 3s", "edge/alb/us-east-2 3s", "edge/tls_expiry/us-east-1 3s", "edge/tls_expiry/us-east-2 3s", "mongo/mongo/us-east-1 1s", "mongo/mongo/us-east-2 1s", "workers/sqs/us-east-1 4s", "workers/sqs/us-east-2 4s",
+		"edge/alb/us-east-1 3s", "edge/alb/us-east-2 3s", "edge/ecs/us-east-1 3s", "edge/ecs/us-east-2 3s", "edge/tls_expiry/us-east-1 3s", "edge/tls_expiry/us-east-2 3s", "mongo/mongo/us-east-1 1s", "mongo/mongo/us-east-2 1s", "network/vpc_peering/us-east-1 3s", "workers/sqs/us-east-1 4s", "workers/sqs/us-east-2 4s",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the signals are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
@@ -171,5 +171,22 @@ func TestForNode(t *testing.T) {
 	const want = `node "nobody" is not in [nodes]: set FAILOVERD_NODE or --node to one of [third use1a use1b use2a use2b]`
 	if _, err := c.ForNode("nobody"); err == nil || err.Error() != want {
 		t.Errorf("an unknown node gives %v, want %s", err, want)
+	}
+}
+
+// Only a node in one of the two regions looks through the peering, and only into the
+// other one; what the file says does not depend on who reads it.
+func TestProbeSpecsByPlace(t *testing.T) {
+	c := example(t)
+	for node, want := range map[failover.NodeID]string{"use1a": "us-east-2", "use2b": "us-east-1", "third": "", "{node}": "us-east-1 us-east-2"} {
+		var got []string
+		for _, s := range c.ProbeSpecs(node) {
+			if s.Kind == "vpc_peering" {
+				got = append(got, string(s.Region))
+			}
+		}
+		if strings.Join(got, " ") != want {
+			t.Errorf("%s looks through the peering into %v, want %s", node, got, want)
+		}
 	}
 }

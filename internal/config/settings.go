@@ -232,12 +232,16 @@ func (c *Config) WithLocal(own *Config) *Config {
 // region.
 func (c *Config) ProbeSpecs(node failover.NodeID) []probes.Spec {
 	var out []probes.Spec
+	at := c.Nodes[node] // none for a stranger, for whom every signal stands
 	for _, name := range c.ComponentNames() {
 		see := c.Component[name].See
 		t := c.timing(see.Timing)
 		for _, k := range kindsOf[probes.Config](see.Kinds) {
 			for _, r := range c.Regions() {
 				if m, ok := k.Config.(*probes.MongoConfig); ok && len(m.Members[r]) == 0 {
+					continue
+				}
+				if s, ok := k.Config.(probes.Placed); ok && at.Region != "" && !s.SeenFrom(at.Region, r) {
 					continue
 				}
 				out = append(out, probes.Spec{

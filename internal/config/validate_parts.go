@@ -149,6 +149,9 @@ func (v *validator) looks(path string, kinds probes.CheckKinds) {
 	if kinds.TrafficObserved != nil {
 		v.bad(path+".traffic_observed", "put it under [traffic] check", "has to watch for some minutes, and here each look begins anew")
 	}
+	if kinds.CloudWatchLogs != nil {
+		v.bad(path+".cloudwatch_logs", "put it under check", "counts what is logged since the clients have moved, and here none have")
+	}
 	if q := kinds.SQSBacklog; q != nil && q.DrainedWithin != 0 {
 		v.bad(path+".sqs_backlog.drained_within", "leave it out, or put the check under check", "has to watch the queue for a while, and here each look begins anew")
 	}

@@ -234,8 +234,8 @@ func (w currentWorld) Action(st failover.Step) (actions.Action, error) {
 }
 
 // Check implements actions.World.
-func (w currentWorld) Check(st failover.Step) (actions.Check, error) {
-	return w.d.running.Load().world.check(st)
+func (w currentWorld) Check(st failover.Step, moved time.Time) (actions.Check, error) {
+	return w.d.running.Load().world.check(st, moved)
 }
 
 // newMonitor makes the probes of a configuration.

@@ -20,6 +20,16 @@ func (r *run) newAttempt(`},
 		tests: []test{{pkg: "internal/sim", name: "TestBlipIsTakenBack"}},
 	},
 	{
+		name: "found-without-its-checks", rule: "E3",
+		says: "a step whose effect another leader finds, or that took effect although its call failed, is done without its own checks",
+		edits: []edit{{"actions/act.go", `		r.found, r.already = found+": ", prev.Already
+		return r.awaitPresent(ctx)
+`, `		r.done(ctx, found+": "+r.last.Detail, prev.Already)
+		return true
+`}},
+		tests: []test{{pkg: "actions", name: "TestVerifyOfWhatIsFound"}},
+	},
+	{
 		name: "intent-after-do", rule: "E2",
 		says: "the effect comes first and its intent is committed afterwards: a crash in between leaves no trace",
 		edits: []edit{{"actions/act.go", `	until := time.Now().Add(r.x.opts.CallTimeout)

@@ -450,7 +450,7 @@ func (a action) set(at actions.Attempt, e effect) (changed bool, err error) {
 
 // Check passes when the region's workers run and traffic is there; of the real
 // kinds, each looks at its part of that.
-func (w *world) Check(st failover.Step) (actions.Check, error) {
+func (w *world) Check(st failover.Step, _ time.Time) (actions.Check, error) {
 	return checkFunc(func(context.Context) actions.Finding {
 		region := string(st.Region)
 		up, _ := w.workersUp(region)

@@ -12,6 +12,7 @@ import (
 	"github.com/aws/smithy-go/encoding/cbor"
 
 	"github.com/failoverd/failoverd/lab/alb"
+	"github.com/failoverd/failoverd/lab/faults"
 )
 
 // cloudWatchPath is where operations are in Smithy's RPC v2 protocol, which the SDK speaks to CloudWatch, in CBOR.
@@ -26,22 +27,52 @@ type CloudWatchOptions struct {
 	Late time.Duration
 	// Balancers are Application Load Balancers by the value of their dimension LoadBalancer, "app/name/id".
 	Balancers map[string]func() alb.Counts
+	// Sources report other metrics, at the end of each minute.
+	Sources []func() []Point
+	// Alarms watch them.
+	Alarms []Alarm
+	// Faults of the services "metric" and "alarm" distort what it knows; nil: none. Their target is the metric's or alarm's name.
+	Faults *faults.Set
 }
 
-// CloudWatch knows the metrics of load balancers. It is safe for concurrent use.
+// Point is what one metric with one dimension was in a minute.
+type Point struct {
+	Metric
+	Value float64
+}
+
+// Metric names a metric with one dimension.
+type Metric struct{ Space, Name, Dimension, Of string }
+
+// CloudWatch knows metrics, one sample a minute, and the alarms that watch them. It is safe for concurrent use.
 type CloudWatch struct {
 	opt CloudWatchOptions
 
 	mu     sync.Mutex
-	points map[string]map[time.Time]float64 // "app/name/id RequestCount" → begin of the minute → sum
+	points map[Metric]map[time.Time]float64 // by the begin of the minute
+	alarms map[string]*alarmState
 }
 
 // NewCloudWatch makes one; Run fills it.
 func NewCloudWatch(opt CloudWatchOptions) *CloudWatch {
-	return &CloudWatch{opt: opt, points: map[string]map[time.Time]float64{}}
+	c := &CloudWatch{opt: opt, points: map[Metric]map[time.Time]float64{}, alarms: map[string]*alarmState{}}
+	for _, a := range opt.Alarms {
+		c.alarms[a.Name] = &alarmState{Alarm: a, value: alarmUnknown, reason: "Unchecked: Initial alarm creation", since: time.Now()}
+	}
+	return c
 }
 
-// Run looks at the load balancers at the end of each minute until ctx ends. A metric has a data point only where it is not zero.
+// distorted is the fault that hits a metric or an alarm.
+func (c *CloudWatch) distorted(kind, name string) faults.Mode {
+	if c.opt.Faults == nil {
+		return ""
+	}
+	f, _ := c.opt.Faults.Match(kind, "", name)
+	return f.Mode
+}
+
+// Run looks at what reports at the end of each minute until ctx ends, and at the alarms. A load balancer's metric has a data point
+// only where it is not zero.
 // https://docs.aws.amazon.com/elasticloadbalancing/latest/application/load-balancer-cloudwatch-metrics.html
 func (c *CloudWatch) Run(ctx context.Context) {
 	last := map[string]alb.Counts{}
@@ -60,35 +91,58 @@ func (c *CloudWatch) Run(ctx context.Context) {
 		for name, count := range c.opt.Balancers {
 			now, was := count(), last[name]
 			last[name] = now
-			c.put(name+" RequestCount", begin, float64(now.Requests-was.Requests))
-			c.put(name+" HTTPCode_ELB_503_Count", begin, float64(now.Refused-was.Refused))
-			c.put(name+" ActiveConnectionCount", begin, float64(now.Open))
+			for metric, n := range map[string]float64{"RequestCount": float64(now.Requests - was.Requests), "HTTPCode_ELB_503_Count": float64(now.Refused - was.Refused), "ActiveConnectionCount": float64(now.Open)} {
+				if n != 0 {
+					c.put(Point{Metric{"AWS/ApplicationELB", metric, "LoadBalancer", name}, n}, begin)
+				}
+			}
 		}
+		for _, report := range c.opt.Sources {
+			for _, p := range report() {
+				c.put(p, begin)
+			}
+		}
+		c.evaluate(time.Now())
 	}
 }
 
-func (c *CloudWatch) put(metric string, begin time.Time, n float64) {
-	if n == 0 {
+func (c *CloudWatch) put(p Point, begin time.Time) {
+	if c.distorted("metric", p.Name) == faults.Hang { // what reports it has stopped
 		return
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.points[metric] == nil {
-		c.points[metric] = map[time.Time]float64{}
+	if c.points[p.Metric] == nil {
+		c.points[p.Metric] = map[time.Time]float64{}
 	}
-	c.points[metric][begin] = n
+	c.points[p.Metric][begin] = p.Value
 }
 
-// call answers GetMetricData.
+// read gives the data points of a metric between two moments that can be read by now.
+func (c *CloudWatch) read(m Metric, start, end, now time.Time) map[time.Time]float64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	out := map[time.Time]float64{}
+	for begin, n := range c.points[m] {
+		if !begin.Before(start) && begin.Before(end) && now.Sub(begin) >= c.opt.Minute+c.opt.Late {
+			out[begin] = n
+		}
+	}
+	return out
+}
+
+// call answers GetMetricData and DescribeAlarms.
 // https://docs.aws.amazon.com/AmazonCloudWatch/latest/APIReference/API_GetMetricData.html
 func (c *CloudWatch) call(op string, body []byte) (cbor.Map, error) {
 	v, err := cbor.Decode(body)
 	in, ok := v.(cbor.Map)
 	switch {
-	case op != "GetMetricData":
-		return nil, badRequest("UnknownOperationException", "the lab's CloudWatch has no %s", op)
 	case err != nil || !ok:
 		return nil, badRequest("SerializationException", "no CBOR map: %v", err)
+	case op == "DescribeAlarms":
+		return c.describeAlarms(in)
+	case op != "GetMetricData":
+		return nil, badRequest("UnknownOperationException", "the lab's CloudWatch has no %s", op)
 	}
 	start, err := cbor.AsTime(in["StartTime"])
 	if err != nil {
@@ -132,36 +186,48 @@ func (c *CloudWatch) query(v cbor.Value, start, end time.Time) (cbor.Map, *Error
 		return nil, badRequest("ValidationError", "Id, Namespace and MetricName are required.")
 	case err != nil || period <= 0 || period%c.opt.Minute != 0:
 		return nil, badRequest("ValidationError", "Period must be a multiple of %s for a metric of regular resolution.", c.opt.Minute)
-	case how != "Sum":
-		return nil, badRequest("ValidationError", "the lab's CloudWatch knows Sum alone, not %s", how)
+	case folds[string(how)] == nil:
+		return nil, badRequest("ValidationError", "The value %s for parameter Stat is not supported.", how)
 	}
 	// A metric is what its name and exactly its dimensions say; what nobody reports has no points, and is no error.
-	balancer := ""
-	if dims, _ := metric["Dimensions"].(cbor.List); len(dims) == 1 && space == "AWS/ApplicationELB" {
+	m := Metric{Space: string(space), Name: string(name)}
+	if dims, _ := metric["Dimensions"].(cbor.List); len(dims) == 1 {
 		d, _ := dims[0].(cbor.Map)
-		if n, _ := d["Name"].(cbor.String); n == "LoadBalancer" {
-			value, _ := d["Value"].(cbor.String)
-			balancer = string(value)
-		}
+		of, _ := d["Value"].(cbor.String)
+		dimension, _ := d["Name"].(cbor.String)
+		m.Dimension, m.Of = string(dimension), string(of)
 	}
-	sums := map[time.Time]float64{}
-	c.mu.Lock()
-	for begin, n := range c.points[balancer+" "+string(name)] {
-		if !begin.Before(start) && begin.Before(end) && time.Since(begin) >= c.opt.Minute+c.opt.Late {
-			sums[begin.Truncate(period)] += n
-		}
+	samples := map[time.Time][]float64{}
+	for begin, n := range c.read(m, start, end, time.Now()) {
+		samples[begin.Truncate(period)] = append(samples[begin.Truncate(period)], n)
 	}
-	c.mu.Unlock()
 	var at []time.Time
-	for begin := range sums {
+	for begin := range samples {
 		at = append(at, begin)
 	}
 	slices.SortFunc(at, func(a, b time.Time) int { return b.Compare(a) }) // ScanBy is TimestampDescending
 	times, values := cbor.List{}, cbor.List{}
 	for _, begin := range at {
-		times, values = append(times, &cbor.Tag{ID: 1, Value: cbor.Float64(epochSeconds(begin))}), append(values, cbor.Float64(sums[begin]))
+		times, values = append(times, &cbor.Tag{ID: 1, Value: cbor.Float64(epochSeconds(begin))}), append(values, cbor.Float64(folds[string(how)](samples[begin])))
 	}
 	return cbor.Map{"Id": id, "Label": name, "StatusCode": cbor.String("Complete"), "Timestamps": times, "Values": values}, nil
+}
+
+// folds are the statistics: one minute is one sample.
+// https://docs.aws.amazon.com/AmazonCloudWatch/latest/monitoring/Statistics-definitions.html
+var folds = map[string]func([]float64) float64{
+	"Sum":         sum,
+	"Average":     func(v []float64) float64 { return sum(v) / float64(len(v)) },
+	"Minimum":     slices.Min[[]float64],
+	"Maximum":     slices.Max[[]float64],
+	"SampleCount": func(v []float64) float64 { return float64(len(v)) },
+}
+
+func sum(v []float64) (n float64) {
+	for _, x := range v {
+		n += x
+	}
+	return n
 }
 
 // writeCBOR writes an answer of Smithy's RPC v2 protocol.

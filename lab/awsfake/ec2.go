@@ -10,6 +10,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/failoverd/failoverd/lab/faults"
 )
 
 // EC2Instance is an instance at the beginning.
@@ -29,6 +31,10 @@ type EC2Options struct {
 	Stop      time.Duration // from stopping to stopped
 	// Short is asked before an instance starts whether its zone has capacity; a non-empty answer is the error. Nil: always.
 	Short func(zone string) string
+	// Peerings are the VPC peering connections that the region sees. Faults of the service "peering", with an ID as their target,
+	// say that one was deleted (error); nil: none.
+	Peerings []Peering
+	Faults   *faults.Set
 	// Groups are the Auto Scaling groups whose members are instances as well; nil: none.
 	Groups *AutoScaling
 }
@@ -192,6 +198,9 @@ func (e *EC2) call(op string, body []byte) (any, error) {
 	defer e.mu.Unlock()
 	e.settle()
 	name := xml.Name{Space: ec2NS, Local: op + "Response"}
+	if op == "DescribeVpcPeeringConnections" {
+		return e.peerings(name, numbered(v, "VpcPeeringConnectionId"))
+	}
 	some, err := e.selected(v)
 	if err != nil {
 		return nil, err

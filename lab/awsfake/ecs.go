@@ -8,6 +8,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/failoverd/failoverd/lab/faults"
 )
 
 // ECSOptions sets up the ECS of one region. StartDelay and Lag are already divided by the time factor; task definitions
@@ -19,8 +21,10 @@ type ECSOptions struct {
 	StartDelay time.Duration // from the decision to start a task until its process starts
 	Lag        time.Duration // how far runningCount and pendingCount are behind
 	TimeFactor float64
-	OnTask     func(service, task string, s TaskState) // called on every change of state, without locks
-	Log        *slog.Logger
+	// Faults of the service "tasks", with a service's name as their target, make the health checks of its tasks fail (error); nil: none.
+	Faults *faults.Set
+	OnTask func(service, task string, s TaskState) // called on every change of state, without locks
+	Log    *slog.Logger
 }
 
 func (o ECSOptions) scale(d time.Duration) time.Duration {
@@ -35,6 +39,8 @@ type TaskDef struct {
 	Command     []string          `json:"command"`
 	Env         map[string]string `json:"env,omitempty"`
 	StopTimeout time.Duration     `json:"stopTimeout,omitempty"` // 0 means 30 s
+	// HealthAfter is when after its start a task's health check is known, undivided; 0 means that it has none.
+	HealthAfter time.Duration `json:"healthAfter,omitempty"`
 }
 
 func (d *TaskDef) arn(region string) string {
@@ -51,6 +57,7 @@ type service struct {
 	history       []counts
 	inactive      bool
 	scale         *Scale
+	steady        bool
 }
 
 // Scale is a service's scalable target (Application Auto Scaling): as long as it is not suspended it sees to it that the
@@ -136,6 +143,7 @@ func (e *ECS) schedule() {
 			active[len(active)-1].askStop("ServiceSchedulerInitiated", "Scaling activity initiated by (deployment ecs-svc/1)")
 			active = active[:len(active)-1]
 		}
+		e.watch(s, active)
 		for n := len(active); n < s.desired && time.Now().After(s.notBefore); n++ {
 			ip := e.freeIP()
 			if ip == "" {

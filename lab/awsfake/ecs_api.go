@@ -255,7 +255,7 @@ func (e *ECS) renderTask(t *task) map[string]any {
 	container := map[string]any{"name": t.def.Family, "lastStatus": t.state, "taskArn": e.arn("task", t.service.cluster, t.id)}
 	out := map[string]any{
 		"taskArn": e.arn("task", t.service.cluster, t.id), "clusterArn": e.clusterARN(t.service.cluster), "group": "service:" + t.service.name,
-		"taskDefinitionArn": t.def.arn(e.opt.Region), "lastStatus": t.state, "desiredStatus": t.desired(), "launchType": "FARGATE",
+		"taskDefinitionArn": t.def.arn(e.opt.Region), "lastStatus": t.state, "desiredStatus": t.desired(), "healthStatus": e.health(t), "launchType": "FARGATE",
 		"createdAt": epochSeconds(t.created), "containers": []any{container}, "startedBy": "ecs-svc/1",
 		"attachments": []any{map[string]any{"type": "ElasticNetworkInterface", "status": "ATTACHED",
 			"details": []any{map[string]string{"name": "privateIPv4Address", "value": t.ip}}}},

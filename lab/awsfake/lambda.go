@@ -3,11 +3,14 @@ package awsfake
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/failoverd/failoverd/lab/faults"
 )
 
 // Function is a Lambda function with one event source mapping, to a queue of the region.
@@ -28,6 +31,11 @@ type Function struct {
 type Lambda struct {
 	sqs *SQS
 	lag time.Duration
+	// Logs is where invocations write, in the group of their function; nil: nowhere.
+	Logs *Logs
+	// Faults of the service "function", with a function's name as their target, say that it is Failed (error), Inactive (refuse)
+	// or being updated (slow); nil: none. Only what is told of it changes.
+	Faults *faults.Set
 
 	mu  sync.Mutex
 	fns []*lambdaFn
@@ -94,11 +102,32 @@ func (l *Lambda) poll(ctx context.Context, f *lambdaFn) {
 			defer func() { <-slots }()
 			ictx, cancel := context.WithTimeout(ctx, f.Timeout)
 			defer cancel()
-			if f.Handle(ictx, body) == nil {
+			if l.invoke(ictx, f, body) == nil {
 				l.sqs.drop(f.Queue, handle)
 			}
 		})
 	}
+}
+
+// ErrNotNow is what a handler returns that has left an event for later; it is no error of the function.
+var ErrNotNow = errors.New("not now")
+
+// invoke runs a function, and writes what Lambda and the function write:
+// https://docs.aws.amazon.com/lambda/latest/dg/monitoring-cloudwatchlogs-loggroups.html
+func (l *Lambda) invoke(ctx context.Context, f *lambdaFn, body string) error {
+	group, request, begin := "/aws/lambda/"+f.Name, uuid(), time.Now()
+	l.Logs.Write(group, "START RequestId: %s Version: $LATEST", request)
+	err := f.Handle(ctx, body)
+	switch {
+	case errors.Is(ctx.Err(), context.DeadlineExceeded):
+		l.Logs.Write(group, "%s %s Task timed out after %.2f seconds", time.Now().UTC().Format(time.RFC3339), request, f.Timeout.Seconds())
+	case errors.Is(err, ErrNotNow):
+		l.Logs.Write(group, "[INFO] %s %s is left for later: %v", request, body, err)
+	case err != nil:
+		l.Logs.Write(group, "[ERROR] %s %s: %v", request, body, err)
+	}
+	l.Logs.Write(group, "REPORT RequestId: %s Duration: %.2f ms", request, float64(time.Since(begin).Microseconds())/1000)
+	return err
 }
 
 // take receives one message without waiting.
@@ -151,6 +180,8 @@ func lambdaOp(r *http.Request) string {
 		return "GetEventSourceMapping"
 	case parts[0] == "functions" && len(parts) == 3 && parts[2] == "configuration":
 		return "GetFunctionConfiguration"
+	case parts[0] == "functions" && len(parts) == 3 && parts[2] == "invocations" && r.Method == http.MethodPost:
+		return "Invoke"
 	}
 	return "Unknown"
 }
@@ -163,6 +194,27 @@ func (l *Lambda) view(f *lambdaFn) map[string]any {
 	return map[string]any{"UUID": f.uuid, "State": state, "LastModified": epochSeconds(f.changed), "BatchSize": 1,
 		"FunctionArn": "arn:aws:lambda:" + l.sqs.region + ":" + AccountID + ":function:" + f.Name}
 }
+
+// configuration is what Lambda says of a function's state.
+// https://docs.aws.amazon.com/lambda/latest/dg/functions-states.html
+func (l *Lambda) configuration(f *lambdaFn) map[string]any {
+	out := map[string]any{"FunctionName": f.Name, "Timeout": int(f.Timeout / time.Second), "State": "Active", "LastUpdateStatus": "Successful"}
+	if l.Faults == nil {
+		return out
+	}
+	switch fault, _ := l.Faults.Match("function", "", f.Name); fault.Mode {
+	case faults.Error:
+		out["State"], out["StateReasonCode"], out["StateReason"] = "Failed", "InternalError", "as the fault has it"
+	case faults.Refuse:
+		out["State"], out["StateReasonCode"], out["StateReason"] = "Inactive", "Idle", "The function has been idle for too long."
+	case faults.Slow:
+		out["LastUpdateStatus"], out["LastUpdateStatusReasonCode"], out["LastUpdateStatusReason"] = "InProgress", "Creating", "The function is being created."
+	}
+	return out
+}
+
+// noContent is the answer to a dry run: 204, and nothing.
+type noContent struct{}
 
 func (l *Lambda) call(q *request) (any, error) {
 	l.mu.Lock()
@@ -177,11 +229,18 @@ func (l *Lambda) call(q *request) (any, error) {
 			}
 		}
 		return map[string]any{"EventSourceMappings": out}, nil
-	case "GetFunctionConfiguration":
+	case "GetFunctionConfiguration", "Invoke":
 		for _, f := range l.fns {
-			if f.Name == parts[1] {
-				return map[string]any{"FunctionName": f.Name, "Timeout": int(f.Timeout / time.Second), "State": "Active"}, nil
+			if f.Name != parts[1] {
+				continue
 			}
+			if q.op == "GetFunctionConfiguration" {
+				return l.configuration(f), nil
+			}
+			if q.Header.Get("X-Amz-Invocation-Type") != "DryRun" {
+				return nil, badRequest("InvalidRequestContentException", "only dry runs are simulated")
+			}
+			return noContent{}, nil
 		}
 		return nil, &Error{http.StatusNotFound, "ResourceNotFoundException", "Function not found: " + parts[1]}
 	case "GetEventSourceMapping", "UpdateEventSourceMapping":

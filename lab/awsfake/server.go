@@ -1,6 +1,6 @@
 // Package awsfake imitates the few AWS APIs that a regional failover uses, closely enough for the real SDK: SQS (JSON 1.0),
 // ECS (JSON 1.1, whose tasks are real processes), EventBridge (JSON 1.1), its Scheduler and Lambda (REST-JSON), STS and Auto Scaling
-// (Query), Elastic Load Balancing (Query), S3 and Route 53 (REST-XML), CloudWatch (RPC v2, in CBOR).
+// (Query), Elastic Load Balancing (Query), S3 and Route 53 (REST-XML), CloudWatch (RPC v2, in CBOR) and its Logs (JSON 1.1).
 //
 // It imitates what makes them awkward: everything asynchronous takes time, reads lag behind writes, batches are refused as
 // a whole, and any call can be throttled, hang, fail, or take effect and lose its reply. Signatures are not verified: the
@@ -75,6 +75,7 @@ type Server struct {
 	ELB     *ELB
 	Clocks  *Clocks // EventBridge and its Scheduler
 	Metrics *CloudWatch
+	Logs    *Logs
 	Faults  *faults.Set
 	Log     *slog.Logger
 
@@ -111,7 +112,7 @@ type request struct {
 
 // readOnly operations leave no record when they succeed.
 func readOnly(op string) bool {
-	for _, p := range []string{"Describe", "List", "Get", "Receive", "SendMessage", "DeleteMessage", "AssumeRole"} {
+	for _, p := range []string{"Describe", "List", "Get", "Filter", "Receive", "SendMessage", "DeleteMessage", "AssumeRole"} {
 		if strings.HasPrefix(op, p) {
 			return true // messages are data; the ledger and the canaries count them
 		}
@@ -134,6 +135,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q.service, q.op = "application-autoscaling", strings.TrimPrefix(target, "AnyScaleFrontendService.")
 	case strings.HasPrefix(target, "AWSEvents."):
 		q.service, q.op = "events", strings.TrimPrefix(target, "AWSEvents.")
+	case strings.HasPrefix(target, "Logs_20140328."):
+		q.service, q.op = "logs", strings.TrimPrefix(target, "Logs_20140328.")
 	case strings.HasPrefix(r.URL.Path, "/2013-04-01/"):
 		q.service, q.op = "route53", route53Op(r)
 	case strings.HasPrefix(r.URL.Path, cloudWatchPath): // before S3, for which any path is an object's
@@ -211,7 +214,7 @@ func faultError(service string, f faults.Fault) *Error {
 		e = badRequest("ThrottlingException", "Rate exceeded")
 	case f.Mode == faults.Auth:
 		e = &Error{Status: 403, Code: "AccessDenied", Message: "User is not authorized to perform this action"}
-		if service == "ecs" || service == "sqs" {
+		if service == "ecs" || service == "sqs" || service == "logs" {
 			e.Status, e.Code = 400, "AccessDeniedException"
 		}
 	}
@@ -242,6 +245,10 @@ func (s *Server) dispatch(w http.ResponseWriter, q *request) {
 	}
 	s.record(q.call, "ok")
 	w.Header().Set("X-Amzn-Requestid", id(16))
+	if _, empty := out.(noContent); empty {
+		w.WriteHeader(http.StatusNoContent)
+		return
+	}
 	switch q.service {
 	case "cloudwatch":
 		writeCBOR(w, http.StatusOK, out.(cbor.Map))
@@ -283,6 +290,8 @@ func (s *Server) run(q *request) (any, error) {
 		return s.Clocks.schedule(q)
 	case q.service == "cloudwatch" && s.Metrics != nil:
 		return s.Metrics.call(q.op, q.body)
+	case q.service == "logs" && s.Logs != nil:
+		return s.Logs.call(q.op, q.body)
 	case q.service == "sts":
 		return stsCall(q)
 	}
@@ -328,7 +337,7 @@ func (s *Server) writeError(w http.ResponseWriter, q *request, e *Error) {
 
 func contentType(service string) string {
 	switch service {
-	case "ecs", "events":
+	case "ecs", "events", "logs":
 		return "application/x-amz-json-1.1"
 	case "lambda", "scheduler":
 		return "application/json"

@@ -33,6 +33,8 @@ type queue struct {
 	messages   []*message
 	wake       chan struct{} // closed and replaced when a message arrives
 	history    []depth       // for the lagging counters
+	active     bool          // since something was sent to it or asked of it
+	deleted    int
 }
 
 type message struct {
@@ -236,6 +238,7 @@ func (q *queue) set(attrs map[string]string) error {
 }
 
 func (q *queue) send(body string, now time.Time) *message {
+	q.active = true
 	m := &message{id: id(16), body: body, sent: now}
 	q.messages = append(q.messages, m)
 	close(q.wake)
@@ -284,6 +287,7 @@ func (s *SQS) receive(ctx context.Context, q *queue, in sqsInput) (any, error) {
 }
 
 func (q *queue) take(limit int, visibility time.Duration, now time.Time, in sqsInput) (out []any) {
+	q.active = true
 	kept := q.messages[:0]
 	for _, m := range q.messages {
 		if now.Sub(m.sent) < q.retention {
@@ -322,6 +326,7 @@ func (q *queue) remove(handle string) {
 	for i, m := range q.messages {
 		if m.handle == handle && handle != "" {
 			q.messages = append(q.messages[:i], q.messages[i+1:]...)
+			q.deleted++
 			return
 		}
 	}

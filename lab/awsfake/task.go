@@ -43,6 +43,7 @@ type task struct {
 	pid       int
 	stop      chan struct{} // closed to ask for the stop
 	stopAsked bool
+	told      bool // of being ill, in the service's events
 }
 
 // askStop requests the stop once. ECS.mu is held.

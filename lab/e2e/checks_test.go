@@ -39,6 +39,46 @@ func (r *rig) says(step, text string) {
 	})
 }
 
+// passedWith holds what the steps of the last execution said when they were done.
+func (r *rig) passedWith(details map[string]string) {
+	r.Helper()
+	s, err := r.c.AnyStatus(r.ctx)
+	r.do(err)
+	for step, want := range details {
+		if got := s.Last.Steps[step].Detail; !strings.Contains(got, want) {
+			r.Errorf("%s passed with %q, want %q", step, got, want)
+		}
+	}
+}
+
+// impairedBy waits until a signal makes the condition control-plane-impaired, and sees that for more than a hold nothing else comes
+// of it.
+func (r *rig) impairedBy(signal string) {
+	r.Helper()
+	s := r.until(20*time.Second, "control-plane-impaired by "+signal, func(s *harness.Status) bool {
+		return s.Condition == "control-plane-impaired" && strings.Contains(s.Sentence, signal+" down")
+	})
+	time.Sleep(s.Hold.D() + time.Second)
+	r.until(time.Second, "the condition to last", func(s *harness.Status) bool {
+		return s.Condition == "control-plane-impaired" && s.Execution == nil && s.Freeze == nil
+	})
+}
+
+// readiness waits until a node's readiness says all of some texts, and returns it.
+func (r *rig) readiness(node string, want ...string) (out string) {
+	r.Helper()
+	r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
+		out, _ = r.c.CLI(r.ctx, node, "readiness") // its status says whether it is ready, which it may not be
+		for _, w := range want {
+			if !strings.Contains(out, w) {
+				return false, node + "'s readiness to say " + w + ":\n" + out
+			}
+		}
+		return true, ""
+	}))
+	return out
+}
+
 // Each check of the plan fails while what it looks at is broken, says what it saw, and lets the failover go on once that works.
 func TestChecksSeeWhatIsBroken(t *testing.T) {
 	r := start(t)
@@ -58,14 +98,8 @@ func TestChecksSeeWhatIsBroken(t *testing.T) {
 	r.says("check-traffic-tls_expiry", `is refused by clients of api.example.net: the certificate "*.example.net" ran out at`)
 	r.certify(world.E2, "2160h")
 	r.stable()
-	s, err := r.c.AnyStatus(r.ctx)
-	r.do(err)
-	for step, want := range map[string]string{"check-traffic-websocket": "closed with 1000", "check-traffic-tls_expiry": "api.example.net has 89 days left",
-		"check-api-http_file": "4096 bytes, the same that came back: uploaded in "} {
-		if got := s.Last.Steps[step].Detail; !strings.Contains(got, want) {
-			t.Errorf("%s passed with %q, want %q", step, got, want)
-		}
-	}
+	r.passedWith(map[string]string{"check-traffic-websocket": "closed with 1000", "check-traffic-tls_expiry": "api.example.net has 89 days left",
+		"check-api-http_file": "4096 bytes, the same that came back: uploaded in "})
 	r.movedSafely(at, 1)
 }
 
@@ -75,22 +109,12 @@ func TestUnhealthyTargetsAndCertificatesMoveNothing(t *testing.T) {
 	r := start(t)
 	since := time.Now()
 	r.do(r.w.Fault(r.ctx, world.E1, app("healthz", faults.Error)))
-	s := r.until(20*time.Second, "control-plane-impaired by edge/alb", func(s *harness.Status) bool {
-		return s.Condition == "control-plane-impaired" && strings.Contains(s.Sentence, "edge/alb down")
-	})
-	time.Sleep(s.Hold.D() + time.Second)
-	r.until(time.Second, "the condition to last", func(s *harness.Status) bool {
-		return s.Condition == "control-plane-impaired" && s.Execution == nil && s.Freeze == nil
-	})
+	r.impairedBy("edge/alb")
 	r.heal(world.E1, "healthz")
 	r.until(20*time.Second, "good health", func(s *harness.Status) bool { return s.Condition == "" })
 	r.certify(world.E1, "-1h")
 	r.certify(world.E2, "10h") // the least is a week, here 14 hours
-	out := ""
-	r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
-		out, _ = r.c.CLI(r.ctx, "use2a", "readiness") // its status says whether it is ready, which it is not
-		return strings.Contains(out, "edge/tls_expiry in us-east-2: ") && strings.Contains(out, "renew it now") && strings.Contains(out, "ran out at"), "readiness to tell of us-east-2's certificate:\n" + out
-	}))
+	out := r.readiness("use2a", "edge/tls_expiry in us-east-2: ", "renew it now", "ran out at")
 	if _, why, _ := strings.Cut(out, "not ready because"); !strings.Contains(why, "edge/tls_expiry in us-east-2") || strings.Contains(why, "edge/tls_expiry in us-east-1") {
 		t.Errorf("readiness says\n%s", out)
 	}

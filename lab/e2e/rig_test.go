@@ -30,6 +30,7 @@ var fast = map[string]string{
 	"component.workers.check.sqs_backlog": `{ queue = "messages", max = 200, drained_within = "5m", trend = "1s", within = "20s" }`,
 	"traffic.check.traffic_observed":      `{ load_balancers = { us-east-1 = "app/messaging-us-east-1/50dc6c495c0c9188", us-east-2 = "app/messaging-us-east-2/50dc6c495c0c9188" }, moved = 95, ignore = 120, period = "1s", within = "75s" }`,
 	"component.edge.see.timeout":          `"1s"`,
+	"component.network.see.timeout":       `"1s"`,
 }
 
 // rig is one world with a cluster in it, and the test's way to look at both.

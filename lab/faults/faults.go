@@ -31,7 +31,7 @@ const (
 
 // Fault is one injected fault, as it is sent to POST /faults on a control socket. Empty fields match everything.
 type Fault struct {
-	Service     string  `json:"service"`           // ecs, sqs, sts, route53 and so on, or * for all AWS APIs; alb, app, mongo, dns, slack, ref, kube, pods, hooks
+	Service     string  `json:"service"`           // ecs, sqs, sts, route53 and so on, or * for all AWS APIs; alb, app, mongo, dns, slack, ref, kube, pods, hooks, metric, alarm, function, tasks, peering
 	Op          string  `json:"op,omitempty"`      // API operation, e.g. UpdateService, chat.postMessage; of kube: get, list, patch
 	Target      string  `json:"target,omitempty"`  // ALB zone (a, b, c), Mongo member (31), name server (ns1), queue or service name; of kube: deployments; of pods: a machine
 	Mode        Mode    `json:"mode"`              //
@@ -97,7 +97,7 @@ func (s *Set) List() []Fault {
 // awsServices are what the service "*" stands for: a control plane is lost while load balancers and databases live.
 var awsServices = map[string]bool{
 	"ecs": true, "sqs": true, "sts": true, "route53": true, "elasticloadbalancing": true, "autoscaling": true, "application-autoscaling": true,
-	"ec2": true, "cloudwatch": true, "lambda": true, "events": true, "scheduler": true, "s3": true,
+	"ec2": true, "cloudwatch": true, "lambda": true, "events": true, "scheduler": true, "s3": true, "logs": true,
 }
 
 // Match returns the fault that hits this call, the latest one winning.

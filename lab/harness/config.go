@@ -49,6 +49,7 @@ const (
 // addresses are the places of the example that differ in the world.
 func addresses(dir string) []Edit {
 	return []Edit{
+		{`addresses = { us-east-1 = "10.0.1.10:7700", us-east-2 = "10.1.1.10:7700" }, slow`, `addresses = { us-east-1 = "198.18.1.8:7700", us-east-2 = "198.18.2.8:7700" }, slow`, "what is reached through the VPC peering"},
 		{"10.0.1.10:7700", "198.18.1.11:7700", "node addresses"},
 		{"10.0.2.10:7700", "198.18.1.12:7700", ""},
 		{"10.1.1.10:7700", "198.18.2.11:7700", ""},

@@ -2,6 +2,7 @@ package region
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/failoverd/failoverd/lab/app"
 	"github.com/failoverd/failoverd/lab/awsfake"
+	"github.com/failoverd/failoverd/lab/faults"
 	"github.com/failoverd/failoverd/lab/ledger"
 )
 
@@ -28,12 +30,16 @@ const (
 )
 
 // function is what runs in Lambda: before it works on an event it asks for leave, and the ledger witnesses its life.
-func function(c Config, ecs *awsfake.ECS, timeout time.Duration) awsfake.Function {
+// The fault "events" of the application makes it fail.
+func function(c Config, ecs *awsfake.ECS, set *faults.Set, timeout time.Duration) awsfake.Function {
 	client := &http.Client{Timeout: timeout / 4, Transport: &http.Transport{DisableKeepAlives: true}}
 	return awsfake.Function{Name: FunctionName, Queue: EventsQueue, Timeout: timeout, Enabled: c.FunctionOn, Handle: func(ctx context.Context, body string) error {
 		deadline, _ := ctx.Deadline()
 		if err := leave(ctx, client, ecs.Targets(Cluster, LeaseService), time.Until(deadline)); err != nil {
-			return err
+			return fmt.Errorf("%w: %w", awsfake.ErrNotNow, err)
+		}
+		if f, _ := set.Match("app", "events", "events"); f.Mode == faults.Error {
+			return errors.New("the event cannot be read")
 		}
 		witness, err := ledger.Dial(filepath.Join(c.World, app.LedgerSocket), ledger.Event{Role: "function", Region: c.Region})
 		if err != nil {

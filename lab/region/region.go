@@ -56,6 +56,8 @@ type Config struct {
 	SQSLag     time.Duration         `json:"sqsLag"`    // 0 means 3 s
 	Election   time.Duration         `json:"election"`  // 0 means 10 s
 	Minute     time.Duration         `json:"minute"`    // of CloudWatch; 0 means one
+	Peerings   []awsfake.Peering     `json:"peerings"`
+	Inside     string                `json:"inside"` // listen address of something that only the VPCs reach
 }
 
 // Member is one member of the MongoDB replica set.
@@ -71,6 +73,8 @@ type Service struct {
 	Env     map[string]string `json:"env"`
 	Desired int               `json:"desired"`
 	Scale   *awsfake.Scale    `json:"scale,omitempty"` // its autoscaler
+	// HealthAfter is when after a task's start its health check is known; 0: it has none.
+	HealthAfter time.Duration `json:"healthAfter,omitempty"`
 }
 
 // Cluster is the name of the only ECS cluster.
@@ -93,6 +97,15 @@ func targetGroup(c Config, lb *alb.ALB) awsfake.TargetGroup {
 	}}
 }
 
+// alarms are what somebody has set up in each region: for messages that nobody takes, for clients that are refused, and for either.
+func alarms(balancer string) []awsfake.Alarm {
+	return []awsfake.Alarm{
+		{Name: "messages-too-old", Metric: awsfake.Metric{Space: "AWS/SQS", Name: "ApproximateAgeOfOldestMessage", Dimension: "QueueName", Of: "messages"}, Above: 900, Periods: 2, Quiet: true},
+		{Name: "clients-refused", Metric: awsfake.Metric{Space: "AWS/ApplicationELB", Name: "HTTPCode_ELB_503_Count", Dimension: "LoadBalancer", Of: balancer}, Above: 6000, Periods: 2, Quiet: true},
+		{Name: "messaging", Of: []string{"messages-too-old", "clients-refused"}},
+	}
+}
+
 func or(d, def time.Duration) time.Duration {
 	if d == 0 {
 		return def
@@ -110,7 +123,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	ecs := awsfake.NewECS(ctx, awsfake.ECSOptions{Region: c.Region, Dir: c.World, IPs: c.TaskIPs, StartDelay: scale(or(c.ECSStart, 6*time.Second)),
-		Lag: scale(or(c.ECSLag, 2*time.Second)), TimeFactor: c.TimeFactor, Log: log,
+		Lag: scale(or(c.ECSLag, 2*time.Second)), TimeFactor: c.TimeFactor, Faults: set, Log: log,
 		OnTask: func(service, task string, s awsfake.TaskState) {
 			if err := witness.Write(ledger.Event{Type: ledger.TaskState, Region: c.Region, Task: task, Text: service + " " + string(s)}); err != nil && ctx.Err() == nil {
 				log.Error("ledger", "err", err)
@@ -138,8 +151,10 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return ""
 	}
 	asg := awsfake.NewAutoScaling(awsfake.ASGOptions{Region: c.Region, Groups: c.Groups, Launch: scale(12 * time.Second), End: scale(6 * time.Second), Short: short})
-	ec2 := awsfake.NewEC2(awsfake.EC2Options{Instances: c.Instances, Groups: asg, Start: scale(6 * time.Second), Checks: scale(6 * time.Second), Stop: scale(12 * time.Second), Short: short})
-	lambda := awsfake.NewLambda(sqs, scale(8*time.Second), function(c, ecs, max(time.Second, scale(12*time.Second).Truncate(time.Second))))
+	ec2 := awsfake.NewEC2(awsfake.EC2Options{Instances: c.Instances, Groups: asg, Start: scale(6 * time.Second), Checks: scale(6 * time.Second), Stop: scale(12 * time.Second), Short: short,
+		Peerings: c.Peerings, Faults: set})
+	lambda := awsfake.NewLambda(sqs, scale(8*time.Second), function(c, ecs, set, max(time.Second, scale(12*time.Second).Truncate(time.Second))))
+	lambda.Logs, lambda.Faults = awsfake.NewLogs(scale(5*time.Second)), set
 	longest := scale(45 * time.Second)
 	clocks := awsfake.NewClocks(c.Region, scale(12*time.Second),
 		awsfake.Timer{Name: RuleName, Rule: true, Every: scale(20 * time.Second), Enabled: c.FunctionOn, Fire: job(c, ecs, RuleName, longest, log)},
@@ -161,9 +176,10 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 			}
 			return out
 		}})
+	balancer := "app/messaging-" + c.Region + "/50dc6c495c0c9188"
 	metrics := awsfake.NewCloudWatch(awsfake.CloudWatchOptions{Minute: max(time.Second, scale(or(c.Minute, time.Minute)).Truncate(time.Second)), Late: scale(20 * time.Second),
-		Balancers: map[string]func() alb.Counts{"app/messaging-" + c.Region + "/50dc6c495c0c9188": lb.Counts}})
-	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Metrics: metrics, Faults: set, Log: log,
+		Balancers: map[string]func() alb.Counts{balancer: lb.Counts}, Sources: []func() []awsfake.Point{sqs.Metrics()}, Alarms: alarms(balancer), Faults: set})
+	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Metrics: metrics, Logs: lambda.Logs, Faults: set, Log: log,
 		ELB: awsfake.NewELB(c.Region, targetGroup(c, lb))}
 	if err := ctl.ListenHTTP(ctx, c.AWS, aws); err != nil {
 		return err
@@ -171,12 +187,15 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	if err := lb.Run(ctx); err != nil {
 		return err
 	}
+	if err := inside(ctx, c.Inside); err != nil {
+		return err
+	}
 	members, err := startMongo(ctx, c, set, log, scale(or(c.Election, 10*time.Second)))
 	if err != nil {
 		return err
 	}
 	for _, s := range c.Services {
-		def := ecs.Register(awsfake.TaskDef{Family: s.Name, Command: s.Command, Env: s.Env})
+		def := ecs.Register(awsfake.TaskDef{Family: s.Name, Command: s.Command, Env: s.Env, HealthAfter: s.HealthAfter})
 		ecs.Create(Cluster, s.Name, def, s.Desired)
 		if s.Scale != nil {
 			ecs.SetScale(Cluster, s.Name, *s.Scale)

@@ -54,6 +54,21 @@ func (w *World) DarkServices(ctx context.Context, site string) error {
 	return w.net.Dark(ctx, site, services[site]...)
 }
 
+// DarkPeering loses what goes through the VPC peering into a site; nothing else uses that address. LightPeering undoes it.
+func (w *World) DarkPeering(ctx context.Context, site string) error {
+	w.note(ctx, "dark peering into "+site)
+	return w.net.Dark(ctx, site, insideHost)
+}
+
+// insideHost is the last octet of what is reached through the peering.
+const insideHost = 8
+
+// LightPeering undoes DarkPeering.
+func (w *World) LightPeering(ctx context.Context, site string) error {
+	w.note(ctx, "peering back into "+site)
+	return w.net.Light(ctx, site, insideHost)
+}
+
 // LightServices undoes DarkServices.
 func (w *World) LightServices(ctx context.Context, site string) error {
 	w.note(ctx, "services back in "+site)

@@ -43,6 +43,8 @@ const (
 	Secondary = "us-east-2"
 	Cluster   = region.Cluster
 	Queue     = "messages"
+	// PeeringID is the peering connection between the regions' VPCs.
+	PeeringID = "pcx-0a1b2c3d4e5f67890"
 	// TrafficBucket is in the secondary region.
 	TrafficBucket = "messaging-traffic"
 )
@@ -187,8 +189,8 @@ func (w *World) start(ctx context.Context) error {
 
 func sites() []netns.Site {
 	hosts := map[string][]int{
-		E1:    {11, 12, 5, 6, 7, 21, 22, 23, 31, 32},
-		E2:    {11, 12, 5, 6, 7, 21, 22, 23, 31},
+		E1:    {11, 12, 5, 6, 7, 8, 21, 22, 23, 31, 32},
+		E2:    {11, 12, 5, 6, 7, 8, 21, 22, 23, 31},
 		Third: {11},
 		Net:   {80, 5, 50, 53, 54, 55, 56, 61, 62, 65, 66, 70},
 	}
@@ -255,7 +257,9 @@ func (w *World) regionConfig(site string) region.Config {
 	for _, zone := range []string{"a", "b"} {
 		c.Instances = append(c.Instances, awsfake.EC2Instance{ID: "i-relay" + strings.ReplaceAll(reg, "-", "") + zone, Zone: reg + zone, Tags: map[string]string{"role": "relay"}, Running: reg == Primary})
 	}
-	c.Kube = ip(n, 7, 6443)
+	c.Kube, c.Inside = ip(n, 7, 6443), ip(n, insideHost, 7700)
+	c.Peerings = []awsfake.Peering{{ID: PeeringID, Requester: awsfake.VPC{ID: "vpc-primary", Region: Primary, CIDR: "198.18.1.0/24"},
+		Accepter: awsfake.VPC{ID: "vpc-secondary", Region: Secondary, CIDR: "198.18.2.0/24"}}}
 	if reg == Primary {
 		c.FunctionOn, c.Search = true, 3
 	}
@@ -277,6 +281,9 @@ func (w *World) regionConfig(site string) region.Config {
 			n = 1
 		}
 		s := region.Service{Name: svc, Desired: n, Env: map[string]string{"LAB_COMMAND": "1", app.SiteEnv: site}}
+		if svc == "api" {
+			s.HealthAfter = 6 * time.Second
+		}
 		if svc == "workers" && w.opt.TaskCommand != nil { // an autoscaler that puts back what is taken away
 			s.Scale = &awsfake.Scale{Min: n, Max: 9}
 			if n == 0 {

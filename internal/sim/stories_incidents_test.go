@@ -55,7 +55,9 @@ var incidents = []story{
 		at := time.Now()
 		s.world.set(func() { s.world.sights.slow[east1], s.world.sights.deaf[east1] = 850*time.Millisecond, 0.3 })
 		named := s.when(time.Minute, func() bool { return s.event("note-suspicion", "brownout") })
-		quiet := s.throughout(15*time.Minute, func() bool { return s.state().Incident == nil && s.state().Execution == nil && s.state().Freeze == nil && s.state().Preparation == nil })
+		quiet := s.throughout(15*time.Minute, func() bool {
+			return s.state().Incident == nil && s.state().Execution == nil && s.state().Freeze == nil && s.state().Preparation == nil
+		})
 		s.daemon(named && quiet, "calls it a brownout, prepares nothing and does nothing: slow is not dead")
 		// Which of them comes, and first, is chance.
 		s.daemon(len(s.conditions(at)) > 1, "names what else it sees when signals fail three times in a row (service-down, disagreement, partitioned, now and then region-down), each for a moment far shorter than the hold")

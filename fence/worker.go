@@ -81,14 +81,15 @@ func (c *Child) Start(d Deadlines) error {
 	if err != nil {
 		return fmt.Errorf("guard: %w", err)
 	}
-	defer func() { _ = its.Close() }() // the guard has its own
 	stdout, theirs, err := os.Pipe()
 	if err != nil {
-		return errors.Join(fmt.Errorf("guard: %w", err), stdin.Close())
+		return errors.Join(fmt.Errorf("guard: %w", err), its.Close(), stdin.Close())
 	}
-	defer func() { _ = theirs.Close() }()
 	cmd.Stdin, cmd.Stdout = its, theirs
-	if err := orphans.start(cmd); err != nil {
+	err = orphans.start(cmd)
+	// The guard has its own: as long as ours were open, nobody would see it end.
+	_, _ = its.Close(), theirs.Close()
+	if err != nil {
 		return errors.Join(fmt.Errorf("the guard cannot be started: %w", err), stdin.Close(), stdout.Close())
 	}
 	started := make(chan int, 1)

@@ -229,11 +229,14 @@ func (c *cluster) returns(ctx context.Context) {
 }
 
 // await lets time pass until the run is in the phase; people do what they would
-// do on the way; who aborts wants it undone if undo is set. It gives up after a
-// while.
-func (c *cluster) await(ctx context.Context, rng *rand.Rand, phase string, undo bool) bool {
+// do on the way. Where calls are to be struck, who aborts does so once the region was
+// left: then some follow. It gives up after a while.
+func (c *cluster) await(ctx context.Context, rng *rand.Rand, phase string, calls bool) bool {
 	end := time.Now().Add(6 * time.Minute)
 	when := pick(rng, []string{phaseFence, phaseFence, phaseStart, phaseSwitch, phaseCheck})
+	if calls {
+		when = pick(rng, []string{phaseSwitch, phaseCheck})
+	}
 	for time.Now().Before(end) {
 		now := c.phase()
 		if now == phase {
@@ -243,7 +246,7 @@ func (c *cluster) await(ctx context.Context, rng *rand.Rand, phase string, undo 
 			e := s.Execution
 			switch {
 			case phase == phaseAbort && now == when:
-				c.press(ctx, "uid 3", failover.Abort{Execution: e.ID, Undo: undo || rng.IntN(2) == 0})
+				c.press(ctx, "uid 3", failover.Abort{Execution: e.ID, Undo: !calls && rng.IntN(2) == 0})
 			case e.State == failover.ExecAwaiting && rng.IntN(100) == 0:
 				c.press(ctx, "uid 3", failover.Approve{Execution: e.ID})
 			}

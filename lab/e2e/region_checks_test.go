@@ -18,10 +18,10 @@ func TestChecksAskTheRegionItself(t *testing.T) {
 	for _, f := range []faults.Fault{
 		{Service: "tasks", Target: "api", Mode: faults.Error}, {Service: "function", Target: "events-handler", Mode: faults.Slow},
 		{Service: "alarm", Target: "messages-too-old", Mode: faults.Error}, app("events", faults.Error),
+		{Service: "sqs", Op: "ReceiveMessage", Mode: faults.Throttle}, // what comes is not worked off
 	} {
 		r.do(r.w.Fault(r.ctx, world.E2, f))
 	}
-	r.do(r.w.PauseProviders(r.ctx, true)) // nothing comes, so that nothing is worked off
 	at := r.lose()
 	r.says("start-api", "ecs does not pass: ")
 	r.says("start-api", "is RUNNING and UNHEALTHY; it is stuck: ECS says: (service api) (task ")
@@ -31,8 +31,8 @@ func TestChecksAskTheRegionItself(t *testing.T) {
 	r.says("check-traffic-cloudwatch_alarm", "in ALARM in us-east-2: messages-too-old since ")
 	r.says("check-traffic-cloudwatch_alarm", "messaging since ") // the composite one follows
 	r.says("check-workers-cloudwatch_metric", "; it must be 1 at least")
-	r.heal(world.E2, "messages-too-old")
-	r.do(r.w.PauseProviders(r.ctx, false))
+	r.do(r.w.ClearFaults(r.ctx, world.E2))
+	r.do(r.w.Fault(r.ctx, world.E2, app("events", faults.Error)))
 	const logs = "check-functions-cloudwatch_logs"
 	s := r.until(40*time.Second, "a question about what was logged", func(s *harness.Status) bool {
 		return s.Execution != nil && s.Execution.Question != nil && strings.Contains(s.Execution.Question.Text, logs)

@@ -191,7 +191,7 @@ func (c *cluster) schedule(ctx context.Context, rng *rand.Rand, seed uint64) {
 		sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
 		c.inject(ctx, rng, target)
 	}
-	if target.calls && phase != phaseHold && phase != phaseQuiet && (phase == phaseAfter || phase == phaseCheck || phase == phaseAbort || rng.IntN(2) == 0) {
+	if target.calls && phase != phaseHold && phase != phaseQuiet && (phase != phaseFence && phase != phaseStart || rng.IntN(2) == 0) {
 		// What was left comes back, and is stopped again: there is a call to strike.
 		sleep(time.Duration(30+rng.IntN(60)) * time.Second)
 		c.returns(ctx)

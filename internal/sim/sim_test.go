@@ -51,31 +51,8 @@ func (t *tally) add(out Outcome) {
 	}
 }
 
-// enough is how many seeds fill every cell of the table. A fault of calls counts only
-// when it has struck one, and in the phases that make few calls half of the runs that
-// aim at it have none: with three aims a cell is empty once in eight times, with
-// twenty once in a million. some is how many seeds fill every row and column.
-func enough() uint64 { return 20 * some() / 3 }
-func some() uint64   { return 3 * uint64(len(faults)*len(phases)) }
-
-// lines are the faults and the phases of which nothing took effect.
-func (t *tally) lines() (empty []string) {
-	seen := map[string]bool{}
-	for c := range t.cells {
-		seen[c.fault], seen[c.phase] = true, true
-	}
-	for _, f := range faults {
-		if !seen[f.name] {
-			empty = append(empty, f.name)
-		}
-	}
-	for _, p := range phases {
-		if !seen[p] {
-			empty = append(empty, p)
-		}
-	}
-	return empty
-}
+// enough is how many seeds fill every cell of the table: several aim at each.
+func enough() uint64 { return 3 * uint64(len(faults)*len(phases)) }
 
 // table shows per fault and phase how often it took effect, and by the first
 // letters of their ends how those runs ended.
@@ -138,14 +115,8 @@ func TestSim(t *testing.T) {
 	if *seeds >= 50 && all.executions*10 < *seeds*3 {
 		t.Errorf("only %d of %d runs had an execution: the schedule shows too little", all.executions, *seeds)
 	}
-	if none := all.lines(); *seeds >= some() && len(none) > 0 {
-		t.Errorf("never played: %s", strings.Join(none, ", "))
-	}
-	if len(empty) > 0 {
-		fmt.Printf("never played: %s\n", strings.Join(empty, ", "))
-	}
 	if *seeds >= enough() && len(empty) > 0 {
-		t.Errorf("%d of %d cells are empty", len(empty), len(faults)*len(phases))
+		t.Errorf("never played: %s", strings.Join(empty, ", "))
 	}
 	fmt.Printf("sim: seeds=%d violations=%d virtual_hours=%.1f real_s=%.0f\n", *seeds, all.violations, all.virtual.Hours(), time.Since(began).Seconds())
 }

@@ -24,7 +24,8 @@ var incidents = []story{
 	{id: "P1", part: published, fault: "The active region cannot be reached for 43 seconds (GitHub, October 2018)", play: func(s *stage) {
 		at := time.Now()
 		s.cut(east1)
-		// 4 s until every node sees it (`config check` prints that), a ballot, and its way.
+		// The last votes from inside, which see it well, count for 5 s (vote_ttl); then comes
+		// the leader's next look.
 		suspected := s.when(5500*time.Millisecond, func() bool { return s.event("note-suspicion", "region-down") })
 		s.daemon(suspected, "names region-down within 5.5 s and does nothing")
 		s.daemon(s.throughout(28*time.Second-time.Since(at), func() bool { return s.wanted(east2) == 0 && s.paged("") == 0 }), "prepares nothing and tells nobody before `prepare_after` (30 s)")

@@ -201,6 +201,12 @@ func (r *run) attempt(ctx context.Context) error {
 	if e := state.Open(r.e.ID); e != nil {
 		rec = e.Step(r.st.ID)
 	}
+	if eff.State == Present && rec.State == failover.StepRunning {
+		// The attempt that is open has come true after all, seen now that the world
+		// can be read again: nothing is sent a second time.
+		r.found, r.already = "found done by an earlier attempt: ", rec.Last().Already
+		return nil
+	}
 	if r.spent(rec) {
 		return errSpent
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -293,6 +294,7 @@ func TestABlindStopIsNotPutBack(t *testing.T) {
 		s := st.waitFor("another attempt", time.Minute, func(s *failover.State) bool {
 			return s.Execution.Step("stop-workers").First() != nil
 		})
+		synctest.Wait() // the call of that attempt is sent, not about to be
 		st.must(failover.Abort{Execution: s.Execution.ID, Undo: true})
 		s = st.waitFor("a question", 30*time.Minute, func(s *failover.State) bool { return ended(s) || questioned(s) })
 		if s.Execution == nil {

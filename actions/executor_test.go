@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -111,6 +112,31 @@ func TestTakeOverOfAPlainAction(t *testing.T) {
 			t.Errorf("asked %d times: the first one was on its way", n)
 		}
 	})
+}
+
+// What an earlier leader has done is not sent again by one who could not read
+// the world at first and sees it then: not even where a token would make the
+// second write harmless. (A stop is: it is tried blind, for the region may be dying.)
+func TestSeenOnlyAtTheSecondLook(t *testing.T) {
+	for n, id := range steps[1:] {
+		inStage(t, nil, func(st *stage) {
+			ef := st.effect(id)
+			first := st.elect(func(l *leader) { l.dieAfterDo = n + 2 })
+			<-first.ended
+			st.mu.Lock()
+			ef.blind = true
+			st.mu.Unlock()
+			st.elect(nil)
+			synctest.Wait() // it has looked, in vain
+			st.mu.Lock()
+			ef.blind = false
+			st.mu.Unlock()
+			st.waitFor("the end", 10*time.Minute, ended)
+			if got := ef.times(); got != 1 {
+				t.Errorf("%s was asked for %d times", id, got)
+			}
+		})
+	}
 }
 
 // A world that does not say whether such an effect took place: a person decides,

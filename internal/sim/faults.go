@@ -280,10 +280,11 @@ func (c *cluster) phase() string {
 // cell is one fault in one phase.
 type cell struct{ fault, phase string }
 
+func (c cell) String() string { return c.fault + " × " + c.phase }
+
 // targetOf is the cell that a seed aims at; seeds walk through all of them.
 func targetOf(seed uint64) (fault, string) {
-	n := uint64(len(faults) * len(phases))
-	i := seed % n
+	i := seed % uint64(len(faults)*len(phases))
 	return faults[i%uint64(len(faults))], phases[i/uint64(len(faults))]
 }
 

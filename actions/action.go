@@ -143,6 +143,30 @@ func restored(a Action, now Effect, previous json.RawMessage) bool {
 	return now.State == Absent
 }
 
+// Witness is an Action that can tell somebody else's change from its own. What
+// somebody has changed since is not put back without a person.
+type Witness interface {
+	Action
+	// Overtaken says what somebody else has set since an attempt that found previous,
+	// for a person; "" while what Inspect sees now is what was there before, or what Do
+	// has set, whole or in part.
+	Overtaken(now Effect, previous json.RawMessage) string
+}
+
+// overtakenCount says that a count is neither what it was nor what has been set: 0
+// by a stop, which has no count, and at least count by a start. What a start has
+// set an autoscaler may have raised since.
+func overtakenCount(count, was, is int, autoscaled bool) string {
+	set := 0
+	if count > 0 {
+		set = max(count, was)
+	}
+	if is == was || is == set || count > 0 && autoscaled && is > set {
+		return ""
+	}
+	return fmt.Sprintf("the count was %d before, was set to %d, and is %d now", was, set, is)
+}
+
 // Burner is a TokenChecker that can write a new token and nothing else, so that
 // every earlier attempt is refused from then on (rule E4).
 type Burner interface {

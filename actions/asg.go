@@ -337,3 +337,12 @@ func (g *asg) Restored(now Effect, previous json.RawMessage) bool {
 	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil &&
 		was.Min == is.Min && was.Max == is.Max && was.Desired == is.Desired && slices.Equal(was.Suspended, is.Suspended)
 }
+
+// Overtaken implements Witness. A group may have scaling policies of its own.
+func (g *asg) Overtaken(now Effect, previous json.RawMessage) string {
+	var was, is asgPrevious
+	if json.Unmarshal(previous, &was) != nil || json.Unmarshal(now.Previous, &is) != nil {
+		return ""
+	}
+	return overtakenCount(g.cfg.Count, int(was.Desired), int(is.Desired), true)
+}

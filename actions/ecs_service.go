@@ -262,6 +262,15 @@ func (s *ecsService) Restored(now Effect, previous json.RawMessage) bool {
 		(was.Scaling == nil || is.Scaling != nil && *was.Scaling == *is.Scaling)
 }
 
+// Overtaken implements Witness.
+func (s *ecsService) Overtaken(now Effect, previous json.RawMessage) string {
+	var was, is ecsPrevious
+	if json.Unmarshal(previous, &was) != nil || json.Unmarshal(now.Previous, &is) != nil {
+		return ""
+	}
+	return overtakenCount(s.cfg.Count, int(was.Desired), int(is.Desired), was.Scaling != nil)
+}
+
 func (s *ecsService) set(ctx context.Context, a Attempt, count int32) error {
 	a.Report("setting the desired count of %s in %s to %d", s.cfg.Service, s.region, count)
 	_, err := s.client.UpdateService(ctx, &ecs.UpdateServiceInput{Cluster: &s.cfg.Cluster, Service: &s.cfg.Service, DesiredCount: &count})

@@ -80,6 +80,15 @@ func (e *effect) Restored(now Effect, previous json.RawMessage) bool {
 	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was.Value == is.Value
 }
 
+// Overtaken implements Witness.
+func (e *effect) Overtaken(now Effect, previous json.RawMessage) string {
+	var was, is previously
+	if json.Unmarshal(previous, &was) != nil || json.Unmarshal(now.Previous, &is) != nil || is.Value == was.Value || is.Value == "new" {
+		return ""
+	}
+	return "value " + is.Value
+}
+
 func (tokenedAction) ChecksToken() {}
 
 // Burn replaces the token alone; whoever names an older one is refused.

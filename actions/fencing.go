@@ -47,6 +47,7 @@ func (x *Executor) fence(ctx context.Context, e *failover.Execution, st failover
 			timer.Stop()
 			return
 		case <-changed:
+		case <-x.ended:
 		case <-timer.C:
 		}
 		timer.Stop()

@@ -234,6 +234,15 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 	return eff, nil
 }
 
+// Overtaken implements actions.Witness.
+func (a action) Overtaken(now actions.Effect, before json.RawMessage) string {
+	var was, is previous
+	if a.levels() || json.Unmarshal(before, &was) != nil || json.Unmarshal(now.Previous, &is) != nil || is.Desired == was.Desired || is.Desired == a.count {
+		return ""
+	}
+	return fmt.Sprintf("desired %d", is.Desired)
+}
+
 // levels reports whether the action moves a lever.
 func (a action) levels() bool { return a.kind == "switch" || a.kind == "object" }
 

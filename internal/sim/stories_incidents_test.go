@@ -158,6 +158,20 @@ var incidents = []story{
 		release()
 		s.person(s.noted("the disk of the data directory hangs"), "a node that ends with the sentence \"the disk of the data directory hangs …\"")
 	}},
+	{id: "P11c", part: published, fault: "A person scales the workers by hand while they are stopped, and the failover is taken back (Stripe: a hurried rollback)", play: func(s *stage) {
+		const byHand = 5
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(time.Minute, func() bool { return s.wanted(east1) == 0 })
+		s.world.set(func() { s.world.desired[east1] = byHand })
+		exec := s.state().Execution.ID
+		s.order("uid 2", failover.Abort{Execution: exec, Undo: true})
+		s.daemon(s.when(15*time.Minute, func() bool { return s.question("somebody has changed it since") != nil }) && s.wanted(east1) == byHand, "looks at the world before it puts anything back, leaves what somebody has changed since, and asks")
+		q := s.question("desired 5")
+		s.person(q != nil && slices.Contains(q.Ways, "failoverd retry stop-workers"), "what stands there now, and the commands that put back what was before, or leave it")
+		s.order("uid 2", failover.Retry{Execution: exec, Step: "stop-workers"})
+		s.daemon(s.when(10*time.Minute, func() bool { return s.ended() == failover.ExecUndone }) && s.wanted(east1) == fleetSize, "puts it back once a person says so")
+		s.region(s.when(time.Minute, func() bool { return s.up(east1) == fleetSize }) && s.state().Epoch == 1, "works again, with as many workers as before the failover")
+	}},
 	{id: "P12", part: published, fault: "The disk of the leading node takes two seconds for each write (Roblox, October 2021)", play: func(s *stage) {
 		at, old := time.Now(), s.leader()
 		old.disk.slowBy(2 * time.Second)
@@ -355,10 +369,18 @@ func (s *stage) notedAt(text string) time.Time {
 	return time.Time{}
 }
 
+// question is the open question, if it says the text; nil: there is none.
+func (s *stage) question(text string) *failover.Question {
+	if e := s.state().Execution; e != nil && e.Question != nil && strings.Contains(e.Question.Text, text) {
+		return e.Question
+	}
+	return nil
+}
+
 // sees reports whether the running steps, or the question that is open, say the
 // text.
 func (s *stage) sees(text string) bool {
-	if e := s.state().Execution; e != nil && e.Question != nil && strings.Contains(e.Question.Text, text) {
+	if s.question(text) != nil {
 		return true
 	}
 	if l := s.leader(); l != nil {

@@ -52,6 +52,9 @@ type Effect struct {
 	// Recalled says that Previous is Deps.Recall's: the resource itself could not be
 	// read. State comes from elsewhere then, or is Unknown.
 	Recalled bool
+	// Ending says of a stop that all it asks for stands, and that what still runs needs
+	// only time: to ask again would change nothing.
+	Ending bool
 }
 
 // Rememberer is an Action whose resource can be written although it cannot be read,

@@ -131,7 +131,7 @@ func (s *ecsService) Inspect(ctx context.Context) (Effect, error) {
 		e.State = Unknown
 		e.Detail += ", but " + cutOff
 	case alive != "":
-		e.State = Partial
+		e.State, e.Ending = Partial, serr == nil && !scale.wakes()
 		e.Detail += ", but " + alive
 	case e.State == Partial:
 	case scale.wakes():

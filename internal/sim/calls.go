@@ -215,8 +215,11 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 	case "stop":
 		eff.Inventory = total * (100 - a.w.sights.shrunk) / 100
 		eff.Detail = fmt.Sprintf("desired %d, tasks %d", a.w.desired[a.pool], total)
-		if a.w.desired[a.pool] == 0 && total == 0 {
+		switch {
+		case a.w.desired[a.pool] == 0 && total == 0:
 			eff.State = actions.Present
+		case a.w.desired[a.pool] == 0:
+			eff.State, eff.Ending = actions.Partial, true
 		}
 	case "start":
 		// Tasks, as a control plane counts them; whether they work is their lease's

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -51,6 +52,9 @@ var incidents = []story{
 		s.region(s.when(5*time.Minute, func() bool { return s.wanted(east1) == 0 }), "when it returns, what was left running there is stopped first, before anything else")
 		s.daemon(s.throughout(10*time.Minute, func() bool { return s.state().Active == east2 && s.up(east1) == 0 }), "does not go back by itself")
 		s.person(s.event("advance-epoch", "standing hold: workers stays stopped in us-east-1") && s.event("note-hold", "violated") && s.paged("was running in us-east-1, which was left") > 0, "which standing holds keep the region down, and when each was found violated")
+		s.person(s.paged("us-east-1 is heard again, which was left without being seen to stop") == 1 &&
+			s.paged(fmt.Sprintf("between some seconds before %sZ and", s.noticed(at, failover.NoteSuspicion{}).UTC().Format(time.DateTime))) == 1 && s.evidence("workers").After(down),
+			"once it is heard again, one message: from when to when it may have worked unseen, for whoever compares what the two regions hold")
 	}},
 	{id: "P3", part: published, fault: "The active region is slow and answers 70 % of the time (GitHub, September 2012)", play: func(s *stage) {
 		at := time.Now()
@@ -364,6 +368,26 @@ func (s *stage) notedAt(text string) time.Time {
 	for _, e := range s.world.records(oracle.Note) {
 		if strings.Contains(e.Detail, text) {
 			return e.At
+		}
+	}
+	return time.Time{}
+}
+
+// noticed is when the first entry of a kind after a moment was made; zero: never.
+func (s *stage) noticed(after time.Time, kind failover.Command) time.Time {
+	for _, ev := range s.state().Events {
+		if ev.Kind == kind.Name() && ev.At.After(after) {
+			return ev.At
+		}
+	}
+	return time.Time{}
+}
+
+// evidence is when a component was proven to have stopped, in the newest execution.
+func (s *stage) evidence(c failover.Component) time.Time {
+	for _, ev := range s.state().History[len(s.state().History)-1].Evidence {
+		if ev.Component == c {
+			return ev.At
 		}
 	}
 	return time.Time{}

@@ -203,6 +203,12 @@ func firstEffect(t *testing.T, fail func(*cluster)) func(context.Context, *clust
 	return func(_ context.Context, c *cluster, _ *rand.Rand) time.Duration {
 		fail(c)
 		until(t, 5*time.Minute, func() bool { return len(c.world.records(oracle.Sent)) > 0 })
+		if len(c.world.records(oracle.Sent)) == 0 {
+			c.world.mu.Lock()
+			t.Log("nothing was done:\n" + Outcome{Record: c.world.record, Events: c.newest().Events}.History())
+			c.world.mu.Unlock()
+			return 5 * time.Minute
+		}
 		return c.world.records(oracle.Sent)[0].At.Sub(c.world.records(oracle.Incident)[0].At)
 	}
 }

@@ -117,14 +117,15 @@ func (x *Executor) undo(ctx context.Context, exec uint64, st failover.Step) {
 		return
 	}
 	r := &run{x: x, e: e, st: st, action: action, deadline: time.Now().Add(st.Timeout.D())}
-	// The world is looked at before anything is written over it.
-	for r.look(ctx).State == Unknown && !r.late() {
+	// The world is looked at before anything is written over it. What is there now
+	// has to be read; whether all that was stopped is over may be unknown.
+	for len(r.look(ctx).Previous) == 0 && !r.late() {
 		if !x.sleep(ctx, x.opts.Poll) {
 			return
 		}
 	}
 	why := r.overtaken(rec)
-	if r.last.State == Unknown {
+	if len(r.last.Previous) == 0 {
 		why = "it could not be read, so nothing was put back: " + r.last.Detail
 	}
 	if why != "" {
@@ -144,7 +145,7 @@ func (x *Executor) undo(ctx context.Context, exec uint64, st failover.Step) {
 func (r *run) overtaken(rec failover.StepRecord) string {
 	w, ok := r.action.(Witness)
 	first := rec.First()
-	if !ok || first == nil || r.last.State == Unknown || r.last.Recalled || slices.ContainsFunc(rec.Attempts, func(a failover.AttemptRecord) bool {
+	if !ok || first == nil || len(r.last.Previous) == 0 || r.last.Recalled || slices.ContainsFunc(rec.Attempts, func(a failover.AttemptRecord) bool {
 		return a.Undo && a.Outcome == failover.StepFailed
 	}) {
 		return ""

@@ -103,6 +103,23 @@ func TestUndoWaitsForAWorldThatCanBeRead(t *testing.T) {
 	})
 }
 
+// What may still be running of something that was stopped keeps nobody from turning
+// it on again.
+func TestUndoDoesNotWaitForTheEnd(t *testing.T) {
+	inStage(t, withCron, func(st *stage) {
+		s := stopped(st)
+		ef := st.effect("stop-workers")
+		st.set(func() { ef.vague = true })
+		st.must(failover.Abort{Execution: s.Execution.ID, Undo: true})
+		st.waitFor("the undo", 10*time.Second, func(*failover.State) bool { st.mu.Lock(); defer st.mu.Unlock(); return len(ef.undone) > 0 })
+		st.set(func() { ef.vague = false })
+		s = st.waitFor("the end", time.Minute, ended)
+		if e := s.History[0]; e.State != failover.ExecUndone {
+			t.Errorf("%s: %s", e.State, e.Outcome)
+		}
+	})
+}
+
 // Whose change a count is: ours, whole or in part, what was there before, or
 // somebody else's.
 func TestOvertaken(t *testing.T) {

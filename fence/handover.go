@@ -198,9 +198,12 @@ func (c *Child) adopt(h HandedWorker) error {
 	return nil
 }
 
+// handOver ends the giving of leave until the next Extend: some of it given now would be
+// forgotten, and the agent would report that all have stopped while somebody works.
 func (s *Served) handOver() HandedWorker {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.leaving = true
 	return HandedWorker{On: s.on, Busy: s.busy, Kill: s.kill}
 }
 

@@ -21,6 +21,7 @@ type Served struct {
 
 	mu      sync.Mutex
 	on      bool
+	leaving bool // it has been handed over: what it gave leave for now, the next program would not know of
 	bound   bool
 	kill    time.Duration // all must be dead by then, if bound
 	busy    time.Duration // some may live until then
@@ -45,7 +46,7 @@ func (s *Served) Start(d Deadlines) error {
 func (s *Served) Extend(d Deadlines) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kill, s.bound = d.Kill, d.Kill != 0
+	s.kill, s.bound, s.leaving = d.Kill, d.Kill != 0, false
 	return nil
 }
 
@@ -96,6 +97,8 @@ func (s *Served) Ask(need time.Duration) Leave {
 		return Leave{Why: fmt.Sprintf("need is %s: name how long you may still run, at most %s", need, longestNeed)}
 	case !s.on:
 		return Leave{Why: "there is no lease: another region may be active"}
+	case s.leaving:
+		return Leave{Why: "this agent is being replaced by a newer program: ask again in a moment"}
 	case !s.bound:
 		s.granted++
 		return Leave{Valid: true}

@@ -187,15 +187,6 @@ func (m *cloudWatchMetric) look(ctx context.Context) Finding {
 	return Finding{Pass, fmt.Sprintf("%s was %s to %s from %sZ on, for %s; it must be %s", what, number(lowest), number(highest), begin.Format(time.TimeOnly), window, m.bounds())}
 }
 
-// few names the first of some.
-func few(all []string) string {
-	const most = 4
-	if more := len(all) - most; more > 0 {
-		return strings.Join(all[:most], ", ") + fmt.Sprintf(" and %d more", more)
-	}
-	return strings.Join(all, ", ")
-}
-
 func (m *cloudWatchMetric) bounds() string {
 	switch {
 	case m.cfg.Min == nil:

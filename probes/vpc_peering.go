@@ -123,9 +123,6 @@ func (p *vpcPeering) Probe(ctx context.Context) failover.Observation {
 // hangs must leave time for the one thing that proves anything. A control plane that
 // does not say is no peering that is broken: it has no result.
 func (p *vpcPeering) look(ctx context.Context) result {
-	if err := p.deps.Cloud.Credentials(ctx); err != nil {
-		return awsError("credentials", err)
-	}
 	var wg sync.WaitGroup
 	var state, way result
 	var from netip.Addr
@@ -180,13 +177,12 @@ func sideOf(v *types.VpcPeeringConnectionVpcInfo) side {
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnection.html
 // https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html
 func (p *vpcPeering) state(ctx context.Context) ([]side, result) {
+	if err := p.deps.Cloud.Credentials(ctx); err != nil {
+		return nil, unsaid("credentials", err)
+	}
 	out, err := p.client.DescribeVpcPeeringConnections(ctx, &ec2.DescribeVpcPeeringConnectionsInput{VpcPeeringConnectionIds: []string{p.cfg.ID}}, func(o *ec2.Options) { o.RetryMaxAttempts = 1 })
 	if err != nil {
-		r := awsError("DescribeVpcPeeringConnections", err)
-		if r.outcome != failover.Misconfigured {
-			r.outcome = failover.NoResult
-		}
-		return nil, r
+		return nil, unsaid("DescribeVpcPeeringConnections", err)
 	}
 	if len(out.VpcPeeringConnections) != 1 {
 		return nil, ours("%d peering connections in %s are called %s", len(out.VpcPeeringConnections), p.deps.Region, p.cfg.ID)
@@ -201,6 +197,16 @@ func (p *vpcPeering) state(ctx context.Context) ([]side, result) {
 		return nil, result{outcome: failover.Failed, reason: failover.ReasonContent, detail: fmt.Sprintf("%s is %q (%s) and not active", p.cfg.ID, code, why)}
 	}
 	return []side{sideOf(c.RequesterVpcInfo), sideOf(c.AccepterVpcInfo)}, result{outcome: failover.OK}
+}
+
+// unsaid is what a control plane that did not say leaves: no result, unless the mistake
+// is ours.
+func unsaid(call string, err error) result {
+	r := awsError(call, err)
+	if r.outcome != failover.Misconfigured {
+		r.outcome = failover.NoResult
+	}
+	return r
 }
 
 // connect opens a TCP connection and says from which of this host's addresses. A

@@ -36,7 +36,8 @@ type CloudWatchMetricConfig struct {
 	Min *float64 `toml:"min" json:"min,omitempty"`
 	Max *float64 `toml:"max" json:"max,omitempty"`
 	// Period is what one data point covers, in whole seconds, and whole minutes above
-	// one. Zero: a minute.
+	// one; CloudWatch itself takes whole minutes, and 1, 5, 10, 20 or 30 s of a metric
+	// of high resolution (API_MetricStat). Zero: a minute.
 	Period failover.Duration `toml:"period" json:"period,omitempty"`
 	// Window is how much must keep within the bounds, without a gap: the newest whole
 	// periods in a row of which each has a data point. Zero: one period.

@@ -34,7 +34,9 @@ type VPCPeeringConfig struct {
 	Slow failover.Duration `toml:"slow" json:"slow,omitempty"`
 }
 
-// VPCPeeringCheckConfig asserts that the peering carries a connection into the region.
+// VPCPeeringCheckConfig asserts that the peering carries a connection into the region. A
+// check is made by the node that leads, and only one in the other region can pass it:
+// unknown on every other, which is every one that is left when that region is dark.
 type VPCPeeringCheckConfig struct {
 	VPCPeeringConfig
 	// For is how long it is asked again before it has failed. Zero: 2 minutes.

@@ -345,7 +345,13 @@ func note(s *State, j Judgement, mem *Memory, warming bool) *NoteSuspicion {
 	// With too few voices nothing follows by itself, all the more must a person hear
 	// that the one who is left sees the region go down.
 	lonely := j.Condition == NoAutonomy && len(j.Voices) > len(j.Dissent)
-	if j.Condition == logged && !revived && (!lonely || mem.Lonely) {
+	sentence := j.Sentence
+	if m := j.Condition.Meaning(); m != "" {
+		sentence += " – " + m
+	}
+	// An earlier leader may have said so: the log has its sentence.
+	said := mem.Lonely || s.Suspicion != nil && s.Suspicion.Sentence == sentence
+	if j.Condition == logged && !revived && (!lonely || said) {
 		mem.Condition, mem.Lonely = j.Condition, lonely
 		return nil
 	}
@@ -353,10 +359,6 @@ func note(s *State, j Judgement, mem *Memory, warming bool) *NoteSuspicion {
 		return nil
 	}
 	mem.Condition, mem.Lonely = j.Condition, lonely
-	sentence := j.Sentence
-	if m := j.Condition.Meaning(); m != "" {
-		sentence += " – " + m
-	}
 	return &NoteSuspicion{Region: j.Region, Condition: j.Condition, Sentence: sentence, Alive: j.Alive && j.Condition != ""}
 }
 

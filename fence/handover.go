@@ -89,7 +89,7 @@ func TakeHandover() (*Handover, error) {
 	_ = os.Unsetenv(handoverVariable) // workers must not inherit it; it cannot fail for this name
 	h := &Handover{}
 	if err := json.Unmarshal([]byte(text), h); err != nil {
-		return nil, fmt.Errorf("what the earlier agent has left cannot be read: %w", err)
+		return nil, fmt.Errorf("what the earlier program of this agent has left in %s cannot be read: %w; the agent ends, and its guard stops the worker: start it anew", handoverVariable, err)
 	}
 	if w := h.Worker; w.Guard != 0 {
 		// From here on no child inherits them: a guard sees its agent's death by the end of

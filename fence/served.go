@@ -25,7 +25,6 @@ type Served struct {
 	bound   bool
 	kill    time.Duration // all must be dead by then, if bound
 	busy    time.Duration // some may live until then
-	granted uint64
 	exited  chan int
 }
 
@@ -100,14 +99,13 @@ func (s *Served) Ask(need time.Duration) Leave {
 	case s.leaving:
 		return Leave{Why: "this agent is being replaced by a newer program: ask again in a moment"}
 	case !s.bound:
-		s.granted++
+		s.busy = max(s.busy, now+need)
 		return Leave{Valid: true}
 	}
 	left := s.kill - now
 	if need > left {
 		return Leave{RemainingMS: max(0, left.Milliseconds()), Why: fmt.Sprintf("the lease is good for %s, and you may run for %s: ask again in a few seconds, or make the time-out shorter than the lease", max(0, left).Round(time.Millisecond), need)}
 	}
-	s.granted++
 	s.busy = max(s.busy, now+need)
 	return Leave{Valid: true, RemainingMS: left.Milliseconds()}
 }

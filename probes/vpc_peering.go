@@ -187,7 +187,7 @@ func (p *vpcPeering) state(ctx context.Context) ([]side, result) {
 		return nil, unsaid("DescribeVpcPeeringConnections", err)
 	}
 	if len(out.VpcPeeringConnections) != 1 {
-		return nil, ours("%d peering connections in %s are called %s", len(out.VpcPeeringConnections), p.deps.Region, p.cfg.ID)
+		return nil, ours("%d peering connections in %s are called %s: write the ID of the one between the two VPCs", len(out.VpcPeeringConnections), p.deps.Region, p.cfg.ID)
 	}
 	c := out.VpcPeeringConnections[0]
 	if c.Status == nil || c.Status.Code != types.VpcPeeringConnectionStateReasonCodeActive {

@@ -334,7 +334,8 @@ func remember(mem Memory, j Judgement, now time.Time, hold time.Duration) Memory
 
 // note proposes a timeline entry when the condition has changed.
 // While a new leader still gathers its first votes (warming), it does not say
-// that vantages are missing or differ.
+// that vantages are missing or differ, nor that all are blind: the only one that it has
+// heard may have just started.
 func note(s *State, j Judgement, mem *Memory, warming bool) *NoteSuspicion {
 	var logged Condition
 	if s.Suspicion != nil && s.Suspicion.Region == j.Region {
@@ -355,7 +356,7 @@ func note(s *State, j Judgement, mem *Memory, warming bool) *NoteSuspicion {
 		mem.Condition, mem.Lonely = j.Condition, lonely
 		return nil
 	}
-	if warming && (j.Condition == NoAutonomy || j.Condition == Disagreement) {
+	if warming && (j.Condition == NoAutonomy || j.Condition == Disagreement || j.Condition == SelfIsolated && j.unheard) {
 		return nil
 	}
 	mem.Condition, mem.Lonely = j.Condition, lonely

@@ -65,6 +65,8 @@ func (s *State) Waits() string {
 		return "waits for " + strings.Join(silent, ", ")
 	case s.Execution != nil:
 		return fmt.Sprintf("waits for execution %d to end: it runs with the configuration that it began with", s.Execution.ID)
+	case s.Preparation != nil && s.Level() >= 3:
+		return fmt.Sprintf("waits for preparation %d to end: what it has begun is adopted or undone as it was begun; `failoverd abort` ends it", s.Preparation.ID)
 	case s.Freeze != nil:
 		return fmt.Sprintf("waits for freeze %d to end", s.Freeze.ID)
 	case s.Request != nil:

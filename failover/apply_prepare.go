@@ -2,6 +2,7 @@ package failover
 
 import (
 	"bytes"
+	"fmt"
 	"time"
 )
 
@@ -110,11 +111,8 @@ func (s *State) adopt(m Meta, c Command, e *Execution) error {
 	if p == nil {
 		return nil
 	}
-	for _, st := range p.Plan.Steps {
-		same := e.Plan.Step(st.ID)
-		if rec := p.Steps[st.ID]; rec != nil && len(rec.Attempts) > 0 && (same == nil || !sameAction(*same, st)) {
-			return refuse("preparation", "step %s of preparation %d is not part of the plan as it is now: the preparation is undone first", st.ID, p.ID)
-		}
+	if reason := s.Misfit(e.Plan); reason != "" {
+		return refuse(GuardPreparation, "%s", reason)
 	}
 	adopted := 0
 	for _, st := range p.Plan.Steps {
@@ -133,6 +131,22 @@ func (s *State) adopt(m Meta, c Command, e *Execution) error {
 	s.Preparation = nil
 	s.event(m, c, "execution %d adopts %d prepared steps of preparation %d", e.ID, adopted, p.ID)
 	return nil
+}
+
+// Misfit says which step the open preparation has begun that is not part of a
+// plan: no execution of that plan can adopt it. "" while all of it fits.
+func (s *State) Misfit(plan *Plan) string {
+	p := s.Preparation
+	if p == nil {
+		return ""
+	}
+	for _, st := range p.Plan.Steps {
+		same := plan.Step(st.ID)
+		if rec := p.Steps[st.ID]; rec != nil && len(rec.Attempts) > 0 && (same == nil || !sameAction(*same, st)) {
+			return fmt.Sprintf("step %s of preparation %d is not part of the plan as it is now: the preparation is undone first", st.ID, p.ID)
+		}
+	}
+	return ""
 }
 
 // sameAction reports whether two steps do the same thing.

@@ -54,6 +54,9 @@ type Input struct {
 	Standby Standby
 	// Preparable says that the plan has steps that may be prepared.
 	Preparable bool
+	// Misfit says why the plan as it is now cannot adopt what was prepared
+	// (State.Misfit); "" while it can.
+	Misfit string
 }
 
 // Decision is what the leader should do now. At most one of the pointers is set
@@ -80,9 +83,11 @@ type Decision struct {
 	// Withdraw says that an unapproved execution is no longer needed.
 	Withdraw bool
 	// Prepare says that the steps marked prepare may begin; Unprepare that they
-	// are to be undone.
+	// are to be undone. TakeBack says why they are undone whatever is open: no
+	// execution can adopt them.
 	Prepare   bool
 	Unprepare *EndPreparation
+	TakeBack  string
 	// StartRequested says that the execution a person asked for may start;
 	// RefuseRequest says why it may not.
 	StartRequested bool
@@ -161,6 +166,9 @@ func decideIncident(d *Decision, s *State, in Input, healthyFor, hold time.Durat
 		}
 		guard, reason = LeaderGuard(d.Judgement, in.Standby, nil)
 	}
+	if guard == "" && in.Misfit != "" {
+		guard, reason = GuardPreparation, in.Misfit
+	}
 	if guard != "" {
 		if inc.Refusal != reason {
 			d.Refuse = &RefuseIncident{Incident: inc.ID, Guard: guard, Reason: reason}
@@ -233,6 +241,8 @@ func decidePreparation(d *Decision, s *State, in Input, mem Memory) {
 	after := s.Settings.Policy.PrepareAfter.D()
 	p := s.Preparation
 	switch {
+	case p != nil && p.State == ExecRunning && s.Execution == nil && in.Misfit != "":
+		d.TakeBack = in.Misfit
 	case p != nil && p.State == ExecRunning && s.Incident == nil && s.Execution == nil && s.Request == nil:
 		if in.Now.Sub(later(mem.LastAgreed, in.TermStart)) >= after {
 			d.Unprepare = &EndPreparation{Preparation: p.ID, Reason: "the vantages have not agreed that " + string(s.Active) + " is down for " + after.String()}
@@ -259,10 +269,11 @@ func decideRequest(d *Decision, s *State, in Input, mem Memory) Memory {
 			return mem
 		}
 	}
-	if guard == "" {
-		d.StartRequested = true
-	} else {
+	switch {
+	case guard != "":
 		d.RefuseRequest = &RefuseRequest{Request: r.ID, Guard: guard, Reason: reason}
+	case in.Misfit == "": // otherwise it waits until what was prepared is undone
+		d.StartRequested = true
 	}
 	return mem
 }

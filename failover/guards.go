@@ -29,6 +29,8 @@ const (
 	GuardLoss      = "loss"
 	GuardStandby   = "standby"
 	GuardFollowed  = "failure-followed-us"
+	// What was prepared for another plan is undone before an execution begins.
+	GuardPreparation = "preparation"
 )
 
 // Overridable lists the guards that --override accepts for an execution that a

@@ -2,6 +2,7 @@ package failover_test
 
 import (
 	"encoding/json"
+	"strings"
 	"testing"
 	"time"
 
@@ -246,4 +247,71 @@ func TestTokenSkipped(t *testing.T) {
 	c.must(failover.Abort{Execution: e.ID})
 	c.must(failover.Skip{Execution: e.ID, Step: sw})
 	c.must(failover.FinishExecution{Execution: e.ID, State: failover.ExecAborted, Outcome: "ended"})
+}
+
+// L1: a configuration waits for a preparation; where an older version has put one
+// in force, what was prepared for another plan is undone although an incident is
+// open, and the execution starts without it.
+func TestConfigurationDuringPreparation(t *testing.T) {
+	c, prep := suspected(t)
+	c.ended("start-api", c.begun("start-api", false), failover.StepDone)
+	c.s.Source = "x"
+	next := preparing(settings())
+	other := *next.Components[0].Start
+	other.Params = map[failover.Region]json.RawMessage{east1: json.RawMessage(`{"count":14}`), east2: json.RawMessage(`{"count":14}`)}
+	next.Components[0].Start = &other
+	id := c.must(failover.ProposeSettings{Settings: next, Hash: "h3", Source: "y"}).Index
+	for n := range c.s.Settings.Nodes {
+		c.node = n
+		c.must(failover.AckSettings{Proposal: id, Hash: "h3"})
+	}
+	c.node = "use2a"
+	if w := c.s.Waits(); !strings.HasPrefix(w, "waits for preparation ") {
+		t.Errorf("the configuration %q", w)
+	}
+	c.refused("waits", failover.ActivateSettings{Proposal: id})
+	c.s.Features = 2
+	c.must(failover.ActivateSettings{Proposal: id})
+	c.s.Features = failover.Features
+
+	inc := c.must(failover.OpenIncident{Region: east1, Votes: downVotes(), Held: dur("90s")}).Index
+	start := failover.StartExecution{Kind: failover.Failover, Incident: inc, Epoch: 1, Plan: c.plan()}
+	c.refused(failover.GuardPreparation, start)
+	var mem failover.Memory
+	decide := func() (d failover.Decision) { // what the hold comes to
+		for end := c.now.Add(2 * time.Minute); c.now.Before(end); c.now = c.now.Add(time.Second) {
+			votes, plan := downVotes(), c.plan()
+			for i := range votes {
+				votes[i].Received = c.now
+			}
+			d, mem = failover.Decide(failover.Input{
+				State: c.s, Now: c.now, Votes: votes, TermStart: c.now.Add(-time.Hour), Standby: failover.Standby{Checked: true}, Preparable: true, Misfit: c.s.Misfit(&plan),
+			}, mem)
+		}
+		return d
+	}
+	d := decide()
+	if d.TakeBack == "" || d.Start || d.Refuse == nil || d.Refuse.Guard != failover.GuardPreparation {
+		t.Fatalf("taken back: %q, start %t, refusal %+v", d.TakeBack, d.Start, d.Refuse)
+	}
+	c.must(*d.Refuse)
+	c.must(failover.Abort{Execution: prep, Undo: true})
+	if d = decide(); d.TakeBack != "" || d.Start || d.Refuse != nil {
+		t.Errorf("while it is undone: %+v", d)
+	}
+	// A person's wish waits for that, too.
+	c.must(failover.RequestExecution{Kind: failover.Failover})
+	if d = decide(); d.StartRequested || d.RefuseRequest != nil {
+		t.Errorf("a request, while it is undone: %+v", d)
+	}
+	c.ended("start-api", c.begun("start-api", true), failover.StepUndone)
+	c.must(failover.FinishExecution{Execution: prep, State: failover.ExecUndone, Outcome: "every step was undone"})
+	if d = decide(); !d.StartRequested {
+		t.Errorf("a request, when it is undone: %+v", d)
+	}
+	c.s.Request = nil
+	if d = decide(); !d.Start {
+		t.Errorf("when it is undone: %+v", d)
+	}
+	c.must(start)
 }

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -33,6 +34,7 @@ type leadership struct {
 	survey   survey
 
 	nextTransfer time.Time
+	nextStart    time.Time // before it, an execution that the log has refused is not proposed again
 	nextLoss     time.Time
 }
 
@@ -152,7 +154,7 @@ func (l *leadership) step(ctx context.Context) {
 	votes := l.votes()
 	d, mem := failover.Decide(failover.Input{
 		State: s, Votes: votes, Now: now, AgentHeard: l.granter.Heard(s.Active), TermStart: l.started,
-		Standby: seen.standby(s), Preparable: preparable(s),
+		Standby: seen.standby(s), Preparable: preparable(s), Misfit: misfit(s),
 	}, mem)
 	l.mu.Lock()
 	l.memory, l.decision = mem, d
@@ -183,6 +185,8 @@ func (l *leadership) carryOut(ctx context.Context, s *failover.State, d failover
 		}
 	case d.Unprepare != nil:
 		propose(*d.Unprepare, "")
+	case d.TakeBack != "":
+		propose(failover.Abort{Execution: s.Preparation.ID, Undo: true}, d.TakeBack)
 	}
 	switch {
 	case d.Suspend != nil:
@@ -197,7 +201,7 @@ func (l *leadership) carryOut(ctx context.Context, s *failover.State, d failover
 	case d.RefuseRequest != nil:
 		propose(*d.RefuseRequest, "")
 	case d.StartRequested:
-		l.startRequested(s, propose)
+		l.startRequested(ctx, s, propose)
 	case d.Lift != nil:
 		propose(*d.Lift, "")
 	case d.Freeze != nil:
@@ -208,29 +212,55 @@ func (l *leadership) carryOut(ctx context.Context, s *failover.State, d failover
 		propose(*d.Close, "")
 	case d.Refuse != nil:
 		propose(*d.Refuse, "")
-	case d.Start:
+	case d.Start && !time.Now().Before(l.nextStart):
 		p, err := plan.Derive(s.Settings, s.Active)
 		if err != nil {
 			propose(failover.RefuseIncident{Incident: s.Incident.ID, Guard: "plan", Reason: err.Error()}, "")
 			return
 		}
-		propose(failover.StartExecution{
+		ref := l.start(ctx, failover.StartExecution{
 			Kind: failover.Failover, Incident: s.Incident.ID, Epoch: s.Epoch, Plan: p,
 			Approval: s.Settings.Policy.Mode == failover.ModeSupervised,
 		}, "")
+		if ref != nil && s.Incident.Refusal != ref.Text {
+			propose(failover.RefuseIncident{Incident: s.Incident.ID, Guard: ref.Guard, Reason: ref.Text}, "")
+		}
 	}
 }
 
-func (l *leadership) startRequested(s *failover.State, propose func(failover.Command, string)) {
+// start proposes an execution. A refusal of the log is returned, so that people see
+// which guard objects (L1); none is when one has begun in the meantime.
+func (l *leadership) start(ctx context.Context, c failover.StartExecution, why string) *failover.Refusal {
+	_, err := l.tenure.Propose(ctx, c, why)
+	if err == nil || ctx.Err() != nil {
+		return nil
+	}
+	l.core.cfg.Log.Warn("not accepted", "command", c.Name(), "why", err.Error())
+	l.nextStart = time.Now().Add(startAgain)
+	var ref *failover.Refusal
+	if !errors.As(err, &ref) || l.tenure.State().Execution != nil {
+		return nil
+	}
+	return ref
+}
+
+// startAgain is how long an execution of an incident that was not taken is not proposed again: each
+// refusal is an entry of the log, which wakes the leader.
+const startAgain = 5 * time.Second
+
+func (l *leadership) startRequested(ctx context.Context, s *failover.State, propose func(failover.Command, string)) {
 	p, err := plan.Derive(s.Settings, s.Active)
 	if err != nil {
 		propose(failover.RefuseRequest{Request: s.Request.ID, Guard: "plan", Reason: "the plan cannot be made: " + err.Error()}, "")
 		return
 	}
-	propose(failover.StartExecution{
+	ref := l.start(ctx, failover.StartExecution{
 		Kind: s.Request.Kind, Request: s.Request.ID, Epoch: s.Epoch, Plan: p,
 		Approval: s.Settings.Policy.Mode == failover.ModeSupervised,
 	}, s.Request.Why)
+	if ref != nil {
+		propose(failover.RefuseRequest{Request: s.Request.ID, Guard: ref.Guard, Reason: ref.Text}, "")
+	}
 }
 
 // leaveActiveRegion gives the leadership to a node outside the active region,

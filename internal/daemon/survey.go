@@ -206,3 +206,16 @@ func preparable(s *failover.State) bool {
 	}
 	return false
 }
+
+// misfit says why the plan as it is now cannot adopt what was prepared; "" while it
+// can, or nothing was.
+func misfit(s *failover.State) string {
+	if s.Preparation == nil {
+		return ""
+	}
+	p, err := plan.Derive(s.Settings, s.Active)
+	if err != nil {
+		return "" // said where the plan is asked for
+	}
+	return s.Misfit(&p)
+}

@@ -272,6 +272,9 @@ func (a action) send(ctx context.Context, at actions.Attempt, what string, e eff
 	a.w.mu.Lock()
 	wait := time.Duration(a.w.rng.Int64N(int64(a.w.late) + 1))
 	again := a.w.strikes(doneTwice, a.w.twice)
+	if what == "undo" {
+		wait = max(wait, a.w.undoes)
+	}
 	early := a.w.strikes(doneButLater, a.w.early)
 	lie := !early && a.w.strikes(doneButFailed, a.w.lying)
 	second := wait + time.Duration(a.w.rng.Int64N(int64(sendTail/2)))

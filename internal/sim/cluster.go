@@ -33,18 +33,19 @@ var bubbleStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // host is one node's machine: what survives a crash, and the process if it runs.
 type host struct {
-	id     string
-	addr   raft.ServerAddress
-	site   string
-	disk   *disk
-	label  string      // of the disk
-	lost   atomic.Bool // its disk is gone, and the machine came back with an empty one
-	off    atomic.Bool // nobody starts it
-	snaps  raft.SnapshotStore
-	starts uint64
-	gate   *consensus.Gatekeeper // what it knows of the others; it outlives processes, as its file does
-	own    *failover.Settings    // of its own file; nil: it is everybody's
-	said   atomic.Bool           // its gate says that the primary is to be left
+	id       string
+	addr     raft.ServerAddress
+	site     string
+	disk     *disk
+	label    string      // of the disk
+	lost     atomic.Bool // its disk is gone, and the machine came back with an empty one
+	off      atomic.Bool // nobody starts it
+	snaps    raft.SnapshotStore
+	starts   uint64
+	gate     *consensus.Gatekeeper // what it knows of the others; it outlives processes, as its file does
+	own      *failover.Settings    // of its own file; nil: it is everybody's
+	said     atomic.Bool           // its gate says that the primary is to be left
+	features int                   // the feature level that its version understands
 
 	mu      sync.Mutex
 	core    *daemon.Core
@@ -194,7 +195,7 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	}
 	h.core = daemon.NewCore(daemon.CoreConfig{
 		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: file, ConfigHash: hash,
-		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: failover.Features, ConfigHash: hash, Disk: h.label, Starts: h.starts, Boot: boot},
+		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: h.features, ConfigHash: hash, Disk: h.label, Starts: h.starts, Boot: boot},
 		Verdicts: eyes.Verdicts, Changed: eyes.Changed(), Peers: peers, World: nodeWorld{c.world, h.id},
 		Exec:  actions.Options{CallTimeout: 10 * time.Second, Poll: time.Second, Settle: 2 * time.Second},
 		Fatal: c.died(h, boot), Log: c.log,

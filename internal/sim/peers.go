@@ -25,7 +25,7 @@ import (
 const spareNode = "use2c"
 
 func (c *cluster) addHost(id string, spec failover.NodeSpec) {
-	h := &host{id: id, addr: raft.ServerAddress(spec.Address), site: string(spec.Vantage), disk: newDisk(), label: "disk-" + id, snaps: raft.NewInmemSnapshotStore()}
+	h := &host{id: id, addr: raft.ServerAddress(spec.Address), site: string(spec.Vantage), disk: newDisk(), label: "disk-" + id, snaps: raft.NewInmemSnapshotStore(), features: failover.Features}
 	c.hosts[id] = h
 	c.names = append(c.names, id)
 	c.net.siteOf[id] = h.site
@@ -37,7 +37,7 @@ func (h *host) greeter(boot string, log *slog.Logger) (err error) {
 	if err != nil {
 		return err
 	}
-	hello := consensus.Hello{Node: failover.NodeID(h.id), Disk: h.label, Starts: h.starts, Boot: boot, Empty: !kept, Features: failover.Features}
+	hello := consensus.Hello{Node: failover.NodeID(h.id), Disk: h.label, Starts: h.starts, Boot: boot, Empty: !kept, Features: h.features}
 	if h.gate != nil {
 		h.gate = h.gate.Again(hello)
 		return nil

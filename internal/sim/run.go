@@ -2,10 +2,12 @@ package sim
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -296,6 +298,9 @@ func (c *cluster) operator(ctx context.Context, rng *rand.Rand) (heard bool) {
 		failover.RehearseFence{Component: "workers"}, failover.AcceptInventory{Component: "workers"},
 		failover.RequestExecution{Kind: failover.Failover, Overrides: failover.Overridable()},
 	}
+	if s.Settings != nil {
+		any = append(any, otherStart(*s.Settings, rng.IntN(1000)))
+	}
 	if p := s.Preparation; p != nil {
 		any = append(any, failover.Abort{Execution: p.ID}, failover.Abort{Execution: p.ID})
 	}
@@ -311,8 +316,55 @@ func (c *cluster) operator(ctx context.Context, rng *rand.Rand) (heard bool) {
 	cmd := pick(rng, any)
 	_, err := c.wish(ctx, core, fmt.Sprintf("uid %d", rng.IntN(2)), "a person at a bad moment", cmd)
 	c.world.note(oracle.Note, "", "operator", "%s: %v", cmd.Name(), err)
+	if _, applied := cmd.(failover.ProposeSettings); applied && err == nil {
+		c.world.wg.Go(func() { c.acknowledge(ctx) })
+	}
 	var refused *failover.Refusal
 	return err == nil || errors.As(err, &refused)
+}
+
+// otherStart is a configuration that starts the workers in another way.
+func otherStart(settings failover.Settings, n int) failover.ProposeSettings {
+	settings.Components = slices.Clone(settings.Components)
+	start := *settings.Components[0].Start
+	params := json.RawMessage(fmt.Sprintf(`{"n":%d}`, n))
+	start.Params = map[failover.Region]json.RawMessage{east1: params, east2: params}
+	settings.Components[0].Start = &start
+	hash := fmt.Sprintf("other-%d", n)
+	return failover.ProposeSettings{Settings: settings, Hash: hash, Source: hash}
+}
+
+// acknowledge lets every node that runs say that it can run the configuration which
+// is being rolled out, as the daemon does that has read its text, until all have.
+func (c *cluster) acknowledge(ctx context.Context) {
+	for ctx.Err() == nil && !c.over.Load() {
+		for _, name := range c.names {
+			core := c.hosts[name].live()
+			if core == nil {
+				continue
+			}
+			s := core.Node().State()
+			p := s.Proposal
+			if p == nil {
+				continue
+			}
+			if _, done := p.Acks[failover.NodeID(name)]; done {
+				continue
+			}
+			actx, cancel := context.WithTimeout(ctx, 5*time.Second)
+			_, _ = core.Propose(actx, "node "+name, "", failover.AckSettings{Proposal: p.ID, Hash: p.Hash})
+			cancel()
+		}
+		if s := c.newest(); s != nil && s.Proposal == nil {
+			return
+		}
+		t := time.NewTimer(time.Second)
+		select {
+		case <-ctx.Done():
+		case <-t.C:
+		}
+		t.Stop()
+	}
 }
 
 // wish gives a person's command to a node. The record has an order before it is

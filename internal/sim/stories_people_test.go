@@ -3,6 +3,7 @@ package sim
 import (
 	"encoding/json"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -73,6 +74,29 @@ var executionStories = []story{
 		}
 		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "finishes what has begun, does the step again, and ends stable")
 		s.daemon(s.up(east2) == fleetSize, "runs the whole fleet in the new region")
+	}},
+	{id: "prepared-config", part: plans, fault: "A configuration is applied that changes a step which is being prepared", play: func(s *stage) {
+		s.dark(east1, true)
+		s.when(2*time.Minute, s.workersPrepared)
+		s.apply(otherStart(s.settings, 14).Settings)
+		waits := s.state().Waits()
+		s.daemon(strings.HasPrefix(waits, "waits for preparation "), "keeps the configuration waiting until the preparation has ended")
+		s.person(strings.Contains(waits, "`failoverd abort` ends it"), "what the configuration waits for, and how to end that (`failoverd config show`)")
+		s.daemon(s.when(2*time.Minute, func() bool { return s.state().Execution != nil }) && s.event("start-execution", "adopts 1 prepared steps"), "begins the failover as if nobody had, with what was prepared")
+		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }) && s.when(10*time.Second, func() bool { return s.state().SettingsHash == "next" }), "puts it in force when the failover has ended")
+	}},
+	{id: "prepared-config-older", part: plans, level: 2, fault: "The same while automation is paused, and an older version among the nodes puts the configuration in force at once", play: func(s *stage) {
+		s.dark(east1, true)
+		s.when(2*time.Minute, s.workersPrepared)
+		s.order("uid 1", failover.PauseAutomation{For: dur(time.Hour)})
+		s.when(2*time.Minute, func() bool { i := s.state().Incident; return i != nil && i.Refusal != "" })
+		s.world.set(func() { s.world.undoes = 5 * time.Second })
+		s.apply(otherStart(s.settings, 14).Settings)
+		s.order("uid 1", failover.ResumeAutomation{})
+		s.daemon(s.when(10*time.Second, func() bool { return s.state().SettingsHash == "next" && s.event("abort", "is taken back") }) && s.state().Incident != nil, "undoes what was prepared for a plan that is no more, although the failure is confirmed")
+		s.person(s.when(5*time.Second, func() bool { return s.event("refuse-incident", "guard preparation objects: step start-workers") }), "that nothing starts before that is done, and which step it is")
+		s.daemon(s.when(time.Minute, func() bool { e := s.state().Execution; return e != nil && e.Auto }) && s.state().Preparation == nil && s.event("finish-execution", "every step was undone"), "then begins the failover without it")
+		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "ends stable")
 	}},
 	{id: "E8", part: plans, fault: "Every node restarts in the middle of a plan", play: func(s *stage) {
 		s.powerOff(east1)
@@ -250,6 +274,12 @@ var peopleStories = []story{
 		s.stop("use1a", "use1b") // now it is needed for a quorum
 		s.daemon(joined && s.when(20*time.Second, func() bool { return s.leader() != nil }) && s.order("uid 1", failover.PauseAutomation{For: dur(time.Minute)}).Index > 0, "lets a node with an empty disk and a new name in, whose vote counts")
 	}},
+}
+
+// workersPrepared reports whether a preparation has started the workers elsewhere.
+func (s *stage) workersPrepared() bool {
+	p := s.state().Preparation
+	return p != nil && p.Step("start-workers").State == failover.StepDone
 }
 
 // logged reports whether any node's log holds one of the entries.

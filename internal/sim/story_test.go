@@ -34,7 +34,9 @@ type story struct {
 	tune  func(*failover.Settings)
 	// timers are raft's, if they are not those of every other story.
 	timers consensus.Timers
-	play   func(s *stage)
+	// level is the feature level of the nodes' version, if it is not the newest.
+	level int
+	play  func(s *stage)
 }
 
 // saying is one sentence that was true in a run.
@@ -299,6 +301,11 @@ func perform(t *testing.T, st story) (said []saying) {
 		}
 		if st.timers.Heartbeat > 0 {
 			c.timers = st.timers
+		}
+		for _, h := range c.hosts {
+			if st.level > 0 {
+				h.features = st.level
+			}
 		}
 		s := &stage{cluster: c, t: t, rng: rng}
 		c.world.ask = s.ask

@@ -37,6 +37,7 @@ type world struct {
 	// Faults of the control planes: effects may be late, replies lost, errors
 	// returned although the effect takes place.
 	late   time.Duration
+	undoes time.Duration // how long an undo takes at least
 	lying  float64
 	twice  float64         // effects that take place a second time, later
 	early  float64         // calls that report success long before the effect

@@ -291,3 +291,50 @@ func TestSurvey(t *testing.T) {
 		st.elect(nil) // for the teardown
 	})
 }
+
+// S8: people have lost the quorum and recover, with the region stated active that
+// was being prepared: nothing scales it back.
+func TestRecoveryKeepsWhatWasPrepared(t *testing.T) {
+	for _, older := range []bool{false, true} { // a version that left the preparation open has recovered
+		inStage(t, func(s *failover.Settings) {
+			preparing(s)
+			s.Nodes = map[failover.NodeID]failover.NodeSpec{"n1": {Vantage: "east2"}, "n2": {Vantage: "gru"}, "n3": {Vantage: "east1"}}
+		}, func(st *stage) {
+			st.suspect()
+			st.elect(nil)
+			st.waitFor("the preparation", time.Minute, st.prepared)
+			st.mu.Lock()
+			left := st.s.Preparation
+			err := st.s.Recover(failover.RecoverOrder{Survivor: "n1", Active: "east2", At: time.Now(), By: "uid 0", Why: "lost"})
+			if older {
+				st.s.Preparation = left
+			}
+			st.mu.Unlock()
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, n := range []failover.NodeID{"n2", "n3"} {
+				st.must(failover.AttestNode{Node: n})
+			}
+			st.elect(nil)
+			began := time.Now()
+			for range 120 {
+				time.Sleep(time.Second)
+				st.mu.Lock()
+				d, _ := failover.Decide(failover.Input{State: st.s, Now: time.Now(), TermStart: began}, failover.Memory{})
+				st.mu.Unlock()
+				if d.Unprepare != nil {
+					st.must(*d.Unprepare)
+				}
+			}
+			if st.state().Preparation != nil {
+				t.Error("the preparation is still open")
+			}
+			for _, id := range []failover.StepID{"start-api", "start-workers"} {
+				if e := st.effect(id); len(e.undone) != 0 || e.value == "old" {
+					t.Errorf("%s, in the region that is active: undone %d times, value %q", id, len(e.undone), e.value)
+				}
+			}
+		})
+	}
+}

@@ -234,8 +234,7 @@ func (c Continue) apply(s *State, m Meta) (any, error) {
 func (c Abort) apply(s *State, m Meta) (any, error) {
 	if p := s.Preparation; p != nil && p.ID == c.Execution {
 		if p.State == ExecRunning {
-			p.State, p.Undo = ExecAborting, true
-			s.event(m, c, "preparation %d is taken back", p.ID)
+			s.takeBack(m, c, "")
 		}
 		return nil, nil
 	}
@@ -280,6 +279,9 @@ func (c StepStarted) apply(s *State, m Meta) (any, error) {
 		adopted := s.Level() >= 3 && e.State == ExecRunning && rec != nil && rec.State == StepUndoing
 		if (e.State != ExecAborting || !e.Undo) && !adopted || e.BeyondReturn() {
 			return nil, refuse("state", "execution %d does not undo", e.ID)
+		}
+		if s.Level() >= 3 && st.Kind == KindStart && st.Region == s.Active {
+			return nil, refuse("active-region", "step %s started what is in %s, the active region: it is not undone", c.Step, st.Region)
 		}
 		if rec == nil || rec.First() == nil || rec.State == StepRunning || rec.State == StepUndone {
 			return nil, refuse("state", "step %s has nothing to undo", c.Step)

@@ -89,9 +89,21 @@ func (c EndPreparation) apply(s *State, m Meta) (any, error) {
 	case p.State != ExecRunning:
 		return nil, refuse("state", "preparation %d is %s", p.ID, p.State)
 	}
-	p.State, p.Undo = ExecAborting, true
-	s.event(m, c, "preparation %d is taken back: %s", p.ID, c.Reason)
+	s.takeBack(m, c, ": "+c.Reason)
 	return nil, nil
+}
+
+// takeBack ends the preparation. What it started is undone, but for what it started
+// in the region that is active by now.
+func (s *State) takeBack(m Meta, c Command, why string) {
+	p := s.Preparation
+	p.State, p.Undo = ExecAborting, true
+	if s.Level() >= 3 && p.To == s.Active {
+		p.Undo = false
+		s.event(m, c, "preparation %d ends, and what it started stands: %s is active%s", p.ID, p.To, why)
+		return
+	}
+	s.event(m, c, "preparation %d is taken back%s", p.ID, why)
 }
 
 // keepPreparation ends the undoing of a preparation at the moment when an

@@ -315,3 +315,44 @@ func TestConfigurationDuringPreparation(t *testing.T) {
 	}
 	c.must(start)
 }
+
+// S8: a preparation ends with the generation that began it, and whoever has made
+// the region active that it acted in, nothing takes back there what it started.
+func TestPreparationIsNotUndoneInTheActiveRegion(t *testing.T) {
+	both := func() *cluster {
+		c, _ := suspected(t)
+		for _, step := range []failover.StepID{"start-api", "start-workers"} {
+			c.ended(step, c.begun(step, false), failover.StepDone)
+		}
+		return c
+	}
+	for _, active := range []failover.Region{east1, east2} {
+		c := both()
+		if err := c.s.Recover(failover.RecoverOrder{Survivor: "use2a", Active: active, At: c.now, By: "uid 0", Why: "three of five are gone"}); err != nil {
+			t.Fatal(err)
+		}
+		if c.s.Preparation != nil {
+			t.Error("a preparation is open in the new generation")
+		}
+		if said := c.s.Events[len(c.s.Events)-2]; said.Kind != "recover" || !strings.Contains(said.Text, "begun: start-api in us-east-2 (done), start-workers in us-east-2 (done)") {
+			t.Errorf("%+v", said)
+		}
+	}
+	for _, end := range []func(id uint64) failover.Command{
+		func(id uint64) failover.Command {
+			return failover.EndPreparation{Preparation: id, Reason: "passed"}
+		},
+		func(id uint64) failover.Command { return failover.Abort{Execution: id, Undo: true} },
+	} {
+		c := both()
+		p := c.s.Preparation
+		c.s.Active, c.s.Traffic = east2, east2 // as an older version recovered it
+		c.must(end(p.ID))
+		if p.State != failover.ExecAborting || p.Undo {
+			t.Errorf("the preparation is %s, undo %t", p.State, p.Undo)
+		}
+		p.Undo = true // as an older version ended it
+		c.refused("active-region", failover.StepStarted{Execution: p.ID, Step: "start-workers", Epoch: 1, PlanHash: p.PlanHash, Undo: true, Previous: json.RawMessage(`{"n":0}`)})
+		c.must(failover.FinishExecution{Execution: p.ID, State: failover.ExecAborted, Outcome: "taken back"})
+	}
+}

@@ -84,8 +84,8 @@ type RecoverOrder struct {
 
 // Recover begins a new generation with the survivor as its only member. It is
 // the one change of a state that is no command: without a quorum there is no log
-// to carry one. An execution that was open is closed; what it had started may
-// have happened.
+// to carry one. An execution or a preparation that was open is closed; what it had
+// started may have happened.
 func (s *State) Recover(o RecoverOrder) error {
 	switch {
 	case s.Settings == nil:
@@ -141,6 +141,20 @@ func (s *State) Recover(o RecoverOrder) error {
 		e.Outcome = "ended by `failoverd recover`: what it had started may have happened; look at both regions"
 		s.History = append(s.History, e)
 		s.Execution = nil
+	}
+	if p := s.Preparation; p != nil {
+		// Nobody takes it back: what it started may be what works now.
+		var begun []string
+		for _, st := range p.Plan.Steps {
+			if rec := p.Step(st.ID); len(rec.Attempts) > 0 {
+				begun = append(begun, fmt.Sprintf("%s in %s (%s)", st.ID, st.Region, rec.State))
+			}
+		}
+		s.Preparation = nil
+		s.Events = append(s.Events, Event{
+			Index: s.Index, At: s.Time, Kind: "recover", By: o.By, Why: o.Why,
+			Text: fmt.Sprintf("preparation %d ended by `failoverd recover`: what it had started may have happened and is not undone by itself; look at both regions; begun: %s", p.ID, strings.Join(begun, ", ")),
+		})
 	}
 	s.Events = append(s.Events, Event{
 		Index: s.Index, At: s.Time, Kind: "recover", By: o.By, Why: o.Why,

@@ -91,6 +91,9 @@ func (r *Recovery) Consequences(active failover.Region) string {
 	} else {
 		line("no execution is open in this log; one that began later on others is not known here")
 	}
+	if p := s.Preparation; p != nil {
+		line("preparation %d is open and will be closed: what it had started in %s may have happened, and is not undone by itself", p.ID, p.To)
+	}
 	line("left behind, and never admitted again under these names: %s", joined(dropped))
 	line("no lease is granted, the end of a lease proves nothing and the epoch stands still until each of them is attested to run no more (`failoverd attest-node NAME --why …`): until then a region with on_isolation = \"stop\" stops its workers")
 	return b.String()

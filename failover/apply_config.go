@@ -63,10 +63,10 @@ func (s *State) Waits() string {
 		return "refused by " + strings.Join(refused, ", ") + ": `failoverd config withdraw`, then apply one that every node can run"
 	case len(silent) > 0:
 		return "waits for " + strings.Join(silent, ", ")
-	case s.Execution != nil:
-		return fmt.Sprintf("waits for execution %d to end: it runs with the configuration that it began with", s.Execution.ID)
 	case s.Preparation != nil && s.Level() >= 3:
 		return fmt.Sprintf("waits for preparation %d to end: what it has begun is adopted or undone as it was begun; `failoverd abort` ends it", s.Preparation.ID)
+	case s.Execution != nil:
+		return fmt.Sprintf("waits for execution %d to end: it runs with the configuration that it began with", s.Execution.ID)
 	case s.Freeze != nil:
 		return fmt.Sprintf("waits for freeze %d to end", s.Freeze.ID)
 	case s.Request != nil:

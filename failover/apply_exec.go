@@ -150,6 +150,9 @@ func (c Ask) apply(s *State, m Meta) (any, error) {
 	return m.Index, nil
 }
 
+// byPolicy approves what nobody has answered in time.
+const byPolicy = "policy"
+
 func (c AskExpired) apply(s *State, m Meta) (any, error) {
 	e, err := s.running(c.Execution)
 	if err != nil {
@@ -163,7 +166,7 @@ func (c AskExpired) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("deadline", "question %d may be answered until %s", c.Nonce, q.Deadline.Format(time.RFC3339))
 	}
 	if q.Default == "proceed" {
-		e.Approvals = append(e.Approvals, Approval{Nonce: q.Nonce, Step: q.Step, By: "policy", Why: "nobody answered in time", At: m.At})
+		e.Approvals = append(e.Approvals, Approval{Nonce: q.Nonce, Step: q.Step, By: byPolicy, Why: "nobody answered in time", At: m.At})
 		e.Question = nil
 		if e.State == ExecAwaiting {
 			e.State = ExecRunning
@@ -245,10 +248,11 @@ func (c Abort) apply(s *State, m Meta) (any, error) {
 	if e.State == ExecAborting && e.Undo == c.Undo {
 		return nil, nil
 	}
-	if c.Undo && e.BeyondReturn() {
+	if c.Undo && (e.BeyondReturn() || s.Level() >= 3 && s.Epoch > e.Epoch) {
 		return nil, refuse("no-return", "the epoch has advanced: %s is fenced and %s is active; going back is a failback, not an undo (`failoverd abort` without --undo stops here)", e.From, e.To)
 	}
 	e.State, e.Undo, e.Question = ExecAborting, c.Undo, nil
+	e.Withdrawn = s.Level() >= 3 && m.By == "" // no person: the leader
 	s.event(m, c, "execution %d aborting (undo: %t): what has started is awaited", e.ID, c.Undo)
 	return nil, nil
 }

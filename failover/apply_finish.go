@@ -89,7 +89,7 @@ func (s *State) finish(m Meta, c Command, e *Execution, state ExecState, outcome
 	if s.Freeze != nil && s.Freeze.Execution == e.ID {
 		s.liftFreeze(m, c, "execution "+string(state))
 	}
-	aborted := e.State == ExecAborting
+	aborted := e.State == ExecAborting && !e.Withdrawn
 	e.State, e.Outcome, e.FinishedAt, e.Question = state, outcome, m.At, nil
 	if state == ExecStable {
 		if s.Level() >= 3 {

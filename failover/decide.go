@@ -80,7 +80,7 @@ type Decision struct {
 	Refuse *RefuseIncident
 	// Close ends an incident that has passed without an execution.
 	Close *CloseIncident
-	// Withdraw says that an unapproved execution is no longer needed.
+	// Withdraw says that an execution which no person wants is no longer needed.
 	Withdraw bool
 	// Prepare says that the steps marked prepare may begin; Unprepare that they
 	// are to be undone. TakeBack says why they are undone whatever is open: no
@@ -125,10 +125,11 @@ func Decide(in Input, mem Memory) (Decision, Memory) {
 	decidePreparation(&d, s, in, mem)
 	switch {
 	case s.Execution != nil:
-		// A running execution is never blocked by the policy; one that still
-		// waits for a person is withdrawn when its reason is gone.
+		// A running execution is never blocked by the policy. One that still waits for a
+		// person is withdrawn when its reason is gone, and so is one that nobody asked
+		// for while nothing irreversible has begun (rule G8).
 		e := s.Execution
-		d.Withdraw = e.State == ExecAwaiting && e.Auto && healthyFor >= p.Hold.D()
+		d.Withdraw = healthyFor >= p.Hold.D() && (e.State == ExecAwaiting && e.Auto || s.Level() >= 3 && s.Epoch == e.Epoch && e.Withdrawable())
 		mem = decideTarget(&d, s, fresh, mem, in.Now)
 	case s.Request != nil:
 		mem = decideRequest(&d, s, in, mem)

@@ -312,6 +312,9 @@ func (w *watch) carryOut(d failover.Decision) {
 		w.must(failover.StartExecution{Kind: failover.Failover, Request: w.s.Request.ID, Epoch: w.s.Epoch, Plan: *w.plan()})
 		w.print("requested execution started: %s", w.s.Execution.State)
 	case d.Withdraw:
+		if w.s.Execution.State != failover.ExecAwaiting {
+			w.must(failover.Abort{Execution: w.s.Execution.ID, Undo: true})
+		}
 		w.must(failover.FinishExecution{Execution: w.s.Execution.ID, State: failover.ExecUndone, Outcome: "withdrawn"})
 		w.print("execution withdrawn")
 	case d.Lift != nil:

@@ -181,7 +181,10 @@ type Execution struct {
 	AskedAt NodeID    `json:"asked_at,omitempty"`
 	State   ExecState `json:"state"`
 	// Undo says that an abort asked for the finished steps to be undone.
-	Undo       bool                   `json:"undo,omitempty"`
+	Undo bool `json:"undo,omitempty"`
+	// Withdrawn says that the abort was the leader's, because the region is well
+	// again, and no person's.
+	Withdrawn  bool                   `json:"withdrawn,omitempty"`
 	Question   *Question              `json:"question,omitempty"`
 	Steps      map[StepID]*StepRecord `json:"steps"`
 	Evidence   []Evidence             `json:"evidence,omitempty"`

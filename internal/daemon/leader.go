@@ -193,7 +193,7 @@ func (l *leadership) carryOut(ctx context.Context, s *failover.State, d failover
 		propose(*d.Suspend, "")
 	case d.Withdraw:
 		why := "withdrawn: " + string(s.Active) + " has been healthy again for a whole hold"
-		if len(s.Execution.Steps) > 0 { // it had adopted what was prepared
+		if len(s.Execution.Steps) > 0 || s.Execution.State != failover.ExecAwaiting { // or it had adopted what was prepared
 			propose(failover.Abort{Execution: s.Execution.ID, Undo: true}, why)
 			return
 		}

@@ -132,6 +132,9 @@ func renderExecution(s *failover.State, e *failover.Execution, progress map[fail
 	if q := e.Question; q != nil {
 		u.Nonce = q.Nonce
 		u.Lines = append(u.Lines, "*Waits for you:* "+q.Text, "Or: "+strings.Join(q.Ways, " · "))
+		if back := s.Back(); back != "" {
+			u.Lines = append(u.Lines, back)
+		}
 		if q.Kind == "approval" {
 			u.Buttons = append(u.Buttons, notify.Button{ID: "approve", Label: "Approve", Style: "primary"})
 		}

@@ -127,7 +127,7 @@ var journal = []mutant{
 	{
 		name: "undo-past-the-point-of-no-return", rule: "E6",
 		says: "an execution whose epoch has advanced may be undone: the fenced region would be served again",
-		edits: []edit{{"failover/apply_exec.go", `	if c.Undo && e.BeyondReturn() {
+		edits: []edit{{"failover/apply_exec.go", `	if c.Undo && (e.BeyondReturn() || s.Level() >= 3 && s.Epoch > e.Epoch) {
 		return nil, refuse(`, `	if false {
 		return nil, refuse(`},
 			{"failover/apply_exec.go", `		if (e.State != ExecAborting || !e.Undo) && !adopted || e.BeyondReturn() {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -173,6 +174,45 @@ var leaseStories = []story{
 		s.person(err != nil && strings.Contains(err.Error(), "its workers may be running; stop it, or wait for its report"), "which agent asked, how long ago, and what to do about it")
 		release()
 	}},
+	{id: "G8", part: leases, fault: "A failover that began by itself cannot prove that the region stands still, and the region is well again", tune: unprovable, play: func(s *stage) {
+		s.dark(east1, true)
+		s.when(8*time.Minute, s.asksForEvidence)
+		s.dark(east1, false)
+		back := time.Now()
+		s.daemon(s.throughout(s.settings.Policy.Hold.D(), func() bool { return s.state().Execution != nil }), "goes on asking until the region has been seen healthy for a whole hold")
+		s.daemon(s.when(3*time.Minute, func() bool { return s.ended() == failover.ExecUndone }) && s.state().Epoch == 1 && s.state().Incident == nil, "then withdraws it by itself, undoes what was done, and closes the incident: the question is over with it")
+		s.region(s.when(time.Minute, func() bool { return s.up(east1) == fleetSize }) && time.Since(back) < 5*time.Minute, "works again, with as many workers as before, within five minutes")
+		s.person(s.event("abort", "undo: true") && s.why("abort", "healthy again for a whole hold"), "that it was withdrawn, and why")
+		s.daemon(s.throughout(10*time.Minute, func() bool { return s.state().Execution == nil && s.state().Freeze == nil && s.up(east1) == fleetSize }), "leaves it at that")
+	}},
+	{id: "G8b", part: leases, fault: "The same, and the missing proof comes when the region has long been well", tune: func(p *failover.Settings) {
+		p.Components[0].Stop.Proof = []failover.EvidenceClass{failover.Confirmed}
+	}, play: func(s *stage) {
+		release := s.world.stick(east1) // the stop is not reported
+		s.cut(east1)
+		s.when(8*time.Minute, func() bool { return s.state().Execution != nil })
+		sleep(2 * time.Minute)
+		s.mend()
+		s.when(3*time.Minute, func() bool { e := s.state().Execution; return e == nil || e.State == failover.ExecAborting })
+		release()
+		s.daemon(s.throughout(20*time.Minute, func() bool { return s.state().Epoch == 1 && s.state().Active == east1 }), "moves nothing that is well: the failover was withdrawn after a whole hold")
+		asked := s.state().Execution
+		s.person(asked != nil && asked.Question != nil && strings.Contains(asked.Question.Text, "Put it back by hand"), "a question about the stop that was sent before the region could be read, which nobody but a person knows how to put back")
+		if asked != nil && asked.Question != nil {
+			s.order("uid 2", failover.Skip{Execution: asked.ID, Step: asked.Question.Step})
+		}
+		s.region(s.when(3*time.Minute, func() bool { return s.state().Execution == nil && s.state().Freeze == nil }), "gets leases again when that is answered")
+	}},
+	{id: "G8c", part: leases, fault: "A failover that a person has asked for cannot prove that the region stands still, and the region is well", tune: unprovable, play: func(s *stage) {
+		s.dark(east1, true)
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(8*time.Minute, s.asksForEvidence)
+		s.dark(east1, false)
+		s.daemon(s.throughout(20*time.Minute, s.asksForEvidence) && s.state().Epoch == 1, "goes on asking: what a person has begun, a person ends")
+		s.person(strings.HasPrefix(s.state().Back(), "us-east-1 is not seen failing any more"), "with the question, that the region is not seen failing any more, and how to take back what was done")
+		s.order("uid 2", failover.Abort{Execution: s.state().Execution.ID, Undo: true})
+		s.region(s.when(3*time.Minute, func() bool { return s.ended() == failover.ExecUndone && s.up(east1) == fleetSize }), "works again when that was done")
+	}},
 	{id: "all-certificates", part: leases, fault: "Every certificate expires at once: nobody can speak with anybody, `on_isolation = \"stop\"`", play: func(s *stage) {
 		at := time.Now()
 		s.silence(true)
@@ -190,6 +230,23 @@ var leaseStories = []story{
 		s.silence(false)
 		s.daemon(s.throughout(3*time.Minute, func() bool { return s.state().Incident == nil && s.died(east1, at) == 0 }), "does not make up for it afterwards")
 	}},
+}
+
+// unprovable are settings with which nothing but a person's word proves that the
+// workers have stopped.
+func unprovable(p *failover.Settings) {
+	p.Components[0].Stop.Proof = []failover.EvidenceClass{failover.Attested}
+}
+
+func (s *stage) asksForEvidence() bool {
+	e := s.state().Execution
+	return e != nil && e.State == failover.ExecRunning && e.Question != nil && e.Question.Kind == "evidence"
+}
+
+// why reports whether the timeline has a line of the kind whose reason contains the
+// text.
+func (s *stage) why(kind, text string) bool {
+	return slices.ContainsFunc(s.state().Events, func(ev failover.Event) bool { return ev.Kind == kind && strings.Contains(ev.Why, text) })
 }
 
 // asksLate lets a paused leader go on that has requests of agents of the region

@@ -58,6 +58,42 @@ func (c *cluster) emptied(h *host) {
 	}
 }
 
+// backup is a copy of a node's data directory.
+type backup struct {
+	disk   *disk
+	gate   *consensus.Gatekeeper
+	starts uint64
+}
+
+// backups copies the data directories of all nodes that run.
+func (c *cluster) backups() (map[string]backup, error) {
+	out := map[string]backup{}
+	for name, h := range c.hosts {
+		if h.live() == nil {
+			continue
+		}
+		d, err := h.disk.copied()
+		if err != nil {
+			return nil, err
+		}
+		h.mu.Lock()
+		out[name] = backup{d, h.gate.Again(h.gate.Self()), h.starts}
+		h.mu.Unlock()
+	}
+	return out, nil
+}
+
+// restore stops nodes and gives them their backups; nobody starts them.
+func (c *cluster) restore(from map[string]backup) {
+	for name, b := range from {
+		h := c.hosts[name]
+		c.crash(h)
+		h.mu.Lock()
+		h.disk, h.gate, h.starts, h.snaps = b.disk, b.gate, b.starts, raft.NewInmemSnapshotStore()
+		h.mu.Unlock()
+	}
+}
+
 func (h *host) gatekeeper() *consensus.Gatekeeper {
 	h.mu.Lock()
 	defer h.mu.Unlock()

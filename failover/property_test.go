@@ -51,6 +51,7 @@ func TestProperties(t *testing.T) {
 				evidenced(t, before, e.cmd)
 			}
 			onlyGrows(t, before, s)
+			deposed(t, before, s, e)
 			grants(t, s, e.cmd, res)
 			for _, twin := range append(twins, snapshots...) {
 				twin.Apply(e.meta, e.cmd)
@@ -150,6 +151,42 @@ func onlyGrows(t *rapid.T, before, after *failover.State) {
 	}
 	if before.Execution != nil && after.Execution != nil && before.Execution.ID != after.Execution.ID {
 		t.Fatal("an execution began before the one that was open had ended (S5)")
+	}
+}
+
+// deposed: what was proposed in another term than it lands in comes from somebody
+// who leads no more. Nothing begins with it: no incident, no execution, no effect,
+// no freeze; and it proves nothing and moves nothing (E1). People's commands may
+// come from anywhere.
+func deposed(t *rapid.T, before, after *failover.State, e entry) {
+	if e.meta.ProposedTerm == e.meta.Term {
+		return
+	}
+	begun := func(s *failover.State) (incidents, executions, attempts, proofs int) {
+		if s.Incident != nil {
+			incidents = 1
+		}
+		for _, e := range []*failover.Execution{s.Execution, s.Preparation} {
+			if e == nil {
+				continue
+			}
+			executions++
+			for _, r := range e.Steps {
+				attempts += len(r.Attempts)
+			}
+			for _, ev := range e.Evidence {
+				if ev.Class != failover.Attested {
+					proofs++
+				}
+			}
+		}
+		return incidents, executions, attempts, proofs
+	}
+	i, x, a, p := begun(before)
+	i2, x2, a2, p2 := begun(after)
+	froze := after.Freeze != nil && (before.Freeze == nil || *after.Freeze != *before.Freeze)
+	if i2 > i || x2 > x || a2 > a || p2 > p || froze || after.Epoch != before.Epoch || after.Active != before.Active || after.Traffic != before.Traffic {
+		t.Fatalf("%s of term %d, landed in term %d, counted", e.cmd.Name(), e.meta.ProposedTerm, e.meta.Term)
 	}
 }
 

@@ -9,7 +9,7 @@ var agents = []mutant{
 		edits: []edit{{"fence/holder.go", `	h.held, h.index, h.sent, h.terms = true, a.Index, sent, a.Terms
 `, `	h.held, h.index, h.sent, h.terms = true, a.Index, now, a.Terms
 `}},
-		tests: []test{{pkg: "fence", name: "TestLeaseCountsFromTheRequest"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G2b"}, {pkg: "fence", name: "TestLeaseCountsFromTheRequest"}},
 	},
 	{
 		name: "no-recheck-on-receipt", rule: "G2", takes: "no re-check on receipt",
@@ -33,7 +33,7 @@ var agents = []mutant{
 	looked    time.Duration
 `},
 		},
-		tests: []test{{pkg: "fence", name: "TestAgentIgnoresAGrantThatIsLate"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G2"}, {pkg: "fence", name: "TestAgentIgnoresAGrantThatIsLate"}},
 	},
 	{
 		name: "unasked-grant-taken", rule: "G2",
@@ -54,7 +54,7 @@ var agents = []mutant{
 			a.stoppedFor = f
 `, `			a.stoppedFor = f
 `}},
-		tests: []test{{pkg: "fence", name: "TestAgentKeepsItsPromise"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G7"}, {pkg: "fence", name: "TestAgentKeepsItsPromise"}},
 	},
 	{
 		name: "report-before-the-workers-are-dead", rule: "G7",
@@ -75,7 +75,7 @@ var agents = []mutant{
 		name: "epoch-not-kept", rule: "G2", takes: "epoch seen by the agent not kept",
 		says:  "the agent forgets the highest epoch that it has seen when it starts again",
 		edits: []edit{{"fence/agent.go", `holder: NewHolder(seen, cfg.Work), seen: seen}`, `holder: NewHolder(0, cfg.Work), seen: seen}`}},
-		tests: []test{{pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/T4"}, {pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
 	},
 	{
 		name: "older-epoch-taken", rule: "T4",
@@ -83,7 +83,7 @@ var agents = []mutant{
 		edits: []edit{{"fence/holder.go", `	if a.Epoch < h.epoch {
 `, `	if false {
 `}},
-		tests: []test{{pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/T4"}, {pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
 	},
 	{
 		name: "watchdog-fed-past-deadline", rule: "G5", takes: "watchdog fed past the deadline",
@@ -93,7 +93,7 @@ var agents = []mutant{
 	}
 `, `	_, _ = stop, held
 `}},
-		tests: []test{{pkg: "fence", name: "TestWatchdogIsNotFedPastTheStop"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G5d"}, {pkg: "fence", name: "TestWatchdogIsNotFedPastTheStop"}},
 	},
 	{
 		name: "stop-begins-at-the-end", rule: "G5",

@@ -111,6 +111,14 @@ func (r *run) newAttempt(`},
 		tests: []test{{pkg: "actions", name: "TestTakeOverOfAPlainAction"}},
 	},
 	{
+		name: "sent-again-although-seen", rule: "E3",
+		says: "an attempt whose effect is seen only when the world can be read again is made a second time",
+		edits: []edit{{"actions/act.go", `	if eff.State == Present && rec.State == failover.StepRunning {
+`, `	if false {
+`}},
+		tests: []test{{pkg: "actions", name: "TestSeenOnlyAtTheSecondLook"}},
+	},
+	{
 		name: "unknown-taken-for-absent", rule: "E3",
 		says: "a world that does not say whether an attempt took effect is taken for one in which it did not",
 		edits: []edit{{"actions/act.go", `	case first.State == Absent && second.State == Absent:
@@ -256,7 +264,7 @@ func (r *run) newAttempt(`},
 `, `	case len(c.Names) > 99:
 `},
 		},
-		tests: []test{{pkg: "actions", name: "TestEmptySelector"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/P16"}, {pkg: "actions", name: "TestEmptySelector"}},
 	},
 	{
 		name: "nobody-to-report", rule: "G7",

@@ -26,7 +26,7 @@ var evidence = []mutant{
 		return refuse("agents", "no agent of %s has reported that its workers are dead", c)
 	}
 `}},
-		tests: []test{{pkg: "actions", name: "TestAgentsConfirm"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G7e"}, {pkg: "actions", name: "TestAgentsConfirm"}},
 	},
 	{
 		name: "vanished-agents-forgotten", rule: "G7",

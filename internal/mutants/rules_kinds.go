@@ -96,7 +96,7 @@ var kinds = []mutant{
 		edits: []edit{{"actions/lambda_event_source.go", `	case len(c.Functions) == 0:
 		return badParam("functions", "is empty; an empty list never means all functions")
 `, ``}},
-		tests: []test{{pkg: "actions", name: "TestLambdaParameters"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/P16"}, {pkg: "actions", name: "TestLambdaParameters"}},
 	},
 	{
 		name: "kubernetes-change-after-its-deadline", rule: "E2",

@@ -23,7 +23,7 @@ var journal = []mutant{
 	}
 `},
 		},
-		tests: []test{{pkg: "consensus", name: "TestProposeFromAnywhere"}, {pkg: "consensus", name: "TestReceive"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/forged-command"}, {pkg: "consensus", name: "TestProposeFromAnywhere"}, {pkg: "consensus", name: "TestReceive"}},
 	},
 	{
 		name: "term-not-compared", rule: "E1", takes: "term not compared",
@@ -31,7 +31,7 @@ var journal = []mutant{
 		edits: []edit{{"failover/apply.go", `	if c.LeaderOnly() && m.ProposedTerm != m.Term {
 `, `	if false {
 `}},
-		tests: []test{{pkg: "failover", name: "TestLeaderOnlyCommandOfAnotherTerm"}},
+		tests: []test{{pkg: "consensus", name: "TestTenure"}, {pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestLeaderOnlyCommandOfAnotherTerm"}},
 	},
 	{
 		name: "repeated-command-counts-twice", rule: "E1",

@@ -120,7 +120,7 @@ var evidence = []mutant{
 `, `		if false {
 `},
 		},
-		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "traffic-before-the-epoch", rule: "S3",
@@ -128,7 +128,7 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_finish.go", `	if c.Region != s.Active {
 `, `	if c.Region != s.Active && c.Region != e.To {
 `}},
-		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "fence-skipped", rule: "S1",
@@ -136,7 +136,7 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_exec.go", `	case st.Kind == KindFence || st.Kind == KindFreeze:
 `, `	case false:
 `}},
-		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "no-standing-hold", rule: "S1",

@@ -49,7 +49,7 @@ var journal = []mutant{
 		return nil, refuse("execution-open", "execution %d is not finished", s.Execution.ID)
 	case c.Epoch`, `	case c.Epoch`},
 		},
-		tests: []test{{pkg: "failover", name: "TestOneExecutionAtATime"}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestOneExecutionAtATime"}},
 	},
 	{
 		name: "finished-step-starts-again", rule: "S4",
@@ -74,7 +74,7 @@ var journal = []mutant{
 	return e.After(st)
 `},
 		},
-		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "step-finished-refused-after-abort", rule: "E6",

@@ -447,8 +447,8 @@ func (x *Executor) settle(ctx context.Context, exec uint64, st failover.Step) {
 	}
 	rec := e.Step(st.ID)
 	last := rec.Last()
-	if last == nil {
-		return
+	if last == nil || rec.State != failover.StepRunning && rec.State != failover.StepUndoing {
+		return // resolved since it was looked at: an undo would be made again
 	}
 	if st.Action == "" || st.Kind == failover.KindCheck {
 		// Nothing in the world depends on it. A fence that did not advance the

@@ -52,6 +52,9 @@ type Effect struct {
 	// Recalled says that Previous is Deps.Recall's: the resource itself could not be
 	// read. State comes from elsewhere then, or is Unknown.
 	Recalled bool
+	// Ending says of a stop that all it asks for stands, and that what still runs needs
+	// only time: to ask again would change nothing.
+	Ending bool
 }
 
 // Rememberer is an Action whose resource can be written although it cannot be read,
@@ -141,6 +144,30 @@ func restored(a Action, now Effect, previous json.RawMessage) bool {
 		return now.State != Unknown && r.Restored(now, previous)
 	}
 	return now.State == Absent
+}
+
+// Witness is an Action that can tell somebody else's change from its own. What
+// somebody has changed since is not put back without a person.
+type Witness interface {
+	Action
+	// Overtaken says what somebody else has set since an attempt that found previous,
+	// for a person; "" while what Inspect sees now is what was there before, or what Do
+	// has set, whole or in part.
+	Overtaken(now Effect, previous json.RawMessage) string
+}
+
+// overtakenCount says that a count is neither what it was nor what has been set: 0
+// by a stop, which has no count, and at least count by a start. What a start has
+// set an autoscaler may have raised since.
+func overtakenCount(count, was, is int, autoscaled bool) string {
+	set := 0
+	if count > 0 {
+		set = max(count, was)
+	}
+	if is == was || is == set || count > 0 && autoscaled && is > set {
+		return ""
+	}
+	return fmt.Sprintf("the count was %d before, was set to %d, and is %d now", was, set, is)
 }
 
 // Burner is a TokenChecker that can write a new token and nothing else, so that

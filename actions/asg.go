@@ -143,10 +143,12 @@ func (g *asg) Inspect(ctx context.Context) (Effect, error) {
 func (g *asg) emptied(ctx context.Context, group *types.AutoScalingGroup, p asgPrevious) (Effect, error) {
 	e := Effect{Inventory: len(group.Instances), Detail: fmt.Sprintf("%s in %s: min %d, desired %d, %d instances", g.cfg.Group, g.region, p.Min, p.Desired, len(group.Instances))}
 	var left []string
+	ending := slices.Contains(p.Suspended, "Launch")
 	for _, i := range group.Instances {
 		line := fmt.Sprintf("%s is %s", aws.ToString(i.InstanceId), i.LifecycleState)
 		if aws.ToBool(i.ProtectedFromScaleIn) {
 			line += ", protected from scale-in"
+			ending = false
 		}
 		left = append(left, line)
 	}
@@ -165,7 +167,7 @@ func (g *asg) emptied(ctx context.Context, group *types.AutoScalingGroup, p asgP
 	case p.Desired > 0 || p.Min > 0:
 		e.State = Absent
 	case len(left) > 0:
-		e.State = Partial
+		e.State, e.Ending = Partial, ending
 		e.Detail += ": " + strings.Join(left, ", ")
 	case !slices.Contains(p.Suspended, "Launch"):
 		e.State = Partial
@@ -336,4 +338,13 @@ func (g *asg) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is asgPrevious
 	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil &&
 		was.Min == is.Min && was.Max == is.Max && was.Desired == is.Desired && slices.Equal(was.Suspended, is.Suspended)
+}
+
+// Overtaken implements Witness. A group may have scaling policies of its own.
+func (g *asg) Overtaken(now Effect, previous json.RawMessage) string {
+	var was, is asgPrevious
+	if json.Unmarshal(previous, &was) != nil || json.Unmarshal(now.Previous, &is) != nil {
+		return ""
+	}
+	return overtakenCount(g.cfg.Count, int(was.Desired), int(is.Desired), true)
 }

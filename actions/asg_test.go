@@ -109,7 +109,9 @@ func TestASGStop(t *testing.T) {
 		t.Errorf("calls %v, suspended %v, min %d, max %d, desired %d", f.calls, f.suspended, f.min, f.max, f.desired)
 	}
 	f.instances = []fakeInstance{{state: "Terminating:Wait", health: "Healthy"}, {state: "InService", health: "Healthy", protected: true}}
-	inspect(t, a, Partial, "i-1 is Terminating:Wait, i-2 is InService, protected from scale-in")
+	stillEnds(t, a, false, "i-1 is Terminating:Wait, i-2 is InService, protected from scale-in")
+	f.instances = f.instances[:1]
+	stillEnds(t, a, true, "i-1 is Terminating:Wait")
 	f.instances, f.warm = nil, []string{"Warmed:Stopped", "Warmed:Running"}
 	inspect(t, a, Partial, "i-warm2 is Warmed:Running")
 	f.warm[1] = "Warmed:Stopped"
@@ -118,7 +120,7 @@ func TestASGStop(t *testing.T) {
 	// An empty group that could launch by itself is not stopped.
 	held := f.suspended
 	f.suspended = []string{"AZRebalance"}
-	inspect(t, a, Partial, "its process Launch is not suspended")
+	stillEnds(t, a, false, "its process Launch is not suspended")
 	f.suspended = held
 	// Undo resumes what we suspended and nothing else.
 	do(t, a.Undo, 9, before.Previous)

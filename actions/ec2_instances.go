@@ -209,7 +209,7 @@ func (x *ec2Instances) Inspect(ctx context.Context) (Effect, error) {
 	case counts[types.InstanceStateNameRunning]+counts[types.InstanceStateNamePending] > 0:
 		e.State = Absent
 	default:
-		e.State = Partial
+		e.State, e.Ending = Partial, true
 	}
 	if len(left) > 0 && len(left) < len(all) {
 		e.Detail += ": " + strings.Join(left, ", ")

@@ -122,7 +122,7 @@ func TestEC2InstancesStop(t *testing.T) {
 		t.Errorf("calls %v", f.calls)
 	}
 	// Stopping is not stopped.
-	inspect(t, a, Partial, "i-1 is stopping, i-3 is stopping")
+	stillEnds(t, a, true, "i-1 is stopping, i-3 is stopping")
 	do(t, a.Do, 8, before.Previous)
 	if len(f.calls) != 1 {
 		t.Errorf("what is stopping was stopped again: %v", f.calls)

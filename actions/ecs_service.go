@@ -131,7 +131,7 @@ func (s *ecsService) Inspect(ctx context.Context) (Effect, error) {
 		e.State = Unknown
 		e.Detail += ", but " + cutOff
 	case alive != "":
-		e.State = Partial
+		e.State, e.Ending = Partial, serr == nil && !scale.wakes()
 		e.Detail += ", but " + alive
 	case e.State == Partial:
 	case scale.wakes():
@@ -260,6 +260,15 @@ func (s *ecsService) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is ecsPrevious
 	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was.Desired == is.Desired &&
 		(was.Scaling == nil || is.Scaling != nil && *was.Scaling == *is.Scaling)
+}
+
+// Overtaken implements Witness.
+func (s *ecsService) Overtaken(now Effect, previous json.RawMessage) string {
+	var was, is ecsPrevious
+	if json.Unmarshal(previous, &was) != nil || json.Unmarshal(now.Previous, &is) != nil {
+		return ""
+	}
+	return overtakenCount(s.cfg.Count, int(was.Desired), int(is.Desired), was.Scaling != nil)
 }
 
 func (s *ecsService) set(ctx context.Context, a Attempt, count int32) error {

@@ -26,6 +26,7 @@ type effect struct {
 	loses   int           // so many undos come to nothing
 	lingers time.Duration // until an undo shows
 	blind   bool          // Inspect cannot read the world
+	vague   bool          // Inspect reads it, and it does not say whether the effect is there
 	present bool
 	value   string // what Undo puts back
 	token   uint64
@@ -78,6 +79,15 @@ func (g gateAction) Do(ctx context.Context, a Attempt) error {
 func (e *effect) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is previously
 	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was.Value == is.Value
+}
+
+// Overtaken implements Witness.
+func (e *effect) Overtaken(now Effect, previous json.RawMessage) string {
+	var was, is previously
+	if json.Unmarshal(previous, &was) != nil || json.Unmarshal(now.Previous, &is) != nil || is.Value == was.Value || is.Value == "new" {
+		return ""
+	}
+	return "value " + is.Value
 }
 
 func (tokenedAction) ChecksToken() {}
@@ -146,7 +156,10 @@ func (e *effect) Inspect(ctx context.Context) (Effect, error) {
 	}
 	prev, err := json.Marshal(previously{Value: e.value, Token: e.token})
 	eff := Effect{State: Absent, Detail: "value " + e.value, Previous: prev, Token: e.token, Inventory: e.inventory}
-	if e.present {
+	switch {
+	case e.vague:
+		eff.State = Unknown
+	case e.present:
 		eff.State = Present
 	}
 	return eff, err

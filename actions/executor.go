@@ -79,6 +79,7 @@ type Executor struct {
 	inflight map[failover.StepID]context.CancelFunc
 	progress map[failover.StepID]string
 	wake     chan struct{}
+	ended    chan struct{} // a step's goroutine is over: the fence, which waits for stops that it cancelled, looks again
 	wg       sync.WaitGroup
 	flipping chan struct{} // held by the switch that commits the flip
 
@@ -104,7 +105,7 @@ func NewExecutor(j Journal, w World, opts Options, log *slog.Logger) *Executor {
 	x := &Executor{
 		journal: j, world: w, opts: opts.withDefaults(), log: log, started: time.Now(),
 		inflight: map[failover.StepID]context.CancelFunc{}, progress: map[failover.StepID]string{},
-		wake: make(chan struct{}, 1), flipping: make(chan struct{}, 1),
+		wake: make(chan struct{}, 1), ended: make(chan struct{}, 1), flipping: make(chan struct{}, 1),
 	}
 	return x
 }
@@ -249,14 +250,19 @@ func (x *Executor) launch(ctx context.Context, st failover.Step, fn func(context
 		delete(x.inflight, st.ID)
 		delete(x.progress, st.ID)
 		x.mu.Unlock()
-		if x.journal.State().Index == before {
-			return // nothing came of it: the next poll looks again, not at once
-		}
-		select {
-		case x.wake <- struct{}{}:
-		default:
-		}
+		signal(x.ended)
+		if x.journal.State().Index != before {
+			signal(x.wake)
+		} // else nothing came of it: the next poll looks again, not at once
 	})
+}
+
+// signal wakes who waits on a channel of one place, now or when it next waits.
+func signal(ch chan<- struct{}) {
+	select {
+	case ch <- struct{}{}:
+	default:
+	}
 }
 
 func (x *Executor) busy() bool {

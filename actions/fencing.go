@@ -41,12 +41,17 @@ func (x *Executor) fence(ctx context.Context, e *failover.Execution, st failover
 				return
 			}
 		}
-		timer := time.NewTimer(x.opts.Poll / 4)
+		wait := x.opts.Poll / 4
+		if left := s.FreezeWait(e.From) - x.FreezeAge(s); s.Freeze != nil && left > 0 {
+			wait = min(wait, left) // the moment at which the last lease is over is not slept through
+		}
+		timer := time.NewTimer(wait)
 		select {
 		case <-ctx.Done():
 			timer.Stop()
 			return
 		case <-changed:
+		case <-x.ended:
 		case <-timer.C:
 		}
 		timer.Stop()

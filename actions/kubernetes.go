@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
 	"slices"
 	"strings"
@@ -420,4 +421,26 @@ func (p kubePrevious) patch() map[string]any {
 func (k *kubernetes) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is map[string]kubePrevious
 	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && reflect.DeepEqual(was, is)
+}
+
+// Overtaken implements Witness: by the numbers of replicas.
+func (k *kubernetes) Overtaken(now Effect, previous json.RawMessage) string {
+	var was, is map[string]kubePrevious
+	if json.Unmarshal(previous, &was) != nil || json.Unmarshal(now.Previous, &is) != nil {
+		return ""
+	}
+	autoscaled := false
+	for _, p := range was {
+		autoscaled = autoscaled || p.MinSize != nil || p.Paused != nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(was)) {
+		then, now := was[name].Replicas, is[name].Replicas
+		if then == nil || now == nil {
+			continue
+		}
+		if why := overtakenCount(k.cfg.Count, *then, *now, autoscaled); why != "" {
+			return name + ": " + why
+		}
+	}
+	return ""
 }

@@ -21,6 +21,7 @@ type Keeper struct {
 	every   time.Duration
 	log     *slog.Logger
 	looked  map[uint64]time.Time // at a hold of a switch
+	first   map[uint64]time.Time // when a hold was first looked at in this tenure
 }
 
 // trafficPace is how much rarer switches are looked at than stops, when they are
@@ -32,7 +33,7 @@ const trafficPace = 6
 // together with the time of a call and of the stop itself, on how long a stale
 // or automatic start in the region that was left can last.
 func NewKeeper(j Journal, w World, opts Options, every time.Duration, log *slog.Logger) *Keeper {
-	return &Keeper{journal: j, world: w, opts: opts.withDefaults(), every: every, log: log, looked: map[uint64]time.Time{}}
+	return &Keeper{journal: j, world: w, opts: opts.withDefaults(), every: every, log: log, looked: map[uint64]time.Time{}, first: map[uint64]time.Time{}}
 }
 
 // Run looks after the holds until ctx ends. None waits for another: what was stopped
@@ -56,13 +57,17 @@ func (k *Keeper) Run(ctx context.Context) {
 			if skip {
 				continue
 			}
+			if k.first[h.ID].IsZero() {
+				k.first[h.ID] = time.Now()
+			}
+			first := k.first[h.ID]
 			wg.Go(func() {
 				defer func() {
 					mu.Lock()
 					delete(busy, h.ID)
 					mu.Unlock()
 				}()
-				k.keep(ctx, h)
+				k.keep(ctx, h, first)
 			})
 		}
 		t := time.NewTimer(k.every)
@@ -109,8 +114,9 @@ func (k *Keeper) appeared(ctx context.Context, changed <-chan struct{}, had int)
 	return out
 }
 
-// keep looks at one hold once, and stops what it finds running.
-func (k *Keeper) keep(ctx context.Context, h failover.StandingHold) {
+// keep looks at one hold once, and stops what it finds running. first is when it
+// was looked at first.
+func (k *Keeper) keep(ctx context.Context, h failover.StandingHold, first time.Time) {
 	action, err := k.world.Action(h.Step)
 	if err != nil || action == nil {
 		k.note(ctx, h, failover.HoldUnseen, fmt.Sprintf("this node cannot see to it: %v", err))
@@ -132,6 +138,8 @@ func (k *Keeper) keep(ctx context.Context, h failover.StandingHold) {
 			k.finish(ctx, h, h.Running.Token, failover.StepDone, eff.Detail)
 		}
 		k.note(ctx, h, failover.HoldKept, eff.Detail)
+	case eff.Ending && h.Status == failover.HoldUnseen && time.Since(first) < h.Step.Timeout.D():
+		// The plan's own stop is not over yet: nothing that was stopped runs again.
 	default:
 		k.note(ctx, h, failover.HoldViolated, eff.Detail)
 		k.apply(ctx, h, action, eff)

@@ -13,12 +13,19 @@ import (
 )
 
 // heldJournal takes every command and changes nothing.
-type heldJournal struct{ state *failover.State }
+type heldJournal struct {
+	state *failover.State
+	mu    sync.Mutex
+	took  []failover.Command
+}
 
 func (j *heldJournal) State() *failover.State      { return j.state }
 func (j *heldJournal) Changed() <-chan struct{}    { return nil }
 func (j *heldJournal) Prove(context.Context) error { return nil }
-func (j *heldJournal) Propose(context.Context, failover.Command, string) (failover.Result, error) {
+func (j *heldJournal) Propose(_ context.Context, c failover.Command, _ string) (failover.Result, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.took = append(j.took, c)
 	return failover.Result{Index: 1}, nil
 }
 
@@ -74,7 +81,7 @@ func TestNoHoldWaitsForAnother(t *testing.T) {
 		w["stop-workers"].lasts = time.Second
 		begin := time.Now()
 		ctx, cancel := context.WithCancel(t.Context())
-		k := NewKeeper(&heldJournal{s}, w, Options{}, 30*time.Second, slog.New(slog.DiscardHandler))
+		k := NewKeeper(&heldJournal{state: s}, w, Options{}, 30*time.Second, slog.New(slog.DiscardHandler))
 		done := make(chan struct{})
 		go func() { defer close(done); k.Run(ctx) }()
 		time.Sleep(20 * time.Minute)
@@ -86,4 +93,59 @@ func TestNoHoldWaitsForAnother(t *testing.T) {
 			}
 		}
 	})
+}
+
+// draining is a stop whose plan has asked for everything; what runs goes on for so
+// long all the same.
+type draining struct {
+	lasting
+	until time.Time
+}
+
+func (d *draining) Inspect(context.Context) (Effect, error) {
+	if time.Now().Before(d.until) {
+		return Effect{State: Partial, Ending: true, Previous: json.RawMessage("{}")}, nil
+	}
+	return Effect{State: Present, Previous: json.RawMessage("{}")}, nil
+}
+
+type oneWorld struct{ action Action }
+
+func (w oneWorld) Action(failover.Step) (Action, error)        { return w.action, nil }
+func (oneWorld) Check(failover.Step, time.Time) (Check, error) { return nil, nil }
+
+// What a plan's stop has left draining is no violation: nobody is woken, nothing is
+// asked for again. What drains beyond the stop's time, or after it was seen stopped,
+// is one.
+func TestWhatStillDrainsIsNotViolated(t *testing.T) {
+	for _, tc := range []struct {
+		name   string
+		lasts  time.Duration
+		status failover.HoldStatus
+		calls  bool
+	}{
+		{"within the stop's time", 4 * time.Minute, failover.HoldUnseen, false},
+		{"beyond it", 8 * time.Minute, failover.HoldUnseen, true},
+		{"what was seen stopped", 4 * time.Minute, failover.HoldKept, true},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s := failover.NewState()
+				s.Holds = []failover.StandingHold{{ID: 1, Status: tc.status, Step: failover.Step{ID: "stop-workers", Kind: failover.KindStop, Timeout: failover.Duration(5 * time.Minute)}}}
+				j, d := &heldJournal{state: s}, &draining{until: time.Now().Add(tc.lasts)}
+				ctx, cancel := context.WithTimeout(t.Context(), 20*time.Minute)
+				defer cancel()
+				NewKeeper(j, oneWorld{d}, Options{}, 30*time.Second, slog.New(slog.DiscardHandler)).Run(ctx)
+				violated, kept := false, tc.status == failover.HoldKept
+				for _, c := range j.took {
+					if n, ok := c.(failover.NoteHold); ok {
+						violated, kept = violated || n.Status == failover.HoldViolated, kept || n.Status == failover.HoldKept
+					}
+				}
+				if asked := !d.asked.IsZero(); asked != tc.calls || violated != tc.calls || !kept {
+					t.Errorf("asked again %t, violated %t, kept in the end %t: %v", asked, violated, kept, j.took)
+				}
+			})
+		})
+	}
 }

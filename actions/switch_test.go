@@ -315,7 +315,7 @@ func (j *flipJournal) Propose(_ context.Context, c failover.Command, _ string) (
 func TestTheFlipIsCommittedOnce(t *testing.T) {
 	for _, refuses := range []int{0, 1} {
 		synctest.Test(t, func(t *testing.T) {
-			j := &flipJournal{heldJournal: heldJournal{&failover.State{Traffic: "us-east-1"}}, refuses: refuses}
+			j := &flipJournal{heldJournal: heldJournal{state: &failover.State{Traffic: "us-east-1"}}, refuses: refuses}
 			x := NewExecutor(j, nil, Options{}, slog.New(slog.DiscardHandler))
 			var failed atomic.Int64
 			var wg sync.WaitGroup

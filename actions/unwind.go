@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -109,33 +110,70 @@ func (x *Executor) undo(ctx context.Context, exec uint64, st failover.Step) {
 	action, err := x.world.Action(st)
 	if err != nil {
 		// Said in the journal, so that the execution can end.
-		if res, ok := x.propose(ctx, failover.StepStarted{
-			Execution: e.ID, Step: st.ID, Epoch: x.journal.State().Epoch, PlanHash: e.PlanHash, Undo: true, Previous: rec.First().Previous,
-		}, ""); ok {
+		r := &run{x: x, e: e, st: st}
+		if res, ok := r.intendUndo(ctx, rec, time.Now()); ok {
 			x.finish(ctx, e, st, res.Index, failover.StepFailed, "cannot be undone: "+err.Error())
 		}
 		return
 	}
 	r := &run{x: x, e: e, st: st, action: action, deadline: time.Now().Add(st.Timeout.D())}
+	// The world is looked at before anything is written over it. What is there now
+	// has to be read; whether all that was stopped is over may be unknown.
+	for len(r.look(ctx).Previous) == 0 && !r.late() {
+		if !x.sleep(ctx, x.opts.Poll) {
+			return
+		}
+	}
+	why := r.overtaken(rec)
+	if len(r.last.Previous) == 0 {
+		why = "it could not be read, so nothing was put back: " + r.last.Detail
+	}
+	if why != "" {
+		if res, ok := r.intendUndo(ctx, rec, time.Now()); ok {
+			x.finish(ctx, e, st, res.Index, failover.StepFailed, why)
+		}
+		return
+	}
 	if r.putBack(ctx, rec) {
 		r.finishUndo(ctx, false)
 	}
 }
 
+// overtaken says what somebody else has set since the step did what it did, as of
+// the last look; "" if nobody has, or a person has said that it is put back all
+// the same.
+func (r *run) overtaken(rec failover.StepRecord) string {
+	w, ok := r.action.(Witness)
+	first := rec.First()
+	if !ok || first == nil || len(r.last.Previous) == 0 || r.last.Recalled || slices.ContainsFunc(rec.Attempts, func(a failover.AttemptRecord) bool {
+		return a.Undo && a.Outcome == failover.StepFailed
+	}) {
+		return ""
+	}
+	if why := w.Overtaken(r.last, first.Previous); why != "" {
+		return "somebody has changed it since, so nothing was put back: " + why
+	}
+	return ""
+}
+
+// intendUndo journals the intent of an undo.
+func (r *run) intendUndo(ctx context.Context, rec failover.StepRecord, until time.Time) (failover.Result, bool) {
+	return r.x.propose(ctx, failover.StepStarted{
+		Execution: r.e.ID, Step: r.st.ID, Epoch: r.x.journal.State().Epoch, PlanHash: r.e.PlanHash, Undo: true,
+		Previous: rec.First().Previous, Until: until.UTC(),
+	}, "")
+}
+
 // putBack makes one attempt of an undo, with an intent and a token of its own.
 func (r *run) putBack(ctx context.Context, rec failover.StepRecord) bool {
 	x := r.x
-	previous := rec.First().Previous
 	until := time.Now().Add(x.opts.CallTimeout)
-	res, ok := x.propose(ctx, failover.StepStarted{
-		Execution: r.e.ID, Step: r.st.ID, Epoch: x.journal.State().Epoch, PlanHash: r.e.PlanHash, Undo: true,
-		Previous: previous, Until: until.UTC(),
-	}, "")
+	res, ok := r.intendUndo(ctx, rec, until)
 	if !ok || x.journal.Prove(ctx) != nil {
 		return false // the next leader goes on
 	}
 	r.token = res.Index
-	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, previous, until)
+	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, rec.First().Previous, until)
 	cctx, cancel := acting(ctx, a.session(), until)
 	r.lastErr = r.action.Undo(cctx, a)
 	cancel()
@@ -178,6 +216,10 @@ func (r *run) finishUndo(ctx context.Context, again bool) {
 		case eff.State != Unknown && (back || again || !repeated && r.fruitless()):
 			// A late call came in between, the leader that began the undo died before
 			// its call was sent, or the call came to nothing.
+			if why := r.overtaken(r.record()); why != "" {
+				r.x.finish(ctx, r.e, r.st, r.token, failover.StepFailed, why)
+				return
+			}
 			r.x.log.Warn("an undo is made again", "step", r.st.ID, "seen", eff.Detail)
 			repeated = repeated || !back && !again
 			back, again = false, false

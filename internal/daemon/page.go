@@ -11,11 +11,13 @@ import (
 
 // Pager tells people of what has a name but no incident: one message for each
 // suspicion that outlasts prepare_after, updated in place until it has passed;
-// and one for each standing hold that was found violated. What passes sooner
-// wakes nobody; it stands in the timeline.
+// one for each standing hold that was found violated; and one when a region is heard
+// again that was left without having been seen to stop. What passes sooner wakes
+// nobody; it stands in the timeline.
 type Pager struct {
-	open  *failover.Suspicion // that people were told of
-	holds map[uint64]int      // how often a hold had been applied when people were told last
+	open     *failover.Suspicion // that people were told of
+	holds    map[uint64]int      // how often a hold had been applied when people were told last
+	returned uint64              // the execution of whose region people were told that it is heard again
 }
 
 // Next returns the messages that the state asks for.
@@ -43,6 +45,56 @@ func (p *Pager) Next(s *failover.State, now time.Time) []notify.Update {
 			}
 			p.holds[h.ID] = n
 			out = append(out, renderHold(s, h))
+		}
+	}
+	if e := heardAgain(s); e != nil && e.ID != p.returned {
+		p.returned = e.ID
+		out = append(out, renderReturn(s, e))
+	}
+	return out
+}
+
+// heardAgain is the newest failover, if the region that it left is heard again and
+// something critical there was not seen to stop: whoever compares the two regions'
+// data has to know it. nil: nothing of the kind.
+func heardAgain(s *failover.State) *failover.Execution {
+	if s.Execution != nil || len(s.History) == 0 {
+		return nil
+	}
+	e := s.History[len(s.History)-1]
+	if e.Kind != failover.Failover || e.From == s.Active || len(unseen(e)) == 0 {
+		return nil
+	}
+	fenced := e.Step("fence").Last()
+	if fenced == nil || fenced.FinishedAt.IsZero() {
+		return nil
+	}
+	for _, a := range s.Agents {
+		if a.Region == e.From && a.LastAsked.After(fenced.FinishedAt) {
+			return e
+		}
+	}
+	for _, h := range s.Holds {
+		if h.Step.Kind == failover.KindStop && h.Step.Region == e.From && h.Status != failover.HoldUnseen && h.At.After(fenced.FinishedAt) {
+			return e
+		}
+	}
+	return nil
+}
+
+// unseen is the evidence, in force, of what was proven to have stopped although
+// nobody has seen it.
+func unseen(e *failover.Execution) []failover.Evidence {
+	seen := map[failover.Component]bool{}
+	for _, ev := range e.Evidence {
+		if ev.Void == "" && (ev.Class == failover.Confirmed || ev.Class == failover.Resource) {
+			seen[ev.Component] = true
+		}
+	}
+	var out []failover.Evidence
+	for _, ev := range e.Evidence {
+		if ev.Void == "" && !seen[ev.Component] {
+			out = append(out, ev)
 		}
 	}
 	return out
@@ -96,4 +148,45 @@ func renderHold(s *failover.State, h failover.StandingHold) notify.Update {
 			"Or: failoverd release " + string(h.Component) + " --why …",
 		},
 	}
+}
+
+// renderReturn is the report for who compares what the two regions hold. The
+// interval is the widest in which the region can have worked unseen: what is in it
+// before the first suspicion is as long as misses take to be one.
+func renderReturn(s *failover.State, e *failover.Execution) notify.Update {
+	clock := func(t time.Time) string { return t.UTC().Format(time.DateTime) + "Z" }
+	key := fmt.Sprintf("return-%020d", e.ID)
+	lines := []string{fmt.Sprintf("Execution %d left it at %s for %s. Nothing goes back by itself.", e.ID, clock(e.Step("fence").Last().FinishedAt), e.To)}
+	from := darkSince(s, e)
+	for _, ev := range unseen(e) {
+		lines = append(lines, fmt.Sprintf("%s was not seen to stop (%s: %s). What it took in, wrote or sent in %s between some seconds before %s and %s may be missing in %s, or stand in both: compare the two before you go back.",
+			ev.Component, ev.Class, ev.Detail, e.From, clock(from), clock(ev.At), e.To))
+	}
+	for _, h := range s.Holds {
+		if h.Step.Region == e.From && h.Step.Kind == failover.KindStop {
+			lines = append(lines, fmt.Sprintf("Standing hold: %s is %s in %s.", h.Component, h.Status, e.From))
+		}
+	}
+	return notify.Update{
+		ID: key, Epoch: s.Epoch, Done: true, Message: message(s, key), Execution: e.ID,
+		Title: fmt.Sprintf("%s: %s is heard again, which was left without being seen to stop", s.Settings.Service, e.From),
+		Lines: append(lines, "More: failoverd events"),
+	}
+}
+
+// darkSince is when the region was first suspected before it was left; when a
+// person asked without that, when the execution began.
+func darkSince(s *failover.State, e *failover.Execution) time.Time {
+	since := e.StartedAt
+	for i := len(s.Events) - 1; i >= 0; i-- {
+		ev := s.Events[i]
+		if ev.Kind != (failover.NoteSuspicion{}).Name() || ev.At.After(e.StartedAt) {
+			continue
+		}
+		if !strings.HasPrefix(ev.Text, string(e.From)+" ") {
+			break // another region's, or the word that it is well again
+		}
+		since = ev.At
+	}
+	return since
 }

@@ -215,8 +215,11 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 	case "stop":
 		eff.Inventory = total * (100 - a.w.sights.shrunk) / 100
 		eff.Detail = fmt.Sprintf("desired %d, tasks %d", a.w.desired[a.pool], total)
-		if a.w.desired[a.pool] == 0 && total == 0 {
+		switch {
+		case a.w.desired[a.pool] == 0 && total == 0:
 			eff.State = actions.Present
+		case a.w.desired[a.pool] == 0:
+			eff.State, eff.Ending = actions.Partial, true
 		}
 	case "start":
 		// Tasks, as a control plane counts them; whether they work is their lease's
@@ -232,6 +235,15 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 		}
 	}
 	return eff, nil
+}
+
+// Overtaken implements actions.Witness.
+func (a action) Overtaken(now actions.Effect, before json.RawMessage) string {
+	var was, is previous
+	if a.levels() || json.Unmarshal(before, &was) != nil || json.Unmarshal(now.Previous, &is) != nil || is.Desired == was.Desired || is.Desired == a.count {
+		return ""
+	}
+	return fmt.Sprintf("desired %d", is.Desired)
 }
 
 // levels reports whether the action moves a lever.

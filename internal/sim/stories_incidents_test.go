@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -51,6 +52,9 @@ var incidents = []story{
 		s.region(s.when(5*time.Minute, func() bool { return s.wanted(east1) == 0 }), "when it returns, what was left running there is stopped first, before anything else")
 		s.daemon(s.throughout(10*time.Minute, func() bool { return s.state().Active == east2 && s.up(east1) == 0 }), "does not go back by itself")
 		s.person(s.event("advance-epoch", "standing hold: workers stays stopped in us-east-1") && s.event("note-hold", "violated") && s.paged("was running in us-east-1, which was left") > 0, "which standing holds keep the region down, and when each was found violated")
+		s.person(s.paged("us-east-1 is heard again, which was left without being seen to stop") == 1 &&
+			s.paged(fmt.Sprintf("between some seconds before %sZ and", s.noticed(at, failover.NoteSuspicion{}).UTC().Format(time.DateTime))) == 1 && s.evidence("workers").After(down),
+			"once it is heard again, one message: from when to when it may have worked unseen, for whoever compares what the two regions hold")
 	}},
 	{id: "P3", part: published, fault: "The active region is slow and answers 70 % of the time (GitHub, September 2012)", play: func(s *stage) {
 		at := time.Now()
@@ -157,6 +161,20 @@ var incidents = []story{
 		s.region(s.throughout(3*time.Minute, func() bool { return s.died(east1, at) == 0 }), "no worker is stopped")
 		release()
 		s.person(s.noted("the disk of the data directory hangs"), "a node that ends with the sentence \"the disk of the data directory hangs …\"")
+	}},
+	{id: "P11c", part: published, fault: "A person scales the workers by hand while they are stopped, and the failover is taken back (Stripe: a hurried rollback)", play: func(s *stage) {
+		const byHand = 5
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(time.Minute, func() bool { return s.wanted(east1) == 0 })
+		s.world.set(func() { s.world.desired[east1] = byHand })
+		exec := s.state().Execution.ID
+		s.order("uid 2", failover.Abort{Execution: exec, Undo: true})
+		s.daemon(s.when(15*time.Minute, func() bool { return s.question("somebody has changed it since") != nil }) && s.wanted(east1) == byHand, "looks at the world before it puts anything back, leaves what somebody has changed since, and asks")
+		q := s.question("desired 5")
+		s.person(q != nil && slices.Contains(q.Ways, "failoverd retry stop-workers"), "what stands there now, and the commands that put back what was before, or leave it")
+		s.order("uid 2", failover.Retry{Execution: exec, Step: "stop-workers"})
+		s.daemon(s.when(10*time.Minute, func() bool { return s.ended() == failover.ExecUndone }) && s.wanted(east1) == fleetSize, "puts it back once a person says so")
+		s.region(s.when(time.Minute, func() bool { return s.up(east1) == fleetSize }) && s.state().Epoch == 1, "works again, with as many workers as before the failover")
 	}},
 	{id: "P12", part: published, fault: "The disk of the leading node takes two seconds for each write (Roblox, October 2021)", play: func(s *stage) {
 		at, old := time.Now(), s.leader()
@@ -365,10 +383,38 @@ func (s *stage) notedAt(text string) time.Time {
 	return time.Time{}
 }
 
+// noticed is when the first entry of a kind after a moment was made; zero: never.
+func (s *stage) noticed(after time.Time, kind failover.Command) time.Time {
+	for _, ev := range s.state().Events {
+		if ev.Kind == kind.Name() && ev.At.After(after) {
+			return ev.At
+		}
+	}
+	return time.Time{}
+}
+
+// evidence is when a component was proven to have stopped, in the newest execution.
+func (s *stage) evidence(c failover.Component) time.Time {
+	for _, ev := range s.state().History[len(s.state().History)-1].Evidence {
+		if ev.Component == c {
+			return ev.At
+		}
+	}
+	return time.Time{}
+}
+
+// question is the open question, if it says the text; nil: there is none.
+func (s *stage) question(text string) *failover.Question {
+	if e := s.state().Execution; e != nil && e.Question != nil && strings.Contains(e.Question.Text, text) {
+		return e.Question
+	}
+	return nil
+}
+
 // sees reports whether the running steps, or the question that is open, say the
 // text.
 func (s *stage) sees(text string) bool {
-	if e := s.state().Execution; e != nil && e.Question != nil && strings.Contains(e.Question.Text, text) {
+	if s.question(text) != nil {
 		return true
 	}
 	if l := s.leader(); l != nil {

@@ -110,7 +110,12 @@ func (s *show) duplicates() int {
 
 // poll keeps the daemon's status fresh, apart from the drawing: a node that hangs must not stop the picture.
 func (s *show) poll(ctx context.Context) {
+	told := 0
 	for sleep(ctx, 150*time.Millisecond) == nil {
+		for _, said := range s.d.c.Ended()[told:] {
+			s.say(said + " – it is started again, as its service manager would")
+			told++
+		}
 		if st, err := s.d.c.AnyStatus(ctx); err == nil {
 			s.mu.Lock()
 			s.last = st

@@ -79,6 +79,13 @@ func start(t *testing.T, opts ...option) *rig {
 	}
 	r := &rig{T: t, c: c, w: c.W, ctx: t.Context()}
 	t.Cleanup(func() {
+		for _, said := range c.Ended() {
+			// A machine that is busy may keep a write waiting for longer than the test's short
+			// timers allow. Nothing else is a reason to end.
+			if t.Log(said); !strings.Contains(said, "the disk of the data directory hangs") {
+				t.Error("a node has ended by itself")
+			}
+		}
 		if t.Failed() {
 			r.logs()
 		}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -52,15 +53,19 @@ type Cluster struct {
 	opt   Options
 	mu    sync.Mutex
 	nodes map[string]*world.Proc
+	ended []string // what nodes said when they ended by themselves
 
 	hanging chan error // holds the outcome of hang, once there is one
 	undo    context.CancelFunc
+	over    chan struct{} // closed when the cluster is
+	once    sync.Once
+	wg      sync.WaitGroup
 }
 
 // Start writes the configuration, makes the certificates, builds the world and starts the nodes. It does not wait until they
 // are healthy. The world's directory must not exist, or be empty.
 func Start(ctx context.Context, o Options) (*Cluster, error) {
-	c := &Cluster{Dir: o.World.Dir, Config: filepath.Join(o.World.Dir, "config.toml"), opt: o, nodes: map[string]*world.Proc{}, hanging: make(chan error, 1)}
+	c := &Cluster{Dir: o.World.Dir, Config: filepath.Join(o.World.Dir, "config.toml"), opt: o, nodes: map[string]*world.Proc{}, hanging: make(chan error, 1), over: make(chan struct{})}
 	if err := c.prepare(ctx); err != nil {
 		return nil, err
 	}
@@ -161,7 +166,53 @@ func (c *Cluster) StartNode(ctx context.Context, node string) error {
 	c.mu.Lock()
 	c.nodes[node] = p
 	c.mu.Unlock()
+	c.wg.Go(func() { c.restart(ctx, node, p) })
 	return nil
+}
+
+// restart does what the unit's Restart= does: a node that ends by itself with an error, as one does whose disk hangs, is
+// started again. What was killed stays dead until it is started by hand.
+func (c *Cluster) restart(ctx context.Context, node string, p *world.Proc) {
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	go func() {
+		select {
+		case <-c.over:
+			cancel()
+		case <-ctx.Done():
+		}
+	}()
+	err := p.Wait(ctx)
+	var exit *exec.ExitError
+	if ctx.Err() != nil || !errors.As(err, &exit) || exit.ExitCode() < 1 {
+		return
+	}
+	line := fmt.Sprintf("%s has ended by itself: %s", node, p.Said())
+	c.mu.Lock()
+	c.ended = append(c.ended, line)
+	c.mu.Unlock()
+	c.W.Note(ctx, line)
+	select {
+	case <-ctx.Done():
+		return
+	case <-time.After(restartAfter):
+	}
+	if c.Node(node) != p {
+		return // somebody was quicker
+	}
+	if err := c.StartNode(ctx, node); err != nil {
+		c.W.Note(ctx, fmt.Sprintf("%s could not be started again: %v", node, err))
+	}
+}
+
+// restartAfter is the unit's RestartSec.
+const restartAfter = 2 * time.Second
+
+// Ended is what nodes said that have ended by themselves, oldest first; each was started again.
+func (c *Cluster) Ended() []string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Clone(c.ended)
 }
 
 // Run starts a `failoverd run` in a node's site with any configuration, without counting it as the node.
@@ -281,6 +332,8 @@ func (c *Cluster) Poll(ctx context.Context, limit time.Duration, look func() (do
 
 // Close ends everything.
 func (c *Cluster) Close() error {
+	c.once.Do(func() { close(c.over) })
+	c.wg.Wait()
 	if c.undo != nil {
 		c.undo()
 		<-c.hanging

@@ -2,9 +2,11 @@ package harness
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/failoverd/failoverd/lab/ctl"
@@ -186,7 +188,11 @@ func (c *Cluster) AnyStatus(ctx context.Context) (*Status, error) {
 		cancel()
 		switch {
 		case err != nil:
-			errs = append(errs, err.Error())
+			why := err.Error()
+			if no, ok := errors.AsType[syscall.Errno](err); ok {
+				why = no.Error() // which socket, and how it was asked, says nothing more
+			}
+			errs = append(errs, n+": "+why)
 		case s.LeaderError == "":
 			return s, nil
 		case second == nil:

@@ -10,19 +10,19 @@ import (
 
 // Cut takes a site off the network. Nothing inside notices but by silence.
 func (w *World) Cut(ctx context.Context, site string) error {
-	w.note(ctx, "cut "+site)
+	w.Note(ctx, "cut "+site)
 	return w.net.Cut(ctx, site)
 }
 
 // Heal undoes all cuts of a site.
 func (w *World) Heal(ctx context.Context, site string) error {
-	w.note(ctx, "heal "+site)
+	w.Note(ctx, "heal "+site)
 	return w.net.Heal(ctx, site)
 }
 
 // CutPair cuts two sites from each other; both still reach the rest of the world.
 func (w *World) CutPair(ctx context.Context, a, b string) error {
-	w.note(ctx, "cut "+a+" from "+b)
+	w.Note(ctx, "cut "+a+" from "+b)
 	if err := w.net.CutOneWay(ctx, a, b); err != nil {
 		return err
 	}
@@ -31,7 +31,7 @@ func (w *World) CutPair(ctx context.Context, a, b string) error {
 
 // HealPair undoes CutPair and CutOneWay between two sites.
 func (w *World) HealPair(ctx context.Context, a, b string) error {
-	w.note(ctx, "heal "+a+" and "+b)
+	w.Note(ctx, "heal "+a+" and "+b)
 	if err := w.net.HealOneWay(ctx, a, b); err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func (w *World) HealPair(ctx context.Context, a, b string) error {
 
 // CutOneWay loses the packets from one site to another.
 func (w *World) CutOneWay(ctx context.Context, from, to string) error {
-	w.note(ctx, "cut "+from+" to "+to)
+	w.Note(ctx, "cut "+from+" to "+to)
 	return w.net.CutOneWay(ctx, from, to)
 }
 
@@ -50,13 +50,13 @@ var services = map[string][]int{E1: {5, 7, 21, 22, 23, 31, 32}, E2: {5, 7, 21, 2
 // DarkServices takes a region's AWS APIs, Kubernetes, load balancer and MongoDB off the network; its nodes, agents and workers stay
 // connected. LightServices brings them back.
 func (w *World) DarkServices(ctx context.Context, site string) error {
-	w.note(ctx, "dark services in "+site)
+	w.Note(ctx, "dark services in "+site)
 	return w.net.Dark(ctx, site, services[site]...)
 }
 
 // DarkPeering loses what goes through the VPC peering into a site; nothing else uses that address. LightPeering undoes it.
 func (w *World) DarkPeering(ctx context.Context, site string) error {
-	w.note(ctx, "dark peering into "+site)
+	w.Note(ctx, "dark peering into "+site)
 	return w.net.Dark(ctx, site, insideHost)
 }
 
@@ -65,38 +65,38 @@ const insideHost = 8
 
 // LightPeering undoes DarkPeering.
 func (w *World) LightPeering(ctx context.Context, site string) error {
-	w.note(ctx, "peering back into "+site)
+	w.Note(ctx, "peering back into "+site)
 	return w.net.Light(ctx, site, insideHost)
 }
 
 // LightServices undoes DarkServices.
 func (w *World) LightServices(ctx context.Context, site string) error {
-	w.note(ctx, "services back in "+site)
+	w.Note(ctx, "services back in "+site)
 	return w.net.Light(ctx, site, services[site]...)
 }
 
 // KillSite kills every process inside a site: its region's AWS, load balancer, databases and tasks, and what Exec started
 // there. StartSite brings the lab's part back.
 func (w *World) KillSite(ctx context.Context, site string) {
-	w.note(ctx, "kill "+site)
+	w.Note(ctx, "kill "+site)
 	w.net.Kill(ctx, site)
 }
 
 // Fault injects a fault into the services of e1, e2 or net.
 func (w *World) Fault(ctx context.Context, site string, f faults.Fault) error {
-	w.note(ctx, "fault in "+site+": "+f.Service+" "+f.Op+" "+f.Target+" "+string(f.Mode))
+	w.Note(ctx, "fault in "+site+": "+f.Service+" "+f.Op+" "+f.Target+" "+string(f.Mode))
 	return w.Control(site).Call(ctx, "POST", "/faults", f, nil)
 }
 
 // ClearFaults removes all faults of a site.
 func (w *World) ClearFaults(ctx context.Context, site string) error {
-	w.note(ctx, "clear faults in "+site)
+	w.Note(ctx, "clear faults in "+site)
 	return w.Control(site).Call(ctx, "DELETE", "/faults", nil, nil)
 }
 
 // ClearFaultsOf removes the faults of one target in a site, and leaves the others in force.
 func (w *World) ClearFaultsOf(ctx context.Context, site, target string) error {
-	w.note(ctx, "clear faults of "+target+" in "+site)
+	w.Note(ctx, "clear faults of "+target+" in "+site)
 	return w.Control(site).Call(ctx, "DELETE", "/faults?target="+url.QueryEscape(target), nil, nil)
 }
 
@@ -105,8 +105,8 @@ func (w *World) Dial(ctx context.Context, site, network, address string) (net.Co
 	return w.net.Dial(ctx, site, network, address)
 }
 
-// note writes into the ledger's timeline; a world without it is still a world.
-func (w *World) note(ctx context.Context, text string) {
+// Note writes into the ledger's timeline; a world without it is still a world.
+func (w *World) Note(ctx context.Context, text string) {
 	if err := w.Control("ledger").Call(ctx, "POST", "/note", map[string]string{"text": text}, nil); err != nil {
 		w.opt.Log.Warn("note", "text", text, "err", err)
 	}

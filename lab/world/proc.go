@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -127,6 +128,20 @@ func (p *Proc) Wait(ctx context.Context) error {
 	case <-ctx.Done():
 		return fmt.Errorf("wait for %s: %w", p.Name, ctx.Err())
 	}
+}
+
+// Said is the newest line of the process's log that says why it ended, or its end.
+func (p *Proc) Said() string {
+	b, err := os.ReadFile(p.LogPath)
+	if err != nil {
+		return err.Error()
+	}
+	for _, line := range slices.Backward(strings.Split(string(b), "\n")) {
+		if strings.HasPrefix(line, "failoverd: ") || strings.HasPrefix(line, "panic: ") || strings.HasPrefix(line, "fatal error: ") {
+			return line
+		}
+	}
+	return p.tail()
 }
 
 // tail is the end of the process's log, for error messages.

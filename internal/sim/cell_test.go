@@ -56,6 +56,18 @@ func reference(t testing.TB) (failover.Settings, []failover.SignalState, failove
 	return s, sees, p
 }
 
+// refer lets run in the world what the example's components are.
+func (c *cluster) refer(settings failover.Settings) {
+	w := c.world
+	clear(w.desired)
+	for _, comp := range settings.Components {
+		if comp.Stop != nil || comp.Start != nil {
+			w.desired[pool(string(comp.Name), east1)], w.desired[pool(string(comp.Name), east2)] = 1, 0
+		}
+	}
+	w.desired[east1], w.desired[pool("api", east1)] = 3, 2
+}
+
 // result is what one run came to.
 type result struct {
 	End        string // stable, undone, asked: …, silent
@@ -101,13 +113,7 @@ func play(t *testing.T, scene string, seed uint64, blows []blow, want string) (r
 		})
 		c.sees = sees
 		w := c.world
-		clear(w.desired)
-		for _, comp := range settings.Components {
-			if comp.Stop != nil || comp.Start != nil {
-				w.desired[pool(string(comp.Name), east1)], w.desired[pool(string(comp.Name), east2)] = 1, 0
-			}
-		}
-		w.desired[east1], w.desired[pool("api", east1)] = 3, 2
+		c.refer(settings)
 		d := newDirector(c, slices.Clone(blows))
 		began := time.Now()
 		c.begin(ctx)

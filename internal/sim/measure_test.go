@@ -163,6 +163,7 @@ func TestMeasures(t *testing.T) {
 		}), p.hang, bound)
 	}
 	suspicion(t)
+	ownTime(t)
 	// An entry that a majority is asked to keep costs a round trip, 12 ms while the
 	// nodes of the primary answer and 60 ms without them, and there are several on the
 	// way to an effect. What is left without the network is our own time.
@@ -251,6 +252,56 @@ func suspicion(t *testing.T) {
 		show(t, "all-outside-agree", "probes="+m.name, agreed, m.goal, m.bound)
 		show(t, "region-down-is-named", "probes="+m.name, named, 0, 0)
 	}
+}
+
+// ownTime measures what a failover with the plan of the example takes beside what
+// the world takes: the network, the log, the looks and what they are apart. The
+// workers of the old region die, the standby boots, its workers start: those three
+// times are taken off. What the policy waits for on purpose is not measured.
+func ownTime(t *testing.T) {
+	settings, sees, plan := reference(t)
+	settings.Policy.Lease.EffectTail = 0
+	var out []time.Duration
+	for i := range max(1, *trials/10) {
+		synctest.Test(t, func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(uint64(i), 13)) //nolint:gosec // a simulation
+			ctx, cancel := context.WithCancel(context.Background())
+			c := newClusterOf(ctx, rng, settings, slog.New(slog.NewTextHandler(io.Discard, nil)), func(err error) { t.Error(err) })
+			c.sees = sees
+			c.refer(settings)
+			c.net.oneWay = map[[2]string]time.Duration{}
+			for _, a := range []string{east1, east2, thirdLoc} {
+				for _, b := range []string{east1, east2, thirdLoc} {
+					if a != b {
+						c.net.oneWay[[2]string{a, b}] = 30 * time.Millisecond
+					}
+				}
+			}
+			c.world.late = 0
+			c.begin(ctx)
+			sleep(30*time.Second + time.Duration(rng.IntN(5000))*time.Millisecond)
+			c.world.set(func() { c.world.sights.ill[east1] = true })
+			if end := c.awaitClose(); end != string(failover.ExecStable) {
+				t.Error(end)
+			}
+			began := func(step failover.StepID) time.Time { return c.newest().History[0].Step(step).Last().StartedAt }
+			last := func(kind oracle.Kind, region string) (at time.Time) {
+				for _, e := range c.world.records(kind) {
+					if e.Region == region {
+						at = e.At
+					}
+				}
+				return at
+			}
+			e := c.newest().History[0]
+			world := last(oracle.WorkerDown, east1).Sub(began("stop-workers")) + warmUp + last(oracle.WorkerUp, east2).Sub(began("start-workers"))
+			out = append(out, e.FinishedAt.Sub(e.StartedAt)-world)
+			c.finish(cancel)
+		})
+	}
+	slices.Sort(out)
+	const goal = 3 * time.Second
+	show(t, "own-time", fmt.Sprintf("steps=%d network=60ms", len(plan.Steps)), out, goal, goal)
 }
 
 // records are the world's entries of one kind.

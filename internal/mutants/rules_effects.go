@@ -197,9 +197,9 @@ func (r *run) newAttempt(`},
 		name: "token-reused-on-undo", rule: "E4", takes: "token reused on undo",
 		says: "undo writes with the token of the attempt that it takes back",
 		edits: []edit{{"actions/unwind.go", `	r.token = res.Index
-	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, previous, until)
+	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, rec.First().Previous, until)
 `, `	r.token = res.Index
-	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, previous, until)
+	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, rec.First().Previous, until)
 	a.Token = rec.First().Token
 `}},
 		tests: []test{{pkg: "actions", name: "TestAbortAndUndo"}},

@@ -44,9 +44,9 @@ var kinds = []mutant{
 		name: "waiting-instances-are-gone", rule: "S1",
 		says: "instances that still exist do not matter once none is wanted",
 		edits: []edit{{"actions/asg.go", `	case len(left) > 0:
-		e.State = Partial
+		e.State, e.Ending = Partial, ending
 `, `	case len(left) > 9:
-		e.State = Partial
+		e.State, e.Ending = Partial, ending
 `}},
 		tests: []test{{pkg: "actions", name: "TestASGStop"}},
 	},

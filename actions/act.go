@@ -57,8 +57,8 @@ type run struct {
 	deadline time.Time
 	token    uint64 // of the attempt in flight; zero: none yet
 	asked    bool   // whether that attempt came as far as Do
-	found    string // of an attempt that was taken over: how its effect came to be seen
-	already  bool   // of the same: the effect had been there before it
+	found    string // how the effect of the open attempt came to be seen; empty: it was asked for, and came
+	already  bool   // the effect had been there before the open attempt, which asked for nothing
 	last     Effect
 	lastErr  error
 }
@@ -204,7 +204,9 @@ func (r *run) attempt(ctx context.Context) error {
 	if eff.State == Present && rec.State == failover.StepRunning {
 		// The attempt that is open has come true after all, seen now that the world
 		// can be read again: nothing is sent a second time.
-		r.found, r.already = "found done by an earlier attempt: ", rec.Last().Already
+		if !r.already {
+			r.found = "found done by an earlier attempt: "
+		}
 		return nil
 	}
 	if r.spent(rec) {
@@ -222,6 +224,9 @@ func (r *run) attempt(ctx context.Context) error {
 		// E2). A stop in a dying region is tried blind all the same.
 		return fmt.Errorf("the world could not be read, so nothing was changed: %s", eff.Detail)
 	}
+	if already {
+		return r.noteAlready(ctx, state.Epoch, previous)
+	}
 	until := time.Now().Add(r.x.opts.CallTimeout)
 	res, ok := r.x.propose(ctx, failover.StepStarted{
 		Execution: r.e.ID, Step: r.st.ID, Epoch: state.Epoch, PlanHash: r.e.PlanHash,
@@ -231,13 +236,6 @@ func (r *run) attempt(ctx context.Context) error {
 		return fmt.Errorf("the intent was not committed: nothing was done")
 	}
 	r.token = res.Index
-	if already {
-		if why := r.unmet(ctx, r.st.Verify); why != "" {
-			return fmt.Errorf("it was already so, but %s", why)
-		}
-		r.done(ctx, "was already so: "+eff.Detail, true)
-		return nil
-	}
 	// Leadership, then hold, abort and epoch once more, right before the effect.
 	if err := r.x.journal.Prove(ctx); err != nil {
 		return fmt.Errorf("%w: %w", errNotLeading, err)
@@ -259,6 +257,19 @@ func (r *run) attempt(ctx context.Context) error {
 	return r.action.Do(cctx, a)
 }
 
+// noteAlready begins an attempt that asks for nothing: what it is for is so already. It
+// is done once its checks pass, and is not undone.
+func (r *run) noteAlready(ctx context.Context, epoch uint64, previous json.RawMessage) error {
+	res, ok := r.x.propose(ctx, failover.StepStarted{
+		Execution: r.e.ID, Step: r.st.ID, Epoch: epoch, PlanHash: r.e.PlanHash, Previous: previous, Already: true,
+	}, "")
+	if !ok {
+		return fmt.Errorf("what was already so was not committed: nothing was done")
+	}
+	r.token, r.found, r.already = res.Index, "was already so: ", true
+	return nil
+}
+
 func (r *run) newAttempt(number int, epoch uint64, previous json.RawMessage, until time.Time) Attempt {
 	return Attempt{
 		Execution: r.e.ID, Step: r.st.ID, Number: number, Epoch: epoch, Token: r.token,
@@ -274,14 +285,12 @@ func (r *run) awaitPresent(ctx context.Context) bool {
 		if st := r.record(); st.State != failover.StepRunning {
 			return true // resolved: it was there already, or a person decided
 		}
-		if r.look(ctx).State == Present {
-			why := r.unmet(ctx, r.st.Verify)
-			if why == "" {
-				r.done(ctx, r.found+r.last.Detail, r.already)
-				return true
-			}
-			r.last.Detail += ", but " + why
-			r.x.say(r.st.ID, r.last.Detail)
+		if r.finishIfPresent(ctx) {
+			return true
+		}
+		if r.already && r.last.State != Present && r.last.State != Unknown {
+			r.found, r.already = "", false
+			return false // it is so no more, and nobody has asked for it yet
 		}
 		if r.x.stopped(r.e.ID) {
 			r.resolve(ctx)
@@ -299,6 +308,21 @@ func (r *run) awaitPresent(ctx context.Context) bool {
 			return true
 		}
 	}
+}
+
+// finishIfPresent finishes the step if its effect is there and its checks pass.
+func (r *run) finishIfPresent(ctx context.Context) bool {
+	if r.look(ctx).State != Present {
+		return false
+	}
+	why := r.unmet(ctx, r.st.Verify)
+	if why == "" {
+		r.done(ctx, r.found+r.last.Detail, r.already)
+		return true
+	}
+	r.last.Detail += ", but " + why
+	r.x.say(r.st.ID, r.last.Detail)
+	return false
 }
 
 // late reports whether the step's time is over.
@@ -404,8 +428,9 @@ func (r *run) cancelled() {
 	r.x.finish(ctx, r.e, r.st, r.token, failover.StepUnproven, why+r.last.Detail)
 }
 
-// resolve ends a started step of an execution that is being aborted, by what the
-// world shows.
+// resolve ends a started step that nobody goes on with, by what the world shows: the
+// execution is being aborted, or is held and its time is over. A switch that is there
+// has moved the clients, and the log says so, whoever wants what (rule T1).
 func (r *run) resolve(ctx context.Context) {
 	eff := r.look(ctx)
 	if last := r.record().Last(); eff.State != Present && last != nil {
@@ -425,9 +450,25 @@ func (r *run) resolve(ctx context.Context) {
 		}
 		eff = r.look(ctx)
 	}
-	outcome, detail := failover.StepUnclear, "the execution was aborted; the world shows: "+eff.Detail
+	aborted, ended := r.x.stopped(r.e.ID), "held"
+	if aborted {
+		ended = "aborted"
+	}
+	outcome, detail := failover.StepUnclear, "the execution was "+ended+"; the world shows: "+eff.Detail
 	switch eff.State {
 	case Present:
+		if !aborted {
+			if !r.finishIfPresent(ctx) {
+				r.timedOut(ctx)
+			}
+			return
+		}
+		if r.st.Kind == failover.KindSwitch {
+			if err := r.x.flip(ctx, r.e); err != nil {
+				r.x.log.Info("the flip was not committed", "step", r.st.ID, "why", err.Error())
+				return
+			}
+		}
 		outcome = failover.StepDone
 	case Absent:
 		outcome = failover.StepFailed
@@ -436,45 +477,4 @@ func (r *run) resolve(ctx context.Context) {
 		outcome = failover.StepUnproven
 	}
 	r.x.finish(ctx, r.e, r.st, r.token, outcome, detail)
-}
-
-// settle resolves a step that an earlier leader left started, in an execution
-// that starts nothing new (rule E6).
-func (x *Executor) settle(ctx context.Context, exec uint64, st failover.Step) {
-	e := x.open(exec)
-	if e == nil {
-		return
-	}
-	rec := e.Step(st.ID)
-	last := rec.Last()
-	if last == nil || rec.State != failover.StepRunning && rec.State != failover.StepUndoing {
-		return // resolved since it was looked at: an undo would be made again
-	}
-	if st.Action == "" || st.Kind == failover.KindCheck {
-		// Nothing in the world depends on it. A fence that did not advance the
-		// epoch has not happened.
-		outcome := failover.StepFailed
-		if st.Kind == failover.KindFence && x.journal.State().Epoch > e.Epoch {
-			outcome = failover.StepDone
-		}
-		if e.State == failover.ExecAborting || outcome == failover.StepDone {
-			x.finish(ctx, e, st, last.Token, outcome, "ended because the execution was "+string(e.State))
-		}
-		return
-	}
-	action, err := x.world.Action(st)
-	if err != nil {
-		x.finish(ctx, e, st, last.Token, failover.StepUnclear, err.Error())
-		return
-	}
-	r := &run{x: x, e: e, st: st, action: action, token: last.Token, deadline: time.Now()}
-	if last.Undo {
-		// Its calls must have aged out before the world's word counts.
-		if x.sleep(ctx, max(0, time.Until(ages(action, last.Until)))) {
-			r.deadline = time.Now().Add(st.Timeout.D())
-			r.finishUndo(ctx, true)
-		}
-		return
-	}
-	r.resolve(ctx)
 }

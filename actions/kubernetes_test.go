@@ -459,3 +459,23 @@ func TestKubernetesRefusal(t *testing.T) {
 		t.Errorf("a call after its deadline gives %v", err)
 	}
 }
+
+// Two components may have workloads in one namespace: what one step keeps as the way back
+// is not overwritten by the other, which comes after its change.
+func TestKubernetesByHandKeepsApart(t *testing.T) {
+	kept := map[string]bool{}
+	for _, name := range []string{"frontend", "indexer"} {
+		do, _ := (&KubernetesConfig{Namespace: "search", Deployments: []string{name}, Count: 1}).byHand("us-east-2", nil)
+		for _, line := range do {
+			if _, file, ok := strings.Cut(line, " > "); ok {
+				if kept[file] {
+					t.Errorf("two steps write %s", file)
+				}
+				kept[file] = true
+			}
+		}
+	}
+	if len(kept) != 2 {
+		t.Errorf("kept: %v", kept)
+	}
+}

@@ -255,7 +255,9 @@ func (c *KubernetesConfig) byHand(region failover.Region, _ []failover.Region) (
 		kubectl += " --kubeconfig " + word("kube-"+string(region))
 	}
 	kubectl += " -n " + word(c.Namespace)
-	do = append(do, kubectl+" get deployments,statefulsets,cronjobs,hpa -o wide > "+word("before-"+string(region)+"-"+c.Namespace+".txt")+"   # keep it: it is the way back")
+	// Another component may have workloads in the namespace: by then its step has changed them.
+	first := slices.Concat(c.Deployments, c.StatefulSets, c.CronJobs)[0]
+	do = append(do, kubectl+" get deployments,statefulsets,cronjobs,hpa -o wide > "+word("before-"+string(region)+"-"+c.Namespace+"-"+first+".txt")+"   # keep it: it is the way back")
 	note := "--all autoscaling.keda.sh/paused-replicas=0   # where KEDA is installed, for those of these workloads; an hpa with a minimum of 0 needs 1"
 	if c.Count > 0 {
 		note = "--all autoscaling.keda.sh/paused-replicas- autoscaling.keda.sh/paused-   # where KEDA is installed, for those of these workloads"

@@ -1,7 +1,9 @@
 package actions
 
 import (
+	"context"
 	"encoding/json"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -71,6 +73,25 @@ func TestUndoLooksAtTheWorldFirst(t *testing.T) {
 			})
 		}
 	}
+}
+
+// Whoever finds a step under way and begins to settle it looks again: it may have
+// been settled meanwhile, and what a person is asked about would be put back.
+func TestWhatIsSettledIsNotSettledAgain(t *testing.T) {
+	inStage(t, withCron, func(st *stage) {
+		s := stopped(st)
+		step := *s.Execution.Plan.Step("stop-workers")
+		st.set(func() { st.effect(step.ID).value, st.effect(step.ID).present = "somebody's", false })
+		st.must(failover.Abort{Execution: s.Execution.ID, Undo: true})
+		s = st.waitFor("a question", time.Minute, questioned)
+		ctx, cancel := context.WithCancel(context.Background())
+		defer cancel()
+		l := &leader{st: st, term: st.term, ctx: ctx, cancel: cancel}
+		NewExecutor(l, st, Options{}, slog.New(slog.DiscardHandler)).settle(ctx, s.Execution.ID, step)
+		if n := len(st.effect(step.ID).undone); n != 0 {
+			t.Errorf("it was put back %d times before the person answered", n)
+		}
+	})
 }
 
 // A world that cannot be read is not written over either: the undo waits for it,

@@ -60,6 +60,9 @@ type Reply struct {
 	// Failed is any other failure; Unknown says that the command may still land.
 	Failed  string `json:"failed,omitempty"`
 	Unknown bool   `json:"unknown,omitempty"`
+	// Forbidden says that no sender may propose this: for the node that refused it, and
+	// not sent.
+	Forbidden bool `json:"-"`
 }
 
 // Config is what a node is made of.
@@ -288,7 +291,9 @@ func (n *Node) Propose(ctx context.Context, m failover.Meta, c failover.Command)
 
 // Receive handles a proposal that another node forwarded. Leader-only commands
 // are refused: they are never forwarded (rule E1).
-func (n *Node) Receive(ctx context.Context, from failover.NodeID, p Proposal) Reply {
+func (n *Node) Receive(ctx context.Context, from failover.NodeID, p Proposal) (out Reply) {
+	proposed := false
+	defer func() { out.Forbidden = !proposed }() // what ends before that, nobody may ask for
 	m, cmd, _, err := n.codec.Decode(p.Entry)
 	if err != nil || cmd == nil {
 		return Reply{Failed: fmt.Sprintf("the proposal of %s cannot be read: %v", from, err)}
@@ -307,6 +312,7 @@ func (n *Node) Receive(ctx context.Context, from failover.NodeID, p Proposal) Re
 	if err != nil {
 		return Reply{Failed: err.Error()}
 	}
+	proposed = true
 	var res failover.Result
 	if err = n.State().Allowed(cmd); err == nil {
 		res, err = n.apply(ctx, data)

@@ -302,7 +302,7 @@ func (c StepStarted) apply(s *State, m Meta) (any, error) {
 	}
 	rec.Attempts = append(rec.Attempts, AttemptRecord{
 		Number: len(rec.Attempts) + 1, Token: m.Index, Epoch: c.Epoch, Node: m.Node, Term: m.Term,
-		Undo: c.Undo, Burn: c.Burn, Previous: c.Previous, Until: c.Until, StartedAt: m.At,
+		Undo: c.Undo, Burn: c.Burn, Previous: c.Previous, Until: c.Until, StartedAt: m.At, Already: c.Already,
 	})
 	s.event(m, c, "step %s started (attempt %d, token %d)", c.Step, len(rec.Attempts), m.Index)
 	return m.Index, nil
@@ -375,14 +375,14 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 	default:
 		return nil, refuse("outcome", "a step cannot end %q", c.Outcome)
 	}
-	last.FinishedAt, last.Outcome, last.Detail, last.Already = m.At, c.Outcome, c.Detail, c.Already
+	last.FinishedAt, last.Outcome, last.Detail, last.Already = m.At, c.Outcome, c.Detail, last.Already || c.Already
 	rec.State, rec.Detail, rec.Slow = c.Outcome, c.Detail, ""
 	switch {
 	case c.Outcome == StepUndone && e.State != ExecAborting:
 		// An undo that had begun before an execution adopted the step: the step is
 		// still to be done (rule E7).
 		rec.State = StepPending
-	case c.Outcome == StepDone && !c.Already:
+	case c.Outcome == StepDone && !last.Already:
 		if q := e.Question; q != nil && q.Step == c.Step && q.Kind == Following {
 			e.Question = nil // it has followed
 		}

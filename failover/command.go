@@ -130,6 +130,7 @@ type (
 		Burn      bool            `json:"burn,omitempty"` // see AttemptRecord.Burn
 		Previous  json.RawMessage `json:"previous,omitempty"`
 		Until     time.Time       `json:"until,omitzero"`
+		Already   bool            `json:"already,omitempty"` // see AttemptRecord.Already; known from level 3 on
 	}
 	// StepFinished resolves the running attempt of a step.
 	StepFinished struct {

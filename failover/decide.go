@@ -334,7 +334,8 @@ func remember(mem Memory, j Judgement, now time.Time, hold time.Duration) Memory
 
 // note proposes a timeline entry when the condition has changed.
 // While a new leader still gathers its first votes (warming), it does not say
-// that vantages are missing or differ.
+// that vantages are missing or differ, nor that all are blind: the only one that it has
+// heard may have just started.
 func note(s *State, j Judgement, mem *Memory, warming bool) *NoteSuspicion {
 	var logged Condition
 	if s.Suspicion != nil && s.Suspicion.Region == j.Region {
@@ -345,18 +346,20 @@ func note(s *State, j Judgement, mem *Memory, warming bool) *NoteSuspicion {
 	// With too few voices nothing follows by itself, all the more must a person hear
 	// that the one who is left sees the region go down.
 	lonely := j.Condition == NoAutonomy && len(j.Voices) > len(j.Dissent)
-	if j.Condition == logged && !revived && (!lonely || mem.Lonely) {
-		mem.Condition, mem.Lonely = j.Condition, lonely
-		return nil
-	}
-	if warming && (j.Condition == NoAutonomy || j.Condition == Disagreement) {
-		return nil
-	}
-	mem.Condition, mem.Lonely = j.Condition, lonely
 	sentence := j.Sentence
 	if m := j.Condition.Meaning(); m != "" {
 		sentence += " – " + m
 	}
+	// An earlier leader may have said so: the log has its sentence.
+	said := mem.Lonely || s.Suspicion != nil && s.Suspicion.Sentence == sentence
+	if j.Condition == logged && !revived && (!lonely || said) {
+		mem.Condition, mem.Lonely = j.Condition, lonely
+		return nil
+	}
+	if warming && (j.Condition == NoAutonomy || j.Condition == Disagreement || j.Condition == SelfIsolated && j.unheard) {
+		return nil
+	}
+	mem.Condition, mem.Lonely = j.Condition, lonely
 	return &NoteSuspicion{Region: j.Region, Condition: j.Condition, Sentence: sentence, Alive: j.Alive && j.Condition != ""}
 }
 

@@ -279,7 +279,8 @@ type AttemptRecord struct {
 	FinishedAt time.Time       `json:"finished_at,omitzero"`
 	Outcome    StepState       `json:"outcome,omitempty"`
 	Detail     string          `json:"detail,omitempty"`
-	// Already says that the effect was there before us: Undo does nothing.
+	// Already says that the effect was there before us, whatever became of its checks:
+	// Undo does nothing.
 	Already bool `json:"already,omitempty"`
 	// Burn marks an attempt that writes nothing but its token, so that every
 	// earlier one is refused from then on (rule E4).

@@ -29,6 +29,7 @@ type Judgement struct {
 	Alive bool `json:"alive,omitempty"`
 	// Dissent lists the voices that do not see the region down.
 	Dissent []Region `json:"dissent,omitempty"`
+	unheard bool     // a vantage outside has no fresh vote at all
 }
 
 // Judge applies the verdict rule to fresh votes (rules D2, D4, D5). It is pure
@@ -64,6 +65,7 @@ func Judge(s *Settings, region Region, votes []Vote) Judgement {
 			}
 			continue
 		}
+		j.unheard = j.unheard || len(byVantage[vt]) == 0
 		for _, v := range byVantage[vt] {
 			seen.add(v.Verdict)
 			j.Alive = j.Alive || !v.Verdict.Abstain && slices.ContainsFunc(v.Verdict.Signals, func(s SignalState) bool {

@@ -89,7 +89,7 @@ func TakeHandover() (*Handover, error) {
 	_ = os.Unsetenv(handoverVariable) // workers must not inherit it; it cannot fail for this name
 	h := &Handover{}
 	if err := json.Unmarshal([]byte(text), h); err != nil {
-		return nil, fmt.Errorf("what the earlier agent has left cannot be read: %w", err)
+		return nil, fmt.Errorf("what the earlier program of this agent has left in %s cannot be read: %w; the agent ends, and its guard stops the worker: start it anew", handoverVariable, err)
 	}
 	if w := h.Worker; w.Guard != 0 {
 		// From here on no child inherits them: a guard sees its agent's death by the end of
@@ -198,9 +198,12 @@ func (c *Child) adopt(h HandedWorker) error {
 	return nil
 }
 
+// handOver ends the giving of leave until the next Extend: some of it given now would be
+// forgotten, and the agent would report that all have stopped while somebody works.
 func (s *Served) handOver() HandedWorker {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.leaving = true
 	return HandedWorker{On: s.on, Busy: s.busy, Kill: s.kill}
 }
 

@@ -249,7 +249,12 @@ func TestServedIsHandedOver(t *testing.T) {
 	if !old.Ask(30 * time.Second).Valid {
 		t.Fatal("no leave")
 	}
-	if err := next.adopt(old.handOver()); err != nil {
+	left := old.handOver()
+	// What the old program still answers, until the new one is there, nobody would know of.
+	if l := old.Ask(30 * time.Second); l.Valid || !strings.Contains(l.Why, "is being replaced") {
+		t.Errorf("leave given after the hand-over: %+v", l)
+	}
+	if err := next.adopt(left); err != nil {
 		t.Fatal(err)
 	}
 	if next.Ask(2*time.Minute).Valid || !next.Ask(10*time.Second).Valid {
@@ -258,5 +263,9 @@ func TestServedIsHandedOver(t *testing.T) {
 	_ = next.Stop(0)
 	if !next.Running() {
 		t.Error("the leave that the old one gave is forgotten")
+	}
+	// The new program could not be executed: the old one goes on.
+	if err := old.Extend(Deadlines{Kill: clock.Boot() + time.Minute}); err != nil || !old.Ask(10*time.Second).Valid {
+		t.Error("no leave is given any more", err)
 	}
 }

@@ -21,10 +21,10 @@ type Served struct {
 
 	mu      sync.Mutex
 	on      bool
+	leaving bool // it has been handed over: what it gave leave for now, the next program would not know of
 	bound   bool
 	kill    time.Duration // all must be dead by then, if bound
 	busy    time.Duration // some may live until then
-	granted uint64
 	exited  chan int
 }
 
@@ -45,7 +45,7 @@ func (s *Served) Start(d Deadlines) error {
 func (s *Served) Extend(d Deadlines) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.kill, s.bound = d.Kill, d.Kill != 0
+	s.kill, s.bound, s.leaving = d.Kill, d.Kill != 0, false
 	return nil
 }
 
@@ -96,15 +96,16 @@ func (s *Served) Ask(need time.Duration) Leave {
 		return Leave{Why: fmt.Sprintf("need is %s: name how long you may still run, at most %s", need, longestNeed)}
 	case !s.on:
 		return Leave{Why: "there is no lease: another region may be active"}
+	case s.leaving:
+		return Leave{Why: "this agent is being replaced by a newer program: ask again in a moment"}
 	case !s.bound:
-		s.granted++
+		s.busy = max(s.busy, now+need)
 		return Leave{Valid: true}
 	}
 	left := s.kill - now
 	if need > left {
 		return Leave{RemainingMS: max(0, left.Milliseconds()), Why: fmt.Sprintf("the lease is good for %s, and you may run for %s: ask again in a few seconds, or make the time-out shorter than the lease", max(0, left).Round(time.Millisecond), need)}
 	}
-	s.granted++
 	s.busy = max(s.busy, now+need)
 	return Leave{Valid: true, RemainingMS: left.Milliseconds()}
 }

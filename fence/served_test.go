@@ -59,3 +59,17 @@ func TestServed(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Leave that was given while the lease bound nothing counts as well: the agent may be
+// bound a moment later, by the answer that freezes it.
+func TestUnboundLeaveIsNotForgotten(t *testing.T) {
+	clock := &fakeClock{start: time.Now()}
+	s := NewServed(clock)
+	if err := s.Start(Deadlines{}); err != nil || !s.Ask(30*time.Second).Valid {
+		t.Fatal("no leave", err)
+	}
+	_ = s.Stop(0)
+	if !s.Running() {
+		t.Error("somebody works for another 30 s, and counts as stopped")
+	}
+}

@@ -156,12 +156,8 @@ func (p *albProbe) judge(targets []types.TargetHealthDescription) result {
 		ill = append(ill, targetSays(t))
 	}
 	detail := fmt.Sprintf("%d of %d targets of %s in %s are healthy", healthy, len(targets), p.cfg.TargetGroup, p.deps.Region)
-	const most = 4
-	if more := len(ill) - most; more > 0 {
-		ill = append(ill[:most], fmt.Sprintf("and %d more", more))
-	}
 	if len(ill) > 0 {
-		detail += ": " + strings.Join(ill, "; ")
+		detail += ": " + few(ill)
 	}
 	if healthy < p.cfg.need() {
 		return result{outcome: failover.Failed, reason: failover.ReasonContent, detail: fmt.Sprintf("%s; %d must be", detail, p.cfg.need())}
@@ -189,15 +185,5 @@ func (c *ALBCheckConfig) NewCheck(d Deps) (Check, error) {
 	return albCheck{p}, nil
 }
 
-// Check implements Check. An API that does not answer is no target that is ill, and
-// one that answers slowly tells as much.
-func (c albCheck) Check(ctx context.Context) Finding {
-	o := c.probe.Probe(ctx)
-	if o.Outcome == failover.Failed && o.Reason != failover.ReasonContent || o.Reason == failover.ReasonThrottled {
-		return Finding{Unknown, o.Detail}
-	}
-	if o.Outcome == failover.Slow && o.Reason == failover.ReasonSlow {
-		return Finding{Pass, o.Detail}
-	}
-	return finding(o, o.Detail)
-}
+// Check implements Check.
+func (c albCheck) Check(ctx context.Context) Finding { return findingOfAPI(c.probe.Probe(ctx)) }

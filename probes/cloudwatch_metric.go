@@ -36,7 +36,8 @@ type CloudWatchMetricConfig struct {
 	Min *float64 `toml:"min" json:"min,omitempty"`
 	Max *float64 `toml:"max" json:"max,omitempty"`
 	// Period is what one data point covers, in whole seconds, and whole minutes above
-	// one. Zero: a minute.
+	// one; CloudWatch itself takes whole minutes, and 1, 5, 10, 20 or 30 s of a metric
+	// of high resolution (API_MetricStat). Zero: a minute.
 	Period failover.Duration `toml:"period" json:"period,omitempty"`
 	// Window is how much must keep within the bounds, without a gap: the newest whole
 	// periods in a row of which each has a data point. Zero: one period.
@@ -185,15 +186,6 @@ func (m *cloudWatchMetric) look(ctx context.Context) Finding {
 		return Finding{Unknown, fmt.Sprintf("%s has no data at %s, which is not taken for good: it may be late; else look at namespace, name and all dimensions (%s), and at what reports it", what, few(missing), m.dimensions())}
 	}
 	return Finding{Pass, fmt.Sprintf("%s was %s to %s from %sZ on, for %s; it must be %s", what, number(lowest), number(highest), begin.Format(time.TimeOnly), window, m.bounds())}
-}
-
-// few names the first of some.
-func few(all []string) string {
-	const most = 4
-	if more := len(all) - most; more > 0 {
-		return strings.Join(all[:most], ", ") + fmt.Sprintf(" and %d more", more)
-	}
-	return strings.Join(all, ", ")
 }
 
 func (m *cloudWatchMetric) bounds() string {

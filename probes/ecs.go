@@ -178,12 +178,8 @@ func (p *ecsProbe) judge(svc types.Service, healthy int, ill []string) result {
 		need = int(svc.DesiredCount)
 	}
 	detail := fmt.Sprintf("%d of %d tasks of %s in %s run and are healthy", healthy, need, p.cfg.Service, p.deps.Region)
-	const most = 4
-	if more := len(ill) - most; more > 0 {
-		ill = append(ill[:most], fmt.Sprintf("and %d more", more))
-	}
 	if len(ill) > 0 {
-		detail += ": " + strings.Join(ill, "; ")
+		detail += ": " + few(ill)
 	}
 	bad := func(o failover.Outcome, format string, args ...any) result {
 		return result{outcome: o, reason: failover.ReasonContent, detail: detail + "; " + fmt.Sprintf(format, args...)}
@@ -257,15 +253,5 @@ func obstacle(events []types.ServiceEvent) string {
 
 type ecsCheck struct{ probe *ecsProbe }
 
-// Check implements Check. Whether it is stuck or still starting, it has not passed;
-// an API that does not answer says nothing of the tasks.
-func (c ecsCheck) Check(ctx context.Context) Finding {
-	switch o := c.probe.Probe(ctx); {
-	case o.Outcome == failover.OK, o.Outcome == failover.Slow && o.Reason == failover.ReasonSlow:
-		return Finding{Pass, o.Detail}
-	case o.Reason == failover.ReasonContent:
-		return Finding{Fail, o.Detail}
-	default:
-		return Finding{Unknown, o.Detail}
-	}
-}
+// Check implements Check. Whether it is stuck or still starting, it has not passed.
+func (c ecsCheck) Check(ctx context.Context) Finding { return findingOfAPI(c.probe.Probe(ctx)) }

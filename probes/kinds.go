@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"reflect"
-	"slices"
 	"strings"
 	"time"
 
@@ -90,11 +89,6 @@ type Spec struct {
 	Timeout   time.Duration // of one probe
 	Window    int           // results looked at
 	Down      int           // failures in a row that make the signal down
-}
-
-// NeedsCloud reports whether the kind calls an AWS API.
-func (s Spec) NeedsCloud() bool {
-	return slices.Contains([]string{"sqs", "aws_api", "alb", "ecs", "vpc_peering"}, s.Kind)
 }
 
 // Plane says what the signal looks at; empty for the data plane, which alone makes a

@@ -10,7 +10,9 @@ package probes
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -96,4 +98,26 @@ func finding(o failover.Observation, good string) Finding {
 		return Finding{Fail, o.Detail}
 	}
 	return Finding{Unknown, o.Detail}
+}
+
+// findingOfAPI is the finding of a look through a control plane: an API that does not
+// answer says nothing of what it was asked about, and one that answers slowly tells as
+// much.
+func findingOfAPI(o failover.Observation) Finding {
+	switch {
+	case o.Outcome == failover.OK, o.Outcome == failover.Slow && o.Reason == failover.ReasonSlow:
+		return Finding{Pass, o.Detail}
+	case o.Reason == failover.ReasonContent:
+		return Finding{Fail, o.Detail}
+	}
+	return Finding{Unknown, o.Detail}
+}
+
+// few names the first of some.
+func few(all []string) string {
+	const most = 4
+	if more := len(all) - most; more > 0 {
+		return strings.Join(all[:most], ", ") + fmt.Sprintf(" and %d more", more)
+	}
+	return strings.Join(all, ", ")
 }

@@ -34,7 +34,9 @@ type VPCPeeringConfig struct {
 	Slow failover.Duration `toml:"slow" json:"slow,omitempty"`
 }
 
-// VPCPeeringCheckConfig asserts that the peering carries a connection into the region.
+// VPCPeeringCheckConfig asserts that the peering carries a connection into the region. A
+// check is made by the node that leads, and only one in the other region can pass it:
+// unknown on every other, which is every one that is left when that region is dark.
 type VPCPeeringCheckConfig struct {
 	VPCPeeringConfig
 	// For is how long it is asked again before it has failed. Zero: 2 minutes.
@@ -123,9 +125,6 @@ func (p *vpcPeering) Probe(ctx context.Context) failover.Observation {
 // hangs must leave time for the one thing that proves anything. A control plane that
 // does not say is no peering that is broken: it has no result.
 func (p *vpcPeering) look(ctx context.Context) result {
-	if err := p.deps.Cloud.Credentials(ctx); err != nil {
-		return awsError("credentials", err)
-	}
 	var wg sync.WaitGroup
 	var state, way result
 	var from netip.Addr
@@ -180,16 +179,15 @@ func sideOf(v *types.VpcPeeringConnectionVpcInfo) side {
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_VpcPeeringConnection.html
 // https://docs.aws.amazon.com/vpc/latest/peering/vpc-peering-basics.html
 func (p *vpcPeering) state(ctx context.Context) ([]side, result) {
+	if err := p.deps.Cloud.Credentials(ctx); err != nil {
+		return nil, unsaid("credentials", err)
+	}
 	out, err := p.client.DescribeVpcPeeringConnections(ctx, &ec2.DescribeVpcPeeringConnectionsInput{VpcPeeringConnectionIds: []string{p.cfg.ID}}, func(o *ec2.Options) { o.RetryMaxAttempts = 1 })
 	if err != nil {
-		r := awsError("DescribeVpcPeeringConnections", err)
-		if r.outcome != failover.Misconfigured {
-			r.outcome = failover.NoResult
-		}
-		return nil, r
+		return nil, unsaid("DescribeVpcPeeringConnections", err)
 	}
 	if len(out.VpcPeeringConnections) != 1 {
-		return nil, ours("%d peering connections in %s are called %s", len(out.VpcPeeringConnections), p.deps.Region, p.cfg.ID)
+		return nil, ours("%d peering connections in %s are called %s: write the ID of the one between the two VPCs", len(out.VpcPeeringConnections), p.deps.Region, p.cfg.ID)
 	}
 	c := out.VpcPeeringConnections[0]
 	if c.Status == nil || c.Status.Code != types.VpcPeeringConnectionStateReasonCodeActive {
@@ -201,6 +199,16 @@ func (p *vpcPeering) state(ctx context.Context) ([]side, result) {
 		return nil, result{outcome: failover.Failed, reason: failover.ReasonContent, detail: fmt.Sprintf("%s is %q (%s) and not active", p.cfg.ID, code, why)}
 	}
 	return []side{sideOf(c.RequesterVpcInfo), sideOf(c.AccepterVpcInfo)}, result{outcome: failover.OK}
+}
+
+// unsaid is what a control plane that did not say leaves: no result, unless the mistake
+// is ours.
+func unsaid(call string, err error) result {
+	r := awsError(call, err)
+	if r.outcome != failover.Misconfigured {
+		r.outcome = failover.NoResult
+	}
+	return r
 }
 
 // connect opens a TCP connection and says from which of this host's addresses. A

@@ -4,11 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
 )
 
 // peering is the answer to DescribeVpcPeeringConnections.
@@ -76,8 +79,8 @@ func TestVPCPeering(t *testing.T) {
 	verify(t, mustCheck(t, dark, d), Fail, "pcx-1 is active, and a connection from 127.0.0.1 in vpc-a to "+full+" in vpc-b did not answer in time: look at the routes of both subnets")
 	d.Timeout = 10 * time.Second
 	unread(t, a, "DescribeVpcPeeringConnections", d, &VPCPeeringCheckConfig{VPCPeeringConfig: *c})
-	if s := (Spec{Kind: "vpc_peering", Config: c}); s.Plane() != failover.PlaneUpkeep || !s.NeedsCloud() {
-		t.Error("it is no signal of upkeep, or has no clients")
+	if s := (Spec{Kind: "vpc_peering", Config: c}); s.Plane() != failover.PlaneUpkeep {
+		t.Error("it is no signal of upkeep")
 	}
 	d.Region = "eu-west-1"
 	if _, err := c.New(d); err == nil {
@@ -94,6 +97,31 @@ func TestVPCPeering(t *testing.T) {
 		"slow: -1ns is negative":               {VPCPeeringConfig: VPCPeeringConfig{ID: "pcx-1", Addresses: both("10.0.0.1:1"), Slow: -1}},
 		"within: -1ns is negative":             {VPCPeeringConfig: VPCPeeringConfig{ID: "pcx-1", Addresses: both("10.0.0.1:1")}, For: -1},
 	})
+}
+
+// Credentials that do not come are no peering that is broken, and take no time from the
+// connection.
+func TestVPCPeeringWaitsForNoCredentials(t *testing.T) {
+	_, d := newAPI(t)
+	done := make(chan struct{})
+	hangs := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { <-done }))
+	t.Cleanup(hangs.Close)
+	t.Cleanup(func() { close(done) })
+	t.Setenv("AWS_ACCESS_KEY_ID", "")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "")
+	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", hangs.URL)
+	c, err := cloud.Open(t.Context(), cloud.Options{Endpoints: map[string]string{"us-east-1": hangs.URL}, Timeout: 10 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l, err := net.Listen("tcp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }()
+	d.Cloud, d.Timeout = c, 300*time.Millisecond
+	o := look(t, &VPCPeeringConfig{ID: "pcx-1", Addresses: map[failover.Region]string{"us-east-1": l.Addr().String(), "us-east-2": "127.0.0.1:1"}}, d)
+	expect(t, o, failover.NoResult, failover.ReasonTimeout, "came through")
 }
 
 // listenFull listens with a queue that is full: further connections are neither taken

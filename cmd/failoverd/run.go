@@ -92,10 +92,9 @@ func agentCommand(s *shared) *cobra.Command {
 			o.Config, o.Region, o.Component, o.TLS, o.Log, o.Work = cfg, failover.Region(region), failover.Component(comp), tls, log, work
 			o.Command, o.Guard, o.UnitGuard, o.Canary = args, []string{self, "guard", "--"}, []string{self, "guard", "--unit", "--"}, []string{self, "canary"}
 			o.Self, o.Check = self, os.Getenv(daemon.AgentCheckVariable) != ""
-			if o.Check {
-				return failed(daemon.RunAgent(cmd.Context(), o))
+			if !o.Check {
+				sdnotify.Send("READY=1")
 			}
-			sdnotify.Send("READY=1")
 			return failed(daemon.RunAgent(cmd.Context(), o))
 		},
 	}

@@ -276,6 +276,7 @@ func eventsCommand(s *shared) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&follow, "follow", false, "go on until interrupted")
 	cmd.Flags().BoolVar(&refused, "refused", false, "instead, the newest commands that a guard refused: who tried what, and why not")
+	cmd.MarkFlagsMutuallyExclusive("refused", "follow") // what is told are the newest, not a stream
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON lines")
 	cmd.Flags().Uint64Var(&since, "since", 0, "only what came after this index")
 	return cmd

@@ -32,6 +32,10 @@ func TestLint(t *testing.T) {
 			"has to watch the queue for a while, and here each look begins anew", "",
 		},
 		{
+			"a check that only a node in the region that is left can pass", `start.verify.alb = { target_group = "api", min_healthy = 2 }`, `start.require.vpc_peering = { id = "pcx-1", addresses = { us-east-1 = "10.0.1.10:7700", us-east-2 = "10.1.1.10:7700" } }`,
+			"", "component.api.start.require.vpc_peering: passes only when the node that leads is in the other region",
+		},
+		{
 			"clients before the data", "strategy = \"pilot-light\"\nstart.asg", "strategy = \"backup-restore\"\nstart.asg",
 			"", "clients arrive before queue is restored in us-east-2",
 		},

@@ -160,6 +160,10 @@ func (v *validator) looks(path string, kinds probes.CheckKinds) {
 func (v *validator) checks(path string, kinds probes.CheckKinds) {
 	for _, k := range kindsOf[probes.CheckConfig](kinds) {
 		validateKind(v, path+"."+k.Name, k.Config, probes.CheckConfig.Validate)
+		if _, placed := k.Config.(probes.Placed); placed {
+			v.warn(path+"."+k.Name, "put it under see, where `failoverd readiness` tells of it in time",
+				"passes only when the node that leads is in the other region: with one of the two dark it never does, and the plan waits for a person")
+		}
 	}
 }
 

@@ -53,102 +53,50 @@ type AgentOptions struct {
 
 // RunAgent is `failoverd agent`: it runs until ctx ends or its worker does.
 func RunAgent(ctx context.Context, o AgentOptions) error {
-	part := o.Config.Component[o.Component]
-	switch {
-	case part == nil:
-		return fmt.Errorf("the configuration has no component %q", o.Component)
-	case !part.Agent:
-		return fmt.Errorf("component %q does not run under a lease: set agent = true", o.Component)
-	case !slices.Contains(o.Config.Regions(), o.Region):
-		return fmt.Errorf("region %q is not one of the service's (%v)", o.Region, o.Config.Regions())
-	case o.workers() != 1:
-		return errors.New("name what the agent is for: a command after --, a systemd unit with --unit, or functions that ask at --serve")
-	}
-	material, err := mtls.Load(o.TLS)
+	part, material, bootID, err := o.needs()
 	if err != nil {
 		return err
-	}
-	if id, err := material.Identity(); err != nil {
-		return err
-	} else if want := (mtls.Identity{Role: mtls.RoleAgent, Name: string(o.Region)}); id != want {
-		return fmt.Errorf("certificate %s belongs to %s; an agent in %s needs the one of %s", o.TLS.Cert, id, o.Region, want)
-	}
-	bootID, err := boottime.BootID()
-	if err != nil {
-		return err
-	}
-	// The lease file and the socket live beside each other on a tmpfs.
-	for _, path := range []string{o.LeaseFile, o.Socket, o.EpochFile} {
-		if path == "" {
-			continue
-		}
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // workers of other users read there
-			return fmt.Errorf("directory of %s: %w", path, err)
-		}
-	}
-	// The last part is new with each start: a late word of an earlier life must not
-	// be taken for one of this.
-	readable := o.ID
-	if readable == "" {
-		host, _ := os.Hostname() // only for people
-		readable = fmt.Sprintf("%s/%s", o.Component, host)
-	}
-	id := failover.AgentID(readable + "/" + consensus.NewID()[:8])
-	left, err := fence.TakeHandover()
-	if err != nil {
-		return err
-	}
-	if left != nil {
-		id = left.Agent
 	}
 	if o.Check {
 		return nil
 	}
-	settings := o.Config.Settings()
-	clock := boottime.System{}
+	left, err := fence.TakeHandover()
+	if err != nil {
+		return err
+	}
+	id := o.name()
+	if left != nil {
+		id = left.Agent
+	}
 	// This process runs nothing but workers behind guards.
 	if err := fence.AdoptOrphans(); err != nil {
 		return err
 	}
-	var worker fence.Worker
-	var served *fence.Served
-	watchdog := sdnotify.Watchdog()
-	unguarded := error(nil)
-	rehearse := func(kill time.Duration) (string, error) { return fence.Rehearse(o.Guard, o.Canary, kill, clock) }
-	if o.Serve != "" {
-		// Nothing here has to be killed: if this process is stuck, nobody gets leave.
-		served = fence.NewServed(clock)
-		worker, rehearse = served, served.Rehearse
-	} else if o.Unit != "" {
-		unit := fence.NewUnit(o.Unit)
-		unguarded = unitGuarded(unit, watchdog, settings.Policy.Lease.Stop)
-		if unguarded != nil && part.Arming == failover.ArmEnforced {
-			o.Log.Error("the end of this agent's lease will prove nothing", "why", unguarded)
-		}
-		worker = fence.NewUnitWorker(append(slices.Clone(o.UnitGuard), o.Unit), unit, clock)
-	} else {
-		env := []string{"FAILOVERD_ACTIVE_SOCKET=" + o.Socket, "FAILOVERD_LEASE_FILE=" + o.LeaseFile}
-		worker = fence.NewChild(append(slices.Clone(o.Guard), o.Command...), env, clock)
+	settings, clock, watchdog := o.Config.Settings(), boottime.System{}, sdnotify.Watchdog()
+	lease := settings.Policy.Lease
+	w := o.worker(clock, watchdog, lease.Stop)
+	if w.unguarded != nil && part.Arming == failover.ArmEnforced {
+		o.Log.Error("the end of this agent's lease will prove nothing", "why", w.unguarded)
 	}
-	rpc := min(config.LeaseRPCTimeout, settings.Policy.Lease.Renew.D())
+	rpc := min(config.LeaseRPCTimeout, lease.Renew.D())
 	replace := make(chan struct{}, 1)
-	asker := newLeaseCaller(material, settings.Nodes, o.Region, rpc, settings.Policy.Lease.Retry()/2)
+	asker := newLeaseCaller(material, settings.Nodes, o.Region, rpc, lease.Retry()/2)
 	defer asker.close()
 	agent, err := fence.NewAgent(fence.Config{
-		Agent: id, Region: o.Region, Component: o.Component, Terms: settings.Policy.Lease,
+		Agent: id, Region: o.Region, Component: o.Component, Terms: lease,
 		Arming: part.Arming, OnIsolation: part.OnIsolation, Work: o.Work, RPCTimeout: 2 * rpc,
-		LeaseFile: o.LeaseFile, EpochFile: o.EpochFile, KeepRunning: o.Unit != "", Unguarded: unguarded != nil,
+		LeaseFile: o.LeaseFile, EpochFile: o.EpochFile, KeepRunning: o.Unit != "", Unguarded: w.unguarded != nil,
 		Replace: replace, Handover: left,
 		Watchdog: watchdog, Feed: func() { sdnotify.Send("WATCHDOG=1") },
-		Rehearse: rehearse,
-		Asker:    asker, Worker: worker, Clock: clock, BootID: bootID, NewID: consensus.NewID,
+		Rehearse: w.rehearse,
+		Asker:    asker, Worker: w.worker, Clock: clock, BootID: bootID, NewID: consensus.NewID,
 		Log: o.Log.With("agent", id, "component", o.Component, "region", o.Region),
 	})
 	if err != nil {
 		return err
 	}
-	if served != nil {
-		stop, err := serveLease(o.Serve, served, func() uint64 { return agent.Status().Epoch })
+	if w.served != nil {
+		stop, err := serveLease(o.Serve, w.served, func() uint64 { return agent.Status().Epoch })
 		if err != nil {
 			return err
 		}
@@ -162,6 +110,80 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 		defer stop()
 	}
 	return o.run(ctx, agent, replace)
+}
+
+// needs looks at what an agent needs before it can run anything: its component, its
+// certificate, and directories for what it writes.
+func (o *AgentOptions) needs() (part *config.Part, material *mtls.Material, bootID string, err error) {
+	part = o.Config.Component[o.Component]
+	switch {
+	case part == nil:
+		return nil, nil, "", fmt.Errorf("the configuration has no component %q", o.Component)
+	case !part.Agent:
+		return nil, nil, "", fmt.Errorf("component %q does not run under a lease: set agent = true", o.Component)
+	case !slices.Contains(o.Config.Regions(), o.Region):
+		return nil, nil, "", fmt.Errorf("region %q is not one of the service's (%v)", o.Region, o.Config.Regions())
+	case o.workers() != 1:
+		return nil, nil, "", errors.New("name what the agent is for: a command after --, a systemd unit with --unit, or functions that ask at --serve")
+	}
+	if material, err = mtls.Load(o.TLS); err != nil {
+		return nil, nil, "", err
+	}
+	if id, err := material.Identity(); err != nil {
+		return nil, nil, "", err
+	} else if want := (mtls.Identity{Role: mtls.RoleAgent, Name: string(o.Region)}); id != want {
+		return nil, nil, "", fmt.Errorf("certificate %s belongs to %s; an agent in %s needs the one of %s", o.TLS.Cert, id, o.Region, want)
+	}
+	if bootID, err = boottime.BootID(); err != nil {
+		return nil, nil, "", err
+	}
+	// The lease file and the socket live beside each other on a tmpfs.
+	for _, path := range []string{o.LeaseFile, o.Socket, o.EpochFile} {
+		if path == "" {
+			continue
+		}
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil { //nolint:gosec // workers of other users read there
+			return nil, nil, "", fmt.Errorf("directory of %s: %w", path, err)
+		}
+	}
+	return part, material, bootID, nil
+}
+
+// name is the agent's. Its last part is new with each start: a late word of an earlier
+// life must not be taken for one of this.
+func (o *AgentOptions) name() failover.AgentID {
+	readable := o.ID
+	if readable == "" {
+		host, _ := os.Hostname() // only for people
+		readable = fmt.Sprintf("%s/%s", o.Component, host)
+	}
+	return failover.AgentID(readable + "/" + consensus.NewID()[:8])
+}
+
+// agentWorker is what an agent runs, and how its fence is rehearsed.
+type agentWorker struct {
+	worker    fence.Worker
+	served    *fence.Served // the same, if functions ask it
+	rehearse  func(kill time.Duration) (detail string, err error)
+	unguarded error // why it could outlive its lease; nil: it cannot
+}
+
+func (o *AgentOptions) worker(clock boottime.Clock, watchdog time.Duration, stop failover.StopBudget) agentWorker {
+	w := agentWorker{rehearse: func(kill time.Duration) (string, error) { return fence.Rehearse(o.Guard, o.Canary, kill, clock) }}
+	switch {
+	case o.Serve != "":
+		// Nothing here has to be killed: if this process is stuck, nobody gets leave.
+		w.served = fence.NewServed(clock)
+		w.worker, w.rehearse = w.served, w.served.Rehearse
+	case o.Unit != "":
+		unit := fence.NewUnit(o.Unit)
+		w.unguarded = unitGuarded(unit, watchdog, stop)
+		w.worker = fence.NewUnitWorker(append(slices.Clone(o.UnitGuard), o.Unit), unit, clock)
+	default:
+		env := []string{"FAILOVERD_ACTIVE_SOCKET=" + o.Socket, "FAILOVERD_LEASE_FILE=" + o.LeaseFile}
+		w.worker = fence.NewChild(append(slices.Clone(o.Guard), o.Command...), env, clock)
+	}
+	return w
 }
 
 // run runs the agent until it ends. On SIGHUP it is replaced: by the program that

@@ -233,7 +233,7 @@ func (p *peerServer) watched(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		answer := &answered{ResponseWriter: w}
 		next.ServeHTTP(answer, r)
-		if answer.status/100 != 4 {
+		if answer.status/100 != 4 && !answer.forbidden {
 			return
 		}
 		who := r.RemoteAddr
@@ -256,6 +256,8 @@ type answered struct {
 	http.ResponseWriter
 	status int
 	said   string // the beginning of it, if it is a refusal
+	// forbidden marks a refusal that is an answer like any other to whoever asked.
+	forbidden bool
 }
 
 func (a *answered) WriteHeader(status int) {
@@ -301,7 +303,11 @@ func (p *peerServer) propose(core *Core, w http.ResponseWriter, r *http.Request,
 	if !readJSON(w, r, &in) {
 		return
 	}
-	writeJSON(w, core.TakeProposal(r.Context(), from, in))
+	reply := core.TakeProposal(r.Context(), from, in)
+	if a, ok := w.(*answered); ok && reply.Forbidden {
+		a.said, a.forbidden = reply.Failed, true
+	}
+	writeJSON(w, reply)
 }
 
 func (p *peerServer) ballot(core *Core, w http.ResponseWriter, r *http.Request, from failover.NodeID) {

@@ -1,12 +1,19 @@
 package daemon
 
 import (
+	"bytes"
+	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
+	"time"
 
-	"log/slog"
+	"github.com/hashicorp/raft"
+
+	"github.com/failoverd/failoverd/consensus"
+	"github.com/failoverd/failoverd/failover"
 )
 
 // What is refused to a peer is counted by its kind, and the log says whose it was and
@@ -34,5 +41,55 @@ func TestRefusedRequestsAreSeen(t *testing.T) {
 	})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, pathBallot, nil))
 	if counted != nil {
 		t.Errorf("counted %v", counted)
+	}
+}
+
+// What only a leader may propose, and another node's name, is a refusal as well, although
+// the answer is one like any other.
+func TestForbiddenProposalsAreSeen(t *testing.T) {
+	store := raft.NewInmemStore()
+	_, trans := raft.NewInmemTransport("b")
+	node, err := consensus.Open(consensus.Config{
+		ID: "b", Timers: consensus.Timers{Heartbeat: time.Second, Election: time.Second, LeaderLease: 500 * time.Millisecond, Commit: 50 * time.Millisecond},
+		Transport: trans, Logs: store, Stable: store, Snapshots: raft.NewInmemSnapshotStore(), Log: slog.New(slog.DiscardHandler), Fatal: func(err error) { t.Error(err) },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = node.Close() }()
+	var log strings.Builder
+	counted := 0
+	p := &peerServer{log: slog.New(slog.NewTextHandler(&log, nil)), refused: func(string) { counted++ }}
+	core := NewCore(CoreConfig{ID: "b", Log: slog.New(slog.DiscardHandler)}, node)
+	say := func(entry []byte) string {
+		counted = 0
+		log.Reset()
+		body, err := json.Marshal(consensus.Proposal{Entry: entry})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w := httptest.NewRecorder()
+		p.watched(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { p.propose(core, w, r, "c") })).
+			ServeHTTP(w, httptest.NewRequest(http.MethodPost, pathPropose, bytes.NewReader(body)))
+		return w.Body.String()
+	}
+	for want, cmd := range map[string]failover.Command{
+		"is a leader's command and is never forwarded": failover.AdvanceEpoch{Epoch: 2},
+		"node c cannot register as b":                  failover.RegisterNode{Node: "b"},
+	} {
+		entry, err := consensus.NewCodec().Encode(failover.Meta{}, cmd)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := say(entry); !strings.Contains(got, want) || strings.Contains(got, "orbidden") || counted != 1 || !strings.Contains(log.String(), want) {
+			t.Errorf("%s: answered %s, counted %d, logged %s", cmd.Name(), got, counted, &log)
+		}
+	}
+	entry, err := consensus.NewCodec().Encode(failover.Meta{}, failover.ResumeAutomation{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := say(entry); counted != 0 || !strings.Contains(got, "failed") { // it does not lead
+		t.Errorf("answered %s, counted %d, logged %s", got, counted, &log)
 	}
 }

@@ -5,15 +5,7 @@ import (
 	"time"
 )
 
-// orders finds what nobody had the right to begin (S5, S6, S3):
-//   - an incident opens, and a preparation begins, only after the region was dark for
-//     as long as the policy wants, up to now;
-//   - an execution begins because a person asked for it, or after an incident,
-//     while the primary is dark or was until a moment ago; one at a time;
-//   - what changes the world is part of an execution or a preparation that is open,
-//     or keeps what a completed one has reached;
-//   - what is undone was prepared, or a person ordered it, before anything worked
-//     in the new region.
+// office knows what is open, and who had the right to begin it.
 type office struct {
 	rules       Rules
 	dark        map[string]span // by region: the newest darkness
@@ -25,6 +17,23 @@ type office struct {
 	worked      bool // in the secondary, since it began
 	left        bool // the primary
 	out         []string
+}
+
+// orders finds what nobody had the right to begin (S5, S6, S3):
+//   - an incident opens, and a preparation begins, only after the region was dark for
+//     as long as the policy wants, up to now;
+//   - an execution begins because a person asked for it, or after an incident,
+//     while the primary is dark or was until a moment ago; one at a time;
+//   - what changes the world is part of an execution or a preparation that is open,
+//     or keeps what a completed one has reached;
+//   - what is undone was prepared, or a person ordered it, before anything worked
+//     in the new region.
+func orders(record []Entry, rules Rules) []string {
+	o := &office{rules: rules, dark: map[string]span{}}
+	for _, e := range record {
+		o.take(e)
+	}
+	return o.out
 }
 
 // span is a darkness.
@@ -42,14 +51,6 @@ func (s span) length(at time.Time, linger time.Duration) time.Duration {
 		return s.until.Sub(s.since)
 	}
 	return 0
-}
-
-func orders(record []Entry, rules Rules) []string {
-	o := &office{rules: rules, dark: map[string]span{}}
-	for _, e := range record {
-		o.take(e)
-	}
-	return o.out
 }
 
 func (o *office) complain(format string, args ...any) {

@@ -208,7 +208,7 @@ var guards = []mutant{
 `, `			Kind: failover.Failover, Incident: s.Incident.ID, Epoch: s.Epoch, Plan: p,
 `},
 		},
-		tests: []test{{pkg: "failover", name: "TestGuards"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/P16b"}, {pkg: "failover", name: "TestGuards"}},
 	},
 	{
 		name: "loss-ignored", rule: "S6",

@@ -16,7 +16,7 @@ var disks = []mutant{
 		edits: []edit{{"failover/apply_members.go", `	case recorded.Disk != now.Disk:
 `, `	case false:
 `}},
-		tests: []test{{pkg: "consensus", name: "TestGreet"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/empty-disk"}, {pkg: "consensus", name: "TestGreet"}},
 	},
 	{
 		name: "refused-start-counts", rule: "T3",

@@ -75,7 +75,7 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_evidence.go", `		if a.StoppedFor != s.Freeze.ID && m.At.Sub(a.LastAsked) < recent {
 `, `		if a.StoppedFor != s.Freeze.ID && m.At.Sub(a.LastAsked) < recent && false {
 `}},
-		tests: []test{{pkg: "failover", name: "TestAttestWhileAnyAgentAsks"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G7c"}, {pkg: "failover", name: "TestAttestWhileAnyAgentAsks"}},
 	},
 	{
 		name: "attestation-of-another-epoch", rule: "G7",
@@ -83,7 +83,7 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_evidence.go", `	if c.Epoch != s.Epoch || c.Epoch != e.Epoch {
 		return nil, refuse("epoch", "the attestation`, `	if false {
 		return nil, refuse("epoch", "the attestation`}},
-		tests: []test{{pkg: "failover", name: "TestAttest"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G7c"}, {pkg: "failover", name: "TestAttest"}},
 	},
 	{
 		name: "epoch-over-a-running-stop", rule: "E4",

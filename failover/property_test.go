@@ -51,6 +51,8 @@ func TestProperties(t *testing.T) {
 				evidenced(t, before, e.cmd)
 			}
 			onlyGrows(t, before, s)
+			deposed(t, before, s, e)
+			ordered(t, before, s)
 			grants(t, s, e.cmd, res)
 			for _, twin := range append(twins, snapshots...) {
 				twin.Apply(e.meta, e.cmd)
@@ -153,6 +155,76 @@ func onlyGrows(t *rapid.T, before, after *failover.State) {
 	}
 }
 
+// deposed: what was proposed in another term than it lands in comes from somebody
+// who leads no more. Nothing begins with it: no incident, no execution, no effect,
+// no freeze; and it proves nothing and moves nothing (E1). People's commands may
+// come from anywhere.
+func deposed(t *rapid.T, before, after *failover.State, e entry) {
+	if e.meta.ProposedTerm == e.meta.Term {
+		return
+	}
+	begun := func(s *failover.State) (incidents, executions, attempts, proofs int) {
+		if s.Incident != nil {
+			incidents = 1
+		}
+		for _, e := range []*failover.Execution{s.Execution, s.Preparation} {
+			if e == nil {
+				continue
+			}
+			executions++
+			for _, r := range e.Steps {
+				attempts += len(r.Attempts)
+			}
+			for _, ev := range e.Evidence {
+				if ev.Class != failover.Attested {
+					proofs++
+				}
+			}
+		}
+		return incidents, executions, attempts, proofs
+	}
+	i, x, a, p := begun(before)
+	i2, x2, a2, p2 := begun(after)
+	froze := after.Freeze != nil && (before.Freeze == nil || *after.Freeze != *before.Freeze)
+	if i2 > i || x2 > x || a2 > a || p2 > p || froze || after.Epoch != before.Epoch || after.Active != before.Active || after.Traffic != before.Traffic {
+		t.Fatalf("%s of term %d, landed in term %d, counted", e.cmd.Name(), e.meta.ProposedTerm, e.meta.Term)
+	}
+}
+
+// ordered: a step begins after those that it comes after, once, and in the new
+// region only when that one is active (S1, S3, S4); clients are sent where the
+// service is active; and nobody passes the fence over.
+func ordered(t *rapid.T, before, after *failover.State) {
+	if after.Traffic != before.Traffic && after.Traffic != after.Active {
+		t.Fatalf("clients are sent to %s, and %s is active", after.Traffic, after.Active)
+	}
+	was, is := before.Execution, after.Execution
+	if was == nil || is == nil || was.ID != is.ID {
+		return
+	}
+	for _, st := range is.Plan.Steps {
+		rec, old := is.Step(st.ID), was.Step(st.ID)
+		if (st.Kind == failover.KindFence || st.Kind == failover.KindFreeze) && rec.State == failover.StepSkipped {
+			t.Fatalf("%s was skipped", st.ID)
+		}
+		last := rec.Last()
+		if len(rec.Attempts) == len(old.Attempts) || last.Undo || last.Burn {
+			continue
+		}
+		if old.State == failover.StepDone {
+			t.Fatalf("%s was done, and began again", st.ID)
+		}
+		for _, dep := range st.After {
+			if !was.Step(dep).Passed() {
+				t.Fatalf("%s began before %s had passed", st.ID, dep)
+			}
+		}
+		if (st.Kind == failover.KindStart || st.Kind == failover.KindSwitch) && before.Active != is.To {
+			t.Fatalf("%s began in %s while %s was active", st.ID, is.To, before.Active)
+		}
+	}
+}
+
 // grants: only the active region gets leases, never during a firm freeze.
 func grants(t *rapid.T, s *failover.State, c failover.Command, res failover.Result) {
 	round, ok := c.(failover.Round)
@@ -240,6 +312,13 @@ func draw(t *rapid.T, s *failover.State) failover.Command {
 		failover.ReleaseHold{Component: "workers"}, failover.RefuseRequest{Request: exec, Guard: "g", Reason: "r"},
 		failover.Suspend{Execution: exec, Condition: failover.FollowedUs, Sentence: "down"},
 		failover.NoteStuck{Execution: exec, Step: step, Token: token, Text: "stuck?"},
+	}
+	if e := s.Execution; e != nil { // one more
+		again := failover.StartExecution{Kind: failover.Failover, Epoch: s.Epoch, Plan: *e.Plan}
+		if s.Request != nil {
+			again.Request = s.Request.ID
+		}
+		rest = append(rest, again)
 	}
 	rest = append(rest, prepared(t, s)...)
 	rest = append(rest, holding(t, s)...)
@@ -345,16 +424,19 @@ func beginnings(t *rapid.T, s *failover.State) []failover.Command {
 	}
 	start := failover.StartExecution{Kind: failover.Failover, Epoch: s.Epoch, Plan: p, Approval: rapid.IntRange(0, 4).Draw(t, "approval") == 0}
 	switch {
-	case s.Request != nil:
-		start.Request = s.Request.ID
 	case s.Incident != nil:
 		start.Incident = s.Incident.ID
+	case s.Request != nil:
+		start.Request = s.Request.ID
 	default:
 		return []failover.Command{
 			failover.OpenIncident{Region: s.Active, Votes: downVotes(), Held: dur("90s")}, failover.RequestExecution{Kind: failover.Failover},
 		}
 	}
 	out := []failover.Command{start, start, failover.RequestExecution{Kind: failover.Failover}}
+	if s.Incident == nil {
+		out = append(out, failover.OpenIncident{Region: s.Active, Votes: downVotes(), Held: dur("90s")})
+	}
 	if i := s.Incident; i != nil {
 		out = append(out, failover.RefuseIncident{Incident: i.ID, Guard: "g", Reason: "r"}, failover.CloseIncident{Incident: i.ID, Reason: "well"})
 	}

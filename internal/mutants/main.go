@@ -35,6 +35,7 @@ type result struct {
 	red    []string // what each named test said when it failed
 	left   []string // why it survives; none: every named test turned red
 	err    error    // the table is wrong: it does not apply, or does not build
+	shown  bool     // one of the tests is behavioural
 	took   time.Duration
 }
 
@@ -71,13 +72,20 @@ func run(only, find string, jobs int) (bool, error) {
 		return false, err
 	}
 	fmt.Printf("the named tests pass without a mutation: %.0f s\n", time.Since(began).Seconds())
+	kinds := &behaviours{root: root}
+	shown := make([]bool, len(chosen))
+	for i, m := range chosen {
+		if shown[i], err = kinds.shown(m); err != nil {
+			return false, err
+		}
+	}
 	results := make([]result, len(chosen))
 	var mu sync.Mutex
 	done := 0
 	each(len(chosen), jobs, func(i int) {
 		start := time.Now()
 		r := w.judge(chosen[i])
-		r.took = time.Since(start)
+		r.took, r.shown = time.Since(start), shown[i]
 		mu.Lock()
 		defer mu.Unlock()
 		results[i] = r
@@ -130,12 +138,15 @@ func (r result) line() string {
 // verdict is the last line. A mutant that cannot be applied or built is not
 // caught: nothing was shown.
 func verdict(results []result) (line string, ok bool) {
-	caught := 0
+	caught, behavioural := 0, 0
 	for _, r := range results {
 		if r.err == nil && len(r.left) == 0 && len(r.red) > 0 {
 			caught++
+			if r.shown {
+				behavioural++
+			}
 		}
 	}
 	survived := len(results) - caught
-	return fmt.Sprintf("mutants: total=%d caught=%d survived=%d", len(results), caught, survived), survived == 0 && caught > 0
+	return fmt.Sprintf("mutants: total=%d caught=%d survived=%d behavioural=%d", len(results), caught, survived, behavioural), survived == 0 && caught > 0
 }

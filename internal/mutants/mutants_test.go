@@ -6,6 +6,7 @@ import (
 	"go/format"
 	"go/parser"
 	"go/token"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -53,7 +54,7 @@ func TestTable(t *testing.T) {
 			}
 		}
 	}
-	if n := len(table()); n < 40 {
+	if n := len(table()); n < 200 {
 		t.Errorf("only %d mutants", n)
 	}
 }
@@ -93,18 +94,68 @@ func exists(t *testing.T, named test) bool {
 	return found
 }
 
-// Each mutation of the review has a mutant.
+// Each mutation of the review has a mutant, and a behavioural test that turns red:
+// all tests named for a mutant must.
 func TestEveryReviewedMutationIsThere(t *testing.T) {
 	taken := map[string]bool{}
+	kinds := &behaviours{root: root}
 	for _, m := range table() {
-		if m.takes != "" && !slices.Contains(mustBeCaught, m.takes) {
+		if m.takes == "" {
+			continue
+		}
+		if !slices.Contains(mustBeCaught, m.takes) {
 			t.Errorf("%s takes %q, which is not in the list", m.name, m.takes)
+		}
+		if shown, err := kinds.shown(m); err != nil || !shown {
+			t.Errorf("%s takes %q, and none of its tests is behavioural (%v): see behaviour.go", m.name, m.takes, err)
 		}
 		taken[m.takes] = true
 	}
 	for _, what := range mustBeCaught {
 		if !taken[what] {
 			t.Errorf("%q has no mutant", what)
+		}
+	}
+}
+
+// A test is behavioural by what it reaches, on whatever way, and by nothing else.
+func TestBehavioural(t *testing.T) {
+	kinds := &behaviours{root: root}
+	for _, c := range []struct {
+		test test
+		want bool
+	}{
+		{test{pkg: "internal/sim", name: "TestStories/G1"}, true},
+		{test{pkg: "internal/sim", name: "TestLeaveByLeaseAlone"}, true},
+		{test{pkg: "internal/sim", name: "TestSim"}, true}, // through a method
+		{test{pkg: "internal/sim", name: "TestSettingsAreTheExamples"}, false},
+		{test{pkg: "failover", name: "TestProperties"}, true},
+		{test{pkg: "failover", name: "TestDecide/pause"}, true},
+		{test{pkg: "failover", name: "TestFreeze"}, false},
+		{test{pkg: "actions", name: "TestLeaseEvidence"}, true},
+		{test{pkg: "actions", name: "TestEmptySelector"}, false},
+		{test{pkg: "consensus", name: "TestTenure"}, true},
+		{test{pkg: "consensus", name: "TestGreet"}, false},
+		{test{pkg: "internal/daemon", name: "TestGateOutlivesARestart"}, true},
+		{test{pkg: "fence", name: "TestHolderNeverGoesBack"}, false},
+		{test{pkg: "monitor", name: "TestVerdict"}, false},
+	} {
+		if got, err := kinds.of(c.test); got != c.want || err != nil {
+			t.Errorf("%s: %t, %v", c.test, got, err)
+		}
+	}
+	if _, err := kinds.of(test{pkg: "fence", name: "TestThatIsNotThere"}); err == nil {
+		t.Error("a test that is not there has a kind")
+	}
+	for _, s := range settings {
+		calls, err := kinds.pkg(s.pkg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, name := range s.sets {
+			if !slices.ContainsFunc(slices.Collect(maps.Values(calls)), func(c []string) bool { return slices.Contains(c, name) }) {
+				t.Errorf("no test of %s calls %s any more", s.pkg, name)
+			}
 		}
 	}
 }
@@ -146,17 +197,20 @@ func TestRed(t *testing.T) {
 // The last line counts what was shown, and nothing else.
 func TestVerdict(t *testing.T) {
 	caught := result{red: []string{"x_test.go:1: y"}}
+	shown := result{red: []string{"x_test.go:1: y"}, shown: true}
 	for _, c := range []struct {
 		results []result
 		line    string
 		ok      bool
 	}{
-		{[]result{caught, caught}, "mutants: total=2 caught=2 survived=0", true},
-		{[]result{caught, {left: []string{"TestA: pass"}}}, "mutants: total=2 caught=1 survived=1", false},
-		{[]result{{red: []string{"y"}, left: []string{"TestB: pass"}}}, "mutants: total=1 caught=0 survived=1", false},
-		{[]result{caught, {err: os.ErrNotExist}}, "mutants: total=2 caught=1 survived=1", false},
-		{[]result{{}}, "mutants: total=1 caught=0 survived=1", false},
-		{nil, "mutants: total=0 caught=0 survived=0", false},
+		{[]result{caught, caught}, "mutants: total=2 caught=2 survived=0 behavioural=0", true},
+		{[]result{caught, shown}, "mutants: total=2 caught=2 survived=0 behavioural=1", true},
+		{[]result{{shown: true, left: []string{"TestA: pass"}}}, "mutants: total=1 caught=0 survived=1 behavioural=0", false},
+		{[]result{caught, {left: []string{"TestA: pass"}}}, "mutants: total=2 caught=1 survived=1 behavioural=0", false},
+		{[]result{{red: []string{"y"}, left: []string{"TestB: pass"}}}, "mutants: total=1 caught=0 survived=1 behavioural=0", false},
+		{[]result{caught, {err: os.ErrNotExist}}, "mutants: total=2 caught=1 survived=1 behavioural=0", false},
+		{[]result{{}}, "mutants: total=1 caught=0 survived=1 behavioural=0", false},
+		{nil, "mutants: total=0 caught=0 survived=0 behavioural=0", false},
 	} {
 		if line, ok := verdict(c.results); line != c.line || ok != c.ok {
 			t.Errorf("%q %t, want %q %t", line, ok, c.line, c.ok)
@@ -180,15 +234,15 @@ func TestJudge(t *testing.T) {
 		line  string
 		err   string
 	}{
-		{"comment", []edit{{file, "// mutate applies the edits and", "// mutate makes the edits and"}}, "mutants: total=1 caught=0 survived=1", ""},
-		{"rule", []edit{{file, "n != 1 {", "n < 1 {"}}, "mutants: total=1 caught=1 survived=0", ""},
-		{"nonsense", []edit{{file, "n != 1 {", "n != one {"}}, "mutants: total=1 caught=0 survived=1", "undefined: one"},
-		{"moved on", []edit{{file, "what was never there", ""}}, "mutants: total=1 caught=0 survived=1", "occurs 0 times"},
+		{"comment", []edit{{file, "// mutate applies the edits and", "// mutate makes the edits and"}}, "mutants: total=1 caught=0 survived=1 behavioural=0", ""},
+		{"rule", []edit{{file, "n != 1 {", "n < 1 {"}}, "mutants: total=1 caught=1 survived=0 behavioural=0", ""},
+		{"nonsense", []edit{{file, "n != 1 {", "n != one {"}}, "mutants: total=1 caught=0 survived=1 behavioural=0", "undefined: one"},
+		{"moved on", []edit{{file, "what was never there", ""}}, "mutants: total=1 caught=0 survived=1 behavioural=0", "occurs 0 times"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			r := w.judge(mutant{name: strings.ReplaceAll(c.name, " ", "-"), edits: c.edits, tests: here})
 			line, ok := verdict([]result{r})
-			if line != c.line || ok != strings.HasSuffix(line, "survived=0") || (r.err == nil) != (c.err == "") || r.err != nil && !strings.Contains(r.err.Error(), c.err) {
+			if line != c.line || ok != strings.Contains(line, "survived=0 ") || (r.err == nil) != (c.err == "") || r.err != nil && !strings.Contains(r.err.Error(), c.err) {
 				t.Errorf("%s: %s\n%v", line, r.line(), r.err)
 			}
 		})
@@ -238,14 +292,48 @@ func TestPattern(t *testing.T) {
 func TestMutantsDocument(t *testing.T) {
 	var b strings.Builder
 	b.WriteString("# Mutants\n\nGenerated from the table in `internal/mutants` by `go test ./internal/mutants -run MutantsDocument -update`; do not edit.\n\n")
-	fmt.Fprintf(&b, "`make mutants` takes each of these %d rules out of the code, one at a time, and shows that the named tests turn red: by what they\nfound, not by a panic, a time-out or a build that fails. All tests named for a mutant must. `make mutants ONLY=name` runs one.\n\n", len(table()))
-	b.WriteString("| rule | mutant | what the code does then | tests that turn red |\n|---|---|---|---|\n")
+	kinds := &behaviours{root: root}
+	behavioural := 0
 	for _, m := range table() {
-		var tests []string
-		for _, t := range m.tests {
-			tests = append(tests, "`"+t.pkg+"` "+t.name)
+		if shown, err := kinds.shown(m); err != nil {
+			t.Fatal(err)
+		} else if shown {
+			behavioural++
 		}
-		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", m.rule, m.name, m.says, strings.Join(tests, ", "))
+	}
+	fmt.Fprintf(&b, "`make mutants` takes each of these %d rules out of the code, one at a time, and shows that the named tests turn red: by what they\nfound, not by a panic, a time-out or a build that fails. All tests named for a mutant must. `make mutants ONLY=name` runs one.\n\n", len(table()))
+	fmt.Fprintf(&b, "Tests in **bold** are behavioural: they play something out and judge what comes of it. A behavioural test stands on one of these, and\n`internal/mutants` looks whether it does; all others are unit tests. %d of the mutants have one, the rest only unit tests: what counts as\nstopped for one kind of resource, say.\n\n", behavioural)
+	b.WriteString("| tests of | play |\n|---|---|\n")
+	for _, s := range settings {
+		fmt.Fprintf(&b, "| `%s` | %s |\n", s.pkg, s.what)
+	}
+	list := func(tests []test, all bool) string {
+		var out []string
+		for _, named := range tests {
+			name := "`" + named.pkg + "` " + named.name
+			switch shown, err := kinds.of(named); {
+			case err != nil:
+				t.Fatal(err)
+			case shown && all:
+				out = append(out, "**"+name+"**")
+			case shown || all:
+				out = append(out, name)
+			}
+		}
+		return strings.Join(out, ", ")
+	}
+	b.WriteString("\n## What the protocol was reviewed with\n\nThese mutations, the obvious shorter rule in place of each, were thought of before the code. Each must turn a behavioural test red.\n\n")
+	b.WriteString("| mutation | mutant | behavioural tests that turn red |\n|---|---|---|\n")
+	for _, what := range mustBeCaught {
+		for _, m := range table() {
+			if m.takes == what {
+				fmt.Fprintf(&b, "| %s | `%s` | %s |\n", what, m.name, list(m.tests, false))
+			}
+		}
+	}
+	b.WriteString("\n## All\n\n| rule | mutant | what the code does then | tests that turn red |\n|---|---|---|---|\n")
+	for _, m := range table() {
+		fmt.Fprintf(&b, "| %s | `%s` | %s | %s |\n", m.rule, m.name, m.says, list(m.tests, true))
 	}
 	const file = root + "/docs/mutants.md"
 	if *update {

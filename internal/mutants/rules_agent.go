@@ -9,7 +9,7 @@ var agents = []mutant{
 		edits: []edit{{"fence/holder.go", `	h.held, h.index, h.sent, h.terms = true, a.Index, sent, a.Terms
 `, `	h.held, h.index, h.sent, h.terms = true, a.Index, now, a.Terms
 `}},
-		tests: []test{{pkg: "fence", name: "TestLeaseCountsFromTheRequest"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G2b"}, {pkg: "fence", name: "TestLeaseCountsFromTheRequest"}},
 	},
 	{
 		name: "no-recheck-on-receipt", rule: "G2", takes: "no re-check on receipt",
@@ -33,7 +33,54 @@ var agents = []mutant{
 	looked    time.Duration
 `},
 		},
-		tests: []test{{pkg: "fence", name: "TestAgentIgnoresAGrantThatIsLate"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G2"}, {pkg: "fence", name: "TestAgentIgnoresAGrantThatIsLate"}},
+	},
+	{
+		name: "nodes-speak-for-agents", rule: "S10",
+		says: "a request that a node has passed on counts without its agent's signature",
+		edits: []edit{{"internal/daemon/core.go", `		if err := c.cfg.Vouched(a); err != nil {
+`, `		if err := c.cfg.Vouched(a); err != nil && false {
+`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-reports"}, {pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
+	},
+	{
+		name: "old-goodbye-passed-on", rule: "S10",
+		says: "a goodbye that a node has passed on counts, whenever it was said",
+		edits: []edit{{"internal/daemon/leader.go", `		if a.Bye {
+			return ans, fence.ErrOnlyDirect
+		}
+`, ``}},
+		tests: []test{{pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
+	},
+	{
+		name: "old-word-enforces", rule: "S10",
+		says: "an old request that is said again makes the lease of an agent a proof that no longer stops its workers",
+		edits: []edit{{"internal/daemon/leader.go", `!known.Enforced && a.Holding < known.Granted {
+`, `!known.Enforced && a.Holding < known.Granted && false {
+`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
+	},
+	{
+		name: "foreign-somebody-overwritten", rule: "E2",
+		says: "an undo writes over what somebody has changed since",
+		edits: []edit{{"actions/unwind.go", `	if why := w.Overtaken(r.last, first.Previous); why != "" {
+`, `	if why := w.Overtaken(r.last, first.Previous); why != "" && false {
+`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/P11c"}, {pkg: "actions", name: "TestUndoLooksAtTheWorldFirst"}},
+	},
+	{
+		name: "settled-again", rule: "E6",
+		says: "what has been settled since it was looked at is settled again: an undo is made before the person answers who is asked",
+		edits: []edit{{"actions/settle.go", `if last == nil || rec.State != failover.StepRunning && rec.State != failover.StepUndoing {
+`, `if last == nil {
+`}},
+		tests: []test{{pkg: "actions", name: "TestWhatIsSettledIsNotSettledAgain"}},
+	},
+	{
+		name: "draining-is-a-violation", rule: "S4",
+		says:  "what the plan's own stop has left draining is stopped again, and people are woken",
+		edits: []edit{{"actions/standing.go", `	case eff.Ending && h.Status`, `	case false && eff.Ending && h.Status`}},
+		tests: []test{{pkg: "actions", name: "TestWhatStillDrainsIsNotViolated"}},
 	},
 	{
 		name: "unasked-grant-taken", rule: "G2",
@@ -54,7 +101,7 @@ var agents = []mutant{
 			a.stoppedFor = f
 `, `			a.stoppedFor = f
 `}},
-		tests: []test{{pkg: "fence", name: "TestAgentKeepsItsPromise"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G7"}, {pkg: "fence", name: "TestAgentKeepsItsPromise"}},
 	},
 	{
 		name: "report-before-the-workers-are-dead", rule: "G7",
@@ -75,7 +122,7 @@ var agents = []mutant{
 		name: "epoch-not-kept", rule: "G2", takes: "epoch seen by the agent not kept",
 		says:  "the agent forgets the highest epoch that it has seen when it starts again",
 		edits: []edit{{"fence/agent.go", `holder: NewHolder(seen, cfg.Work), seen: seen}`, `holder: NewHolder(0, cfg.Work), seen: seen}`}},
-		tests: []test{{pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/T4"}, {pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
 	},
 	{
 		name: "older-epoch-taken", rule: "T4",
@@ -83,7 +130,7 @@ var agents = []mutant{
 		edits: []edit{{"fence/holder.go", `	if a.Epoch < h.epoch {
 `, `	if false {
 `}},
-		tests: []test{{pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/T4"}, {pkg: "fence", name: "TestAgentKeepsTheEpoch"}},
 	},
 	{
 		name: "watchdog-fed-past-deadline", rule: "G5", takes: "watchdog fed past the deadline",
@@ -93,7 +140,7 @@ var agents = []mutant{
 	}
 `, `	_, _ = stop, held
 `}},
-		tests: []test{{pkg: "fence", name: "TestWatchdogIsNotFedPastTheStop"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G5d"}, {pkg: "fence", name: "TestWatchdogIsNotFedPastTheStop"}},
 	},
 	{
 		name: "stop-begins-at-the-end", rule: "G5",

@@ -8,7 +8,7 @@ var decisions = []mutant{
 		edits: []edit{{"failover/judge.go", `			view.Health, view.Why = worstShared(view.Health, h), "its nodes disagree"
 `, `			view.Health, view.Why = max(view.Health, h), "one of its nodes says so"
 `}},
-		tests: []test{{pkg: "failover", name: "TestDecide/nodes-of-one-vantage"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/D2b"}, {pkg: "failover", name: "TestDecide/nodes-of-one-vantage"}},
 	},
 	{
 		name: "voices-change-unnoticed", rule: "D2", takes: "hold not restarted on a change of voices",
@@ -16,7 +16,7 @@ var decisions = []mutant{
 		edits: []edit{{"failover/decide.go", `	case mem.AgreedSince.IsZero() || !slices.Equal(mem.Voices, j.Voices):
 `, `	case mem.AgreedSince.IsZero():
 `}},
-		tests: []test{{pkg: "failover", name: "TestDecide/four-vantages-voice-lost"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/D2c"}, {pkg: "failover", name: "TestDecide/four-vantages-voice-lost"}},
 	},
 	{
 		name: "silent-dissenter-forgotten", rule: "D2",
@@ -208,7 +208,7 @@ var guards = []mutant{
 `, `			Kind: failover.Failover, Incident: s.Incident.ID, Epoch: s.Epoch, Plan: p,
 `},
 		},
-		tests: []test{{pkg: "failover", name: "TestGuards"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/P16b"}, {pkg: "failover", name: "TestGuards"}},
 	},
 	{
 		name: "loss-ignored", rule: "S6",

@@ -8,7 +8,7 @@ var disks = []mutant{
 		edits: []edit{{"failover/apply_members.go", `	case now.Starts < recorded.Starts, now.Starts == recorded.Starts && now.Boot != recorded.Boot:
 `, `	case false:
 `}},
-		tests: []test{{pkg: "consensus", name: "TestGreet"}, {pkg: "consensus", name: "TestKnownSurvivesRestart"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/empty-disk"}, {pkg: "consensus", name: "TestGreet"}, {pkg: "consensus", name: "TestKnownSurvivesRestart"}},
 	},
 	{
 		name: "replaced-disk-not-noticed", rule: "T3",
@@ -16,7 +16,20 @@ var disks = []mutant{
 		edits: []edit{{"failover/apply_members.go", `	case recorded.Disk != now.Disk:
 `, `	case false:
 `}},
-		tests: []test{{pkg: "consensus", name: "TestGreet"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/empty-disk"}, {pkg: "consensus", name: "TestGreet"}},
+	},
+	{
+		name: "refused-start-counts", rule: "T3",
+		says: "a start that the others refuse counts all the same: the counter of a disk that was set back catches up while its service manager tries again",
+		edits: []edit{{"consensus/store.go", `	d.Identity, err = thisStart(d.identity, node)
+	if err != nil {
+`, `	d.Identity, err = thisStart(d.identity, node)
+	if err == nil {
+		err = d.CountStart()
+	}
+	if err != nil {
+`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestDiskIsJudgedBeforeRaftStarts"}, {pkg: "consensus", name: "TestDiskCountsItsStarts"}},
 	},
 	{
 		name: "known-forgotten-on-restart", rule: "T3",

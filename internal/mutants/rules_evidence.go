@@ -26,7 +26,7 @@ var evidence = []mutant{
 		return refuse("agents", "no agent of %s has reported that its workers are dead", c)
 	}
 `}},
-		tests: []test{{pkg: "actions", name: "TestAgentsConfirm"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G7e"}, {pkg: "actions", name: "TestAgentsConfirm"}},
 	},
 	{
 		name: "vanished-agents-forgotten", rule: "G7",
@@ -75,7 +75,7 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_evidence.go", `		if a.StoppedFor != s.Freeze.ID && m.At.Sub(a.LastAsked) < recent {
 `, `		if a.StoppedFor != s.Freeze.ID && m.At.Sub(a.LastAsked) < recent && false {
 `}},
-		tests: []test{{pkg: "failover", name: "TestAttestWhileAnyAgentAsks"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G7c"}, {pkg: "failover", name: "TestAttestWhileAnyAgentAsks"}},
 	},
 	{
 		name: "attestation-of-another-epoch", rule: "G7",
@@ -83,7 +83,7 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_evidence.go", `	if c.Epoch != s.Epoch || c.Epoch != e.Epoch {
 		return nil, refuse("epoch", "the attestation`, `	if false {
 		return nil, refuse("epoch", "the attestation`}},
-		tests: []test{{pkg: "failover", name: "TestAttest"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G7c"}, {pkg: "failover", name: "TestAttest"}},
 	},
 	{
 		name: "epoch-over-a-running-stop", rule: "E4",
@@ -120,7 +120,7 @@ var evidence = []mutant{
 `, `		if false {
 `},
 		},
-		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "traffic-before-the-epoch", rule: "S3",
@@ -128,7 +128,7 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_finish.go", `	if c.Region != s.Active {
 `, `	if c.Region != s.Active && c.Region != e.To {
 `}},
-		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "fence-skipped", rule: "S1",
@@ -136,7 +136,7 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_exec.go", `	case st.Kind == KindFence || st.Kind == KindFreeze:
 `, `	case false:
 `}},
-		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "no-standing-hold", rule: "S1",

@@ -44,9 +44,9 @@ var kinds = []mutant{
 		name: "waiting-instances-are-gone", rule: "S1",
 		says: "instances that still exist do not matter once none is wanted",
 		edits: []edit{{"actions/asg.go", `	case len(left) > 0:
-		e.State = Partial
+		e.State, e.Ending = Partial, ending
 `, `	case len(left) > 9:
-		e.State = Partial
+		e.State, e.Ending = Partial, ending
 `}},
 		tests: []test{{pkg: "actions", name: "TestASGStop"}},
 	},
@@ -96,7 +96,7 @@ var kinds = []mutant{
 		edits: []edit{{"actions/lambda_event_source.go", `	case len(c.Functions) == 0:
 		return badParam("functions", "is empty; an empty list never means all functions")
 `, ``}},
-		tests: []test{{pkg: "actions", name: "TestLambdaParameters"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/P16"}, {pkg: "actions", name: "TestLambdaParameters"}},
 	},
 	{
 		name: "kubernetes-change-after-its-deadline", rule: "E2",

@@ -79,7 +79,7 @@ var leases = []mutant{
 	waited, need := time.Since(last), s.FreezeWait(e.From)
 	var lines []string
 `}},
-		tests: []test{{pkg: "actions", name: "TestLeaseEvidence"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G3b"}, {pkg: "actions", name: "TestLeaseEvidence"}},
 	},
 	{
 		name: "wait-goes-on-in-new-term", rule: "G3", takes: "wait not restarted on a new term",
@@ -90,7 +90,7 @@ var leases = []mutant{
 			x.freezeAt = s.Freeze.At
 		}
 `}},
-		tests: []test{{pkg: "actions", name: "TestLeaseEvidence"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G3b"}, {pkg: "actions", name: "TestLeaseEvidence"}},
 	},
 	{
 		name: "freeze-id-ignored", rule: "G7", takes: "freeze ID ignored",
@@ -105,11 +105,14 @@ var leases = []mutant{
 `, `		if a.StoppedFor == f.ID && f.ID == 0 {
 			a.StoppedFor = 0
 `},
+			{"failover/apply_lease.go", `	a.Granted, a.StoppedFor = m.Index, 0
+`, `	a.Granted = m.Index
+`},
 			{"failover/apply_evidence.go", `		if s.Freeze == nil || s.Agents[id].StoppedFor != s.Freeze.ID {
 `, `		if s.Freeze == nil || s.Agents[id].StoppedFor == 0 {
 `},
 		},
-		tests: []test{{pkg: "failover", name: "TestFreeze"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G7d"}, {pkg: "failover", name: "TestFreeze"}},
 	},
 	{
 		name: "evidence-outlives-freeze", rule: "G7",
@@ -169,7 +172,7 @@ var leases = []mutant{
 		edits: []edit{{"failover/apply_evidence.go", `		if !s.Agents[id].Enforced {
 `, `		if false {
 `}},
-		tests: []test{{pkg: "failover", name: "TestUnboundAndGreedyAgents"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G4b"}, {pkg: "failover", name: "TestUnboundAndGreedyAgents"}},
 	},
 	{
 		name: "provisional-freeze-stays", rule: "G3",
@@ -235,6 +238,6 @@ var leases = []mutant{
 		edits: []edit{{"failover/apply_lease.go", `	if r.SeenEpoch > s.Epoch {
 `, `	if false {
 `}},
-		tests: []test{{pkg: "failover", name: "TestGrantRefusals"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/T4"}, {pkg: "failover", name: "TestGrantRefusals"}},
 	},
 }

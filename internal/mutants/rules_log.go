@@ -23,7 +23,7 @@ var journal = []mutant{
 	}
 `},
 		},
-		tests: []test{{pkg: "consensus", name: "TestProposeFromAnywhere"}, {pkg: "consensus", name: "TestReceive"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/forged-command"}, {pkg: "consensus", name: "TestProposeFromAnywhere"}, {pkg: "consensus", name: "TestReceive"}},
 	},
 	{
 		name: "term-not-compared", rule: "E1", takes: "term not compared",
@@ -31,7 +31,7 @@ var journal = []mutant{
 		edits: []edit{{"failover/apply.go", `	if c.LeaderOnly() && m.ProposedTerm != m.Term {
 `, `	if false {
 `}},
-		tests: []test{{pkg: "failover", name: "TestLeaderOnlyCommandOfAnotherTerm"}},
+		tests: []test{{pkg: "consensus", name: "TestTenure"}, {pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestLeaderOnlyCommandOfAnotherTerm"}},
 	},
 	{
 		name: "repeated-command-counts-twice", rule: "E1",
@@ -49,7 +49,7 @@ var journal = []mutant{
 		return nil, refuse("execution-open", "execution %d is not finished", s.Execution.ID)
 	case c.Epoch`, `	case c.Epoch`},
 		},
-		tests: []test{{pkg: "failover", name: "TestOneExecutionAtATime"}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestOneExecutionAtATime"}},
 	},
 	{
 		name: "finished-step-starts-again", rule: "S4",
@@ -74,7 +74,7 @@ var journal = []mutant{
 	return e.After(st)
 `},
 		},
-		tests: []test{{pkg: "failover", name: "TestOrderOfSteps"}},
+		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestOrderOfSteps"}},
 	},
 	{
 		name: "step-finished-refused-after-abort", rule: "E6",

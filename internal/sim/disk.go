@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"errors"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,28 @@ type disk struct {
 }
 
 func newDisk() *disk { return &disk{InmemStore: raft.NewInmemStore()} }
+
+// copied is a copy of what the disk holds, as a backup has it.
+func (d *disk) copied() (*disk, error) {
+	out := newDisk()
+	first, _ := d.FirstIndex()
+	last, _ := d.LastIndex()
+	for i := first; i > 0 && i <= last; i++ {
+		var l raft.Log
+		if err := errors.Join(d.GetLog(i, &l), out.StoreLog(&l)); err != nil {
+			return nil, err
+		}
+	}
+	for _, key := range []string{"CurrentTerm", "LastVoteTerm"} { // raft's own
+		if v, err := d.GetUint64([]byte(key)); err == nil {
+			_ = out.SetUint64([]byte(key), v) // in memory
+		}
+	}
+	if v, err := d.Get([]byte("LastVoteCand")); err == nil {
+		_ = out.Set([]byte("LastVoteCand"), v)
+	}
+	return out, nil
+}
 
 func (d *disk) hang() (release func()) {
 	ch := make(chan struct{})

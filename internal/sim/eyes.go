@@ -21,6 +21,8 @@ type sights struct {
 	ill map[string]bool
 	// hidden says that a region answers nobody outside it, whatever the network does.
 	hidden map[string]bool
+	// blind says that a node's own way to a region is broken: node, region.
+	blind map[[2]string]bool
 	// part says that one of the zones behind a region's addresses is dark.
 	part map[string]bool
 	// stale says that the samples of a region's stores do not move any more.
@@ -30,7 +32,7 @@ type sights struct {
 }
 
 func newSights() sights {
-	return sights{slow: map[string]time.Duration{}, deaf: map[string]float64{}, ill: map[string]bool{}, hidden: map[string]bool{}, part: map[string]bool{}, stale: map[string]bool{}}
+	return sights{slow: map[string]time.Duration{}, deaf: map[string]float64{}, ill: map[string]bool{}, hidden: map[string]bool{}, blind: map[[2]string]bool{}, part: map[string]bool{}, stale: map[string]bool{}}
 }
 
 const (
@@ -52,6 +54,7 @@ func (l look) Probe(ctx context.Context) failover.Observation {
 	l.w.mu.Lock()
 	deaf := l.w.dead[l.region] || l.w.sights.ill[l.region] || l.w.rng.Float64() < l.w.sights.deaf[l.region]
 	deaf = deaf || l.w.sights.hidden[l.region] && l.w.net.site(l.node) != l.region
+	deaf = deaf || l.w.sights.blind[[2]string{l.node, l.region}]
 	slow, part, stale := l.w.sights.slow[l.region], l.w.sights.part[l.region], l.w.sights.stale[l.region]
 	l.w.mu.Unlock()
 	err := l.w.net.carry(ctx, l.node, l.region)

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -55,6 +56,42 @@ func (c *cluster) emptied(h *host) {
 	h.mu.Unlock()
 	if h.said.Swap(false) {
 		c.world.note(oracle.Forgets, "", h.id, "")
+	}
+}
+
+// backup is a copy of a node's data directory.
+type backup struct {
+	disk   *disk
+	gate   *consensus.Gatekeeper
+	starts uint64
+}
+
+// backups copies the data directories of all nodes that run.
+func (c *cluster) backups() (map[string]backup, error) {
+	out := map[string]backup{}
+	for name, h := range c.hosts {
+		if h.live() == nil {
+			continue
+		}
+		d, err := h.disk.copied()
+		if err != nil {
+			return nil, err
+		}
+		h.mu.Lock()
+		out[name] = backup{d, h.gate.Again(h.gate.Self()), h.starts}
+		h.mu.Unlock()
+	}
+	return out, nil
+}
+
+// restore stops nodes and gives them their backups; nobody starts them.
+func (c *cluster) restore(from map[string]backup) {
+	for name, b := range from {
+		h := c.hosts[name]
+		c.crash(h)
+		h.mu.Lock()
+		h.disk, h.gate, h.starts, h.snaps = b.disk, b.gate, b.starts, raft.NewInmemSnapshotStore()
+		h.mu.Unlock()
 	}
 }
 
@@ -181,8 +218,23 @@ func (p *peers) Standing(ctx context.Context, target failover.NodeID, h consensu
 	})
 }
 
+// signed is a request as its agent sends it. Only agents call it: what nodes make up is
+// not signed.
+func signed(a fence.Ask) fence.Ask {
+	a.Vouch = &fence.Vouch{Signature: a.Statement()}
+	return a
+}
+
+func vouched(a fence.Ask) error {
+	if a.Vouch == nil || !bytes.Equal(a.Vouch.Signature, a.Statement()) {
+		return errors.New("it is not signed")
+	}
+	return nil
+}
+
 // ask is an agent's way to the nodes: those of its own site first.
 func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answer, error) {
+	a = signed(a)
 	// Agents have been told of no node that is off.
 	order := slices.DeleteFunc(slices.Clone(c.names), func(n string) bool { return c.hosts[n].off.Load() })
 	slices.SortStableFunc(order, func(x, y string) int {

@@ -267,7 +267,11 @@ func (c *cluster) request(ctx context.Context) {
 func (c *cluster) press(ctx context.Context, by string, cmd failover.Command) (res failover.Result, err error) {
 	err = errors.New("no node answers")
 	for _, name := range []string{"use2a", "use2b", "third", "use1a", "use1b"} {
-		core := c.hosts[name].live()
+		h := c.hosts[name]
+		if h == nil {
+			continue // not every cluster has them all
+		}
+		core := h.live()
 		if core == nil {
 			continue
 		}

@@ -228,6 +228,16 @@ var incidents = []story{
 		text, err := os.ReadFile("../../config.toml.example")
 		s.daemon(err == nil && s.refusesFile(strings.Replace(string(text), "\nmax_per_day = 2", "", 1), "max_per_day"), "refuses a file that lacks a limit: a limit has no silent default")
 		s.daemon(s.refusesFile(strings.Replace(string(text), "\nhold = ", "\nhodl = ", 1), "hodl"), "refuses an unknown key")
+		nothing := true
+		for _, c := range []struct{ was, is, field string }{
+			{`stop.ecs_service = { cluster = "prod", service = "workers"`, `stop.ecs_service = { cluster = "prod", service = ""`, "service"},
+			{`stop.lambda_event_source = { functions = ["events-handler"]`, `stop.lambda_event_source = { functions = []`, "functions"},
+			{"\nnames = [\"api.example.net\", \"ws.example.net\"]", "\nnames = []", "names"},
+		} {
+			file := strings.Replace(string(text), c.was, c.is, 1)
+			nothing = nothing && file != string(text) && s.refusesFile(file, c.field)
+		}
+		s.daemon(nothing, "refuses an action that names nothing: an empty list never means all")
 		s.person(s.refusesFile(strings.Replace(string(text), "\nhold = ", "\nhodl = ", 1), `did you mean "hold"`), "file, line, path and the key that was probably meant; all mistakes at once")
 	}},
 	{id: "P16b", part: published, fault: "The file of one node says something else than those of the others", tune: func(p *failover.Settings) { p.Policy.Mode = failover.ModeSupervised }, play: func(s *stage) {
@@ -439,7 +449,7 @@ type standsStill struct {
 	once bool
 }
 
-func (p *standsStill) leaves(_ context.Context, a action, _ actions.Attempt, _ string) bool {
+func (p *standsStill) leaves(_ context.Context, a action, _ actions.Attempt, _ string, _ func()) bool {
 	p.mu.Lock()
 	first := a.kind == p.kind && !p.once
 	p.once = p.once || first

@@ -36,8 +36,22 @@ var leaseStories = []story{
 		s.region(s.when(2*time.Minute, func() bool { return s.up(east1) == 0 }), "its workers stop when the lease that they hold ends: it counts from when its request was sent")
 		sleep(time.Until(at.Add(2 * time.Minute)))
 		s.cut(east1) // nothing newer arrives
+		late := time.Now()
 		release()
-		s.region(s.throughout(time.Minute, func() bool { return s.up(east1) == 0 }), "stays stopped: the late answer grants a time that is over")
+		still := s.throughout(time.Minute, func() bool { return s.up(east1) == 0 })
+		s.region(still && s.first(oracle.WorkerUp, east1, late).IsZero(), "stays stopped, and starts no worker even for a moment: the late answer grants a time that is over")
+	}},
+	{id: "G2b", part: leases, fault: "A granted lease arrives fifty seconds after it was asked for, and then nothing more", play: func(s *stage) {
+		s.world.set(func() { s.world.stubborn = true })
+		at := time.Now()
+		release := s.park(&park{region: east1, grants: true})
+		sleep(50 * time.Second)
+		s.cut(east1)
+		sleep(time.Second)
+		release()
+		s.region(s.throughout(3*time.Second, func() bool { return s.up(east1) == fleetSize }), "works on: what is left of that lease is worth something")
+		end := s.newestGrant(east1).Add(time.Duration(float64(s.settings.Policy.Lease.Length) / slowestRate))
+		s.region(s.newestGrant(east1).After(at) && s.when(3*time.Minute, func() bool { return s.up(east1) == 0 }) && time.Now().Before(end), "has stopped when it ends, counted from when it was asked for, although the workers ignore SIGTERM")
 	}},
 	{id: "G3", part: leases, fault: "A region goes dark while its workers' leases run", play: func(s *stage) {
 		s.cut(east1)
@@ -51,8 +65,9 @@ var leaseStories = []story{
 	}},
 	{id: "G3b", part: leases, fault: "The leader changes while the lease is waited out", play: func(s *stage) {
 		s.cut(east1)
-		s.when(5*time.Minute, func() bool { return s.event("freeze-lease", "provisionally") })
-		sleep(30 * time.Second)
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover}) // who asks waits for no hold
+		s.when(time.Minute, func() bool { return s.state().Freeze != nil && !s.state().Freeze.Provisional })
+		sleep(60 * time.Second)
 		s.crash(s.leader())
 		changed := time.Now()
 		sleep(time.Second)
@@ -102,6 +117,25 @@ var leaseStories = []story{
 		release()
 		s.region(s.when(time.Minute, func() bool { return s.up(east1) == fleetSize }), "works again when its agents do")
 	}},
+	{id: "G5d", part: leases, fault: "Workers are systemd units; while they are being stopped, agents and guards stand still, and the workers ignore SIGTERM", tune: func(p *failover.Settings) {
+		p.Policy.Lease.Stop.Watchdog = dur(4 * time.Second)
+	}, play: func(s *stage) {
+		s.world.set(func() { s.world.units, s.world.stubborn, s.world.slowest = true, true, true })
+		s.world.restartAgents(east1)
+		s.when(time.Minute, func() bool { return s.up(east1) == fleetSize })
+		sleep(20 * time.Second)
+		s.cut(east1)
+		sleep(5 * time.Second) // what was granted last has arrived
+		granted, terms := s.newestGrant(east1), s.settings.Policy.Lease
+		after := func(agents time.Duration) time.Time { return granted.Add(time.Duration(float64(agents) / slowestRate)) }
+		kill := terms.Length.D() - terms.Stop.Total() + terms.Stop.Grace.D() // when an agent that does not stand still kills
+		sleep(time.Until(after(kill)) - 500*time.Millisecond)
+		working := s.up(east1)
+		release := s.world.stick(east1)
+		s.region(working > 0 && s.when(time.Minute, func() bool { return s.up(east1) == 0 }) && time.Now().Before(after(terms.Length.D())),
+			"has stopped before the lease ends: an agent that has to stop its worker feeds its watchdog no more, and systemd ends the unit with it")
+		release()
+	}},
 	{id: "G5b", part: leases, fault: "An agent is killed in mid-lease and started again", play: func(s *stage) {
 		at := time.Now()
 		s.world.restartAgents(east1)
@@ -120,16 +154,17 @@ var leaseStories = []story{
 		down, up := s.last(oracle.WorkerDown, east1), s.first(oracle.WorkerUp, east2, time.Time{})
 		s.region(!down.IsZero() && down.Before(up), "has stopped before anything starts elsewhere")
 	}},
-	{id: "G7", part: leases, fault: "A lease that was granted before a confirmed stop arrives after it", play: func(s *stage) {
-		release := s.parkAnswers(east1) // granted, and on its way
-		sleep(6 * time.Second)
-		s.mu.Lock()
-		s.parks = nil // what is asked from now on is answered at once
-		s.mu.Unlock()
+	{id: "G7", part: leases, fault: "A lease that was granted before a confirmed stop arrives after it", tune: reportsAlone, play: func(s *stage) {
+		// Nothing but what it says proves that it has stopped.
+		late := &park{region: east1, grants: true}
+		release := s.park(late)
+		s.when(20*time.Second, func() bool { s.mu.Lock(); defer s.mu.Unlock(); return late.held > 0 }) // granted, and on its way
 		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
-		s.daemon(s.when(time.Minute, func() bool { return s.state().Epoch == 2 }), "goes on within a minute: every agent has said that its workers are dead")
+		said := s.when(time.Minute, s.reported)
+		at := time.Now()
 		release()
-		s.region(s.throughout(2*time.Minute, func() bool { return s.up(east1) == 0 }), "stays stopped: an agent that has said so has forgotten all that it asked before")
+		s.daemon(said && s.when(time.Minute, func() bool { return s.state().Epoch == 2 }), "goes on within a minute: every agent has said that its workers are dead")
+		s.region(s.throughout(2*time.Minute, func() bool { return s.up(east1) == 0 }) && s.first(oracle.WorkerUp, east1, at).IsZero(), "stays stopped: an agent that has said so has forgotten all that it asked before")
 	}},
 	{id: "G7b", part: leases, fault: "An execution is aborted, and begun again under another freeze", play: func(s *stage) {
 		s.cut(east1)
@@ -157,6 +192,34 @@ var leaseStories = []story{
 		// The newest freeze, which may have been a provisional one before.
 		s.daemon(s.eventAt("advance-epoch", "epoch 2").Sub(s.eventAt("freeze-lease", "lease frozen")) >= s.state().FreezeWait(east1)-time.Second, "waits the whole time for the second freeze")
 		s.region(s.up(east1) == 0, "has stopped")
+	}},
+	{id: "G7d", part: leases, fault: "Every agent has reported when an execution is aborted; it is begun again when none can be heard", tune: reportsAlone, play: func(s *stage) {
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(time.Minute, s.reported)
+		if e := s.state().Execution; e != nil {
+			s.order("uid 2", failover.Abort{Execution: e.ID, Undo: true})
+		}
+		s.daemon(s.when(time.Minute, func() bool { return s.state().Execution == nil && s.state().Freeze == nil }) && s.state().Epoch == 1, "lifts the freeze with the execution, and grants leases again")
+		s.region(s.when(time.Minute, func() bool { return s.up(east1) == fleetSize }), "works again")
+		sleep(20 * time.Second)
+		s.cut(east1)
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(5*time.Minute, func() bool { return s.event("advance-epoch", "epoch 2") })
+		s.daemon(s.eventAt("advance-epoch", "epoch 2").Sub(s.eventAt("freeze-lease", "lease frozen")) >= s.state().FreezeWait(east1)-time.Second, "waits the whole time for the second freeze: what an agent said for the first one counts for no other")
+		s.region(s.up(east1) == 0, "has stopped when the other one begins")
+	}},
+	{id: "G7e", part: leases, fault: "One agent of a region gets no answer any more, and the others report that their workers are dead", tune: reportsAlone, play: func(s *stage) {
+		s.world.mu.Lock()
+		one := s.world.fleet[east1][0]
+		s.world.mu.Unlock()
+		release := s.park(&park{region: east1, agent: failover.AgentID(one.id)})
+		at := time.Now()
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.region(s.when(30*time.Second, func() bool { return s.up(east1) == 1 }), "all but that one have stopped within 30 s")
+		s.daemon(s.throughout(25*time.Second, func() bool { return s.state().Epoch == 1 }), "does not take the word of some for all")
+		s.daemon(s.when(3*time.Minute, func() bool { return s.state().Epoch == 2 }) && time.Since(at) >= s.state().FreezeWait(east1), "goes on when the lease of that one is waited out")
+		s.region(!one.worker.Running(), "the last one has stopped by itself")
+		release()
 	}},
 	{id: "G7c", part: leases, fault: "A person attests that a region has stopped while one of its agents still asks", tune: func(p *failover.Settings) {
 		p.Components[0].Stop.Proof = []failover.EvidenceClass{failover.Attested}
@@ -213,6 +276,30 @@ var leaseStories = []story{
 		s.order("uid 2", failover.Abort{Execution: s.state().Execution.ID, Undo: true})
 		s.region(s.when(3*time.Minute, func() bool { return s.ended() == failover.ExecUndone && s.up(east1) == fleetSize }), "works again when that was done")
 	}},
+	{id: "T4", part: leases, fault: "Every node is set back to a backup from before a failover, and the agents of the region that was left start anew", tune: reportsAlone, play: func(s *stage) {
+		s.world.set(func() { s.world.epochs = s.t.TempDir() })
+		s.world.restartAgents(east1)
+		s.when(time.Minute, func() bool { return s.up(east1) == fleetSize })
+		sleep(20 * time.Second)
+		copies, err := s.backups()
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable })
+		sleep(20 * time.Second) // every agent has heard of it
+		s.restore(copies)
+		s.world.restartAgents(east1)
+		at := time.Now()
+		for name := range copies {
+			s.start(s.ctx, s.hosts[name])
+		}
+		quiet := s.throughout(5*time.Minute, func() bool { return s.up(east1) == 0 })
+		s.daemon(s.state().Epoch == 1 && s.state().Active == east1 && s.grantedTo(east1, at) == 0, "grants no lease to an agent that has seen a later epoch than its log knows of")
+		s.region(quiet && s.first(oracle.WorkerUp, east1, at).IsZero(), "starts nothing: its agents keep the highest epoch that they have seen on their disks")
+		s.daemon(s.up(east2) == 0, "renews no lease in the other region either: rather than that two regions work, none does, until people say which one is active")
+		s.person(s.event("round", "has seen epoch 2, the log stands at 1: no lease is granted to it"), "which agents have seen a later epoch, and that the log stands at an earlier one")
+	}},
 	{id: "all-certificates", part: leases, fault: "Every certificate expires at once: nobody can speak with anybody, `on_isolation = \"stop\"`", play: func(s *stage) {
 		at := time.Now()
 		s.silence(true)
@@ -249,6 +336,39 @@ func (s *stage) why(kind, text string) bool {
 	return slices.ContainsFunc(s.state().Events, func(ev failover.Event) bool { return ev.Kind == kind && strings.Contains(ev.Why, text) })
 }
 
+// reportsAlone leaves what agents say, and their leases, to prove that they have
+// stopped: nobody is told to stop through a control plane.
+func reportsAlone(p *failover.Settings) {
+	p.Components[0].Stop = &failover.StopSpec{Proof: []failover.EvidenceClass{failover.Confirmed, failover.Lease}}
+}
+
+// reported says whether every agent of the region that is being left has
+// reported for the freeze in force.
+func (s *stage) reported() bool {
+	st := s.state()
+	if st.Freeze == nil || st.Freeze.Provisional {
+		return false
+	}
+	for _, id := range st.AgentIDs(east1, "workers") {
+		if st.Agents[id].StoppedFor != st.Freeze.ID {
+			return false
+		}
+	}
+	return true
+}
+
+// newestGrant is when the last lease was granted to an agent of a region.
+func (s *stage) newestGrant(region string) (at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, g := range s.grants {
+		if g.region == region {
+			at = g.at
+		}
+	}
+	return at
+}
+
 // asksLate lets a paused leader go on that has requests of agents of the region
 // that was left in its socket buffer, from right before. What it finds first is chance:
 // of the many requests some come before it hears of its successor. It reports
@@ -261,7 +381,7 @@ func (s *stage) asksLate(old *host, resume func()) bool {
 			defer cancel()
 			id := consensus.NewID()
 			ans, err := to(ctx, &peers{cluster: s.cluster, self: east1}, failover.NodeID(old.id), func(ctx context.Context, core *daemon.Core) (fence.Answer, error) {
-				return core.TakeAsk(ctx, fence.Ask{Request: id, Agent: failover.AgentID(id), Region: east1, Component: "workers", Lease: s.settings.Policy.Lease.Length, Enforced: true}, true)
+				return core.TakeAsk(ctx, signed(fence.Ask{Request: id, Agent: failover.AgentID(id), Region: east1, Component: "workers", Lease: s.settings.Policy.Lease.Length, Enforced: true}), true)
 			})
 			granted <- err == nil && ans.Granted
 		})

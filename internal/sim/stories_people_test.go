@@ -154,6 +154,30 @@ var executionStories = []story{
 		s.daemon(s.throughout(5*time.Minute, func() bool { return s.state().Incident == nil }), "does not take silence for agreement: fewer than two vantages outside have an opinion")
 		s.person(s.event("note-suspicion", "no-autonomy") || s.event("note-suspicion", "disagreement"), "that nothing is decided automatically, and why")
 	}},
+	{id: "D2b", part: plans, fault: "The third vantage and one node of the other region cannot reach the region, the node beside it can; the nodes inside are down", play: func(s *stage) {
+		s.stop("use1a", "use1b")
+		s.net.set(func() {
+			s.net.cutPair[[2]string{east1, thirdLoc}], s.net.cutPair[[2]string{thirdLoc, east1}] = true, true
+		})
+		s.world.set(func() { s.world.sights.blind[[2]string{"use2b", east1}] = true })
+		s.daemon(s.throughout(5*time.Minute, func() bool { st := s.state(); return st.Incident == nil && st.Freeze == nil && st.Preparation == nil }), "moves nothing: two nodes of a vantage have one opinion, and when they differ it is not that the region is down")
+		s.region(s.up(east1) == fleetSize, "goes on working")
+		s.person(s.event("note-suspicion", "disagreement") && s.event("note-suspicion", "its nodes disagree"), "that the vantages disagree, and that the nodes of one of them do")
+	}},
+	{id: "D2c", part: plans, fault: "With three vantages outside, one that agreed loses sight of everything right before the hold is over", tune: func(p *failover.Settings) {
+		delete(p.Nodes, "use1b")
+		p.Nodes["fourth"] = failover.NodeSpec{Vantage: "fra"}
+	}, play: func(s *stage) {
+		at := time.Now()
+		s.cut(east1)
+		sleep(80 * time.Second)
+		s.net.set(func() { s.net.cutPair[[2]string{"fra", internet}] = true })
+		changed := time.Now()
+		opened := s.when(5*time.Minute, func() bool { return s.event("open-incident", "") })
+		hold := s.settings.Policy.Hold.D()
+		s.daemon(opened && s.eventAt("open-incident", "").Sub(changed) >= hold, "begins the hold anew: whoever is left has to agree for a whole hold")
+		s.daemon(s.eventAt("open-incident", "").Sub(at) < 2*hold+30*time.Second && s.when(3*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "fails over after it: two vantages are enough")
+	}},
 	{id: "D5", part: plans, fault: "Outside it seems dead; a node inside is connected and sees it alive", play: func(s *stage) {
 		s.world.set(func() {
 			s.world.sights.hidden[east1] = true // from everybody outside

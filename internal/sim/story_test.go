@@ -78,11 +78,14 @@ type granted struct {
 	epoch  uint64
 }
 
-// park holds the answers to a region's agents back for a while, as a socket
-// buffer of a process that stands still does.
+// park holds answers to a region's agents back for a while, as a socket buffer
+// of a process that stands still does.
 type park struct {
 	region string
+	agent  failover.AgentID // whose; "" for all
+	grants bool             // only leases, not what refuses one
 	open   chan struct{}
+	held   int // answers
 }
 
 // say notes a sentence, and fails the story if it is not true.
@@ -237,7 +240,11 @@ func (s *stage) grantedTo(region string, since time.Time) int {
 
 // parkAnswers holds back what the nodes answer a region's agents from now on.
 func (s *stage) parkAnswers(region string) (release func()) {
-	p := &park{region, make(chan struct{})}
+	return s.park(&park{region: region})
+}
+
+func (s *stage) park(p *park) (release func()) {
+	p.open = make(chan struct{})
 	s.mu.Lock()
 	s.parks = append(s.parks, p)
 	s.mu.Unlock()
@@ -255,8 +262,9 @@ func (s *stage) ask(ctx context.Context, site string, a fence.Ask) (fence.Answer
 	s.mu.Lock()
 	var wait chan struct{}
 	for _, p := range s.parks {
-		if p.region == site {
+		if p.region == site && (p.agent == "" || p.agent == a.Agent) && (!p.grants || err == nil && ans.Granted) {
 			wait = p.open
+			p.held++
 		}
 	}
 	if err == nil && ans.Granted {
@@ -295,10 +303,11 @@ func perform(t *testing.T, st story) (said []saying) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithCancel(context.Background())
 		rng := rand.New(rand.NewPCG(1, 3)) //nolint:gosec // a simulation
-		c := newCluster(ctx, rng, failover.ModeAutomatic, true, slog.New(slog.NewTextHandler(io.Discard, nil)), func(err error) { t.Error(err) })
+		told := settings(failover.ModeAutomatic, true)
 		if st.tune != nil {
-			st.tune(&c.settings)
+			st.tune(&told)
 		}
+		c := clusterThatSees(newClusterOf(ctx, rng, told, slog.New(slog.NewTextHandler(io.Discard, nil)), func(err error) { t.Error(err) }))
 		if st.timers.Heartbeat > 0 {
 			c.timers = st.timers
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"sync"
@@ -48,6 +49,8 @@ type world struct {
 	stubborn bool                     // workers ignore SIGTERM
 	stuck    map[string]chan struct{} // region → closed when its agents go on
 	slowest  bool                     // agents' clocks run as slow as they may
+	epochs   string                   // directory where agents keep the epoch that they have seen; "": nowhere
+	units    bool                     // workers are systemd units, which their service manager ends with their agents
 
 	ctx   context.Context // of the world itself
 	wg    sync.WaitGroup
@@ -59,6 +62,7 @@ type world struct {
 
 type task struct {
 	id     string
+	slot   int // of the machine that it runs on
 	cancel context.CancelFunc
 	worker *process
 	done   chan struct{}
@@ -109,6 +113,10 @@ func (w *world) add(e oracle.Entry) {
 	w.record = append(w.record, e)
 }
 
+// slowestRate is that of the slowest clock which the lease protocol allows for,
+// with the error of the leader's as well.
+const slowestRate = 0.9802
+
 // bubbleClock is the clock of agents in the bubble. Its rate differs from true
 // time by no more than what the lease protocol allows for both clocks together:
 // the leader's cannot be bent here.
@@ -135,6 +143,11 @@ type process struct {
 	id     string
 	clock  bubbleClock
 
+	// Of a systemd unit: how long its service manager waits to be fed before it
+	// ends the agent, and the unit with it. Zero: a child with a guard of its own.
+	watchdog time.Duration
+	fed      time.Time
+
 	mu      sync.Mutex
 	running bool
 	killAt  time.Duration
@@ -144,7 +157,7 @@ type process struct {
 
 func (p *process) Start(d fence.Deadlines) error {
 	p.mu.Lock()
-	p.running, p.killAt = true, d.Kill
+	p.running, p.killAt, p.fed = true, d.Kill, time.Now()
 	p.mu.Unlock()
 	p.w.note(oracle.WorkerUp, p.region, p.id, "")
 	p.w.wg.Go(p.guard)
@@ -153,14 +166,23 @@ func (p *process) Start(d fence.Deadlines) error {
 
 func (p *process) guard() {
 	for {
+		p.w.mu.Lock()
+		stuck, grace := p.watchdog > 0 && p.w.stuck[p.region] != nil, time.Second
+		if p.w.stubborn {
+			grace = p.w.terms.Stop.Grace.D()
+		}
+		p.w.mu.Unlock()
 		p.mu.Lock()
 		if !p.running {
 			p.mu.Unlock()
 			return
 		}
 		left := time.Hour
-		if p.killAt > 0 {
+		if p.killAt > 0 && !stuck { // a unit's guard stands still with its agent
 			left = p.clock.until(p.killAt)
+		}
+		if p.watchdog > 0 { // the unit is told to stop, and killed after its grace
+			left = min(left, time.Until(p.fed.Add(p.watchdog+grace)))
 		}
 		p.mu.Unlock()
 		if left <= 0 {
@@ -186,6 +208,15 @@ func (p *process) die() {
 	if was {
 		p.w.note(oracle.WorkerDown, p.region, p.id, "")
 	}
+}
+
+// feed is what the agent tells the service manager.
+func (p *process) feed() {
+	p.w.agentsGoOn(p.region)
+	p.mu.Lock()
+	p.fed = time.Now()
+	p.mu.Unlock()
+	p.poke()
 }
 
 func (p *process) poke() {
@@ -305,28 +336,40 @@ func (w *world) launch(region string) {
 	// ±1 % each for holder and granter: the holder's alone is bent by both.
 	clock := bubbleClock{start: bubbleStart, rate: 0.9802 + 0.0399*w.rng.Float64()}
 	if w.slowest {
-		clock.rate = 0.9802
+		clock.rate = slowestRate
 	}
 	p := &process{w: w, region: region, id: id, clock: clock, wake: make(chan struct{}, 1), exited: make(chan int)}
-	tk := &task{id: id, cancel: cancel, worker: p, done: make(chan struct{})}
+	slot := 0
+	for slices.ContainsFunc(w.fleet[region], func(other *task) bool { return other.slot == slot }) {
+		slot++
+	}
+	tk := &task{id: id, slot: slot, cancel: cancel, worker: p, done: make(chan struct{})}
 	w.fleet[region] = append(w.fleet[region], tk)
 	serial := 0
 	isolation := "stop"
 	if w.keeps {
 		isolation = "keep"
 	}
+	epoch := ""
+	if w.epochs != "" {
+		epoch = filepath.Join(w.epochs, region+"-"+strconv.Itoa(slot))
+	}
+	if w.units {
+		p.watchdog = w.terms.Stop.Watchdog.D()
+	}
 	w.mu.Unlock()
 	agent, err := fence.NewAgent(fence.Config{
 		Agent: failover.AgentID(id), Region: failover.Region(region), Component: "workers", Terms: w.terms,
-		Arming: failover.ArmEnforced, OnIsolation: isolation, RPCTimeout: 4 * time.Second,
+		Arming: failover.ArmEnforced, OnIsolation: isolation, RPCTimeout: 4 * time.Second, EpochFile: epoch,
 		Asker: askerFunc(func(ctx context.Context, a fence.Ask) (fence.Answer, error) {
 			w.agentsGoOn(region)
 			return w.ask(ctx, region, a)
 		}),
+		Watchdog: p.watchdog, Feed: p.feed,
 		Worker: p, Clock: clock, NewID: func() string { serial++; return id + "/" + strconv.Itoa(serial) }, Log: w.log,
 	})
 	if err != nil {
-		panic(err) // no files are involved
+		panic(err) // no file is damaged
 	}
 	w.wg.Go(func() {
 		defer close(tk.done)

@@ -26,7 +26,8 @@ const longestLease = 10
 
 // forgetAgents drops agents that were not heard for so long that they cannot
 // hold anything any more: ten leases for one that stops its workers by itself, a
-// day for one that would not. A crashed agent says no goodbye.
+// day for one that would not, and never before the longest lease that it may hold is
+// over (a pause hands out one as long as itself). A crashed agent says no goodbye.
 func (s *State) forgetAgents(m Meta, c Round) {
 	if s.Settings == nil {
 		return
@@ -41,14 +42,20 @@ func (s *State) forgetAgents(m Meta, c Round) {
 		if a.Enforced {
 			limit = min(limit, 10*max(a.MaxLease, s.Settings.Policy.Lease.Length).D())
 		}
-		if !a.Enforced && a.Running && a.Region == s.Active && s.Level() >= 2 {
+		// Its worker may have started with its grant, after it was heard last.
+		works := a.Running
+		if s.Level() >= 3 {
+			limit = max(limit, s.Settings.Policy.Lease.Wait(a.MaxLease.D()))
+			works = works || a.Granted != 0
+		}
+		if !a.Enforced && works && a.Region == s.Active && s.Level() >= 2 {
 			// It would not have stopped its workers, so its silence shows nothing: only
 			// a person can say that they are gone (AcceptInventory).
 			continue
 		}
 		if s.Freeze == nil && m.At.Sub(a.LastAsked) > limit {
 			delete(s.Agents, id)
-			if a.Running && a.Region == s.Active && s.Level() >= 2 {
+			if works && a.Region == s.Active && s.Level() >= 2 {
 				// It said no goodbye: until another takes its place, what the agents
 				// report is the word of fewer than there were.
 				s.Vanished = added(s.Vanished, a.Component, 1)

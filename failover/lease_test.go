@@ -162,3 +162,86 @@ func TestAgentsReport(t *testing.T) {
 	}
 	c.refused("component", failover.RehearseFence{Component: "api"})
 }
+
+// holdingOn lets the agents ask for a while, each with the grant that it got last, while
+// all others are silent.
+func (c *cluster) holdingOn(d time.Duration, every time.Duration, agents ...failover.AgentID) {
+	c.t.Helper()
+	held := map[failover.AgentID]uint64{}
+	for end := c.now.Add(d); c.now.Before(end); {
+		c.now = c.now.Add(every)
+		for _, id := range agents {
+			held[id] = c.renew(id, held[id]).Index
+		}
+	}
+}
+
+// G4: a lease as long as a pause is known for as long as it is valid, however long
+// its agent is silent.
+func TestPauseLeaseIsNotForgotten(t *testing.T) {
+	c := current(t)
+	if r := c.apply(failover.PauseAutomation{For: dur("48h")}, "uid 1"); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	granted := c.now
+	c.renew("lost", 0)
+	others := []failover.AgentID{"b", "c", "d", "e"}
+	c.holdingOn(26*time.Hour, 5*time.Minute, others...)
+	c.apply(failover.ResumeAutomation{}, "uid 1")
+	c.holdingOn(time.Minute, 5*time.Second, others...)
+	need := c.s.Settings.Policy.Lease.Wait(48*time.Hour + 75*time.Second)
+	if c.s.Agents["lost"] == nil || c.s.FreezeWait(east1) != need {
+		t.Fatalf("a lease is valid for another 22 h; known are %v, and the wait is %s", c.s.AgentIDs(east1, ""), c.s.FreezeWait(east1))
+	}
+	c.holdingOn(granted.Add(need).Sub(c.now)-time.Minute, 5*time.Minute, others...)
+	for c.now.Before(granted.Add(need)) {
+		if c.s.Agents["lost"] == nil {
+			t.Fatalf("forgotten %s after its grant, which may be valid for %s", c.now.Sub(granted), need)
+		}
+		c.holdingOn(5*time.Second, 5*time.Second, others...)
+	}
+	c.holdingOn(20*time.Minute, 20*time.Second, others...)
+	if c.s.Agents["lost"] != nil || c.s.Vanished["workers"] != 1 {
+		t.Errorf("its lease is over: %v, vanished %v", c.s.AgentIDs(east1, ""), c.s.Vanished)
+	}
+	_, exec := c.opened()
+	freeze := c.frozen(exec)
+	c.refused("wait", failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Lease, Epoch: 1, Freeze: freeze, Waited: dur("70s")})
+}
+
+// G7: an agent that was granted a lease and is not bound is not forgotten by itself,
+// also when its worker had not started yet when it was heard last.
+func TestGrantedAndUnboundIsNotForgotten(t *testing.T) {
+	c := current(t)
+	unbound := func(id failover.AgentID) {
+		c.must(failover.Round{Requests: []failover.LeaseRequest{{Agent: id, Region: east1, Component: "workers", Lease: dur("75s")}}})
+	}
+	unbound("x")
+	c.holdingOn(50*time.Hour, 5*time.Minute, "b", "c")
+	if c.s.Agents["x"] == nil {
+		t.Fatalf("known are %v, vanished %v", c.s.AgentIDs(east1, ""), c.s.Vanished)
+	}
+	_, exec := c.opened()
+	freeze := c.frozen(exec)
+	c.refused("mode", failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Lease, Epoch: 1, Freeze: freeze, Waited: dur("90s")})
+
+	// A person's word ends it.
+	c = current(t)
+	unbound("x")
+	c.holdingOn(time.Hour, 5*time.Minute, "b", "c")
+	c.must(failover.AcceptInventory{Component: "workers"})
+	if c.s.Agents["x"] != nil {
+		t.Error("not given up")
+	}
+}
+
+// G7: a bound agent that was granted a lease and was not heard again is missed, although
+// its worker had not started when it was heard last.
+func TestGrantedAndNotRunningVanishes(t *testing.T) {
+	c := current(t)
+	c.must(failover.Round{Requests: []failover.LeaseRequest{{Agent: "x", Region: east1, Component: "workers", Lease: dur("75s"), Enforced: true}}})
+	c.holdingOn(time.Hour, 20*time.Second, "b")
+	if c.s.Agents["x"] != nil || c.s.Vanished["workers"] != 1 {
+		t.Errorf("known are %v, vanished %v", c.s.AgentIDs(east1, ""), c.s.Vanished)
+	}
+}

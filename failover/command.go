@@ -46,6 +46,7 @@ type (
 	// with requests answers them. Its result is []Grant in the same order.
 	Round struct {
 		Requests []LeaseRequest `json:"requests,omitempty"`
+		Silent   []Silence      `json:"silent,omitempty"` // known from level 3 on
 	}
 	// AgentStopped is an agent's report for a freeze: its workers are dead, and
 	// it ignores every grant that was asked for before (rule G7).
@@ -264,6 +265,13 @@ type LeaseRequest struct {
 	WouldHave uint64 `json:"would_have_stopped,omitempty"`
 	// Rehearsed is the result of the newest rehearsal that it was asked for.
 	Rehearsed *RehearsalResult `json:"rehearsed,omitempty"`
+}
+
+// Silence says that the leader has not heard an agent for a time: by its own monotonic
+// clock, within its tenure, and since it said so last.
+type Silence struct {
+	Agent AgentID  `json:"agent"`
+	For   Duration `json:"for"`
 }
 
 // Grant is the answer to one LeaseRequest.

@@ -154,6 +154,8 @@ type AgentRecord struct {
 	Enforced bool `json:"enforced"`
 	// LastAsked is the state time of its last request, granted or refused.
 	LastAsked time.Time `json:"last_asked"`
+	// Silent is for how long it was not heard since, as leaders measured it (Silence).
+	Silent Duration `json:"silent,omitempty"`
 	// Granted is the index of its last grant; zero if it never had one.
 	Granted uint64 `json:"granted,omitempty"`
 	// StoppedFor is the ID of the freeze for which it has reported that its

@@ -90,7 +90,7 @@ func (s *State) silence(c Round, id AgentID) time.Duration {
 // here, in log order: a grant that stands before the freeze in the log was
 // asked for before the freeze was applied, so the wait covers it (rule G3).
 func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
-	g := Grant{Epoch: s.Epoch}
+	g := Grant{Epoch: s.Epoch, Index: m.Index}
 	if s.Settings == nil {
 		g.Sentence = "the cluster has no configuration yet"
 		return g
@@ -162,7 +162,6 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		g.Freeze, g.Sentence = s.Freeze.ID, "the lease of "+string(r.Region)+" is frozen"
 		return g
 	}
-	g.Index = m.Index
 	a.granted(max(r.Lease, g.Terms.Length), m.Index)
 	// The agent says how it behaves now, not how it is configured: one that has
 	// not yet heard that it is enforced would not stop its workers.

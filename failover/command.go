@@ -283,7 +283,8 @@ type Grant struct {
 	Freeze uint64 `json:"freeze,omitempty"`
 	// Gone says that the agent's region is not the active one.
 	Gone bool `json:"gone,omitempty"`
-	// Index is the raft index of the entry that granted it; zero if none did.
+	// Index is the raft index of the entry that granted or refused it; zero in a
+	// refusal by an earlier version.
 	Index uint64 `json:"index,omitempty"`
 	// Rehearse asks the agent to rehearse its fence and to report under this ID.
 	Rehearse uint64     `json:"rehearse,omitempty"`

@@ -36,6 +36,22 @@ var agents = []mutant{
 		tests: []test{{pkg: "internal/sim", name: "TestStories/G2"}, {pkg: "fence", name: "TestAgentIgnoresAGrantThatIsLate"}},
 	},
 	{
+		name: "late-refusal-stops", rule: "G2",
+		says: "a refusal that stands before the held grant in the log stops the workers when it comes late",
+		edits: []edit{{"fence/holder.go", `		if h.held && sent < h.sent && a.Index != 0 && a.Index < h.index {
+`, `		if false {
+`}},
+		tests: []test{{pkg: "fence", name: "TestLateRefusal"}},
+	},
+	{
+		name: "newer-refusal-ignored", rule: "G2",
+		says: "a refusal in answer to an older request is ignored, also when it stands after the held grant in the log",
+		edits: []edit{{"fence/holder.go", `		if h.held && sent < h.sent && a.Index != 0 && a.Index < h.index {
+`, `		if h.held && sent < h.sent {
+`}},
+		tests: []test{{pkg: "fence", name: "TestLateRefusal"}},
+	},
+	{
 		name: "unasked-grant-taken", rule: "G2",
 		says: "the agent takes a grant for a request that it does not remember",
 		edits: []edit{{"fence/holder.go", `	if !asked {

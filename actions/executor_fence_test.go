@@ -177,7 +177,7 @@ func TestApprovalOfAStep(t *testing.T) {
 // A question that nobody answers takes the policy's default when its time is
 // over.
 func TestQuestionExpires(t *testing.T) {
-	inStage(t, nil, func(st *stage) {
+	inStage(t, func(s *failover.Settings) { s.Policy.Ask.Wait = failover.Duration(30 * time.Second) }, func(st *stage) {
 		st.effect("stop-workers").late = time.Minute
 		st.elect(nil)
 		s := st.state()
@@ -186,6 +186,31 @@ func TestQuestionExpires(t *testing.T) {
 		if got := st.state().Execution.State; got != failover.ExecRunning {
 			t.Fatalf("%s before its time", got)
 		}
+		time.Sleep(3 * time.Second)
+		if got := st.state().Execution.State; got != failover.ExecHeld {
+			t.Fatalf("%s after its time", got)
+		}
+	})
+}
+
+// The deadline is what a wall clock said, perhaps that of another leader. Each leader
+// waits for as long as the policy says on its own clock as well (S1).
+func TestQuestionWaitsOnTheLeadersClock(t *testing.T) {
+	inStage(t, func(s *failover.Settings) { s.Policy.Ask.Wait = failover.Duration(30 * time.Second) }, func(st *stage) {
+		st.effect("stop-workers").late = 10 * time.Minute
+		st.elect(nil)
+		// As a leader sees it whose clock is 16 minutes ahead of the one that asked.
+		st.must(failover.Ask{Execution: st.state().Execution.ID, Kind: "approval", Text: "?", Deadline: time.Now().Add(-16 * time.Minute), Default: "hold"})
+		waits := func(d time.Duration) {
+			t.Helper()
+			time.Sleep(d)
+			if s := st.state(); s.Execution.State != failover.ExecRunning || s.Execution.Question == nil {
+				t.Fatalf("%s: expired before the policy's time was over", s.Execution.State)
+			}
+		}
+		waits(29 * time.Second)
+		st.elect(nil) // it does not know for how long another has waited
+		waits(29 * time.Second)
 		time.Sleep(3 * time.Second)
 		if got := st.state().Execution.State; got != failover.ExecHeld {
 			t.Fatalf("%s after its time", got)

@@ -101,8 +101,14 @@ type Executor struct {
 
 	// When this node first saw, under the freeze reportedFor, that all agents of a
 	// component had reported. Used by the fence's goroutine alone.
-	reported    map[failover.Component]time.Time
+	reported    map[failover.Component]reported
 	reportedFor uint64
+}
+
+// reported is when the newest of a component's reports was first seen.
+type reported struct {
+	index uint64 // of the report; zero below feature level 3
+	at    time.Time
 }
 
 // NewExecutor returns an executor for a tenure that has just passed its barrier.

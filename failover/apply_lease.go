@@ -273,6 +273,9 @@ func (c AgentStopped) apply(s *State, m Meta) (any, error) {
 	}
 	if a.StoppedFor != c.Freeze {
 		a.StoppedFor = c.Freeze
+		if s.Level() >= 3 {
+			a.Reported = m.Index
+		}
 		s.event(m, c, "agent %s of %s in %s: workers stopped, earlier grants ignored (freeze %d)", c.Agent, a.Component, a.Region, c.Freeze)
 	}
 	return nil, nil

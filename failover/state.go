@@ -161,6 +161,8 @@ type AgentRecord struct {
 	// StoppedFor is the ID of the freeze for which it has reported that its
 	// workers are dead and promised to ignore every earlier grant; zero: none.
 	StoppedFor uint64 `json:"stopped_for,omitempty"`
+	// Reported is the index of that report, from feature level 3 on.
+	Reported uint64 `json:"reported,omitempty"`
 	// Running says whether its workers ran when it asked last.
 	Running bool `json:"running,omitempty"`
 	// WouldHave counts how often it would have stopped its workers on a higher

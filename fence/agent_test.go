@@ -313,29 +313,6 @@ func TestAgentAfterAPause(t *testing.T) {
 	})
 }
 
-// G6: whoever asks first after a pause by the host is told so, also before the agent
-// itself has looked at its clocks.
-func TestActiveRightAfterAPause(t *testing.T) {
-	agentIn(t, nil, func(r *rig) {
-		time.Sleep(time.Second + tick/2) // between two ticks
-		r.runs(true)
-		if st := r.agent.Status(); !st.Active {
-			t.Fatalf("not active before the pause: %+v", st)
-		}
-		r.leader.set(func(l *fakeLeader) { l.silent = true })
-		r.clock.jump(0, time.Minute)
-		if st := r.agent.Status(); st.Active || st.DeadlineNS != 0 {
-			t.Errorf("active right after the pause: %+v", st)
-		}
-		time.Sleep(2*tick + time.Millisecond)
-		if st := r.agent.Status(); st.Active {
-			t.Errorf("active after the pause: %+v", st)
-		}
-		time.Sleep(2 * time.Second)
-		r.runs(false)
-	})
-}
-
 // Below the enforced rung, and with keep, a lease that ends stops nothing.
 func TestAgentOnLowerRungs(t *testing.T) {
 	for name, change := range map[string]func(*failover.Grant){
@@ -518,26 +495,4 @@ func TestAgentKeepsItsPromise(t *testing.T) {
 			t.Errorf("%d starts", starts)
 		}
 	})
-}
-
-// Agents of one host may share an epoch file.
-func TestEpochFileIsShared(t *testing.T) {
-	file := filepath.Join(t.TempDir(), "epoch")
-	var wg sync.WaitGroup
-	for range 8 {
-		wg.Go(func() {
-			for range 50 {
-				if err := writeEpoch(file, 7); err != nil {
-					t.Error(err)
-				}
-				if n, err := readEpoch(file); n != 7 || err != nil {
-					t.Errorf("read %d, %v", n, err)
-				}
-			}
-		})
-	}
-	wg.Wait()
-	if left, _ := filepath.Glob(filepath.Join(filepath.Dir(file), ".*")); len(left) > 0 {
-		t.Errorf("left behind: %v", left)
-	}
 }

@@ -29,6 +29,9 @@ type Ask struct {
 	// Bye says that the agent ends, its workers are dead and it will not ask
 	// again under this name.
 	Bye bool `json:"bye,omitempty"`
+	// Vouch signs the request for nodes that pass it on; nil: it counts only from the
+	// agent itself.
+	Vouch *Vouch `json:"vouch,omitempty"`
 }
 
 // Answer is the leader's answer to an Ask.

@@ -370,6 +370,11 @@ func newLeaseCaller(m *mtls.Material, nodes map[failover.NodeID]failover.NodeSpe
 // one that does not answer: the next one is asked, with the same request, whose
 // time of sending stands.
 func (c *leaseCaller) Ask(ctx context.Context, a fence.Ask) (fence.Answer, error) {
+	chain, signature, err := c.material.Sign(a.Statement())
+	if err != nil {
+		return fence.Answer{}, fmt.Errorf("signing the request: %w", err)
+	}
+	a.Vouch = &fence.Vouch{Chain: chain, Signature: signature}
 	return fence.Hedged(ctx, c.order, c.hedge, func(ctx context.Context, id failover.NodeID) (ans fence.Answer, err error) {
 		ctx, cancel := context.WithTimeout(ctx, c.timeout)
 		defer cancel()

@@ -49,6 +49,9 @@ type CoreConfig struct {
 	// Changed is signalled when they change. May be nil.
 	Changed <-chan struct{}
 	Peers   Peers
+	// Vouched says whether an agent's request that another node has passed on is that
+	// agent's own word.
+	Vouched func(fence.Ask) error
 	World   actions.World
 	Exec    actions.Options
 	// OnDecision is called with every decision of this node as leader. May be nil.
@@ -195,12 +198,19 @@ func (c *Core) TakeProposal(ctx context.Context, from failover.NodeID, p consens
 }
 
 // TakeAsk handles an agent's request: it answers as leader, and passes it on
-// otherwise. An ask that another node passed on is not passed on again.
+// otherwise. An ask that another node passed on is not passed on again, and counts
+// only with the agent's signature: a node must not speak for agents (S10).
 func (c *Core) TakeAsk(ctx context.Context, a fence.Ask, passedOn bool) (fence.Answer, error) {
-	if l := c.lead.Load(); l != nil {
-		return l.ask(ctx, a)
-	}
-	if passedOn {
+	l := c.lead.Load()
+	switch {
+	case l != nil && passedOn:
+		if err := c.cfg.Vouched(a); err != nil {
+			return fence.Answer{}, fmt.Errorf("%w: agent %s of %s in %s: %w", errNotVouched, a.Agent, a.Component, a.Region, err)
+		}
+		return l.ask(ctx, a, true)
+	case l != nil:
+		return l.ask(ctx, a, false)
+	case passedOn:
 		return fence.Answer{}, errNotLeading
 	}
 	leader := c.node.Leader()
@@ -209,6 +219,9 @@ func (c *Core) TakeAsk(ctx context.Context, a fence.Ask, passedOn bool) (fence.A
 	}
 	return c.cfg.Peers.Ask(ctx, leader, a)
 }
+
+// errNotVouched is why a request that a node has passed on is refused.
+var errNotVouched = errors.New("a request that another node has passed on is not the agent's own word")
 
 // Propose commits a person's command.
 func (c *Core) Propose(ctx context.Context, by, why string, cmd failover.Command) (failover.Result, error) {

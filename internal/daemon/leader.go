@@ -111,12 +111,23 @@ func (l *leadership) votes() []failover.Vote {
 }
 
 // ask answers an agent's request (rules G1, G2, G7).
-func (l *leadership) ask(ctx context.Context, a fence.Ask) (fence.Answer, error) {
+func (l *leadership) ask(ctx context.Context, a fence.Ask, passedOn bool) (fence.Answer, error) {
 	ans := fence.Answer{Request: a.Request}
-	// The region was held against the certificate by the node that took the
-	// request: no agent speaks for one of another region.
+	// The region was held against the certificate: no agent speaks for one of another
+	// region.
 	if known := l.tenure.State().Agents[a.Agent]; known != nil && (known.Region != a.Region || known.Component != a.Component) {
 		return ans, fmt.Errorf("agent %s is known for %s in %s, not for %s in %s: an agent's name is never reused", a.Agent, known.Component, known.Region, a.Component, a.Region)
+	}
+	if passedOn {
+		// The signature may be an old one that is said again. A freeze's ID is never used
+		// twice, so that a report of it stays true; a goodbye, and that an agent stops its
+		// workers, may be so no more. Who names its newest grant speaks after it.
+		if a.Bye {
+			return ans, fence.ErrOnlyDirect
+		}
+		if known := l.tenure.State().Agents[a.Agent]; known != nil && !known.Enforced && a.Holding < known.Granted {
+			a.Enforced = false
+		}
 	}
 	if a.Bye {
 		_, err := l.tenure.Propose(ctx, failover.AgentLeft{Agent: a.Agent}, "")

@@ -166,6 +166,20 @@ func (c *caller) View(ctx context.Context, to failover.NodeID) (LeaderView, erro
 	return v, err
 }
 
+// vouched returns CoreConfig.Vouched by certificates.
+func vouched(m *mtls.Material) func(fence.Ask) error {
+	return func(a fence.Ask) error {
+		if a.Vouch == nil {
+			return errors.New("it is not signed, as those of agents before this version are not: they have to reach the leader themselves")
+		}
+		id, err := m.Verify(a.Statement(), a.Vouch.Chain, a.Vouch.Signature)
+		if err == nil && (id.Role != mtls.RoleAgent || id.Name != string(a.Region)) {
+			err = fmt.Errorf("the certificate is of %s, not of an agent of %s", id, a.Region)
+		}
+		return err
+	}
+}
+
 // peerServer answers the nodes' and agents' requests. It serves before the core
 // runs: others must be able to ask about the standing of a node, and of this one.
 type peerServer struct {
@@ -345,7 +359,11 @@ func (p *peerServer) lease(core *Core, w http.ResponseWriter, r *http.Request, p
 		return
 	}
 	ans, err := core.TakeAsk(r.Context(), in, passedOn)
-	if err != nil {
+	switch {
+	case errors.Is(err, errNotVouched):
+		http.Error(w, err.Error(), http.StatusForbidden)
+		return
+	case err != nil:
 		http.Error(w, err.Error(), http.StatusServiceUnavailable)
 		return
 	}

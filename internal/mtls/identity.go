@@ -4,6 +4,9 @@
 package mtls
 
 import (
+	"crypto"
+	"crypto/rand"
+	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -97,6 +100,58 @@ func (m *Material) NotAfter() time.Time {
 	}
 	return cert.Leaf.NotAfter
 }
+
+// Sign signs a statement with the certificate's key. The chain begins with the
+// certificate.
+func (m *Material) Sign(statement []byte) (chain [][]byte, signature []byte, err error) {
+	cert, _, err := m.current()
+	if err != nil {
+		return nil, nil, err
+	}
+	signer, ok := cert.PrivateKey.(crypto.Signer)
+	if !ok {
+		return nil, nil, fmt.Errorf("the key %s cannot sign", m.files.Key)
+	}
+	hash := sha256.Sum256(statement)
+	signature, err = signer.Sign(rand.Reader, hash[:], crypto.SHA256)
+	return cert.Certificate, signature, err
+}
+
+// Verify says whose word a signed statement is: the chain must lead to our authority
+// and be valid now, and the signature must be that of its first certificate.
+func (m *Material) Verify(statement []byte, chain [][]byte, signature []byte) (Identity, error) {
+	_, pool, err := m.current()
+	if err != nil {
+		return Identity{}, err
+	}
+	if len(chain) == 0 || len(chain) > maxChain {
+		return Identity{}, fmt.Errorf("a chain of %d certificates, want 1 to %d", len(chain), maxChain)
+	}
+	between := x509.NewCertPool()
+	var leaf *x509.Certificate
+	for i, der := range chain {
+		cert, err := x509.ParseCertificate(der)
+		if err != nil {
+			return Identity{}, fmt.Errorf("certificate %d of the chain: %w", i+1, err)
+		}
+		if i == 0 {
+			leaf = cert
+		} else {
+			between.AddCert(cert)
+		}
+	}
+	if _, err := leaf.Verify(x509.VerifyOptions{Roots: pool, Intermediates: between, KeyUsages: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}); err != nil {
+		return Identity{}, fmt.Errorf("the certificate is not of our authority: %w", err)
+	}
+	algorithm := map[x509.PublicKeyAlgorithm]x509.SignatureAlgorithm{x509.ECDSA: x509.ECDSAWithSHA256, x509.RSA: x509.SHA256WithRSA}[leaf.PublicKeyAlgorithm]
+	if err := leaf.CheckSignature(algorithm, statement, signature); err != nil {
+		return Identity{}, fmt.Errorf("the signature is not that of %q: %w", leaf.Subject.CommonName, err)
+	}
+	return identityOfCert(leaf)
+}
+
+// maxChain bounds what a peer can make us parse.
+const maxChain = 5
 
 func (m *Material) refresh() error {
 	info, err := os.Stat(m.files.Cert)

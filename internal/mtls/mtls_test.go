@@ -17,6 +17,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -333,5 +334,50 @@ func TestAuthority(t *testing.T) {
 	}
 	if err := a.Issue(filepath.Join(dir, "nowhere"), "x", node("x")); err == nil {
 		t.Error("a certificate was written into a directory that does not exist")
+	}
+}
+
+// A signed statement is its signer's word, whoever brings it.
+func TestSignedStatements(t *testing.T) {
+	a, dir := authority(t)
+	b, foreign := authority(t)
+	agent := issue(t, a, dir, "agent", Identity{RoleAgent, "east1"})
+	n := issue(t, a, dir, "n", node("n"))
+	stranger := issue(t, b, foreign, "agent", Identity{RoleAgent, "east1"})
+	said := []byte("I have stopped")
+	chain, signature, err := agent.Sign(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := n.Verify(said, chain, signature); err != nil || id != (Identity{RoleAgent, "east1"}) {
+		t.Errorf("%v, %v", id, err)
+	}
+	theirs, forged, err := stranger.Sign(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	nodes, byNode, err := n.Sign(said)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if id, err := n.Verify(said, nodes, byNode); err != nil || id != node("n") {
+		t.Errorf("a node's own: %v, %v", id, err) // which is no agent's
+	}
+	for name, tc := range map[string]struct {
+		said      string
+		chain     [][]byte
+		signature []byte
+	}{
+		"other words":           {"I run", chain, signature},
+		"a node's signature":    {string(said), chain, byNode},
+		"of another authority":  {string(said), theirs, forged},
+		"without a certificate": {string(said), nil, signature},
+		"without a signature":   {string(said), chain, nil},
+		"rubbish":               {string(said), [][]byte{{1, 2, 3}}, signature},
+		"a chain without end":   {string(said), slices.Repeat(chain, 100), signature},
+	} {
+		if id, err := n.Verify([]byte(tc.said), tc.chain, tc.signature); err == nil {
+			t.Errorf("%s: taken for %s", name, id)
+		}
 	}
 }

@@ -52,6 +52,53 @@ var agents = []mutant{
 		tests: []test{{pkg: "fence", name: "TestLateRefusal"}},
 	},
 	{
+		name: "nodes-speak-for-agents", rule: "S10",
+		says: "a request that a node has passed on counts without its agent's signature",
+		edits: []edit{{"internal/daemon/core.go", `		if err := c.cfg.Vouched(a); err != nil {
+`, `		if err := c.cfg.Vouched(a); err != nil && false {
+`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-reports"}, {pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
+	},
+	{
+		name: "old-goodbye-passed-on", rule: "S10",
+		says: "a goodbye that a node has passed on counts, whenever it was said",
+		edits: []edit{{"internal/daemon/leader.go", `		if a.Bye {
+			return ans, fence.ErrOnlyDirect
+		}
+`, ``}},
+		tests: []test{{pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
+	},
+	{
+		name: "old-word-enforces", rule: "S10",
+		says: "an old request that is said again makes the lease of an agent a proof that no longer stops its workers",
+		edits: []edit{{"internal/daemon/leader.go", `!known.Enforced && a.Holding < known.Granted {
+`, `!known.Enforced && a.Holding < known.Granted && false {
+`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
+	},
+	{
+		name: "foreign-somebody-overwritten", rule: "E2",
+		says: "an undo writes over what somebody has changed since",
+		edits: []edit{{"actions/unwind.go", `	if why := w.Overtaken(r.last, first.Previous); why != "" {
+`, `	if why := w.Overtaken(r.last, first.Previous); why != "" && false {
+`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/P11c"}, {pkg: "actions", name: "TestUndoLooksAtTheWorldFirst"}},
+	},
+	{
+		name: "settled-again", rule: "E6",
+		says: "what has been settled since it was looked at is settled again: an undo is made before the person answers who is asked",
+		edits: []edit{{"actions/settle.go", `if last == nil || rec.State != failover.StepRunning && rec.State != failover.StepUndoing {
+`, `if last == nil {
+`}},
+		tests: []test{{pkg: "actions", name: "TestWhatIsSettledIsNotSettledAgain"}},
+	},
+	{
+		name: "draining-is-a-violation", rule: "S4",
+		says:  "what the plan's own stop has left draining is stopped again, and people are woken",
+		edits: []edit{{"actions/standing.go", `	case eff.Ending && h.Status`, `	case false && eff.Ending && h.Status`}},
+		tests: []test{{pkg: "actions", name: "TestWhatStillDrainsIsNotViolated"}},
+	},
+	{
 		name: "unasked-grant-taken", rule: "G2",
 		says: "the agent takes a grant for a request that it does not remember",
 		edits: []edit{{"fence/holder.go", `	if !asked {

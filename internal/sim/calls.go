@@ -258,16 +258,21 @@ func (a action) send(ctx context.Context, at actions.Attempt, what string, e eff
 	if time.Now().After(at.Deadline) {
 		return errors.New("its deadline has passed") // the last look before it is sent, as in the real clients
 	}
+	sent := func() {
+		if e.call == 0 {
+			e.call = a.sent(at, what)
+		}
+	}
 	gone := false
 	if a.w.seam != nil {
-		gone = a.w.seam.leaves(ctx, a, at, what)
+		gone = a.w.seam.leaves(ctx, a, at, what, sent)
 	}
 	if !gone {
 		if err := a.reach(ctx); err != nil {
 			return err
 		}
 	}
-	e.call = a.sent(at, what)
+	sent()
 	defer func() { a.answered(e.call, err) }()
 	a.w.mu.Lock()
 	wait := time.Duration(a.w.rng.Int64N(int64(a.w.late) + 1))

@@ -195,7 +195,7 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	h.core = daemon.NewCore(daemon.CoreConfig{
 		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: file, ConfigHash: hash,
 		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: failover.Features, ConfigHash: hash, Disk: h.label, Starts: h.starts, Boot: boot},
-		Verdicts: eyes.Verdicts, Changed: eyes.Changed(), Peers: peers, World: nodeWorld{c.world, h.id},
+		Verdicts: eyes.Verdicts, Changed: eyes.Changed(), Peers: peers, Vouched: vouched, World: nodeWorld{c.world, h.id},
 		Exec:  actions.Options{CallTimeout: 10 * time.Second, Poll: time.Second, Settle: 2 * time.Second},
 		Fatal: c.died(h, boot), Log: c.log,
 	}, node)

@@ -325,7 +325,7 @@ func (d *director) applied(h *host, process *handle, res failover.Result, cmd fa
 }
 
 // leaves implements seam.
-func (d *director) leaves(ctx context.Context, a action, at actions.Attempt, what string) (gone bool) {
+func (d *director) leaves(ctx context.Context, a action, at actions.Attempt, what string, sent func()) (gone bool) {
 	key := string(a.step) + "/" + what
 	name := "call:" + string(a.step)
 	if what != "do" {
@@ -356,6 +356,7 @@ func (d *director) leaves(ctx context.Context, a action, at actions.Attempt, wha
 		d.mu.Unlock()
 		<-ctx.Done()
 	case "pause":
+		sent()
 		<-d.seclude(s, h)
 		return true
 	default:

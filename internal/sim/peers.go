@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -217,8 +218,23 @@ func (p *peers) Standing(ctx context.Context, target failover.NodeID, h consensu
 	})
 }
 
+// signed is a request as its agent sends it. Only agents call it: what nodes make up is
+// not signed.
+func signed(a fence.Ask) fence.Ask {
+	a.Vouch = &fence.Vouch{Signature: a.Statement()}
+	return a
+}
+
+func vouched(a fence.Ask) error {
+	if a.Vouch == nil || !bytes.Equal(a.Vouch.Signature, a.Statement()) {
+		return errors.New("it is not signed")
+	}
+	return nil
+}
+
 // ask is an agent's way to the nodes: those of its own site first.
 func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answer, error) {
+	a = signed(a)
 	// Agents have been told of no node that is off.
 	order := slices.DeleteFunc(slices.Clone(c.names), func(n string) bool { return c.hosts[n].off.Load() })
 	slices.SortStableFunc(order, func(x, y string) int {

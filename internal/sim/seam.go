@@ -20,8 +20,10 @@ type seam interface {
 	// the new state.
 	applied(h *host, process *handle, res failover.Result, cmd failover.Command)
 	// leaves is called right before a call leaves its process; what is do, undo or
-	// burn. True: it is on its way whatever has become of the process.
-	leaves(ctx context.Context, a action, at actions.Attempt, what string) (gone bool)
+	// burn. True: it is on its way whatever has become of the process. Who keeps it on
+	// its way says sent first: what its process has decided is judged by what was so
+	// then, and what it does by what is so when it lands.
+	leaves(ctx context.Context, a action, at actions.Attempt, what string, sent func()) (gone bool)
 	// flies is called when it is on its way.
 	flies(a action, at actions.Attempt, what string)
 	// landed is called when it has taken effect, or was refused.

@@ -449,7 +449,7 @@ type standsStill struct {
 	once bool
 }
 
-func (p *standsStill) leaves(_ context.Context, a action, _ actions.Attempt, _ string) bool {
+func (p *standsStill) leaves(_ context.Context, a action, _ actions.Attempt, _ string, _ func()) bool {
 	p.mu.Lock()
 	first := a.kind == p.kind && !p.once
 	p.once = p.once || first

@@ -324,7 +324,7 @@ func (s *stage) asksLate(old *host, resume func()) bool {
 			defer cancel()
 			id := consensus.NewID()
 			ans, err := to(ctx, &peers{cluster: s.cluster, self: east1}, failover.NodeID(old.id), func(ctx context.Context, core *daemon.Core) (fence.Answer, error) {
-				return core.TakeAsk(ctx, fence.Ask{Request: id, Agent: failover.AgentID(id), Region: east1, Component: "workers", Lease: s.settings.Policy.Lease.Length, Enforced: true}, true)
+				return core.TakeAsk(ctx, signed(fence.Ask{Request: id, Agent: failover.AgentID(id), Region: east1, Component: "workers", Lease: s.settings.Policy.Lease.Length, Enforced: true}), true)
 			})
 			granted <- err == nil && ans.Granted
 		})

@@ -5,6 +5,7 @@ import (
 
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/fence"
 	"github.com/failoverd/failoverd/internal/sim/oracle"
 )
 
@@ -44,5 +45,34 @@ var stolenStories = []story{
 			return say("uid 1", failover.Attest{Execution: e.ID, Component: "workers", Epoch: e.Epoch}) == "" || s.state().Epoch == 2
 		}), "takes it when no lease can be valid: the region has stopped by then, whoever says so")
 		s.person(s.event("attest", "workers has stopped: attested: it is dead, believe me") && s.event("request-execution", "requested through node use2b"), "an unwanted move, and in the timeline which node it came through")
+	}},
+	{id: "stolen-reports", part: people, fault: "A stolen node asks for a failover and reports in the agents' names that their workers are dead", play: func(s *stage) {
+		s.cut(east1) // the agents cannot contradict
+		sleep(5 * time.Second)
+		data, err := consensus.NewCodec().Encode(failover.Meta{By: "uid 1", Why: "believe me", ID: "stolen"}, failover.RequestExecution{Kind: failover.Failover})
+		if err != nil {
+			s.t.Fatal(err)
+		}
+		s.world.note(oracle.Asked, "", "stolen node", "as uid 1")
+		s.leader().live().TakeProposal(s.ctx, "use2b", consensus.Proposal{Entry: data})
+		s.when(10*time.Second, func() bool { f := s.state().Freeze; return s.state().Execution != nil && f != nil && !f.Provisional })
+		freeze, taken := s.state().Freeze, 0
+		alive := s.throughout(60*time.Second, func() bool {
+			for _, id := range s.state().AgentIDs(east1, "") {
+				for _, forged := range []fence.Ask{{Stopped: freeze.ID}, {Bye: true}, {Holding: s.state().Index}} {
+					a := s.state().Agents[id]
+					forged.Request, forged.Agent, forged.Region, forged.Component = consensus.NewID(), id, east1, a.Component
+					forged.Lease, forged.Enforced, forged.SeenEpoch = s.settings.Policy.Lease.Length, true, 1
+					if _, err := s.leader().live().TakeAsk(s.ctx, forged, true); err == nil {
+						taken++
+					}
+				}
+			}
+			sleep(500 * time.Millisecond)
+			return s.state().Epoch == 1 && s.up(east2) == 0
+		})
+		s.daemon(alive && taken == 0, "takes no report, goodbye or claim of a lease that the agent itself has not signed: what is left is the end of its lease")
+		s.daemon(s.when(3*time.Minute, func() bool { return s.state().Epoch == 2 }) && s.up(east1) == 0, "leaves when no lease can be valid: the region has stopped by then")
+		s.person(s.event("request-execution", "requested through node use2b"), "an unwanted move, and in the timeline which node it came through")
 	}},
 }

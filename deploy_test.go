@@ -31,9 +31,21 @@ func agentLine(t *testing.T, argv []string) {
 	if err != nil {
 		t.Errorf("%q: %v: %s", argv, err, out)
 	}
-	for _, need := range []string{"--config", "--region", "--component", "--cert", "--key", "--ca"} {
+	for _, need := range []string{"--config", "--region", "--component", "--cert", "--key", "--ca", "--epoch-file"} {
 		if !slices.ContainsFunc(argv[:end], func(a string) bool { return a == need || strings.HasPrefix(a, need+"=") }) {
 			t.Errorf("%s is missing", need)
+		}
+	}
+}
+
+// An agent that forgets the highest epoch says so when it starts (T4).
+func TestAgentWithoutAnEpochFileWarns(t *testing.T) {
+	for _, file := range []string{"", t.TempDir() + "/epoch"} {
+		args := []string{"run", "./cmd/failoverd", "agent", "--config", "config.toml.example", "--region", "us-east-1", "--component", "workers",
+			"--cert", "none", "--key", "none", "--ca", "none", "--epoch-file", file, "--", "true"}
+		out, _ := exec.Command("go", args...).CombinedOutput() // it ends: there is no certificate
+		if strings.Contains(string(out), "no --epoch-file") != (file == "") {
+			t.Errorf("with %q it says %s", file, out)
 		}
 	}
 }

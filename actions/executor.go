@@ -94,10 +94,21 @@ type Executor struct {
 	closing               uint64
 	closingSince, triedAt time.Time
 
+	// The question with a deadline that this node saw last, and when it saw it first.
+	// Used by Run's goroutine alone.
+	asked   uint64
+	askedAt time.Time
+
 	// When this node first saw, under the freeze reportedFor, that all agents of a
 	// component had reported. Used by the fence's goroutine alone.
-	reported    map[failover.Component]time.Time
+	reported    map[failover.Component]reported
 	reportedFor uint64
+}
+
+// reported is when the newest of a component's reports was first seen.
+type reported struct {
+	index uint64 // of the report; zero below feature level 3
+	at    time.Time
 }
 
 // NewExecutor returns an executor for a tenure that has just passed its barrier.
@@ -286,10 +297,19 @@ func (x *Executor) resolve(ctx context.Context, e *failover.Execution) bool {
 	return open
 }
 
-// expire applies the policy's default to a question that nobody answered.
+// expire applies the policy's default to a question that nobody answered: neither before
+// its deadline, nor before this leader, in this tenure and on its own monotonic clock, has
+// waited for as long as the policy says. The deadline alone is what the wall clock of
+// whoever led then says.
 func (x *Executor) expire(ctx context.Context, s *failover.State) {
 	q := s.Execution.Question
-	if q == nil || q.Deadline.IsZero() || time.Now().Before(q.Deadline) {
+	if q == nil || q.Deadline.IsZero() {
+		return
+	}
+	if x.asked != q.Nonce {
+		x.asked, x.askedAt = q.Nonce, time.Now()
+	}
+	if time.Now().Before(q.Deadline) || time.Since(x.askedAt) < s.Settings.Policy.Ask.Wait.D() {
 		return
 	}
 	x.propose(ctx, failover.AskExpired{Execution: s.Execution.ID, Nonce: q.Nonce}, "")

@@ -130,6 +130,45 @@ func TestAgentsConfirm(t *testing.T) {
 	})
 }
 
+// Reports that were taken back and are given again have a tail of their own, whether or
+// not the leader has looked meanwhile.
+func TestReportsGivenAgainHaveATailOfTheirOwn(t *testing.T) {
+	for name, c := range map[string]struct {
+		level   int
+		between time.Duration
+	}{
+		"seen meanwhile": {failover.Features, 10 * time.Second}, "at once": {failover.Features, 0},
+		"seen meanwhile, an older level": {2, 10 * time.Second},
+	} {
+		t.Run(name, func(t *testing.T) {
+			inStage(t, nil, func(st *stage) {
+				ask := func(running bool) {
+					st.must(failover.Round{Requests: []failover.LeaseRequest{{Agent: "w1", Region: "east1", Component: "workers", Lease: failover.Duration(75 * time.Second), Enforced: true, Running: running}}})
+				}
+				st.mu.Lock()
+				st.s.Features = c.level
+				st.mu.Unlock()
+				st.effect("stop-workers").never = true
+				ask(false)
+				st.elect(nil)
+				freeze := st.waitFor("the freeze", time.Minute, func(s *failover.State) bool { return s.Freeze != nil }).Freeze.ID
+				tail := st.state().Settings.Policy.Lease.EffectTail.D()
+				report := func() { st.must(failover.AgentStopped{Agent: "w1", Freeze: freeze, Epoch: 1}) }
+				report()
+				time.Sleep(tail - 500*time.Millisecond)
+				ask(true) // its workers run after all
+				time.Sleep(c.between)
+				report()
+				time.Sleep(tail - 200*time.Millisecond)
+				if s := st.state(); s.Epoch != 1 || len(s.Execution.Evidence) > 0 {
+					t.Fatal("the tail was counted from the report that was taken back")
+				}
+				st.waitFor("the end", time.Minute, ended)
+			})
+		})
+	}
+}
+
 // The same for a stop that was seen through an API.
 func TestConfirmedStopWaitsForTheTail(t *testing.T) {
 	inStage(t, fenceOnly(failover.Confirmed), func(st *stage) {
@@ -177,7 +216,7 @@ func TestApprovalOfAStep(t *testing.T) {
 // A question that nobody answers takes the policy's default when its time is
 // over.
 func TestQuestionExpires(t *testing.T) {
-	inStage(t, nil, func(st *stage) {
+	inStage(t, func(s *failover.Settings) { s.Policy.Ask.Wait = failover.Duration(30 * time.Second) }, func(st *stage) {
 		st.effect("stop-workers").late = time.Minute
 		st.elect(nil)
 		s := st.state()
@@ -186,6 +225,31 @@ func TestQuestionExpires(t *testing.T) {
 		if got := st.state().Execution.State; got != failover.ExecRunning {
 			t.Fatalf("%s before its time", got)
 		}
+		time.Sleep(3 * time.Second)
+		if got := st.state().Execution.State; got != failover.ExecHeld {
+			t.Fatalf("%s after its time", got)
+		}
+	})
+}
+
+// The deadline is what a wall clock said, perhaps that of another leader. Each leader
+// waits for as long as the policy says on its own clock as well (S1).
+func TestQuestionWaitsOnTheLeadersClock(t *testing.T) {
+	inStage(t, func(s *failover.Settings) { s.Policy.Ask.Wait = failover.Duration(30 * time.Second) }, func(st *stage) {
+		st.effect("stop-workers").late = 10 * time.Minute
+		st.elect(nil)
+		// As a leader sees it whose clock is 16 minutes ahead of the one that asked.
+		st.must(failover.Ask{Execution: st.state().Execution.ID, Kind: "approval", Text: "?", Deadline: time.Now().Add(-16 * time.Minute), Default: "hold"})
+		waits := func(d time.Duration) {
+			t.Helper()
+			time.Sleep(d)
+			if s := st.state(); s.Execution.State != failover.ExecRunning || s.Execution.Question == nil {
+				t.Fatalf("%s: expired before the policy's time was over", s.Execution.State)
+			}
+		}
+		waits(29 * time.Second)
+		st.elect(nil) // it does not know for how long another has waited
+		waits(29 * time.Second)
 		time.Sleep(3 * time.Second)
 		if got := st.state().Execution.State; got != failover.ExecHeld {
 			t.Fatalf("%s after its time", got)

@@ -67,7 +67,11 @@ func (x *Executor) gather(ctx context.Context, s *failover.State) {
 		if e.AcceptedEvidence(f, s.Freeze.ID) != nil {
 			continue
 		}
-		if f.Agent && s.AgentsProve(e.From, f.Component) == nil && x.tailOver(s, f.Component) {
+		said := f.Agent && s.AgentsProve(e.From, f.Component) == nil
+		if !said && x.reportedFor == s.Freeze.ID {
+			delete(x.reported, f.Component) // what is said again later has a tail of its own
+		}
+		if said && x.tailOver(s, f.Component) {
 			x.confirm(ctx, e, f.Component, failover.Confirmed, failover.AgentsSource,
 				fmt.Sprintf("its %d agents report their workers dead", len(s.AgentIDs(e.From, f.Component))))
 			if x.proven(e.ID, f) {
@@ -92,17 +96,22 @@ func (x *Executor) gather(ctx context.Context, s *failover.State) {
 }
 
 // tailOver reports whether the last effects of a component's killed workers have
-// had their time to land since this leader saw its agents' reports.
+// had their time to land since this leader saw its agents' reports: the newest of
+// them, when one was taken back and given again.
 func (x *Executor) tailOver(s *failover.State, c failover.Component) bool {
 	if x.reported == nil || x.reportedFor != s.Freeze.ID {
-		x.reported, x.reportedFor = map[failover.Component]time.Time{}, s.Freeze.ID
+		x.reported, x.reportedFor = map[failover.Component]reported{}, s.Freeze.ID
 	}
-	at, seen := x.reported[c]
-	if !seen {
-		at = time.Now()
-		x.reported[c] = at
+	newest := uint64(0)
+	for _, id := range s.AgentIDs(s.Freeze.Region, c) {
+		newest = max(newest, s.Agents[id].Reported)
 	}
-	return time.Since(at) >= s.Settings.Policy.Lease.EffectTail.D()
+	r, seen := x.reported[c]
+	if !seen || r.index != newest {
+		r = reported{index: newest, at: time.Now()}
+		x.reported[c] = r
+	}
+	return time.Since(r.at) >= s.Settings.Policy.Lease.EffectTail.D()
 }
 
 // proven reports whether a component has accepted evidence by now.

@@ -3,6 +3,8 @@ package consensus
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,7 +20,10 @@ type Granter struct {
 	waiting []*waiter
 	kick    chan struct{}
 	heard   map[failover.Region]time.Time
-	now     func() time.Time
+	// quiet is since when an agent has not been heard, or since when the log has not
+	// been told so: by this node's monotonic clock, in this tenure.
+	quiet map[failover.AgentID]time.Time
+	now   func() time.Time
 }
 
 type waiter struct {
@@ -33,7 +38,7 @@ type grantResult struct {
 
 // NewGranter returns a granter that answers nobody until Run.
 func NewGranter() *Granter {
-	return &Granter{kick: make(chan struct{}, 1), heard: map[failover.Region]time.Time{}, now: time.Now}
+	return &Granter{kick: make(chan struct{}, 1), heard: map[failover.Region]time.Time{}, quiet: map[failover.AgentID]time.Time{}, now: time.Now}
 }
 
 // Ask waits for the answer to one request.
@@ -42,6 +47,7 @@ func (g *Granter) Ask(ctx context.Context, req failover.LeaseRequest) (failover.
 	g.mu.Lock()
 	g.waiting = append(g.waiting, w)
 	g.heard[req.Region] = g.now()
+	g.quiet[req.Agent] = g.heard[req.Region]
 	g.mu.Unlock()
 	select {
 	case g.kick <- struct{}{}:
@@ -80,6 +86,7 @@ func (g *Granter) Run(ctx context.Context, t *Tenure) {
 		for i, w := range batch {
 			round.Requests[i] = w.req
 		}
+		round.Silent = g.silent(t.State(), round)
 		res, err := t.Propose(ctx, round, "")
 		grants, _ := res.Value.([]failover.Grant)
 		if err == nil && len(grants) != len(batch) {
@@ -87,6 +94,33 @@ func (g *Granter) Run(ctx context.Context, t *Tenure) {
 		}
 		g.answer(batch, grants, err)
 	}
+}
+
+// silent are the agents that were not heard for a whole lease while others of their
+// region ask. Each stretch of silence is named once, also when the round's outcome is
+// unknown: what is left out only makes the log forget later.
+func (g *Granter) silent(s *failover.State, round failover.Round) []failover.Silence {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	maps.DeleteFunc(g.quiet, func(id failover.AgentID, _ time.Time) bool { return s.Agents[id] == nil })
+	if s.Settings == nil || s.Level() < 3 {
+		return nil
+	}
+	now := g.now()
+	var out []failover.Silence
+	for _, id := range slices.Sorted(maps.Keys(s.Agents)) {
+		since, known := g.quiet[id]
+		if !known {
+			g.quiet[id] = now // an earlier leader heard it: this one begins to count
+			continue
+		}
+		speaks := slices.ContainsFunc(round.Requests, func(r failover.LeaseRequest) bool { return r.Region == s.Agents[id].Region })
+		if age := now.Sub(since); speaks && age >= s.Settings.Policy.Lease.Length.D() {
+			g.quiet[id] = now
+			out = append(out, failover.Silence{Agent: id, For: failover.Duration(age)})
+		}
+	}
+	return out
 }
 
 func (g *Granter) take() []*waiter {

@@ -196,3 +196,77 @@ func TestUnknownEntry(t *testing.T) {
 		}
 	})
 }
+
+// S1: a leader says how long an agent has been silent by its own clock and within its
+// tenure, once for each stretch, and only while others of the region ask.
+func TestGranterMeasuresSilence(t *testing.T) {
+	bubble(t, func(c *trio) {
+		lead, tn := c.tenure()
+		c.configure(tn)
+		if _, err := tn.Propose(c.ctx, failover.RaiseFeatures{Level: 3}, ""); err != nil {
+			t.Fatal(err)
+		}
+		lost := request("lost")
+		if _, err := tn.Propose(c.ctx, failover.Round{Requests: []failover.LeaseRequest{lost}}, ""); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Hour) // nobody of the region speaks
+		ctx, cancel := context.WithCancel(c.ctx)
+		defer cancel()
+		g := NewGranter()
+		var wg sync.WaitGroup
+		wg.Go(func() { g.Run(ctx, tn.Tenure) })
+		ask := func(req failover.LeaseRequest) {
+			if _, err := g.Ask(ctx, req); err != nil {
+				t.Fatal(err)
+			}
+		}
+		silent := func() time.Duration {
+			a := lead.live().State().Agents["lost"]
+			if a == nil {
+				return -1
+			}
+			return a.Silent.D()
+		}
+		speak := func(d time.Duration) {
+			for end := time.Now().Add(d); time.Now().Before(end); time.Sleep(5 * time.Second) {
+				ask(request("b"))
+			}
+		}
+		speak(58 * time.Second)
+		if silent() != 0 {
+			t.Errorf("in the first minute of the tenure it is silent for %s", silent())
+		}
+		speak(4 * time.Minute)
+		if got := silent(); got < 4*time.Minute || got > 5*time.Minute {
+			t.Errorf("after 5 min it is silent for %s", got)
+		}
+		ask(lost)
+		if silent() != 0 {
+			t.Errorf("silent for %s when it was just heard", silent())
+		}
+		other := request("s")
+		other.Region = "east2"
+		for range 30 {
+			ask(other)
+			time.Sleep(5 * time.Second)
+		}
+		if silent() != 0 {
+			t.Errorf("silent for %s while its region was", silent())
+		}
+		speak(time.Second)
+		if got := silent(); got != 2*time.Minute {
+			t.Errorf("one report of more than two leases counts as %s", got)
+		}
+		speak(9 * time.Minute)
+		if silent() != -1 {
+			t.Errorf("ten leases of silence: it is still known (%s)", silent())
+		}
+		ask(request("b")) // what is no longer known is not remembered
+		cancel()
+		wg.Wait()
+		if _, known := g.quiet["lost"]; known {
+			t.Error("the granter still remembers it")
+		}
+	})
+}

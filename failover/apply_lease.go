@@ -26,7 +26,8 @@ const longestLease = 10
 
 // forgetAgents drops agents that were not heard for so long that they cannot
 // hold anything any more: ten leases for one that stops its workers by itself, a
-// day for one that would not. A crashed agent says no goodbye.
+// day for one that would not, and never before the longest lease that it may hold is
+// over (a pause hands out one as long as itself). A crashed agent says no goodbye.
 func (s *State) forgetAgents(m Meta, c Round) {
 	if s.Settings == nil {
 		return
@@ -41,28 +42,55 @@ func (s *State) forgetAgents(m Meta, c Round) {
 		if a.Enforced {
 			limit = min(limit, 10*max(a.MaxLease, s.Settings.Policy.Lease.Length).D())
 		}
-		if !a.Enforced && a.Running && a.Region == s.Active && s.Level() >= 2 {
+		// Its worker may have started with its grant, after it was heard last.
+		works := a.Running
+		silent := m.At.Sub(a.LastAsked)
+		if s.Level() >= 3 {
+			limit = max(limit, s.Settings.Policy.Lease.Wait(a.MaxLease.D()))
+			works = works || a.Granted != 0
+			silent = s.silence(c, id)
+		}
+		if !a.Enforced && works && a.Region == s.Active && s.Level() >= 2 {
 			// It would not have stopped its workers, so its silence shows nothing: only
 			// a person can say that they are gone (AcceptInventory).
 			continue
 		}
-		if s.Freeze == nil && m.At.Sub(a.LastAsked) > limit {
+		if s.Freeze == nil && silent > limit {
 			delete(s.Agents, id)
-			if a.Running && a.Region == s.Active && s.Level() >= 2 {
+			if works && a.Region == s.Active && s.Level() >= 2 {
 				// It said no goodbye: until another takes its place, what the agents
 				// report is the word of fewer than there were.
 				s.Vanished = added(s.Vanished, a.Component, 1)
 			}
-			s.event(m, c, "agent %s of %s in %s was not heard for %s and is forgotten", id, a.Component, a.Region, m.At.Sub(a.LastAsked).Round(time.Second))
+			s.event(m, c, "agent %s of %s in %s was not heard for %s and is forgotten", id, a.Component, a.Region, silent.Round(time.Second))
 		}
 	}
+}
+
+// silence adds up for how long an agent was not heard, as the leaders measured it,
+// each on its own monotonic clock and within its own tenure: what the wall clocks of two
+// of them differ by proves nothing (S1). Of one report at most two leases count: the
+// leader reports every lease while the region speaks, and what is longer was
+// the silence of the region.
+func (s *State) silence(c Round, id AgentID) time.Duration {
+	a := s.Agents[id]
+	if slices.ContainsFunc(c.Requests, func(r LeaseRequest) bool { return r.Agent == id }) {
+		return 0 // it is heard just now
+	}
+	for _, quiet := range c.Silent {
+		if quiet.Agent == id && quiet.For > 0 {
+			a.Silent += min(quiet.For, 2*s.Settings.Policy.Lease.Length)
+			break
+		}
+	}
+	return a.Silent.D()
 }
 
 // answer grants or refuses one request. Whether a grant is valid is decided
 // here, in log order: a grant that stands before the freeze in the log was
 // asked for before the freeze was applied, so the wait covers it (rule G3).
 func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
-	g := Grant{Epoch: s.Epoch}
+	g := Grant{Epoch: s.Epoch, Index: m.Index}
 	if s.Settings == nil {
 		g.Sentence = "the cluster has no configuration yet"
 		return g
@@ -101,7 +129,7 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		g.Sentence = "agent " + string(r.Agent) + " is known for " + string(a.Component) + " in " + string(a.Region) + ": an agent's name is never reused"
 		return g
 	}
-	a.LastAsked, a.Running = m.At, r.Running
+	a.LastAsked, a.Running, a.Silent = m.At, r.Running, 0
 	a.Enforced = a.Enforced && bound
 	a.holds(r.Holding)
 	s.noteAgent(m, c, r, a)
@@ -134,7 +162,6 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		g.Freeze, g.Sentence = s.Freeze.ID, "the lease of "+string(r.Region)+" is frozen"
 		return g
 	}
-	g.Index = m.Index
 	a.granted(max(r.Lease, g.Terms.Length), m.Index)
 	// The agent says how it behaves now, not how it is configured: one that has
 	// not yet heard that it is enforced would not stop its workers.
@@ -246,6 +273,9 @@ func (c AgentStopped) apply(s *State, m Meta) (any, error) {
 	}
 	if a.StoppedFor != c.Freeze {
 		a.StoppedFor = c.Freeze
+		if s.Level() >= 3 {
+			a.Reported = m.Index
+		}
 		s.event(m, c, "agent %s of %s in %s: workers stopped, earlier grants ignored (freeze %d)", c.Agent, a.Component, a.Region, c.Freeze)
 	}
 	return nil, nil

@@ -46,6 +46,7 @@ type (
 	// with requests answers them. Its result is []Grant in the same order.
 	Round struct {
 		Requests []LeaseRequest `json:"requests,omitempty"`
+		Silent   []Silence      `json:"silent,omitempty"` // known from level 3 on
 	}
 	// AgentStopped is an agent's report for a freeze: its workers are dead, and
 	// it ignores every grant that was asked for before (rule G7).
@@ -266,6 +267,13 @@ type LeaseRequest struct {
 	Rehearsed *RehearsalResult `json:"rehearsed,omitempty"`
 }
 
+// Silence says that the leader has not heard an agent for a time: by its own monotonic
+// clock, within its tenure, and since it said so last.
+type Silence struct {
+	Agent AgentID  `json:"agent"`
+	For   Duration `json:"for"`
+}
+
 // Grant is the answer to one LeaseRequest.
 type Grant struct {
 	Granted bool   `json:"granted"`
@@ -275,7 +283,8 @@ type Grant struct {
 	Freeze uint64 `json:"freeze,omitempty"`
 	// Gone says that the agent's region is not the active one.
 	Gone bool `json:"gone,omitempty"`
-	// Index is the raft index of the entry that granted it; zero if none did.
+	// Index is the raft index of the entry that granted or refused it; zero in a
+	// refusal by an earlier version.
 	Index uint64 `json:"index,omitempty"`
 	// Rehearse asks the agent to rehearse its fence and to report under this ID.
 	Rehearse uint64     `json:"rehearse,omitempty"`

@@ -64,6 +64,31 @@ type cluster struct {
 	term uint64
 	now  time.Time
 	node failover.NodeID // through which commands come
+
+	// What the leader of a term has heard, as consensus.Granter does.
+	quiet     map[failover.AgentID]time.Time
+	quietTerm uint64
+}
+
+// round is a quorum round with what the leader says of the agents that are silent.
+func (c *cluster) round(requests ...failover.LeaseRequest) failover.Round {
+	if c.quietTerm != c.term {
+		c.quiet, c.quietTerm = map[failover.AgentID]time.Time{}, c.term
+	}
+	r := failover.Round{Requests: requests}
+	for _, q := range requests {
+		c.quiet[q.Agent] = c.now
+		for _, id := range c.s.AgentIDs(q.Region, "") {
+			since, known := c.quiet[id]
+			if !known {
+				c.quiet[id] = c.now
+			} else if age := c.now.Sub(since); age >= c.s.Settings.Policy.Lease.Length.D() {
+				c.quiet[id] = c.now
+				r.Silent = append(r.Silent, failover.Silence{Agent: id, For: failover.Duration(age)})
+			}
+		}
+	}
+	return failover.Reduced(r, c.s.Level()).(failover.Round)
 }
 
 func newCluster(t *testing.T) *cluster {
@@ -130,9 +155,9 @@ func (c *cluster) refusedBy(guard, by string, cmd failover.Command) {
 
 func (c *cluster) ask(agent failover.AgentID, r failover.Region) failover.Grant {
 	c.t.Helper()
-	res := c.must(failover.Round{Requests: []failover.LeaseRequest{{
+	res := c.must(c.round(failover.LeaseRequest{
 		Agent: agent, Region: r, Component: "workers", Lease: dur("75s"), Enforced: true, Running: true,
-	}}})
+	}))
 	return res.Value.([]failover.Grant)[0]
 }
 

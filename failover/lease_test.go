@@ -10,9 +10,9 @@ import (
 // renew asks for a lease as an agent that holds the given grant.
 func (c *cluster) renew(agent failover.AgentID, holding uint64) failover.Grant {
 	c.t.Helper()
-	res := c.must(failover.Round{Requests: []failover.LeaseRequest{{
+	res := c.must(c.round(failover.LeaseRequest{
 		Agent: agent, Region: east1, Component: "workers", Lease: dur("75s"), Enforced: true, Running: true, Holding: holding,
-	}}})
+	}))
 	return res.Value.([]failover.Grant)[0]
 }
 
@@ -161,4 +161,175 @@ func TestAgentsReport(t *testing.T) {
 		t.Errorf("%+v, %+v", a, a.Rehearsed)
 	}
 	c.refused("component", failover.RehearseFence{Component: "api"})
+}
+
+// holdingOn lets the agents ask for a while, each with the grant that it got last, while
+// all others are silent.
+func (c *cluster) holdingOn(d time.Duration, every time.Duration, agents ...failover.AgentID) {
+	c.t.Helper()
+	held := map[failover.AgentID]uint64{}
+	for end := c.now.Add(d); c.now.Before(end); {
+		c.now = c.now.Add(every)
+		for _, id := range agents {
+			held[id] = c.renew(id, held[id]).Index
+		}
+	}
+}
+
+// G4: a lease as long as a pause is known for as long as it is valid, however long
+// its agent is silent.
+func TestPauseLeaseIsNotForgotten(t *testing.T) {
+	c := current(t)
+	if r := c.apply(failover.PauseAutomation{For: dur("48h")}, "uid 1"); r.Err != nil {
+		t.Fatal(r.Err)
+	}
+	granted := c.now
+	c.renew("lost", 0)
+	others := []failover.AgentID{"b", "c", "d", "e"}
+	c.holdingOn(26*time.Hour, time.Minute, others...)
+	c.apply(failover.ResumeAutomation{}, "uid 1")
+	c.holdingOn(time.Minute, 5*time.Second, others...)
+	need := c.s.Settings.Policy.Lease.Wait(48*time.Hour + 75*time.Second)
+	if c.s.Agents["lost"] == nil || c.s.FreezeWait(east1) != need {
+		t.Fatalf("a lease is valid for another 22 h; known are %v, and the wait is %s", c.s.AgentIDs(east1, ""), c.s.FreezeWait(east1))
+	}
+	c.holdingOn(granted.Add(need).Sub(c.now)-time.Minute, time.Minute, others...)
+	for c.now.Before(granted.Add(need)) {
+		if c.s.Agents["lost"] == nil {
+			t.Fatalf("forgotten %s after its grant, which may be valid for %s", c.now.Sub(granted), need)
+		}
+		c.holdingOn(5*time.Second, 5*time.Second, others...)
+	}
+	c.holdingOn(20*time.Minute, 20*time.Second, others...)
+	if c.s.Agents["lost"] != nil || c.s.Vanished["workers"] != 1 {
+		t.Errorf("its lease is over: %v, vanished %v", c.s.AgentIDs(east1, ""), c.s.Vanished)
+	}
+	_, exec := c.opened()
+	freeze := c.frozen(exec)
+	c.refused("wait", failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Lease, Epoch: 1, Freeze: freeze, Waited: dur("70s")})
+}
+
+// G7: an agent that was granted a lease and is not bound is not forgotten by itself,
+// also when its worker had not started yet when it was heard last.
+func TestGrantedAndUnboundIsNotForgotten(t *testing.T) {
+	c := current(t)
+	unbound := func(id failover.AgentID) {
+		c.must(failover.Round{Requests: []failover.LeaseRequest{{Agent: id, Region: east1, Component: "workers", Lease: dur("75s")}}})
+	}
+	unbound("x")
+	c.holdingOn(50*time.Hour, time.Minute, "b", "c")
+	if c.s.Agents["x"] == nil {
+		t.Fatalf("known are %v, vanished %v", c.s.AgentIDs(east1, ""), c.s.Vanished)
+	}
+	_, exec := c.opened()
+	freeze := c.frozen(exec)
+	c.refused("mode", failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Lease, Epoch: 1, Freeze: freeze, Waited: dur("90s")})
+
+	// A person's word ends it.
+	c = current(t)
+	unbound("x")
+	c.holdingOn(time.Hour, 5*time.Minute, "b", "c")
+	c.must(failover.AcceptInventory{Component: "workers"})
+	if c.s.Agents["x"] != nil {
+		t.Error("not given up")
+	}
+}
+
+// G7: a bound agent that was granted a lease and was not heard again is missed, although
+// its worker had not started when it was heard last.
+func TestGrantedAndNotRunningVanishes(t *testing.T) {
+	c := current(t)
+	c.must(failover.Round{Requests: []failover.LeaseRequest{{Agent: "x", Region: east1, Component: "workers", Lease: dur("75s"), Enforced: true}}})
+	c.holdingOn(time.Hour, 20*time.Second, "b")
+	if c.s.Agents["x"] != nil || c.s.Vanished["workers"] != 1 {
+		t.Errorf("known are %v, vanished %v", c.s.AgentIDs(east1, ""), c.s.Vanished)
+	}
+}
+
+// S1: whether an agent is forgotten does not depend on what the wall clocks of two
+// leaders differ by, nor on how long a leader says that it was silent at once.
+func TestAClockAheadForgetsNobody(t *testing.T) {
+	for _, ahead := range []time.Duration{13 * time.Minute, 30 * time.Hour} {
+		c := current(t)
+		for _, a := range []failover.AgentID{"lost", "b", "c", "d"} {
+			c.ask(a, east1)
+		}
+		c.term++
+		c.now = c.now.Add(ahead) // one second later, by the clock of another leader
+		c.must(failover.Lead{Node: "third"})
+		for _, a := range []failover.AgentID{"b", "c", "d"} {
+			c.ask(a, east1)
+		}
+		if c.s.Agents["lost"] == nil {
+			t.Fatalf("%s ahead: known are %v", ahead, c.s.AgentIDs(east1, ""))
+		}
+		_, exec := c.opened()
+		f := c.frozen(exec)
+		for _, a := range []failover.AgentID{"b", "c", "d"} {
+			c.must(failover.AgentStopped{Agent: a, Freeze: f, Epoch: 1})
+		}
+		c.refused("agents", failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: f, Source: failover.AgentsSource})
+		c.refused("evidence", failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: f})
+	}
+}
+
+// What several leaders have measured adds up, so that agents that are gone are forgotten
+// also where no leader stays for long.
+func TestSilenceAddsUp(t *testing.T) {
+	c := current(t)
+	for _, id := range []failover.AgentID{"lost", "b"} {
+		c.renew(id, 0)
+	}
+	lastHeard := c.now
+	for range 8 {
+		c.term++
+		c.must(failover.Lead{Node: "third"})
+		c.holdingOn(2*time.Minute, 5*time.Second, "b")
+	}
+	if c.s.Agents["lost"] == nil {
+		t.Fatalf("forgotten after at most %s of measured silence", 8*75*time.Second)
+	}
+	for range 8 {
+		c.term++
+		c.must(failover.Lead{Node: "third"})
+		c.holdingOn(2*time.Minute, 5*time.Second, "b")
+	}
+	if c.s.Agents["lost"] != nil || c.s.Vanished["workers"] != 1 {
+		t.Errorf("not forgotten after %s: vanished %v", c.now.Sub(lastHeard), c.s.Vanished)
+	}
+}
+
+// Silence is counted while others of the region speak, at most two leases of one report,
+// and from anew once the agent is heard.
+func TestSilenceIsMeasured(t *testing.T) {
+	c := current(t)
+	asks := func(id failover.AgentID, r failover.Region) failover.LeaseRequest {
+		return failover.LeaseRequest{Agent: id, Region: r, Component: "workers", Lease: dur("75s"), Enforced: true, Running: true}
+	}
+	quiet := func(d string) []failover.Silence {
+		return []failover.Silence{{Agent: "lost", For: dur(d)}, {Agent: "unknown", For: dur(d)}}
+	}
+	silent := func() failover.Duration { return c.s.Agents["lost"].Silent }
+	c.must(failover.Round{Requests: []failover.LeaseRequest{asks("lost", east1), asks("b", east1)}})
+	c.must(failover.Round{Silent: quiet("80s")})
+	c.must(failover.Round{Requests: []failover.LeaseRequest{asks("s", east2)}, Silent: quiet("80s")})
+	if silent() != 0 {
+		t.Errorf("silent for %s while its region was", silent())
+	}
+	c.must(failover.Round{Requests: []failover.LeaseRequest{asks("b", east1)}, Silent: quiet("80s")})
+	c.must(failover.Round{Requests: []failover.LeaseRequest{asks("b", east1)}, Silent: quiet("-80s")})
+	if silent() != dur("80s") {
+		t.Errorf("silent for %s, not 80s", silent())
+	}
+	c.must(failover.Round{Requests: []failover.LeaseRequest{asks("b", east1)}, Silent: quiet("1000h")})
+	if silent() != dur("230s") {
+		t.Errorf("silent for %s, not 230s", silent())
+	}
+	c.must(failover.Round{Requests: []failover.LeaseRequest{asks("lost", east1)}, Silent: quiet("150s")})
+	if silent() != 0 {
+		t.Errorf("silent for %s when it was just heard", silent())
+	}
+	if r := failover.Reduced(failover.Round{Silent: quiet("80s")}, 2).(failover.Round); r.Silent != nil {
+		t.Error("an older node would be told what it cannot read")
+	}
 }

@@ -36,9 +36,17 @@ func LevelOf(c Command) int {
 // Reduced returns the command without the fields that a member at the given
 // level could not read. They only add to what the command says.
 func Reduced(c Command, level int) Command {
-	if c, ok := c.(StepStarted); ok && level < 3 {
-		c.Already = false
-		return c
+	switch c := c.(type) {
+	case StepStarted:
+		if level < 3 {
+			c.Already = false
+			return c
+		}
+	case Round:
+		if level == 2 {
+			c.Silent = nil
+			return c
+		}
 	}
 	if level >= 2 {
 		return c

@@ -154,11 +154,15 @@ type AgentRecord struct {
 	Enforced bool `json:"enforced"`
 	// LastAsked is the state time of its last request, granted or refused.
 	LastAsked time.Time `json:"last_asked"`
+	// Silent is for how long it was not heard since, as leaders measured it (Silence).
+	Silent Duration `json:"silent,omitempty"`
 	// Granted is the index of its last grant; zero if it never had one.
 	Granted uint64 `json:"granted,omitempty"`
 	// StoppedFor is the ID of the freeze for which it has reported that its
 	// workers are dead and promised to ignore every earlier grant; zero: none.
 	StoppedFor uint64 `json:"stopped_for,omitempty"`
+	// Reported is the index of that report, from feature level 3 on.
+	Reported uint64 `json:"reported,omitempty"`
 	// Running says whether its workers ran when it asked last.
 	Running bool `json:"running,omitempty"`
 	// WouldHave counts how often it would have stopped its workers on a higher

@@ -128,9 +128,11 @@ func (a *Agent) Run(ctx context.Context) error {
 	defer renew.Stop()
 	ticker := time.NewTicker(tick)
 	defer ticker.Stop()
+	a.mu.Lock()
 	if a.realAt.IsZero() { // else they were handed over
 		a.bootAt, a.realAt = a.cfg.Clock.Boot(), a.cfg.Clock.Real()
 	}
+	a.mu.Unlock()
 	// Requests that hang do not keep the next ones from being sent: the way may have
 	// opened meanwhile.
 	retry := a.cfg.Terms.Retry()

@@ -37,12 +37,17 @@ func writeEpoch(path string, epoch uint64) error {
 	return replace(path, []byte(strconv.FormatUint(epoch, 10)+"\n"), true)
 }
 
-// replace writes a file as a whole or not at all.
+// replace writes a file as a whole or not at all, also when another agent of this
+// host writes the same file.
 func replace(path string, data []byte, sync bool) error {
-	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+".new")
-	f, err := os.OpenFile(tmp, os.O_CREATE|os.O_WRONLY|os.O_TRUNC, 0o644) //nolint:gosec // workers of other users read it
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".*.new")
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
+	}
+	tmp := f.Name()
+	defer func() { _ = os.Remove(tmp) }()  // nothing to remove once it has its name
+	if err := f.Chmod(0o644); err != nil { // workers of other users read it
+		return errors.Join(fmt.Errorf("writing %s: %w", path, err), f.Close())
 	}
 	_, err = f.Write(data)
 	if err == nil && sync {

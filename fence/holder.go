@@ -101,10 +101,18 @@ func (h *Holder) Received(a Answer, now time.Duration) bool {
 		return false
 	}
 	h.epoch = a.Epoch
+	was := h.sentence
 	h.sentence = a.Sentence
 	if !a.Granted {
 		if a.Arming == failover.ArmEnforced {
 			h.bind(a.Arming, a.OnIsol)
+		}
+		if h.held && sent < h.sent && a.Index != 0 && a.Index < h.index {
+			// An older request's refusal came late: it stands before the grant in the log,
+			// and says nothing of the lease that is held. One that stands after the grant
+			// counts, whenever it was asked for; so does one of a leader that does not say.
+			h.sentence = was
+			return true
 		}
 		h.freeze, h.gone = a.Freeze, a.Gone
 		return true

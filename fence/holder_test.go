@@ -247,3 +247,69 @@ func TestHolderNeverGoesBack(t *testing.T) {
 		t.Errorf("holding %d, stop at %s", h.Holding(), stop)
 	}
 }
+
+// A refusal that stands before the held grant in the log stops nothing when it comes
+// late; one that stands after it always counts.
+func TestLateRefusal(t *testing.T) {
+	freeze := func(g *failover.Grant) { g.Freeze, g.Sentence = 10, "frozen" }
+	gone := func(g *failover.Grant) { g.Gone, g.Sentence = true, "gone" }
+	for _, c := range []struct {
+		name    string
+		refusal string // the request that is refused: r1 was sent before the held grant's, r3 after it
+		index   uint64
+		change  func(*failover.Grant)
+		runs    bool
+	}{
+		{"an older freeze", "r1", 15, freeze, true},
+		{"an older word that the region is gone", "r1", 15, gone, true},
+		{"a newer freeze in answer to an older request", "r1", 25, freeze, false},
+		{"a newer word that the region is gone", "r1", 25, gone, false},
+		{"in the same round", "r1", 20, freeze, false},
+		{"of a leader that does not name the entry", "r1", 0, freeze, false},
+		{"in answer to a newer request", "r3", 15, freeze, false},
+		{"of a log that begins anew", "r3", 1, gone, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h := NewHolder(1, 0)
+			h.Sent("r1", 100*s)
+			h.Sent("r2", 101*s)
+			h.Sent("r3", 102*s)
+			grant := granted("r2")
+			grant.Index = 20
+			take(t, h, grant, 103*s, true)
+			late := refused(c.refusal, c.change)
+			late.Index = c.index
+			take(t, h, late, 104*s, true)
+			if h.MayRun(104*s) != c.runs || h.Active(104*s) != c.runs || (h.Frozen() == 0 && !h.gone) != c.runs {
+				t.Errorf("runs %v, active %v, freeze %d, gone %v", h.MayRun(104*s), h.Active(104*s), h.Frozen(), h.gone)
+			}
+			if (h.sentence == "granted") != c.runs {
+				t.Errorf("it says %q", h.sentence)
+			}
+		})
+	}
+}
+
+// Without a lease every refusal counts, and what binds the workers binds them also
+// when it comes late.
+func TestLateRefusalStillBinds(t *testing.T) {
+	h := NewHolder(1, 0)
+	h.Sent("r1", 100*s)
+	h.Sent("r2", 101*s)
+	grant := granted("r2")
+	grant.Index, grant.Arming = 20, failover.ArmAdvisory
+	take(t, h, grant, 102*s, true)
+	late := refused("r1", func(g *failover.Grant) { g.Freeze = 10 })
+	late.Index = 15
+	take(t, h, late, 103*s, true)
+	if !h.Bound() {
+		t.Error("not bound")
+	}
+	h.Forget()
+	h.Sent("r3", 100*s)
+	late.Request = "r3"
+	take(t, h, late, 104*s, true)
+	if h.Frozen() != 10 {
+		t.Error("a refusal was ignored without a lease")
+	}
+}

@@ -27,7 +27,11 @@ func (a *Agent) Status() Status {
 	running := a.cfg.Worker.Running()
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	s := a.status(a.cfg.Clock.Boot())
+	now := a.cfg.Clock.Boot()
+	if !a.realAt.IsZero() { // else Run has not begun
+		a.checkClocks(now) // whoever asks may be the first to run after a pause (G6)
+	}
+	s := a.status(now)
 	s.Running = running
 	return s
 }

@@ -94,6 +94,9 @@ func agentCommand(s *shared) *cobra.Command {
 			o.Self, o.Check = self, os.Getenv(daemon.AgentCheckVariable) != ""
 			if !o.Check {
 				sdnotify.Send("READY=1")
+				if o.EpochFile == "" {
+					log.Warn("no --epoch-file: the highest epoch is forgotten when this agent ends, and one that is started again would take a lease from a cluster that was set back to a backup")
+				}
 			}
 			return failed(daemon.RunAgent(cmd.Context(), o))
 		},

@@ -36,6 +36,22 @@ var agents = []mutant{
 		tests: []test{{pkg: "internal/sim", name: "TestStories/G2"}, {pkg: "fence", name: "TestAgentIgnoresAGrantThatIsLate"}},
 	},
 	{
+		name: "late-refusal-stops", rule: "G2",
+		says: "a refusal that stands before the held grant in the log stops the workers when it comes late",
+		edits: []edit{{"fence/holder.go", `		if h.held && sent < h.sent && a.Index != 0 && a.Index < h.index {
+`, `		if false {
+`}},
+		tests: []test{{pkg: "fence", name: "TestLateRefusal"}},
+	},
+	{
+		name: "newer-refusal-ignored", rule: "G2",
+		says: "a refusal in answer to an older request is ignored, also when it stands after the held grant in the log",
+		edits: []edit{{"fence/holder.go", `		if h.held && sent < h.sent && a.Index != 0 && a.Index < h.index {
+`, `		if h.held && sent < h.sent {
+`}},
+		tests: []test{{pkg: "fence", name: "TestLateRefusal"}},
+	},
+	{
 		name: "nodes-speak-for-agents", rule: "S10",
 		says: "a request that a node has passed on counts without its agent's signature",
 		edits: []edit{{"internal/daemon/core.go", `		if err := c.cfg.Vouched(a); err != nil {

@@ -38,8 +38,8 @@ var evidence = []mutant{
 	{
 		name: "report-without-tail", rule: "G7",
 		says: "the agents' reports count before the last effects of their workers have had their time to land",
-		edits: []edit{{"actions/fencing.go", `	return time.Since(at) >= s.Settings.Policy.Lease.EffectTail.D()
-`, `	return time.Since(at) >= 0
+		edits: []edit{{"actions/fencing.go", `	return time.Since(r.at) >= s.Settings.Policy.Lease.EffectTail.D()
+`, `	return time.Since(r.at) >= 0
 `}},
 		tests: []test{{pkg: "actions", name: "TestAgentsConfirm"}},
 	},

@@ -233,6 +233,21 @@ var leases = []mutant{
 		tests: []test{{pkg: "failover", name: "TestPauseLease"}},
 	},
 	{
+		name: "valid-lease-forgotten", rule: "G4",
+		says: "an agent is forgotten after a day of silence although a lease from a pause may be valid for longer",
+		edits: []edit{{"failover/apply_lease.go", `			limit = max(limit, s.Settings.Policy.Lease.Wait(a.MaxLease.D()))
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestPauseLeaseIsNotForgotten"}},
+	},
+	{
+		name: "silence-by-wall-clocks", rule: "S1",
+		says: "for how long an agent was silent is inferred from the wall clocks of two leaders",
+		edits: []edit{{"failover/apply_lease.go", `			silent = s.silence(c, id)
+`, `			_ = s.silence(c, id)
+`}},
+		tests: []test{{pkg: "failover", name: "TestAClockAheadForgetsNobody"}},
+	},
+	{
 		name: "older-log-grants", rule: "T4",
 		says: "a lease is granted to an agent that has seen a later epoch than the log knows",
 		edits: []edit{{"failover/apply_lease.go", `	if r.SeenEpoch > s.Epoch {

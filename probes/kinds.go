@@ -29,6 +29,8 @@ type Kinds struct {
 	VPCPeering *VPCPeeringConfig `toml:"vpc_peering" json:"vpc_peering,omitempty"`
 	// TLSExpiry looks at how long certificates live on.
 	TLSExpiry *TLSExpiryConfig `toml:"tls_expiry" json:"tls_expiry,omitempty"`
+	// Capacity looks at whether a region has what would be launched there.
+	Capacity *CapacityConfig `toml:"capacity" json:"capacity,omitempty"`
 }
 
 // CheckKinds are the assertions that can be made after a switch.
@@ -47,6 +49,7 @@ type CheckKinds struct {
 	ECS             *ECSCheckConfig        `toml:"ecs" json:"ecs,omitempty"`
 	Lambda          *LambdaCheckConfig     `toml:"lambda" json:"lambda,omitempty"`
 	VPCPeering      *VPCPeeringCheckConfig `toml:"vpc_peering" json:"vpc_peering,omitempty"`
+	Capacity        *CapacityCheckConfig   `toml:"capacity" json:"capacity,omitempty"`
 	// CloudWatchMetric, CloudWatchLogs and CloudWatchAlarm ask what the region itself
 	// has noticed since clients are there.
 	CloudWatchMetric *CloudWatchMetricConfig `toml:"cloudwatch_metric" json:"cloudwatch_metric,omitempty"`

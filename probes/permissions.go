@@ -2,6 +2,7 @@ package probes
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -96,4 +97,37 @@ func (c *CloudWatchLogsConfig) Permissions(r failover.Region) []iam.Permission {
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
 func (c *VPCPeeringConfig) Permissions(failover.Region) []iam.Permission {
 	return []iam.Permission{{Actions: []string{"ec2:DescribeVpcPeeringConnections"}, Resources: []string{"*"}}}
+}
+
+// Permissions implements Permitted. Which repositories and secrets it asks for is known
+// only from the task definitions, and Service Quotas, subnets and groups know no
+// resources here:
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonelasticcontainerregistry.html
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_awssecretsmanager.html
+// A dry run needs the right to the real thing.
+func (c *CapacityConfig) Permissions(r failover.Region) []iam.Permission {
+	var out []iam.Permission
+	var all []string
+	for _, name := range slices.Sorted(maps.Keys(c.Tasks)) {
+		out = append(out, iam.Permission{Actions: []string{"ecs:DescribeServices"}, Resources: []string{fmt.Sprintf("arn:aws:ecs:%s:*:service/%s/%s", r, c.Cluster, name)}})
+	}
+	if len(c.Tasks) > 0 {
+		out = append(out,
+			iam.Permission{Actions: []string{"ecr:DescribeImages"}, Resources: []string{fmt.Sprintf("arn:aws:ecr:%s:*:repository/*", r)}},
+			iam.Permission{Actions: []string{"secretsmanager:DescribeSecret"}, Resources: []string{fmt.Sprintf("arn:aws:secretsmanager:%s:*:secret:*", r)}})
+		all = append(all, "ecs:DescribeTaskDefinition")
+	}
+	if len(c.Tasks)+len(c.Groups) > 0 {
+		all = append(all, "ec2:DescribeSubnets")
+	}
+	if len(c.Groups) > 0 {
+		all = append(all, "autoscaling:DescribeAutoScalingGroups")
+	}
+	if len(c.Quotas) > 0 {
+		all = append(all, "servicequotas:GetServiceQuota", "servicequotas:GetAWSDefaultServiceQuota", "cloudwatch:GetMetricData")
+	}
+	if c.DryRun {
+		all = append(all, "ec2:RunInstances")
+	}
+	return append(out, iam.Permission{Actions: all, Resources: []string{"*"}})
 }

@@ -50,7 +50,10 @@ type Finding struct {
 type Deps struct {
 	Component failover.Component
 	Region    failover.Region // where the target is
-	Node      failover.NodeID // who looks
+	// Regions are the two regions of the service. Empty: what compares them says that
+	// it did not.
+	Regions []failover.Region
+	Node    failover.NodeID // who looks
 	// Resolvers are the DNS servers to ask, "ip:port". Empty: the host's own.
 	Resolvers []string
 	Cloud     *cloud.Clients // nil if the configuration uses no AWS kind

@@ -25,6 +25,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatch"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
 	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
@@ -32,6 +33,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/scheduler"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 )
@@ -138,6 +141,27 @@ func (c *Clients) AutoScaling(region string) *autoscaling.Client {
 func (c *Clients) EC2(region string) *ec2.Client {
 	return client(c, "ec2", region, func(cfg aws.Config, endpoint *string) *ec2.Client {
 		return ec2.NewFromConfig(cfg, func(o *ec2.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// ECR returns the client of the registry in a region.
+func (c *Clients) ECR(region string) *ecr.Client {
+	return client(c, "ecr", region, func(cfg aws.Config, endpoint *string) *ecr.Client {
+		return ecr.NewFromConfig(cfg, func(o *ecr.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// SecretsManager returns the client of a region.
+func (c *Clients) SecretsManager(region string) *secretsmanager.Client {
+	return client(c, "secretsmanager", region, func(cfg aws.Config, endpoint *string) *secretsmanager.Client {
+		return secretsmanager.NewFromConfig(cfg, func(o *secretsmanager.Options) { o.BaseEndpoint = endpoint })
+	})
+}
+
+// ServiceQuotas returns the client of a region.
+func (c *Clients) ServiceQuotas(region string) *servicequotas.Client {
+	return client(c, "servicequotas", region, func(cfg aws.Config, endpoint *string) *servicequotas.Client {
+		return servicequotas.NewFromConfig(cfg, func(o *servicequotas.Options) { o.BaseEndpoint = endpoint })
 	})
 }
 

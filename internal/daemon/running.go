@@ -240,7 +240,7 @@ func (w currentWorld) Check(st failover.Step, moved time.Time) (actions.Check, e
 
 // newMonitor makes the probes of a configuration.
 func (d *Daemon) newMonitor(cfg *config.Config, clients *cloud.Clients) (*monitor.Monitor, error) {
-	deps := probes.Deps{Node: d.this.ID, Resolvers: cfg.Probes.Resolvers, Cloud: clients, Log: d.log}
+	deps := probes.Deps{Regions: cfg.Regions(), Node: d.this.ID, Resolvers: cfg.Probes.Resolvers, Cloud: clients, Log: d.log}
 	var signals []monitor.Signal
 	for _, sp := range cfg.ProbeSpecs(d.this.ID) {
 		deps := deps

@@ -38,7 +38,7 @@ func (w *world) action(st failover.Step, kept failover.Reading) (actions.Action,
 // check makes a step's check.
 func (w *world) check(st failover.Step, moved time.Time) (actions.Check, error) {
 	c, _, err := probes.BuildCheck(st.Action, st.Version, config.FillNode(st.Params, w.node), probes.Deps{
-		Component: st.Component, Region: st.Region, Node: w.node, Resolvers: w.resolvers, Cloud: w.cloud, Moved: moved,
+		Component: st.Component, Region: st.Region, Regions: w.regions, Node: w.node, Resolvers: w.resolvers, Cloud: w.cloud, Moved: moved,
 		Log: w.log.With("step", st.ID),
 	})
 	if err != nil {

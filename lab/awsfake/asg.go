@@ -21,6 +21,8 @@ type ASGroup struct {
 	Zones    []string `json:"zones"`    // launches take turns
 	WarmPool int      `json:"warmPool"` // stopped instances in it
 	Asleep   bool     `json:"asleep"`   // Launch is suspended
+	Subnets  []string `json:"subnets"`  // only told, in VPCZoneIdentifier
+	Template string   `json:"template"` // ID of a launch template; "": none is told of
 }
 
 // ASGOptions set up the Auto Scaling groups of a region.
@@ -182,6 +184,8 @@ type asGroupXML struct {
 	Desired   int             `xml:"DesiredCapacity"`
 	Zones     []string        `xml:"AvailabilityZones>member"`
 	Instances []asInstanceXML `xml:"Instances>member"`
+	Subnets   string          `xml:"VPCZoneIdentifier,omitempty"`
+	Template  *asTemplateXML  `xml:"LaunchTemplate,omitempty"`
 	Suspended []struct {
 		Name string `xml:"ProcessName"`
 	} `xml:"SuspendedProcesses>member"`
@@ -190,8 +194,16 @@ type asGroupXML struct {
 	} `xml:"WarmPoolConfiguration,omitempty"`
 }
 
+type asTemplateXML struct {
+	ID      string `xml:"LaunchTemplateId"`
+	Version string `xml:"Version"`
+}
+
 func (g *asGroup) view() asGroupXML {
-	out := asGroupXML{Name: g.Name, Min: g.Min, Max: g.Max, Desired: g.Desired, Zones: g.Zones}
+	out := asGroupXML{Name: g.Name, Min: g.Min, Max: g.Max, Desired: g.Desired, Zones: g.Zones, Subnets: strings.Join(g.Subnets, ",")}
+	if g.Template != "" {
+		out.Template = &asTemplateXML{g.Template, "1"}
+	}
 	for _, i := range g.instances {
 		out.Instances = append(out.Instances, asInstanceXML{i.id, i.zone, i.state, "Healthy", i.protected})
 	}

@@ -3,6 +3,7 @@ package awsfake
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/http"
 	"slices"
 	"strings"
@@ -41,7 +42,8 @@ type Point struct {
 	Value float64
 }
 
-// Metric names a metric with one dimension.
+// Metric names a metric with one dimension, or with several, whose names and values then stand in the order of the names, behind
+// commas.
 type Metric struct{ Space, Name, Dimension, Of string }
 
 // CloudWatch knows metrics, one sample a minute, and the alarms that watch them. It is safe for concurrent use.
@@ -191,12 +193,20 @@ func (c *CloudWatch) query(v cbor.Value, start, end time.Time) (cbor.Map, *Error
 	}
 	// A metric is what its name and exactly its dimensions say; what nobody reports has no points, and is no error.
 	m := Metric{Space: string(space), Name: string(name)}
-	if dims, _ := metric["Dimensions"].(cbor.List); len(dims) == 1 {
-		d, _ := dims[0].(cbor.Map)
+	values := map[string]string{}
+	dims, _ := metric["Dimensions"].(cbor.List)
+	for _, v := range dims {
+		d, _ := v.(cbor.Map)
 		of, _ := d["Value"].(cbor.String)
 		dimension, _ := d["Name"].(cbor.String)
-		m.Dimension, m.Of = string(dimension), string(of)
+		values[string(dimension)] = string(of)
 	}
+	names := slices.Sorted(maps.Keys(values))
+	m.Dimension = strings.Join(names, ",")
+	for i, n := range names {
+		names[i] = values[n]
+	}
+	m.Of = strings.Join(names, ",")
 	samples := map[time.Time][]float64{}
 	for begin, n := range c.read(m, start, end, time.Now()) {
 		samples[begin.Truncate(period)] = append(samples[begin.Truncate(period)], n)
@@ -206,11 +216,11 @@ func (c *CloudWatch) query(v cbor.Value, start, end time.Time) (cbor.Map, *Error
 		at = append(at, begin)
 	}
 	slices.SortFunc(at, func(a, b time.Time) int { return b.Compare(a) }) // ScanBy is TimestampDescending
-	times, values := cbor.List{}, cbor.List{}
+	times, counts := cbor.List{}, cbor.List{}
 	for _, begin := range at {
-		times, values = append(times, &cbor.Tag{ID: 1, Value: cbor.Float64(epochSeconds(begin))}), append(values, cbor.Float64(folds[string(how)](samples[begin])))
+		times, counts = append(times, &cbor.Tag{ID: 1, Value: cbor.Float64(epochSeconds(begin))}), append(counts, cbor.Float64(folds[string(how)](samples[begin])))
 	}
-	return cbor.Map{"Id": id, "Label": name, "StatusCode": cbor.String("Complete"), "Timestamps": times, "Values": values}, nil
+	return cbor.Map{"Id": id, "Label": name, "StatusCode": cbor.String("Complete"), "Timestamps": times, "Values": counts}, nil
 }
 
 // folds are the statistics: one minute is one sample.

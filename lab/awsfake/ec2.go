@@ -35,6 +35,9 @@ type EC2Options struct {
 	// say that one was deleted (error); nil: none.
 	Peerings []Peering
 	Faults   *faults.Set
+	// Subnets and Templates are those that exist; templates by ID. Nothing is launched from them.
+	Subnets   []Subnet
+	Templates []string
 	// Groups are the Auto Scaling groups whose members are instances as well; nil: none.
 	Groups *AutoScaling
 }
@@ -200,6 +203,12 @@ func (e *EC2) call(op string, body []byte) (any, error) {
 	name := xml.Name{Space: ec2NS, Local: op + "Response"}
 	if op == "DescribeVpcPeeringConnections" {
 		return e.peerings(name, numbered(v, "VpcPeeringConnectionId"))
+	}
+	switch op {
+	case "DescribeSubnets":
+		return e.subnets(name, numbered(v, "SubnetId"))
+	case "RunInstances":
+		return nil, e.run(v)
 	}
 	some, err := e.selected(v)
 	if err != nil {

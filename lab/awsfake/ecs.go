@@ -21,6 +21,7 @@ type ECSOptions struct {
 	StartDelay time.Duration // from the decision to start a task until its process starts
 	Lag        time.Duration // how far runningCount and pendingCount are behind
 	TimeFactor float64
+	Subnets    []string // of every service; nil: services say nothing of their network
 	// Faults of the service "tasks", with a service's name as their target, make the health checks of its tasks fail (error); nil: none.
 	Faults *faults.Set
 	OnTask func(service, task string, s TaskState) // called on every change of state, without locks
@@ -39,6 +40,8 @@ type TaskDef struct {
 	Command     []string          `json:"command"`
 	Env         map[string]string `json:"env,omitempty"`
 	StopTimeout time.Duration     `json:"stopTimeout,omitempty"` // 0 means 30 s
+	Image       string            `json:"image,omitempty"`       // only told: nothing is pulled
+	Secrets     map[string]string `json:"secrets,omitempty"`     // only told: name to valueFrom
 	// HealthAfter is when after its start a task's health check is known, undivided; 0 means that it has none.
 	HealthAfter time.Duration `json:"healthAfter,omitempty"`
 }

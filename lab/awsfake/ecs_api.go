@@ -3,6 +3,7 @@ package awsfake
 import (
 	"encoding/json"
 	"fmt"
+	"maps"
 	"slices"
 	"sort"
 	"strings"
@@ -19,6 +20,8 @@ type ecsInput struct {
 		Command     []string
 		StopTimeout int // seconds
 		Environment []struct{ Name, Value string }
+		Image       string
+		Secrets     []struct{ Name, ValueFrom string }
 	}
 }
 
@@ -43,6 +46,14 @@ func (e *ECS) call(op string, body []byte) (any, error) {
 		return map[string]any{"cluster": e.cluster(in.ClusterName)}, nil
 	case "DescribeClusters":
 		return e.describeClusters(in), nil
+	case "DescribeTaskDefinition":
+		e.mu.Lock()
+		defer e.mu.Unlock()
+		d := e.findDef(in.TaskDefinition)
+		if d == nil {
+			return nil, badRequest("ClientException", "Unable to describe task definition.")
+		}
+		return map[string]any{"taskDefinition": e.renderDef(d)}, nil
 	}
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -121,13 +132,25 @@ func (e *ECS) registerTaskDefinition(in ecsInput) (any, error) {
 		return nil, badRequest("ClientException", "Family and exactly one container definition are required here.")
 	}
 	c := in.ContainerDefinitions[0]
-	d := TaskDef{Family: in.Family, Command: c.Command, StopTimeout: time.Duration(c.StopTimeout) * time.Second, Env: map[string]string{}}
+	d := TaskDef{Family: in.Family, Command: c.Command, StopTimeout: time.Duration(c.StopTimeout) * time.Second, Env: map[string]string{}, Image: c.Image, Secrets: map[string]string{}}
 	for _, kv := range c.Environment {
 		d.Env[kv.Name] = kv.Value
 	}
-	r := e.Register(d)
-	return map[string]any{"taskDefinition": map[string]any{"taskDefinitionArn": r.arn(e.opt.Region), "family": r.Family,
-		"revision": r.Revision, "status": "ACTIVE", "containerDefinitions": []any{map[string]any{"name": c.Name, "command": c.Command}}}}, nil
+	for _, s := range c.Secrets {
+		d.Secrets[s.Name] = s.ValueFrom
+	}
+	return map[string]any{"taskDefinition": e.renderDef(e.Register(d))}, nil
+}
+
+// renderDef is a task definition, whose one container has the name of its family.
+// https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_TaskDefinition.html
+func (e *ECS) renderDef(d *TaskDef) map[string]any {
+	secrets := []any{}
+	for _, name := range slices.Sorted(maps.Keys(d.Secrets)) {
+		secrets = append(secrets, map[string]string{"name": name, "valueFrom": d.Secrets[name]})
+	}
+	return map[string]any{"taskDefinitionArn": d.arn(e.opt.Region), "family": d.Family, "revision": d.Revision, "status": "ACTIVE", "networkMode": "awsvpc",
+		"containerDefinitions": []any{map[string]any{"name": d.Family, "image": d.Image, "command": d.Command, "secrets": secrets}}}
 }
 
 func (e *ECS) createService(cluster string, in ecsInput) (any, error) {
@@ -200,7 +223,7 @@ func (e *ECS) render(s *service) map[string]any {
 	if c.running != s.desired || c.pending > 0 {
 		rollout = "IN_PROGRESS"
 	}
-	return map[string]any{
+	out := map[string]any{
 		"serviceArn": e.arn("service", s.cluster, s.name), "serviceName": s.name, "clusterArn": e.clusterARN(s.cluster), "status": status,
 		"desiredCount": s.desired, "runningCount": c.running, "pendingCount": c.pending, "taskDefinition": s.def.arn(e.opt.Region),
 		"launchType": "FARGATE", "schedulingStrategy": "REPLICA", "createdAt": epochSeconds(s.created), "events": s.events,
@@ -208,6 +231,10 @@ func (e *ECS) render(s *service) map[string]any {
 			"desiredCount": s.desired, "runningCount": c.running, "pendingCount": c.pending, "rolloutState": rollout,
 			"createdAt": epochSeconds(s.created), "updatedAt": epochSeconds(s.created)}},
 	}
+	if e.opt.Subnets != nil {
+		out["networkConfiguration"] = map[string]any{"awsvpcConfiguration": map[string]any{"subnets": e.opt.Subnets, "assignPublicIp": "DISABLED"}}
+	}
+	return out
 }
 
 // listTasks filters by the *desired* status, as AWS does: a task that is being stopped counts as STOPPED although its

@@ -1,6 +1,7 @@
 // Package awsfake imitates the few AWS APIs that a regional failover uses, closely enough for the real SDK: SQS (JSON 1.0),
 // ECS (JSON 1.1, whose tasks are real processes), EventBridge (JSON 1.1), its Scheduler and Lambda (REST-JSON), STS and Auto Scaling
-// (Query), Elastic Load Balancing (Query), S3 and Route 53 (REST-XML), CloudWatch (RPC v2, in CBOR) and its Logs (JSON 1.1).
+// (Query), Elastic Load Balancing (Query), S3 and Route 53 (REST-XML), CloudWatch (RPC v2, in CBOR) and its Logs (JSON 1.1), and of
+// ECR, Secrets Manager and Service Quotas (JSON 1.1) what tells whether something can be launched.
 //
 // It imitates what makes them awkward: everything asynchronous takes time, reads lag behind writes, batches are refused as
 // a whole, and any call can be throttled, hang, fail, or take effect and lose its reply. Signatures are not verified: the
@@ -76,6 +77,7 @@ type Server struct {
 	Clocks  *Clocks // EventBridge and its Scheduler
 	Metrics *CloudWatch
 	Logs    *Logs
+	Stock   *Stock // ECR, Secrets Manager and Service Quotas
 	Faults  *faults.Set
 	Log     *slog.Logger
 
@@ -137,6 +139,12 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		q.service, q.op = "events", strings.TrimPrefix(target, "AWSEvents.")
 	case strings.HasPrefix(target, "Logs_20140328."):
 		q.service, q.op = "logs", strings.TrimPrefix(target, "Logs_20140328.")
+	case strings.HasPrefix(target, "AmazonEC2ContainerRegistry_V20150921."):
+		q.service, q.op = "ecr", strings.TrimPrefix(target, "AmazonEC2ContainerRegistry_V20150921.")
+	case strings.HasPrefix(target, "secretsmanager."):
+		q.service, q.op = "secretsmanager", strings.TrimPrefix(target, "secretsmanager.")
+	case strings.HasPrefix(target, "ServiceQuotasV20190624."):
+		q.service, q.op = "servicequotas", strings.TrimPrefix(target, "ServiceQuotasV20190624.")
 	case strings.HasPrefix(r.URL.Path, "/2013-04-01/"):
 		q.service, q.op = "route53", route53Op(r)
 	case strings.HasPrefix(r.URL.Path, cloudWatchPath): // before S3, for which any path is an object's
@@ -214,7 +222,7 @@ func faultError(service string, f faults.Fault) *Error {
 		e = badRequest("ThrottlingException", "Rate exceeded")
 	case f.Mode == faults.Auth:
 		e = &Error{Status: 403, Code: "AccessDenied", Message: "User is not authorized to perform this action"}
-		if service == "ecs" || service == "sqs" || service == "logs" {
+		if service == "ecs" || service == "sqs" || service == "logs" || service == "ecr" || service == "secretsmanager" || service == "servicequotas" {
 			e.Status, e.Code = 400, "AccessDeniedException"
 		}
 	}
@@ -292,6 +300,12 @@ func (s *Server) run(q *request) (any, error) {
 		return s.Metrics.call(q.op, q.body)
 	case q.service == "logs" && s.Logs != nil:
 		return s.Logs.call(q.op, q.body)
+	case q.service == "ecr" && s.Stock != nil:
+		return s.Stock.registry(q.op, q.body)
+	case q.service == "secretsmanager" && s.Stock != nil:
+		return s.Stock.secrets(q.op, q.body)
+	case q.service == "servicequotas" && s.Stock != nil:
+		return s.Stock.quotas(q.op, q.body)
 	case q.service == "sts":
 		return stsCall(q)
 	}
@@ -337,7 +351,7 @@ func (s *Server) writeError(w http.ResponseWriter, q *request, e *Error) {
 
 func contentType(service string) string {
 	switch service {
-	case "ecs", "events", "logs":
+	case "ecs", "events", "logs", "ecr", "secretsmanager", "servicequotas":
 		return "application/x-amz-json-1.1"
 	case "lambda", "scheduler":
 		return "application/json"

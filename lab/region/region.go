@@ -123,7 +123,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	ecs := awsfake.NewECS(ctx, awsfake.ECSOptions{Region: c.Region, Dir: c.World, IPs: c.TaskIPs, StartDelay: scale(or(c.ECSStart, 6*time.Second)),
-		Lag: scale(or(c.ECSLag, 2*time.Second)), TimeFactor: c.TimeFactor, Faults: set, Log: log,
+		Lag: scale(or(c.ECSLag, 2*time.Second)), TimeFactor: c.TimeFactor, Subnets: Subnets(c.Region), Faults: set, Log: log,
 		OnTask: func(service, task string, s awsfake.TaskState) {
 			if err := witness.Write(ledger.Event{Type: ledger.TaskState, Region: c.Region, Task: task, Text: service + " " + string(s)}); err != nil && ctx.Err() == nil {
 				log.Error("ledger", "err", err)
@@ -152,7 +152,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	}
 	asg := awsfake.NewAutoScaling(awsfake.ASGOptions{Region: c.Region, Groups: c.Groups, Launch: scale(12 * time.Second), End: scale(6 * time.Second), Short: short})
 	ec2 := awsfake.NewEC2(awsfake.EC2Options{Instances: c.Instances, Groups: asg, Start: scale(6 * time.Second), Checks: scale(6 * time.Second), Stop: scale(12 * time.Second), Short: short,
-		Peerings: c.Peerings, Faults: set})
+		Peerings: c.Peerings, Faults: set, Subnets: subnets(c.Region), Templates: []string{Template}})
 	lambda := awsfake.NewLambda(sqs, scale(8*time.Second), function(c, ecs, set, max(time.Second, scale(12*time.Second).Truncate(time.Second))))
 	lambda.Logs, lambda.Faults = awsfake.NewLogs(scale(5*time.Second)), set
 	longest := scale(45 * time.Second)
@@ -178,8 +178,8 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		}})
 	balancer := "app/messaging-" + c.Region + "/50dc6c495c0c9188"
 	metrics := awsfake.NewCloudWatch(awsfake.CloudWatchOptions{Minute: max(time.Second, scale(or(c.Minute, time.Minute)).Truncate(time.Second)), Late: scale(20 * time.Second),
-		Balancers: map[string]func() alb.Counts{balancer: lb.Counts}, Sources: []func() []awsfake.Point{sqs.Metrics()}, Alarms: alarms(balancer), Faults: set})
-	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Metrics: metrics, Logs: lambda.Logs, Faults: set, Log: log,
+		Balancers: map[string]func() alb.Counts{balancer: lb.Counts}, Sources: []func() []awsfake.Point{sqs.Metrics(), used(asg, c.Groups)}, Alarms: alarms(balancer), Faults: set})
+	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Metrics: metrics, Logs: lambda.Logs, Stock: stock(c), Faults: set, Log: log,
 		ELB: awsfake.NewELB(c.Region, targetGroup(c, lb))}
 	if err := ctl.ListenHTTP(ctx, c.AWS, aws); err != nil {
 		return err
@@ -195,7 +195,8 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	for _, s := range c.Services {
-		def := ecs.Register(awsfake.TaskDef{Family: s.Name, Command: s.Command, Env: s.Env, HealthAfter: s.HealthAfter})
+		def := ecs.Register(awsfake.TaskDef{Family: s.Name, Command: s.Command, Env: s.Env, HealthAfter: s.HealthAfter,
+			Image: awsfake.ImageName(c.Region, s.Name+":1"), Secrets: map[string]string{"DATABASE": awsfake.SecretARN(c.Region, secretName) + ":password::"}})
 		ecs.Create(Cluster, s.Name, def, s.Desired)
 		if s.Scale != nil {
 			ecs.SetScale(Cluster, s.Name, *s.Scale)

@@ -247,7 +247,8 @@ func (w *World) regionConfig(site string) region.Config {
 	for i := 100; i < 150; i++ {
 		c.TaskIPs = append(c.TaskIPs, fmt.Sprintf("198.18.%d.%d", n, i))
 	}
-	queue := awsfake.ASGroup{Name: "queue-" + reg, Min: 2, Max: 4, Desired: 2, Zones: []string{reg + "a", reg + "b", reg + "c"}}
+	queue := awsfake.ASGroup{Name: "queue-" + reg, Min: 2, Max: 4, Desired: 2, Zones: []string{reg + "a", reg + "b", reg + "c"},
+		Subnets: region.Subnets(reg), Template: region.Template}
 	c.Buckets = []string{app.FilesBucket(reg)}
 	if reg == Secondary { // the pilot light: none runs, and nothing launches any
 		c.Buckets = append(c.Buckets, TrafficBucket)

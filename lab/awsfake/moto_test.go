@@ -25,12 +25,14 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/cloudwatchlogs"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	r53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
@@ -58,6 +60,12 @@ type sides struct {
 	pcx     string // a peering connection
 	mapping string // an event source mapping
 
+	// of what can be launched
+	ecr              *ecr.Client
+	secrets          *secretsmanager.Client
+	secret           string // an ARN
+	subnet, template string // IDs
+
 	ids  []string // of instances
 	zone string
 	etag string
@@ -68,16 +76,18 @@ type sides struct {
 func newSides(url string) *sides {
 	u, region := aws.String(url), "us-east-1"
 	return &sides{
-		sts:    sts.New(sts.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
-		sqs:    sqs.New(sqs.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
-		ecs:    ecs.New(ecs.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
-		aas:    applicationautoscaling.New(applicationautoscaling.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
-		asg:    autoscaling.New(autoscaling.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
-		ec2:    ec2.New(ec2.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
-		r53:    route53.New(route53.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
-		s3:     s3.New(s3.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1, UsePathStyle: true, DisableLogOutputChecksumValidationSkipped: true}),
-		lambda: lambda.New(lambda.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
-		logs:   cloudwatchlogs.New(cloudwatchlogs.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		sts:     sts.New(sts.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		sqs:     sqs.New(sqs.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		ecs:     ecs.New(ecs.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		aas:     applicationautoscaling.New(applicationautoscaling.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		asg:     autoscaling.New(autoscaling.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		ec2:     ec2.New(ec2.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		r53:     route53.New(route53.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		s3:      s3.New(s3.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1, UsePathStyle: true, DisableLogOutputChecksumValidationSkipped: true}),
+		lambda:  lambda.New(lambda.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		ecr:     ecr.New(ecr.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		secrets: secretsmanager.New(secretsmanager.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		logs:    cloudwatchlogs.New(cloudwatchlogs.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
 	}
 }
 
@@ -174,7 +184,7 @@ func sdkSteps() []step {
 		}
 	}
 	const up, del, create = r53types.ChangeActionUpsert, r53types.ChangeActionDelete, r53types.ChangeActionCreate
-	return append(append(ec2Steps(), checkSteps()...), []step{
+	return append(slices.Concat(ec2Steps(), checkSteps(), stockSteps()), []step{
 		{"sts GetCallerIdentity", func(ctx context.Context, s *sides) string {
 			out, err := s.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 			return or(out, err, func(o *sts.GetCallerIdentityOutput) string { return *o.Account })
@@ -332,6 +342,8 @@ var differs = map[string]string{
 	"vpc peering that is not there":                     "an ID that does not exist is an error (EC2 error codes)",
 	"ec2 start while it stops":                          "an instance is started once it has stopped; in moto it has at once (StartInstances)",
 	"ec2 stop while it starts":                          "the lifecycle knows no way from pending to stopping; in moto nothing is ever pending",
+	"ec2 a dry run in a subnet that is not there":      "what a request names must exist, in a dry run as well (EC2 error codes); moto looks at nothing",
+	"ec2 a dry run of a template that is not there":    "what a request names must exist, in a dry run as well (EC2 error codes); moto looks at nothing",
 	"asg then":                                          "follows from the row above",
 	"route53 a batch with one bad change":               "AWS makes all changes of a batch or none, and a DELETE of what is not there is an error (API_ChangeResourceRecordSets)",
 	"route53 changed nothing":                           "follows from the row above",
@@ -357,6 +369,7 @@ var documented = []string{
 	"ECS: health of tasks, events of a service, deployments that do not come to their end.",
 	"VPC peering: that address blocks are told only of an active one, and what comes through.",
 	"Failed launches in the scaling activities.",
+	"Service Quotas: moto has the values of few quotas, and no use of them; a quota of which only the default is known.",
 }
 
 // TestAgainstMoto runs the same steps of the SDK against this fake and against moto, an independent imitation, where it is
@@ -369,8 +382,10 @@ func TestAgainstMoto(t *testing.T) {
 		ASG:     NewAutoScaling(ASGOptions{Region: "us-east-1", Groups: []ASGroup{{Name: "queue", Min: 1, Max: 4, Desired: 2, Zones: []string{"us-east-1a"}}}, Launch: time.Second, End: time.Second}),
 		Route53: NewRoute53("Z1", []string{"ns1.example.net"}, dnsfake.NewZone("example.net.", 1, 0, 60, 1), checks, nil),
 		EC2: NewEC2(EC2Options{Instances: []EC2Instance{{ID: "i-0a", Zone: "us-east-1a", Tags: queueTag, Running: true}, {ID: "i-0b", Zone: "us-east-1a", Tags: queueTag, Running: true}}, Start: 50 * time.Millisecond, Stop: 50 * time.Millisecond,
-			Peerings: []Peering{{ID: "pcx-1", Requester: VPC{"vpc-1", "us-east-1", "198.18.1.0/24"}, Accepter: VPC{"vpc-2", "us-east-2", "198.18.2.0/24"}}}}),
-		ECS: NewECS(ctx, ECSOptions{Region: "us-east-1", Dir: t.TempDir(), TimeFactor: 60, Log: log})}
+			Peerings: []Peering{{ID: "pcx-1", Requester: VPC{"vpc-1", "us-east-1", "198.18.1.0/24"}, Accepter: VPC{"vpc-2", "us-east-2", "198.18.2.0/24"}}},
+			Subnets:  []Subnet{{"subnet-a", "us-east-1a", 251}}, Templates: []string{"lt-1"}}),
+		Stock: &Stock{Region: "us-east-1", Images: map[string]string{"web:1": "sha256:aa"}, Secrets: []string{"db"}},
+		ECS:   NewECS(ctx, ECSOptions{Region: "us-east-1", Dir: t.TempDir(), TimeFactor: 60, Log: log})}
 	ts := httptest.NewServer(srv)
 	defer ts.Close()
 	srv.SQS = NewSQS("us-east-1", ts.URL, 30*time.Second, 0)
@@ -379,9 +394,10 @@ func TestAgainstMoto(t *testing.T) {
 		srv.Logs.Write(logsGroup, "%s", l)
 	}
 	srv.Lambda = NewLambda(srv.SQS, time.Minute, Function{Name: "events", Queue: "events", Timeout: 3 * time.Second, Enabled: true})
-	srv.ECS.Create("prod", "api", srv.ECS.Register(TaskDef{Family: "api"}), 1)
+	srv.ECS.Create("prod", "api", srv.ECS.Register(TaskDef{Family: "api", Image: "api:1"}), 1)
 	ours := newSides(ts.URL)
 	ours.zone, ours.ids, ours.pcx = "Z1", []string{"i-0a", "i-0b"}, "pcx-1"
+	ours.secret, ours.subnet, ours.template = SecretARN("us-east-1", "db"), "subnet-a", "lt-1"
 	results := map[string]string{}
 	for _, s := range sdkSteps() {
 		results[s.name] = s.run(ctx, ours)
@@ -394,7 +410,7 @@ func TestAgainstMoto(t *testing.T) {
 		t.Skip("moto_server is not installed: our fake was not compared with anything")
 	}
 	theirs := newSides(url)
-	if err := errors.Join(setUp(ctx, theirs), setUpChecks(ctx, theirs, url)); err != nil {
+	if err := errors.Join(setUp(ctx, theirs), setUpChecks(ctx, theirs, url), setUpStock(ctx, theirs)); err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]string{}

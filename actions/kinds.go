@@ -20,6 +20,7 @@ type Kinds struct {
 	ECSService     *ECSServiceConfig        `toml:"ecs_service" json:"ecs_service,omitempty"`
 	ASG            *ASGConfig               `toml:"asg" json:"asg,omitempty"`
 	EC2Instances   *EC2InstancesConfig      `toml:"ec2_instances" json:"ec2_instances,omitempty"`
+	NACL           *NACLConfig              `toml:"nacl" json:"nacl,omitempty"`
 	LambdaEvents   *LambdaEventSourceConfig `toml:"lambda_event_source" json:"lambda_event_source,omitempty"`
 	Schedule       *ScheduleConfig          `toml:"schedule" json:"schedule,omitempty"`
 	Kubernetes     *KubernetesConfig        `toml:"kubernetes" json:"kubernetes,omitempty"`

@@ -82,6 +82,10 @@ func (c *EC2InstancesConfig) needs(r failover.Region) []Need {
 	return need
 }
 
+func (c *NACLConfig) needs(r failover.Region) []Need {
+	return []Need{{What: "the EC2 API", Region: r}}
+}
+
 func (c *LambdaEventSourceConfig) needs(r failover.Region) []Need {
 	return []Need{{What: "the Lambda API", Region: r}}
 }

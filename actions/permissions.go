@@ -125,3 +125,13 @@ func (c *Route53WeightsConfig) Permissions(failover.Region) []iam.Permission {
 		{Acts: true, Actions: []string{"route53:ChangeResourceRecordSets"}, Resources: zone},
 	}
 }
+
+// Permissions implements Permitted. What a subnet had before is known only then, so that
+// an undo needs the right to every network ACL:
+// https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
+func (c *NACLConfig) Permissions(r failover.Region) []iam.Permission {
+	return []iam.Permission{
+		{Actions: []string{"ec2:DescribeNetworkAcls", "ec2:DescribeSubnets"}, Resources: []string{"*"}},
+		{Acts: true, Actions: []string{"ec2:ReplaceNetworkAclAssociation"}, Resources: []string{fmt.Sprintf("arn:aws:ec2:%s:*:network-acl/*", r), fmt.Sprintf("arn:aws:ec2:%s:*:subnet/*", r)}},
+	}
+}

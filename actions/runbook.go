@@ -204,6 +204,17 @@ func (c *EC2InstancesConfig) byHand(region failover.Region, _ []failover.Region)
 		"every one is running, and both its status checks are ok"
 }
 
+func (c *NACLConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	where, acl := "--region "+word(string(region)), word(c.ACL[region])
+	do = append(do, fmt.Sprintf("aws ec2 describe-network-acls %s --network-acl-ids %s --query 'NetworkAcls[].Entries[].[RuleNumber,RuleAction]' --output text   # go on only if each says deny", where, acl))
+	for _, id := range slices.Sorted(maps.Keys(c.Subnets[region])) {
+		do = append(do,
+			fmt.Sprintf("aws ec2 describe-network-acls %s --filters %s --query 'NetworkAcls[].Associations[].[SubnetId,NetworkAclAssociationId,NetworkAclId]' --output text   # note the last of the line of %s: it is the way back", where, word("Name=association.subnet-id,Values="+id), word(id)),
+			fmt.Sprintf("aws ec2 replace-network-acl-association %s --association-id ASSOCIATION --network-acl-id %s   # ASSOCIATION is the second of that line", where, acl))
+	}
+	return do, fmt.Sprintf("each of the subnets has %s", c.ACL[region])
+}
+
 func (c *LambdaEventSourceConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
 	flag := map[bool]string{true: "--enabled", false: "--no-enabled"}[c.Enabled]
 	for _, f := range c.Functions {

@@ -2,6 +2,9 @@ package config
 
 import (
 	"fmt"
+	"maps"
+	"net"
+	"net/netip"
 	"slices"
 	"strings"
 
@@ -21,6 +24,33 @@ func (v *validator) lint() {
 	v.lintNeeds(&p)
 	v.lintOrder(&p)
 	v.lintChecks(&p)
+	v.lintCuts()
+}
+
+// lintCuts refuses a fence that would cut off a node: it could neither decide nor act
+// any more, and the way back would lie through what was cut.
+func (v *validator) lintCuts() {
+	for _, name := range v.c.ComponentNames() {
+		part, path := v.c.Component[name], "component."+string(name)+".stop.nacl"
+		if part.Stop == nil || part.Stop.NACL == nil {
+			continue
+		}
+		for _, id := range slices.Sorted(maps.Keys(v.c.Nodes)) {
+			n := v.c.Nodes[id]
+			host, _, _ := net.SplitHostPort(n.Address)
+			a, err := netip.ParseAddr(host)
+			if err != nil {
+				v.warn(path, "write the node's IP address in [nodes], or see to it yourself", "whether node %s (%s) lies in one of the subnets that are cut off cannot be told from a name", id, host)
+				continue
+			}
+			if subnet := part.Stop.NACL.Cuts(n.Region, a); subnet != "" {
+				v.bad(path+".subnets", "move the node into a subnet of its own, or leave this one out", "node %s (%s) lies in %s: the fence would cut off a node that has to decide and to act", id, a, subnet)
+			}
+		}
+		if part.Agent {
+			v.warn(path, "leave a way for them (a subnet of their own), or count on the lease alone", "cuts off the agents of %s in those subnets as well: they stop their workers when the lease ends, and cannot report that they have", name)
+		}
+	}
 }
 
 // lintNeeds refuses a plan that needs the region that it leaves.

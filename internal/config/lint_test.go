@@ -14,6 +14,7 @@ func TestLint(t *testing.T) {
 		t.Fatal(err)
 	}
 	example := string(b)
+	named := example[strings.Index(example, "third = {"):strings.Index(example, "stop.ecs_service =")] // from the last node to the workers' stop
 	for _, tt := range []struct {
 		name, old, new string
 		bad, advice    string
@@ -34,6 +35,18 @@ func TestLint(t *testing.T) {
 		{
 			"a check that only a node in the region that is left can pass", `start.verify.alb = { target_group = "api", min_healthy = 2 }`, `start.require.vpc_peering = { id = "pcx-1", addresses = { us-east-1 = "10.0.1.10:7700", us-east-2 = "10.1.1.10:7700" } }`,
 			"", "component.api.start.require.vpc_peering: passes only when the node that leads is in the other region",
+		},
+		{
+			"a fence around a node", "stop.ecs_service =", `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24", subnet-b = "10.0.2.0/24" } }, acl = { us-east-1 = "acl-1" } }` + "\nstop.ecs_service =",
+			"component.workers.stop.nacl.subnets: node use1b (10.0.2.10) lies in subnet-b: the fence would cut off a node that has to decide and to act; move the node", "",
+		},
+		{
+			"a fence around agents", "stop.ecs_service =", `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24" } }, acl = { us-east-1 = "acl-1" } }` + "\nstop.ecs_service =",
+			"", "component.workers.stop.nacl: cuts off the agents of workers in those subnets as well",
+		},
+		{
+			"a fence and a node's name", named, strings.Replace(named, "203.0.113.7", "third.example.net", 1) + `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24" } }, acl = { us-east-1 = "acl-1" } }` + "\n",
+			"", "whether node third (third.example.net) lies in one of the subnets that are cut off cannot be told from a name; write the node's IP address",
 		},
 		{
 			"clients before the data", "strategy = \"pilot-light\"\nstart.asg", "strategy = \"backup-restore\"\nstart.asg",

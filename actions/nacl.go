@@ -1,0 +1,327 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
+)
+
+// NACLConfig cuts subnets off by a network ACL that denies everything, which must have
+// been made beforehand. It is the one network fence that ends what is established: a
+// security group tracks connections and lets them go on, an ACL looks at each packet.
+// It proves "resource": what runs in the subnets may run on, and reaches nothing outside
+// its own subnet.
+//
+// It cuts nothing between two hosts of one subnet, so a worker and the database that it
+// writes to must not share one that is left as the only fence. It does not cut Amazon's
+// own DNS, time and metadata, and it cuts whatever else lies in the subnets: NAT
+// gateways, load balancers, endpoints, agents.
+// https://docs.aws.amazon.com/AWSEC2/latest/UserGuide/security-group-connection-tracking.html
+// https://docs.aws.amazon.com/vpc/latest/userguide/vpc-network-acls.html
+type NACLConfig struct {
+	// Subnets are the subnets of each region, by ID, with their IPv4 address blocks: a
+	// subnet in which a node lies is refused, and so is one whose block is another.
+	Subnets map[failover.Region]map[string]string `toml:"subnets" json:"subnets"`
+	// ACL is the ID of the network ACL of each region that denies everything, in the VPC
+	// of the subnets: one that was just created, without rules of its own, does.
+	ACL map[failover.Region]string `toml:"acl" json:"acl"`
+	// Settle is how long the ACL must have been seen at all subnets before it counts:
+	// AWS does not say how long it takes to reach every host. Zero: 15 s.
+	Settle failover.Duration `toml:"settle" json:"settle,omitempty"`
+}
+
+// Evidence says what a stop of this kind proves.
+func (c *NACLConfig) Evidence() failover.EvidenceClass { return failover.Resource }
+
+// Validate implements Config.
+func (c *NACLConfig) Validate(role Role) error {
+	switch {
+	case role == RoleStart || role == RoleSwitch:
+		return badParam("subnets", "only cuts off: nacl is a stop, and its undo is what opens the subnets again")
+	case len(c.Subnets) == 0:
+		return badParam("subnets", "is missing; write those of each region, as us-east-1 = { subnet-… = \"10.0.3.0/24\" }")
+	case c.Settle < 0:
+		return badParam("settle", "%s is negative", c.Settle)
+	}
+	for _, r := range slices.Sorted(maps.Keys(c.Subnets)) {
+		if len(c.Subnets[r]) == 0 {
+			return badParam("subnets", "has none in %s", r)
+		}
+		for _, id := range slices.Sorted(maps.Keys(c.Subnets[r])) {
+			block, err := netip.ParsePrefix(c.Subnets[r][id])
+			if !strings.HasPrefix(id, "subnet-") || err != nil || !block.Addr().Is4() {
+				return badParam("subnets", "%s = %q of %s is no subnet ID (subnet-…) with its IPv4 address block", id, c.Subnets[r][id], r)
+			}
+		}
+		if !strings.HasPrefix(c.ACL[r], "acl-") {
+			return badParam("acl", "%q of %s is no ID of a network ACL (acl-…)", c.ACL[r], r)
+		}
+	}
+	return nil
+}
+
+// Cuts says which subnet of a region an address lies in that would be cut off; "" if none.
+func (c *NACLConfig) Cuts(r failover.Region, a netip.Addr) string {
+	for _, id := range slices.Sorted(maps.Keys(c.Subnets[r])) {
+		if block, err := netip.ParsePrefix(c.Subnets[r][id]); err == nil && block.Contains(a) {
+			return id
+		}
+	}
+	return ""
+}
+
+// Version implements Config.
+func (c *NACLConfig) Version() int { return 1 }
+
+// Timeout implements Config.
+func (c *NACLConfig) Timeout() time.Duration { return c.settle() + 2*time.Minute }
+
+func (c *NACLConfig) settle() time.Duration {
+	if c.Settle == 0 {
+		return 15 * time.Second
+	}
+	return c.Settle.D()
+}
+
+// New implements Config.
+func (c *NACLConfig) New(d Deps) (Action, error) {
+	if d.Cloud == nil {
+		return nil, errors.New("there are no AWS clients")
+	}
+	if len(c.Subnets[d.Region]) == 0 {
+		return nil, badParam("subnets", "has none in %s", d.Region)
+	}
+	return &nacl{cfg: c, region: d.Region, quiet: d.quiet(), client: d.Cloud.EC2(string(d.Region))}, nil
+}
+
+// nacl believes the associations that it reads. A subnet has exactly one, whose ID is a
+// new one after each change.
+type nacl struct {
+	cfg    *NACLConfig
+	region failover.Region
+	quiet  *Quiet
+	client *ec2.Client
+}
+
+// Idempotent says that Do is absolute. A call that comes late names an association that
+// is no more, and is refused.
+func (x *nacl) Idempotent() {}
+
+// Ages implements Aging: AWS accepts a signed request for five minutes.
+func (x *nacl) Ages() time.Duration { return cloud.SignatureLife }
+
+// association is what a subnet has.
+type association struct{ id, acl string }
+
+func (x *nacl) subnets() []string { return slices.Sorted(maps.Keys(x.cfg.Subnets[x.region])) }
+
+// list reads what each subnet has. It refuses an ACL that lets anything pass, which
+// would prove nothing, and a subnet that is another than the configuration's.
+func (x *nacl) list(ctx context.Context) (map[string]association, error) {
+	deny := x.cfg.ACL[x.region]
+	acls, err := x.acls(ctx, &ec2.DescribeNetworkAclsInput{NetworkAclIds: []string{deny}})
+	if err != nil {
+		return nil, err
+	}
+	if len(acls) != 1 {
+		return nil, fmt.Errorf("%d network ACLs in %s are called %s: create one there that denies everything", len(acls), x.region, deny)
+	}
+	for _, e := range acls[0].Entries {
+		if e.RuleAction != types.RuleActionDeny {
+			return nil, fmt.Errorf("network ACL %s in %s has a rule %d that lets something pass, so it is no fence: take the rule out", deny, x.region, aws.ToInt32(e.RuleNumber))
+		}
+	}
+	vpc := aws.ToString(acls[0].VpcId)
+	if err := x.blocks(ctx, vpc); err != nil {
+		return nil, err
+	}
+	in := &ec2.DescribeNetworkAclsInput{Filters: []types.Filter{{Name: aws.String("association.subnet-id"), Values: x.subnets()}}}
+	if acls, err = x.acls(ctx, in); err != nil {
+		return nil, err
+	}
+	out := map[string]association{}
+	for _, a := range acls {
+		for _, s := range a.Associations { // the ACL's other subnets stand there as well
+			if id := aws.ToString(s.SubnetId); x.cfg.Subnets[x.region][id] != "" {
+				out[id] = association{aws.ToString(s.NetworkAclAssociationId), aws.ToString(a.NetworkAclId)}
+			}
+		}
+	}
+	for _, id := range x.subnets() {
+		if out[id].acl == "" {
+			return nil, fmt.Errorf("subnet %s in %s shows no network ACL, and every subnet has one: look again", id, x.region)
+		}
+	}
+	return out, nil
+}
+
+func (x *nacl) acls(ctx context.Context, in *ec2.DescribeNetworkAclsInput) (out []types.NetworkAcl, err error) {
+	for pages := ec2.NewDescribeNetworkAclsPaginator(x.client, in); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return nil, fmt.Errorf("describing the network ACLs of %s in %s: %w", strings.Join(x.subnets(), ", "), x.region, err)
+		}
+		out = append(out, page.NetworkAcls...)
+	}
+	return out, nil
+}
+
+// blocks holds the subnets against the configuration, by which it was checked that no
+// node lies in them.
+func (x *nacl) blocks(ctx context.Context, vpc string) error {
+	out, err := x.client.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: x.subnets()})
+	if err != nil {
+		return fmt.Errorf("describing the subnets %s in %s: %w", strings.Join(x.subnets(), ", "), x.region, err)
+	}
+	seen := map[string]bool{}
+	for _, s := range out.Subnets {
+		id := aws.ToString(s.SubnetId)
+		seen[id] = true
+		switch is, says := aws.ToString(s.CidrBlock), x.cfg.Subnets[x.region][id]; {
+		case is != says:
+			return fmt.Errorf("subnet %s in %s has the addresses %s, and the configuration says %s: nothing is done; write what it has", id, x.region, is, says)
+		case aws.ToString(s.VpcId) != vpc:
+			return fmt.Errorf("subnet %s in %s lies in %s, and network ACL %s in %s: create one in the VPC of the subnets", id, x.region, aws.ToString(s.VpcId), x.cfg.ACL[x.region], vpc)
+		}
+	}
+	for _, id := range x.subnets() {
+		if !seen[id] {
+			return fmt.Errorf("subnet %s in %s was not described: look at its ID", id, x.region)
+		}
+	}
+	return nil
+}
+
+// Inspect implements Action.
+func (x *nacl) Inspect(ctx context.Context) (Effect, error) {
+	all, err := x.list(ctx)
+	if err != nil {
+		return Effect{}, err
+	}
+	deny, was := x.cfg.ACL[x.region], map[string]string{}
+	var open []string
+	var left time.Duration
+	for _, id := range x.subnets() {
+		a := all[id]
+		was[id] = a.acl
+		if a.acl != deny {
+			x.quiet.on(x.key(id))
+			open = append(open, fmt.Sprintf("%s has %s", id, a.acl))
+			continue
+		}
+		left = max(left, x.cfg.settle()-x.quiet.off(x.key(id), a.id))
+	}
+	previous, err := json.Marshal(was)
+	if err != nil {
+		return Effect{}, err
+	}
+	e := Effect{Previous: previous, Inventory: len(all), Detail: fmt.Sprintf("%d of %d subnets in %s are cut off by %s", len(all)-len(open), len(all), x.region, deny)}
+	switch {
+	case len(open) == len(all):
+		e.State = Absent
+	case len(open) > 0:
+		e.State = Partial
+	case left > 0:
+		e.State, e.Ending = Partial, true
+		e.Detail += fmt.Sprintf("; it counts in %s, when it has reached every host", left.Round(100*time.Millisecond))
+	default:
+		e.State = Present
+	}
+	if len(open) > 0 {
+		e.Detail += ": " + strings.Join(open, ", ")
+	}
+	return e, nil
+}
+
+func (x *nacl) key(subnet string) string {
+	return "nacl " + string(x.region) + " " + subnet + " " + x.cfg.ACL[x.region]
+}
+
+// Do implements Action.
+func (x *nacl) Do(ctx context.Context, a Attempt) error {
+	all, err := x.list(ctx)
+	if err != nil {
+		return err
+	}
+	want := map[string]string{}
+	for id := range all {
+		want[id] = x.cfg.ACL[x.region]
+	}
+	return x.set(ctx, a, all, want)
+}
+
+// Undo implements Action: a subnet that is cut off gets back the ACL that it had. One
+// that somebody has given another since is not touched.
+func (x *nacl) Undo(ctx context.Context, a Attempt) error {
+	var was map[string]string
+	if err := json.Unmarshal(a.Previous, &was); err != nil {
+		return fmt.Errorf("reading the previous network ACLs: %w", err)
+	}
+	all, err := x.list(ctx)
+	if err != nil {
+		return err
+	}
+	want := map[string]string{}
+	for id, acl := range was {
+		if all[id].acl == x.cfg.ACL[x.region] {
+			want[id] = acl
+		}
+	}
+	return x.set(ctx, a, all, want)
+}
+
+// set gives each subnet the ACL that it should have, and goes on when one is refused.
+func (x *nacl) set(ctx context.Context, a Attempt, all map[string]association, want map[string]string) error {
+	var errs []error
+	for _, id := range slices.Sorted(maps.Keys(want)) {
+		is := all[id]
+		if is.acl == want[id] {
+			continue
+		}
+		a.Report("giving subnet %s in %s the network ACL %s in place of %s", id, x.region, want[id], is.acl)
+		if _, err := x.client.ReplaceNetworkAclAssociation(ctx, &ec2.ReplaceNetworkAclAssociationInput{AssociationId: aws.String(is.id), NetworkAclId: aws.String(want[id])}); err != nil {
+			errs = append(errs, fmt.Errorf("giving subnet %s in %s the network ACL %s in place of %s: %w", id, x.region, want[id], is.acl, explained(err)))
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// both reads what was and what is.
+func (x *nacl) both(now Effect, previous json.RawMessage) (was, is map[string]string, ok bool) {
+	ok = json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil
+	return was, is, ok
+}
+
+// Restored implements Restorer.
+func (x *nacl) Restored(now Effect, previous json.RawMessage) bool {
+	was, is, ok := x.both(now, previous)
+	return ok && maps.Equal(was, is)
+}
+
+// Overtaken implements Witness.
+func (x *nacl) Overtaken(now Effect, previous json.RawMessage) string {
+	was, is, ok := x.both(now, previous)
+	if !ok {
+		return ""
+	}
+	var says []string
+	for _, id := range slices.Sorted(maps.Keys(is)) {
+		if acl := is[id]; acl != was[id] && acl != x.cfg.ACL[x.region] {
+			says = append(says, fmt.Sprintf("subnet %s had the network ACL %s and has %s now", id, was[id], acl))
+		}
+	}
+	return strings.Join(says, "; ")
+}

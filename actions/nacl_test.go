@@ -1,0 +1,241 @@
+package actions
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// fakeACLs are the network ACLs of two subnets, subnet-a and subnet-b.
+type fakeACLs struct {
+	mu      sync.Mutex
+	has     map[string]string // the ACL of each subnet
+	turn    map[string]int    // of its association
+	block   string            // of subnet-a
+	vpc     string            // of acl-deny
+	allows  bool              // acl-deny does
+	refuse  map[string]string // error codes, by subnet
+	calls   []string
+	missing bool // acl-deny is
+}
+
+func newACLs() *fakeACLs {
+	return &fakeACLs{has: map[string]string{"subnet-a": "acl-a", "subnet-b": "acl-b"}, turn: map[string]int{}, block: "10.0.8.0/24", vpc: "vpc-1", refuse: map[string]string{}}
+}
+
+func fenced() map[failover.Region]map[string]string {
+	return map[failover.Region]map[string]string{"us-east-2": {"subnet-a": "10.0.8.0/24", "subnet-b": "10.0.9.0/24"}}
+}
+
+func (f *fakeACLs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	_ = r.ParseForm()
+	fail := func(code string) {
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprintf(w, "<Response><Errors><Error><Code>%s</Code><Message>no</Message></Error></Errors></Response>", code)
+	}
+	body, op := "", r.Form.Get("Action")
+	switch op {
+	case "DescribeSubnets":
+		body = fmt.Sprintf("<subnetSet><item><subnetId>subnet-a</subnetId><vpcId>vpc-1</vpcId><cidrBlock>%s</cidrBlock></item><item><subnetId>subnet-b</subnetId><vpcId>vpc-1</vpcId><cidrBlock>10.0.9.0/24</cidrBlock></item></subnetSet>", f.block)
+	case "DescribeNetworkAcls":
+		acls := map[string]bool{}
+		if id := r.Form.Get("NetworkAclId.1"); id != "" {
+			acls[id] = true
+		} else {
+			for _, acl := range f.has {
+				acls[acl] = true
+			}
+		}
+		if f.missing && acls["acl-deny"] {
+			fail("InvalidNetworkAclID.NotFound")
+			return
+		}
+		for _, acl := range slices.Sorted(maps.Keys(acls)) {
+			of, action := "<item><networkAclAssociationId>aclassoc-z</networkAclAssociationId><subnetId>subnet-z</subnetId></item>", "allow" // of nobody's business
+			for _, s := range slices.Sorted(maps.Keys(f.has)) {
+				if f.has[s] == acl {
+					of += fmt.Sprintf("<item><networkAclAssociationId>aclassoc-%s-%d</networkAclAssociationId><subnetId>%s</subnetId></item>", s, f.turn[s], s)
+				}
+			}
+			if acl == "acl-deny" && !f.allows {
+				action = "deny"
+			}
+			body += fmt.Sprintf("<item><networkAclId>%s</networkAclId><vpcId>%s</vpcId><entrySet><item><ruleNumber>100</ruleNumber><ruleAction>%s</ruleAction></item><item><ruleNumber>32767</ruleNumber><ruleAction>deny</ruleAction></item></entrySet><associationSet>%s</associationSet></item>",
+				acl, f.vpc, action, of)
+		}
+		body = "<networkAclSet>" + body + "</networkAclSet>"
+	case "ReplaceNetworkAclAssociation":
+		f.calls = append(f.calls, r.Form.Get("AssociationId")+" "+r.Form.Get("NetworkAclId"))
+		for s := range f.has {
+			if r.Form.Get("AssociationId") != fmt.Sprintf("aclassoc-%s-%d", s, f.turn[s]) {
+				continue
+			}
+			if code := f.refuse[s]; code != "" {
+				fail(code)
+				return
+			}
+			f.has[s] = r.Form.Get("NetworkAclId")
+			f.turn[s]++
+			body = "<newAssociationId>x</newAssociationId>"
+		}
+		if body == "" {
+			fail("InvalidAssociationID.NotFound")
+			return
+		}
+	}
+	_, _ = fmt.Fprintf(w, "<%sResponse>%s</%sResponse>", op, body, op)
+}
+
+// fence makes the action, at a moment of its own.
+func fence(t *testing.T, f *fakeACLs, settle time.Duration, q *Quiet) Action {
+	t.Helper()
+	c := &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}, Settle: failover.Duration(settle)}
+	if err := c.Validate(RoleStop); err != nil {
+		t.Fatal(err)
+	}
+	d := testDeps(t, f)
+	d.Quiet = q
+	a, err := c.New(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+func TestNACL(t *testing.T) {
+	f := newACLs()
+	var q Quiet
+	a := fence(t, f, time.Hour, &q)
+	before := inspect(t, a, Absent, "0 of 2 subnets in us-east-2 are cut off by acl-deny: subnet-a has acl-a, subnet-b has acl-b")
+	if string(before.Previous) != `{"subnet-a":"acl-a","subnet-b":"acl-b"}` || before.Inventory != 2 {
+		t.Errorf("recorded %s of %d", before.Previous, before.Inventory)
+	}
+	// One that is refused keeps nothing from the other.
+	f.refuse["subnet-a"] = "UnauthorizedOperation"
+	err := a.Do(t.Context(), attempt(7, before))
+	if err == nil || !strings.Contains(err.Error(), "giving subnet subnet-a in us-east-2 the network ACL acl-deny in place of acl-a") || strings.Contains(err.Error(), "subnet-b") {
+		t.Errorf("got %v", err)
+	}
+	stillEnds(t, a, false, "1 of 2 subnets in us-east-2 are cut off by acl-deny: subnet-a has acl-a")
+	f.refuse = map[string]string{}
+	do(t, a.Do, 8, before.Previous)
+	if want := []string{"aclassoc-subnet-a-0 acl-deny", "aclassoc-subnet-b-0 acl-deny", "aclassoc-subnet-a-0 acl-deny"}; !slices.Equal(f.calls, want) {
+		t.Errorf("calls %v, want %v", f.calls, want)
+	}
+	// What was asked for must have reached every host, and a new Action does not wait anew.
+	stillEnds(t, a, true, "2 of 2 subnets in us-east-2 are cut off by acl-deny; it counts in 1h0m0s, when it has reached every host")
+	soon := fence(t, f, time.Nanosecond, &q)
+	done := inspect(t, soon, Present, "2 of 2 subnets in us-east-2 are cut off by acl-deny")
+	do(t, a.Do, 9, done.Previous)
+	if len(f.calls) != 3 {
+		t.Errorf("what stands was asked for again: %v", f.calls)
+	}
+	// Undo puts back what was recorded first, and leaves alone what somebody has changed since.
+	w := a.(Witness)
+	if says := w.Overtaken(done, before.Previous); says != "" {
+		t.Errorf("its own change is %q", says)
+	}
+	f.has["subnet-b"] = "acl-c"
+	changed := inspect(t, a, Partial, "subnet-b has acl-c")
+	if says := w.Overtaken(changed, before.Previous); says != "subnet subnet-b had the network ACL acl-b and has acl-c now" {
+		t.Errorf("got %q", says)
+	}
+	do(t, a.Undo, 10, before.Previous)
+	if f.has["subnet-a"] != "acl-a" || f.has["subnet-b"] != "acl-c" || len(f.calls) != 4 {
+		t.Errorf("now %v, after %v", f.has, f.calls)
+	}
+	if now := inspect(t, a, Absent, "0 of 2"); a.(Restorer).Restored(now, before.Previous) {
+		t.Error("another ACL counts as restored")
+	}
+	f.has["subnet-b"] = "acl-b"
+	if now := inspect(t, a, Absent, "0 of 2"); !a.(Restorer).Restored(now, before.Previous) {
+		t.Error("the same ACLs do not count as restored")
+	}
+	if len(q.seen) != 0 {
+		t.Errorf("what is open counts as cut off since %v", q.seen)
+	}
+	// It begins to count anew.
+	f.has = map[string]string{"subnet-a": "acl-deny", "subnet-b": "acl-deny"}
+	stillEnds(t, a, true, "it counts in 1h0m0s")
+	if err := a.Undo(t.Context(), Attempt{Previous: json.RawMessage("[]")}); err == nil {
+		t.Error("an undo without what was before is done")
+	}
+}
+
+// A fence that would prove nothing is none, and one that is not what was checked is not
+// put up.
+func TestNACLRefuses(t *testing.T) {
+	for want, change := range map[string]func(f *fakeACLs){
+		"network ACL acl-deny in us-east-2 has a rule 100 that lets something pass, so it is no fence":                        func(f *fakeACLs) { f.allows = true },
+		"subnet subnet-a in us-east-2 has the addresses 10.0.1.0/24, and the configuration says 10.0.8.0/24":                  func(f *fakeACLs) { f.block = "10.0.1.0/24" },
+		"subnet subnet-a in us-east-2 lies in vpc-1, and network ACL acl-deny in vpc-2: create one in the VPC of the subnets": func(f *fakeACLs) { f.vpc = "vpc-2" },
+		"subnet subnet-b in us-east-2 shows no network ACL":                                                                   func(f *fakeACLs) { delete(f.has, "subnet-b") },
+		"InvalidNetworkAclID.NotFound": func(f *fakeACLs) { f.missing = true },
+	} {
+		f := newACLs()
+		change(f)
+		a := fence(t, f, 0, nil)
+		if e, err := a.Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), want) || e.State != Unknown {
+			t.Errorf("%+v, %v, want %q", e, err, want)
+		}
+		if err := a.Do(t.Context(), Attempt{Deadline: time.Now().Add(time.Minute)}); err == nil || len(f.calls) > 0 {
+			t.Errorf("%s: it acts: %v, %v", want, f.calls, err)
+		}
+	}
+}
+
+func TestNACLConfig(t *testing.T) {
+	good := func() *NACLConfig {
+		return &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-1"}}
+	}
+	for want, c := range map[string]func(c *NACLConfig){
+		"subnets: is missing":           func(c *NACLConfig) { c.Subnets = nil },
+		"subnets: has none in us-ea":    func(c *NACLConfig) { c.Subnets["us-east-1"] = nil },
+		`acl: "" of us-east-1 is`:       func(c *NACLConfig) { c.Subnets["us-east-1"] = map[string]string{"subnet-c": "10.0.0.0/24"} },
+		`subnet-a = "10.0.8.0" of us`:   func(c *NACLConfig) { c.Subnets["us-east-2"]["subnet-a"] = "10.0.8.0" },
+		`subnet-a = "fd00::/64" of us`:  func(c *NACLConfig) { c.Subnets["us-east-2"]["subnet-a"] = "fd00::/64" },
+		"vpc-1 = \"10.0.0.0/24\" of us": func(c *NACLConfig) { c.Subnets["us-east-2"]["vpc-1"] = "10.0.0.0/24" },
+		"settle: -1ns is negative":      func(c *NACLConfig) { c.Settle = -1 },
+	} {
+		bad := good()
+		c(bad)
+		if err := bad.Validate(RoleStop); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %q", err, want)
+		}
+	}
+	for _, role := range []Role{RoleStart, RoleSwitch} {
+		if err := good().Validate(role); err == nil {
+			t.Errorf("it may be a %s", role)
+		}
+	}
+	if got := good().Cuts("us-east-2", netip.MustParseAddr("10.0.9.7")) + good().Cuts("us-east-1", netip.MustParseAddr("10.0.9.7")) + good().Cuts("us-east-2", netip.MustParseAddr("10.0.7.7")); got != "subnet-b" {
+		t.Errorf("it cuts off %q", got)
+	}
+	do, see := good().byHand("us-east-2", nil)
+	if text := strings.Join(do, "\n"); strings.Count(text, "replace-network-acl-association --region us-east-2 --association-id ASSOCIATION --network-acl-id acl-1 ") != 2 || !strings.Contains(text, "Name=association.subnet-id,Values=subnet-b ") || !strings.Contains(see, "acl-1") {
+		t.Errorf("by hand:\n%s\n%s", text, see)
+	}
+	if good().Evidence() != failover.Resource {
+		t.Error("it does not fence at the resource")
+	}
+	d := testDeps(t, newACLs())
+	d.Region = "us-east-1"
+	if _, err := good().New(d); err == nil {
+		t.Error("a region without subnets is accepted")
+	}
+	d.Cloud = nil
+	if _, err := good().New(d); err == nil {
+		t.Error("without clients it is made")
+	}
+}

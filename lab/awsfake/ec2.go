@@ -38,6 +38,9 @@ type EC2Options struct {
 	// Subnets and Templates are those that exist; templates by ID. Nothing is launched from them.
 	Subnets   []Subnet
 	Templates []string
+	// ACLs are the network ACLs. Nothing of the lab's network follows them. Lag is how far what is told of them is behind.
+	ACLs []NetworkACL
+	Lag  time.Duration
 	// Groups are the Auto Scaling groups whose members are instances as well; nil: none.
 	Groups *AutoScaling
 }
@@ -63,6 +66,7 @@ type EC2 struct {
 
 	mu        sync.Mutex
 	instances []*ec2Instance
+	assoc     map[string]*aclAssociation // by subnet
 }
 
 type ec2Instance struct {
@@ -74,7 +78,10 @@ type ec2Instance struct {
 
 // NewEC2 makes the instances, those that run with their status checks passed.
 func NewEC2(o EC2Options) *EC2 {
-	e := &EC2{opt: o}
+	e := &EC2{opt: o, assoc: map[string]*aclAssociation{}}
+	for _, s := range o.Subnets {
+		e.assoc[s.ID] = &aclAssociation{id: "aclassoc-" + id(8), acl: s.ACL}
+	}
 	for _, i := range o.Instances {
 		state := "stopped"
 		if i.Running {
@@ -207,6 +214,10 @@ func (e *EC2) call(op string, body []byte) (any, error) {
 	switch op {
 	case "DescribeSubnets":
 		return e.subnets(name, numbered(v, "SubnetId"))
+	case "DescribeNetworkAcls":
+		return e.acls(name, v)
+	case "ReplaceNetworkAclAssociation":
+		return e.replaceACL(name, v)
 	case "RunInstances":
 		return nil, e.run(v)
 	}

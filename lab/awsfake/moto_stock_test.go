@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
@@ -12,6 +13,7 @@ import (
 	ecrtypes "github.com/aws/aws-sdk-go-v2/service/ecr/types"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 )
 
 // manifest is what is pushed as an image: only its digest counts.
@@ -61,6 +63,35 @@ func stockSteps() []step {
 			})
 		}
 	}
+	acl := func(ctx context.Context, s *sides) string {
+		out, err := s.ec2.DescribeNetworkAcls(ctx, &ec2.DescribeNetworkAclsInput{Filters: []ec2types.Filter{{Name: aws.String("association.subnet-id"), Values: []string{s.subnet}}}})
+		return or(out, err, func(o *ec2.DescribeNetworkAclsOutput) string {
+			if len(o.NetworkAcls) == 0 {
+				return "none"
+			}
+			for _, a := range o.NetworkAcls[0].Associations {
+				if aws.ToString(a.SubnetId) == s.subnet {
+					s.association = aws.ToString(a.NetworkAclAssociationId)
+				}
+			}
+			actions := map[ec2types.RuleAction]int{}
+			for _, e := range o.NetworkAcls[0].Entries {
+				if aws.ToString(e.CidrBlock) != "" { // a VPC without IPv6 has no others
+					actions[e.RuleAction]++
+				}
+			}
+			return fmt.Sprint(len(o.NetworkAcls), " ", actions)
+		})
+	}
+	replace := func(to func(*sides) string) func(context.Context, *sides) string {
+		return func(ctx context.Context, s *sides) string {
+			_, err := s.ec2.ReplaceNetworkAclAssociation(ctx, &ec2.ReplaceNetworkAclAssociationInput{AssociationId: &s.association, NetworkAclId: aws.String(to(s))})
+			if r, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && r.HTTPStatusCode() == http.StatusInternalServerError {
+				return "a status of 500"
+			}
+			return code(err)
+		}
+	}
 	none := func(id string) func(*sides) string { return func(*sides) string { return id } }
 	theSubnet, theTemplate := func(s *sides) string { return s.subnet }, func(s *sides) string { return s.template }
 	return []step{
@@ -74,6 +105,11 @@ func stockSteps() []step {
 		{"secretsmanager a secret that is not there", secret(none("none"))},
 		{"ec2 the free addresses of a subnet", subnet(theSubnet)},
 		{"ec2 a subnet that is not there", subnet(none("subnet-0123456789abcdef0"))},
+		{"ec2 the network ACL of a subnet", acl},
+		{"ec2 another network ACL", replace(func(s *sides) string { return s.deny })},
+		{"ec2 another network ACL by an association that is no more", replace(func(s *sides) string { return s.deny })},
+		{"ec2 the network ACL of a subnet then", acl},
+		{"ec2 another network ACL that is not there", replace(none("acl-0123456789abcdef0"))},
 		{"ec2 a dry run of a launch", launch(theTemplate, theSubnet)},
 		{"ec2 a dry run in a subnet that is not there", launch(theTemplate, none("subnet-0123456789abcdef0"))},
 		{"ec2 a dry run of a template that is not there", launch(none("lt-0123456789abcdef0"), theSubnet)},
@@ -95,6 +131,11 @@ func setUpStock(ctx context.Context, s *sides) error {
 	if err != nil {
 		return err
 	}
+	deny, err := s.ec2.CreateNetworkAcl(ctx, &ec2.CreateNetworkAclInput{VpcId: vpc.Vpc.VpcId})
+	if err != nil {
+		return err
+	}
+	s.deny = *deny.NetworkAcl.NetworkAclId
 	s.secret, s.subnet, s.template = *secret.ARN, *subnet.Subnet.SubnetId, *template.LaunchTemplate.LaunchTemplateId
 	return nil
 }

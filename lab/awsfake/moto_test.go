@@ -61,10 +61,11 @@ type sides struct {
 	mapping string // an event source mapping
 
 	// of what can be launched
-	ecr              *ecr.Client
-	secrets          *secretsmanager.Client
-	secret           string // an ARN
-	subnet, template string // IDs
+	ecr               *ecr.Client
+	secrets           *secretsmanager.Client
+	secret            string // an ARN
+	subnet, template  string // IDs
+	deny, association string // of network ACLs
 
 	ids  []string // of instances
 	zone string
@@ -342,7 +343,8 @@ func TestAgainstMoto(t *testing.T) {
 		Route53: NewRoute53("Z1", []string{"ns1.example.net"}, dnsfake.NewZone("example.net.", 1, 0, 60, 1), checks, nil),
 		EC2: NewEC2(EC2Options{Instances: []EC2Instance{{ID: "i-0a", Zone: "us-east-1a", Tags: queueTag, Running: true}, {ID: "i-0b", Zone: "us-east-1a", Tags: queueTag, Running: true}}, Start: 50 * time.Millisecond, Stop: 50 * time.Millisecond,
 			Peerings: []Peering{{ID: "pcx-1", Requester: VPC{"vpc-1", "us-east-1", "198.18.1.0/24"}, Accepter: VPC{"vpc-2", "us-east-2", "198.18.2.0/24"}}},
-			Subnets:  []Subnet{{"subnet-a", "us-east-1a", 251}}, Templates: []string{"lt-1"}}),
+			Subnets:  []Subnet{{ID: "subnet-a", Zone: "us-east-1a", Free: 251, CIDR: "198.18.3.0/24", ACL: "acl-open"}}, Templates: []string{"lt-1"},
+			ACLs: []NetworkACL{{"acl-open", "vpc-3", true}, {"acl-deny", "vpc-3", false}}}),
 		Stock: &Stock{Region: "us-east-1", Images: map[string]string{"web:1": "sha256:aa"}, Secrets: []string{"db"}},
 		ECS:   NewECS(ctx, ECSOptions{Region: "us-east-1", Dir: t.TempDir(), TimeFactor: 60, Log: log})}
 	ts := httptest.NewServer(srv)
@@ -357,6 +359,7 @@ func TestAgainstMoto(t *testing.T) {
 	ours := newSides(ts.URL)
 	ours.zone, ours.ids, ours.pcx = "Z1", []string{"i-0a", "i-0b"}, "pcx-1"
 	ours.secret, ours.subnet, ours.template = SecretARN("us-east-1", "db"), "subnet-a", "lt-1"
+	ours.deny = "acl-deny"
 	results := map[string]string{}
 	for _, s := range sdkSteps() {
 		results[s.name] = s.run(ctx, ours)

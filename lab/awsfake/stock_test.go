@@ -30,7 +30,8 @@ func stocked(t *testing.T, region string, used float64) (*Server, string) {
 	s := &Server{Region: region, Faults: faults.NewSet(1), Log: slog.New(slog.DiscardHandler),
 		ECS: NewECS(ctx, ECSOptions{Region: region, Dir: t.TempDir(), IPs: []string{"127.0.0.1"}, Subnets: []string{"subnet-a"}, Log: slog.New(slog.DiscardHandler)}),
 		ASG: NewAutoScaling(ASGOptions{Region: region, Groups: []ASGroup{{Name: "queue", Max: 2, Zones: []string{region + "a"}, Subnets: []string{"subnet-a"}, Template: "lt-1"}}}),
-		EC2: NewEC2(EC2Options{Subnets: []Subnet{{"subnet-a", region + "a", 3}}, Templates: []string{"lt-1"}}),
+		EC2: NewEC2(EC2Options{Subnets: []Subnet{{ID: "subnet-a", Zone: region + "a", Free: 3}}, Templates: []string{"lt-1"},
+			ACLs: []NetworkACL{{"acl-open", "vpc-3", true}, {"acl-deny", "vpc-3", false}}}),
 		Stock: &Stock{Region: region, Images: map[string]string{"web:1": "sha256:aa"}, Secrets: []string{"db"},
 			Quotas: []Quota{{Service: "ec2", Code: "L-1216C47A", Name: "Standard", Value: 16, Raised: true, Usage: usage}, {Service: "fargate", Code: "L-3032A538", Name: "Fargate", Value: 6}}},
 		Metrics: NewCloudWatch(CloudWatchOptions{Minute: minute, Sources: []func() []Point{func() []Point { return []Point{{usage, used}} }}}),
@@ -102,7 +103,7 @@ func TestCapacityCheck(t *testing.T) {
 	says(probes.Fail, "2 addresses are free in subnet-a in us-east-2, and 3 are needed for all")
 	here.EC2.opt.Subnets[0].ID = "subnet-b"
 	says(probes.Fail, "InvalidSubnetID.NotFound")
-	here.EC2.opt.Subnets[0], here.EC2.opt.Templates = Subnet{"subnet-a", "us-east-2a", 3}, nil
+	here.EC2.opt.Subnets[0], here.EC2.opt.Templates = Subnet{ID: "subnet-a", Zone: "us-east-2a", Free: 3}, nil
 	says(probes.Fail, "InvalidLaunchTemplateId.NotFound")
 	there.Faults.Add(faults.Fault{Service: "*", Mode: faults.Refuse})
 	here.EC2.opt.Templates = []string{"lt-1"}

@@ -12,6 +12,8 @@ type Subnet struct {
 	ID   string `json:"id"`
 	Zone string `json:"zone"`
 	Free int    `json:"free"`
+	CIDR string `json:"cidr,omitempty"`
+	ACL  string `json:"acl,omitempty"` // its network ACL at the beginning, one of NetworkACLs
 }
 
 func (e *EC2) subnet(id string) *Error {
@@ -28,6 +30,8 @@ func (e *EC2) subnets(name xml.Name, ids []string) (any, error) {
 		ID   string `xml:"subnetId"`
 		Zone string `xml:"availabilityZone"`
 		Free int    `xml:"availableIpAddressCount"`
+		CIDR string `xml:"cidrBlock,omitempty"`
+		VPC  string `xml:"vpcId,omitempty"`
 	}
 	out := struct {
 		XMLName xml.Name
@@ -40,7 +44,7 @@ func (e *EC2) subnets(name xml.Name, ids []string) (any, error) {
 	}
 	for _, s := range e.opt.Subnets {
 		if len(ids) == 0 || slices.Contains(ids, s.ID) {
-			out.Subnets = append(out.Subnets, item(s))
+			out.Subnets = append(out.Subnets, item{s.ID, s.Zone, s.Free, s.CIDR, e.vpcOf(s.ACL)})
 		}
 	}
 	return out, nil

@@ -195,8 +195,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	for _, s := range c.Services {
-		def := ecs.Register(awsfake.TaskDef{Family: s.Name, Command: s.Command, Env: s.Env, HealthAfter: s.HealthAfter,
-			Image: awsfake.ImageName(c.Region, s.Name+":1"), Secrets: map[string]string{"DATABASE": awsfake.SecretARN(c.Region, secretName) + ":password::"}})
+		def := ecs.Register(s.definition(c.Region))
 		ecs.Create(Cluster, s.Name, def, s.Desired)
 		if s.Scale != nil {
 			ecs.SetScale(Cluster, s.Name, *s.Scale)

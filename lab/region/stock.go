@@ -51,3 +51,9 @@ func used(asg *awsfake.AutoScaling, groups []awsfake.ASGroup) func() []awsfake.P
 		return []awsfake.Point{{Metric: vcpu, Value: float64(n)}}
 	}
 }
+
+// definition is what a service's tasks are made of.
+func (s Service) definition(region string) awsfake.TaskDef {
+	return awsfake.TaskDef{Family: s.Name, Command: s.Command, Env: s.Env, HealthAfter: s.HealthAfter,
+		Image: awsfake.ImageName(region, s.Name+":1"), Secrets: map[string]string{"DATABASE": awsfake.SecretARN(region, secretName) + ":password::"}}
+}

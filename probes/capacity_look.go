@@ -169,8 +169,12 @@ func (p *capacity) addresses(ctx context.Context, s *stock) {
 	}
 	free, all, need := map[string]int{}, 0, 0
 	for _, n := range out.Subnets {
-		free[aws.ToString(n.SubnetId)] = int(aws.ToInt32(n.AvailableIpAddressCount))
-		all += int(aws.ToInt32(n.AvailableIpAddressCount))
+		left := int(aws.ToInt32(n.AvailableIpAddressCount))
+		if aws.ToBool(n.Ipv6Native) { // it has no IPv4 address to count, and more of the others than anybody uses
+			left = 1 << 20
+		}
+		free[aws.ToString(n.SubnetId)] = left
+		all += left
 	}
 	short := false
 	for _, n := range s.needs {

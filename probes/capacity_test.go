@@ -153,6 +153,9 @@ func TestCapacity(t *testing.T) {
 		{"an empty secret", func(w world) { w.here.says("DescribeSecret", map[string]any{}) }, failover.Failed, Fail, []string{"has no current value: put one"}},
 		{"too few addresses for one", func(w world) { w.here.says("DescribeSubnets", subnets(1)) }, failover.Failed, Fail, []string{"1 addresses are free in subnet-a, subnet-b in us-east-1, and 2 more tasks of web need one each"}},
 		{"too few for all", func(w world) { w.here.says("DescribeSubnets", subnets(2)) }, failover.Failed, Fail, []string{"2 addresses are free in subnet-a, subnet-b in us-east-1, and 3 are needed for all"}},
+		{"IPv6 alone", func(w world) {
+			w.here.says("DescribeSubnets", strings.Replace(subnets(0), "<subnetId>subnet-b", "<ipv6Native>true</ipv6Native><subnetId>subnet-b", 1))
+		}, failover.OK, Pass, []string{"1048576 free addresses for 3"}},
 		{"no subnet", func(w world) { w.here.says("DescribeSubnets", failed("InvalidSubnetID.NotFound")) }, failover.Failed, Fail, []string{"subnets subnet-a, subnet-b is not in us-east-1"}},
 		{"no group", func(w world) {
 			w.here.says("DescribeAutoScalingGroups", "<DescribeAutoScalingGroupsResponse><DescribeAutoScalingGroupsResult/></DescribeAutoScalingGroupsResponse>")

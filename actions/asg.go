@@ -340,6 +340,16 @@ func (g *asg) Restored(now Effect, previous json.RawMessage) bool {
 		was.Min == is.Min && was.Max == is.Max && was.Desired == is.Desired && slices.Equal(was.Suspended, is.Suspended)
 }
 
+// Untouched implements Untouchable: instances are wanted, and nothing that would launch
+// them is suspended.
+func (g *asg) Untouched(previous json.RawMessage) bool {
+	var was asgPrevious
+	if g.cfg.Count > 0 || json.Unmarshal(previous, &was) != nil {
+		return false
+	}
+	return was.Desired > 0 && !slices.ContainsFunc(was.Suspended, func(s string) bool { return slices.Contains(returning, s) })
+}
+
 // Overtaken implements Witness. A group may have scaling policies of its own.
 func (g *asg) Overtaken(now Effect, previous json.RawMessage) string {
 	var was, is asgPrevious

@@ -353,12 +353,23 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 		return nil, err
 	}
 	rec := e.Steps[c.Step]
-	if rec == nil || rec.Last() == nil || (rec.State != StepRunning && rec.State != StepUndoing && !rec.Burning()) {
+	// What was tried blind, and is seen to have changed nothing, ends without an undo:
+	// there is nothing to put back.
+	nothing := s.Level() >= 3 && c.Outcome == StepUndone && e.State == ExecAborting && e.Undo && rec != nil && rec.LeftBlind()
+	if rec == nil || rec.Last() == nil || (rec.State != StepRunning && rec.State != StepUndoing && !rec.Burning() && !nothing) {
 		return nil, refuse("state", "step %s is not running", c.Step)
 	}
 	last := rec.Last()
 	if last.Token != c.Token {
 		return nil, refuse("token", "step %s runs with token %d, not %d", c.Step, last.Token, c.Token)
+	}
+	if nothing {
+		rec.State, rec.Detail = StepUndone, c.Detail
+		if e.Question != nil && e.Question.Step == c.Step {
+			e.Question = nil // a person was asked what to do about it
+		}
+		s.event(m, c, "step %s undone: %s", c.Step, c.Detail)
+		return nil, nil
 	}
 	if last.Burn {
 		if c.Outcome != StepDone && c.Outcome != StepFailed {

@@ -433,6 +433,17 @@ func (r StepRecord) Blind() bool {
 	return blind
 }
 
+// LeftBlind reports whether a step that was tried before its resource could be read has
+// ended, and no undo of it has begun: what stands of it in the world, the log alone
+// does not say.
+func (r StepRecord) LeftBlind() bool {
+	switch r.State {
+	case StepDone, StepUnproven, StepFailed, StepUnclear:
+		return r.Blind() && r.Undoing() == nil
+	}
+	return false
+}
+
 // Undoing returns the newest attempt that did more than burn a token, if it is an
 // undo; nil otherwise.
 func (r StepRecord) Undoing() *AttemptRecord {

@@ -237,6 +237,12 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 	return eff, nil
 }
 
+// Untouched implements actions.Untouchable.
+func (a action) Untouched(before json.RawMessage) bool {
+	var was previous
+	return a.kind == "stop" && json.Unmarshal(before, &was) == nil && was.Desired > 0
+}
+
 // Overtaken implements actions.Witness.
 func (a action) Overtaken(now actions.Effect, before json.RawMessage) string {
 	var was, is previous

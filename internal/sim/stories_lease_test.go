@@ -180,7 +180,7 @@ var leaseStories = []story{
 		}
 		s.when(time.Minute, func() bool { return asks() != nil })
 		q := asks()
-		s.person(q != nil && strings.Contains(q.Text, "Put it back by hand, then skip the step. Until then no lease is granted there"),
+		s.person(q != nil && strings.Contains(q.Text, "Put it back by hand: it is looked at every 30s") && strings.Contains(q.Text, "Until then no lease is granted there"),
 			"that a stop was asked for before the region could be read: what to put back is not known, and the execution waits for a word about it")
 		if q != nil {
 			s.order("uid 2", failover.Skip{Execution: s.state().Execution.ID, Step: q.Step})
@@ -259,12 +259,21 @@ var leaseStories = []story{
 		s.when(3*time.Minute, func() bool { e := s.state().Execution; return e == nil || e.State == failover.ExecAborting })
 		release()
 		s.daemon(s.throughout(20*time.Minute, func() bool { return s.state().Epoch == 1 && s.state().Active == east1 }), "moves nothing that is well: the failover was withdrawn after a whole hold")
-		asked := s.state().Execution
-		s.person(asked != nil && asked.Question != nil && strings.Contains(asked.Question.Text, "Put it back by hand"), "a question about the stop that was sent before the region could be read, which nobody but a person knows how to put back")
-		if asked != nil && asked.Question != nil {
-			s.order("uid 2", failover.Skip{Execution: asked.ID, Step: asked.Question.Step})
-		}
-		s.region(s.when(3*time.Minute, func() bool { return s.state().Execution == nil && s.state().Freeze == nil }), "gets leases again when that is answered")
+		s.daemon(s.ended() == failover.ExecUndone && s.event("step-finished", "there is nothing to put back: no trace of the stop is seen"), "looks at the region again, into which a stop was sent before it could be read, and finds that none has landed")
+		s.region(s.state().Freeze == nil && s.up(east1) == fleetSize, "gets leases again, and works with as many workers as before; nobody had to say anything")
+	}},
+	{id: "G8d", part: leases, fault: "The same, and the stop that was sent before the region could be read is sent again, and lands, when it can be", tune: func(p *failover.Settings) {
+		p.Components[0].Stop.Proof = []failover.EvidenceClass{failover.Confirmed}
+	}, play: func(s *stage) {
+		release := s.world.stick(east1)
+		s.cut(east1)
+		s.when(8*time.Minute, func() bool { e := s.state().Execution; return e != nil && e.Step("stop-workers").Blind() })
+		s.mend()
+		s.daemon(s.when(time.Minute, func() bool { e := s.state().Execution; return e != nil && e.Step("stop-workers").First() != nil }), "sends the stop again, with what runs there in the log before")
+		s.when(5*time.Minute, func() bool { e := s.state().Execution; return e == nil || e.State == failover.ExecAborting })
+		release()
+		s.daemon(s.when(10*time.Minute, func() bool { return s.ended() == failover.ExecUndone }) && s.event("step-finished", "step stop-workers undone: put back"), "puts that back when the failover is withdrawn")
+		s.region(s.when(2*time.Minute, func() bool { return s.up(east1) == fleetSize }), "works again with as many workers as before; nobody had to say anything")
 	}},
 	{id: "G8c", part: leases, fault: "A failover that a person has asked for cannot prove that the region stands still, and the region is well", tune: unprovable, play: func(s *stage) {
 		s.dark(east1, true)

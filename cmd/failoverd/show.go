@@ -130,6 +130,9 @@ func showStatus(w io.Writer, s admin.Status) {
 	}
 	if s.Execution != nil {
 		showExecution(w, s.Execution, s.Progress)
+		if s.Back != "" {
+			fmt.Fprintf(w, "  %s\n", s.Back)
+		}
 	} else if s.Last != nil {
 		fmt.Fprintf(w, "last execution %d: %s from %s to %s, %s: %s\n", s.Last.ID, s.Last.Kind, s.Last.From, s.Last.To, s.Last.State, s.Last.Outcome)
 	}

@@ -50,9 +50,12 @@ type Status struct {
 	Holds       []failover.StandingHold  `json:"holds,omitempty"`
 	Fences      []FenceStatus            `json:"fences,omitempty"`
 
-	Freeze        *failover.Freeze    `json:"freeze,omitempty"`
-	Incident      *failover.Incident  `json:"incident,omitempty"`
-	Execution     *failover.Execution `json:"execution,omitempty"`
+	Freeze    *failover.Freeze    `json:"freeze,omitempty"`
+	Incident  *failover.Incident  `json:"incident,omitempty"`
+	Execution *failover.Execution `json:"execution,omitempty"`
+	// Back says, beside the open question, that the region which is to be left is not seen
+	// failing any more, and what to do then; "" without a question, and while it is.
+	Back          string              `json:"back,omitempty"`
 	Last          *failover.Execution `json:"last_execution,omitempty"`
 	Pause         *failover.Pause     `json:"pause,omitempty"`
 	CooldownUntil time.Time           `json:"cooldown_until,omitzero"`

@@ -58,7 +58,7 @@ func (d *Daemon) base() admin.Status {
 		Config: st.SettingsHash, OwnFile: d.opts.Config.Hash(),
 		Epoch: st.Epoch, Active: st.Active, Traffic: st.Traffic,
 		Preparation: st.Preparation, Refused: st.Refused, Request: st.Request, Holds: st.Holds,
-		Freeze: st.Freeze, Incident: st.Incident, Execution: st.Execution, Pause: st.Pause, CooldownUntil: st.CooldownUntil,
+		Freeze: st.Freeze, Incident: st.Incident, Execution: st.Execution, Back: st.Back(), Pause: st.Pause, CooldownUntil: st.CooldownUntil,
 	}
 	if st.Suspicion != nil {
 		s.Condition, s.Sentence = st.Suspicion.Condition, st.Suspicion.Sentence

@@ -89,7 +89,7 @@ func (c StartExecution) apply(s *State, m Meta) (any, error) {
 		if guard, reason := s.HandGuard(m.At, s.Request.Overrides); guard != "" {
 			return nil, refuse(guard, "%s", reason)
 		}
-		e.By, e.Why, e.AskedAt = s.Request.By, s.Request.Why, s.Request.Node
+		e.By, e.Why, e.AskedThrough = s.Request.By, s.Request.Why, s.Request.Node
 	}
 	plan := c.Plan
 	e.Plan, e.PlanHash = &plan, plan.Hash()

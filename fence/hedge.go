@@ -12,14 +12,14 @@ import (
 // while and not the answer. Every way must carry the same request, so that it does no
 // harm when two arrive. It returns when it has an answer, all ways have failed or ctx
 // ends; what is still under way is told to stop.
-func Hedged[Way any](ctx context.Context, ways []Way, after time.Duration, ask func(context.Context, Way) (Answer, error)) (Answer, error) {
+func Hedged[Way, R any](ctx context.Context, ways []Way, after time.Duration, ask func(context.Context, Way) (R, error)) (none R, err error) {
 	if len(ways) == 0 {
-		return Answer{}, errors.New("there is nobody to ask")
+		return none, errors.New("there is nobody to ask")
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type result struct {
-		ans Answer
+		ans R
 		err error
 	}
 	results := make(chan result, len(ways))
@@ -43,7 +43,7 @@ func Hedged[Way any](ctx context.Context, ways []Way, after time.Duration, ask f
 	for under > 0 {
 		select {
 		case <-ctx.Done():
-			return Answer{}, errors.Join(append(errs, ctx.Err())...)
+			return none, errors.Join(append(errs, ctx.Err())...)
 		case <-late.C:
 			next()
 		case r := <-results:
@@ -54,5 +54,5 @@ func Hedged[Way any](ctx context.Context, ways []Way, after time.Duration, ask f
 			next()
 		}
 	}
-	return Answer{}, errors.Join(errs...)
+	return none, errors.Join(errs...)
 }

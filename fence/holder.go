@@ -38,6 +38,10 @@ type Ask struct {
 type Answer struct {
 	Request string `json:"request"`
 	failover.Grant
+	// Leader signs Statement, and Second signs Seconding: an answer counts only with the
+	// words of two nodes (see Believe).
+	Leader *Vouch `json:"leader,omitempty"`
+	Second *Vouch `json:"second,omitempty"`
 }
 
 // Holder is the agent's side of the lease protocol (rules G2, G4, G5). It is a

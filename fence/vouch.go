@@ -3,13 +3,18 @@ package fence
 import (
 	"errors"
 	"fmt"
+
+	"github.com/failoverd/failoverd/failover"
 )
 
-// Vouch is the agent's own word for an Ask: a node that passes the request on can
-// hold it back and repeat it, but neither make it up nor change it.
+// One node may be stolen, with its key (S10). So an agent's word counts by the agent's
+// own signature, and an answer by those of two nodes: the leader's, and that of another
+// node that follows it. A node that only passes on can hold back and repeat.
+
+// Vouch is the word of one agent or node for a statement.
 type Vouch struct {
-	Chain     [][]byte `json:"chain"`     // the agent's certificate and what is between it and the authority, DER
-	Signature []byte   `json:"signature"` // of Statement, by the certificate's key
+	Chain     [][]byte `json:"chain"`     // the signer's certificate and what is between it and the authority, DER
+	Signature []byte   `json:"signature"` // of the statement, by the certificate's key
 }
 
 // Statement is what an agent signs: everything on which evidence or a lease rests.
@@ -18,6 +23,49 @@ func (a Ask) Statement() []byte {
 	return fmt.Appendf(nil, "failoverd ask 1\n%q %q %q %q %d enforced=%t seen=%d running=%t holding=%d stopped=%d bye=%t",
 		a.Request, a.Agent, a.Region, a.Component, a.Lease, a.Enforced, a.SeenEpoch, a.Running, a.Holding, a.Stopped, a.Bye)
 }
+
+// Statement is what the leader signs: the answer, and whom it is for. Its form is
+// fixed like that of an Ask.
+func (a Answer) Statement(to Ask) []byte {
+	t := a.Terms
+	return fmt.Appendf(nil, "failoverd answer 1\n%q %q %q %q granted=%t epoch=%d freeze=%d gone=%t index=%d rehearse=%d "+
+		"length=%d renew=%d rho=%d margin=%d tail=%d watchdog=%d grace=%d kill=%d safety=%d arming=%q isolation=%q %q",
+		a.Request, to.Agent, to.Region, to.Component, a.Granted, a.Epoch, a.Freeze, a.Gone, a.Index, a.Rehearse,
+		t.Length, t.Renew, t.RhoPPM, t.Margin, t.EffectTail, t.Stop.Watchdog, t.Stop.Grace, t.Stop.Kill, t.Stop.Safety, a.Arming, a.OnIsol, a.Sentence)
+}
+
+// Seconding is what another node signs: asked about this request, it follows this
+// leader. It says so of one request, so that it cannot be used after a change of leader.
+func Seconding(request string, leader failover.NodeID) []byte {
+	return fmt.Appendf(nil, "failoverd second 1\n%q %q", request, leader)
+}
+
+// Believe says why an answer does not count; nil: two nodes stand behind it. verify
+// says which node has signed a statement. Safe for concurrent use if verify is.
+func (a Answer) Believe(to Ask, verify func(statement []byte, by *Vouch) (failover.NodeID, error)) error {
+	if a.Request != to.Request {
+		return fmt.Errorf("it answers request %q, not %q", a.Request, to.Request)
+	}
+	if a.Leader == nil || a.Second == nil {
+		return ErrUnsigned
+	}
+	leader, err := verify(a.Statement(to), a.Leader)
+	if err != nil {
+		return fmt.Errorf("not the word of a leader: %w", err)
+	}
+	second, err := verify(Seconding(a.Request, leader), a.Second)
+	if err != nil {
+		return fmt.Errorf("no other node's word that %s leads: %w", leader, err)
+	}
+	if second == leader {
+		return fmt.Errorf("%s alone says that it leads", leader)
+	}
+	return nil
+}
+
+// ErrUnsigned is why an answer without two signatures does not count: it comes from a
+// node of a version before them, or from a stolen one.
+var ErrUnsigned = errors.New("it is not signed by the leader and by another node that follows it; nodes before this version sign nothing: upgrade them before the agents")
 
 // ErrOnlyDirect is why a goodbye that another node has passed on does not count: it
 // may be an old one, of an earlier process of that name. The agent, who is told so,

@@ -80,7 +80,7 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 	}
 	rpc := min(config.LeaseRPCTimeout, lease.Renew.D())
 	replace := make(chan struct{}, 1)
-	asker := newLeaseCaller(material, settings.Nodes, o.Region, rpc, lease.Retry()/2)
+	asker := newLeaseCaller(material, settings.Nodes, o.Region, rpc, lease.Retry()/2, o.Log)
 	defer asker.close()
 	agent, err := fence.NewAgent(fence.Config{
 		Agent: id, Region: o.Region, Component: o.Component, Terms: lease,
@@ -331,50 +331,4 @@ func serveActive(path string, agent *fence.Agent) (stop func(), err error) {
 	srv := &http.Server{Handler: mux, ReadHeaderTimeout: time.Second}
 	go func() { _ = srv.Serve(ln) }() // ends with Close
 	return func() { _ = srv.Close() }, nil
-}
-
-// leaseCaller asks the nodes for a lease: those of the agent's own region first,
-// then the others. Any node passes the request on to the leader.
-type leaseCaller struct {
-	*caller
-	order   []failover.NodeID
-	timeout time.Duration // of one node
-	hedge   time.Duration // after which the next node is asked as well
-}
-
-func newLeaseCaller(m *mtls.Material, nodes map[failover.NodeID]failover.NodeSpec, region failover.Region, timeout, hedge time.Duration) *leaseCaller {
-	c := &leaseCaller{caller: newCaller(m, func() map[failover.NodeID]failover.NodeSpec { return nodes }, timeout), timeout: timeout, hedge: hedge}
-	for id := range nodes {
-		c.order = append(c.order, id)
-	}
-	near := func(id failover.NodeID) int {
-		if nodes[id].Vantage == region {
-			return 0
-		}
-		return 1
-	}
-	slices.SortFunc(c.order, func(a, b failover.NodeID) int {
-		if near(a) != near(b) {
-			return near(a) - near(b)
-		}
-		return strings.Compare(string(a), string(b))
-	})
-	return c
-}
-
-// Ask implements fence.Asker. A node that answers with an error is as useless as
-// one that does not answer: the next one is asked, with the same request, whose
-// time of sending stands.
-func (c *leaseCaller) Ask(ctx context.Context, a fence.Ask) (fence.Answer, error) {
-	chain, signature, err := c.material.Sign(a.Statement())
-	if err != nil {
-		return fence.Answer{}, fmt.Errorf("signing the request: %w", err)
-	}
-	a.Vouch = &fence.Vouch{Chain: chain, Signature: signature}
-	return fence.Hedged(ctx, c.order, c.hedge, func(ctx context.Context, id failover.NodeID) (ans fence.Answer, err error) {
-		ctx, cancel := context.WithTimeout(ctx, c.timeout)
-		defer cancel()
-		err = c.call(ctx, id, pathLease, a, &ans)
-		return ans, err
-	})
 }

@@ -27,6 +27,8 @@ type Peers interface {
 	Ballot(ctx context.Context, to failover.NodeID, b failover.Ballot) error
 	// Ask brings an agent's request to a node that is believed to lead.
 	Ask(ctx context.Context, to failover.NodeID, a fence.Ask) (fence.Answer, error)
+	// Second asks a node for its word that it follows this one, for an agent's request.
+	Second(ctx context.Context, to failover.NodeID, request string) (*fence.Vouch, error)
 	// View asks a node that is believed to lead for what only a leader knows.
 	View(ctx context.Context, to failover.NodeID) (LeaderView, error)
 	// Applied asks a node how much of the log it has applied.
@@ -49,9 +51,7 @@ type CoreConfig struct {
 	// Changed is signalled when they change. May be nil.
 	Changed <-chan struct{}
 	Peers   Peers
-	// Vouched says whether an agent's request that another node has passed on is that
-	// agent's own word.
-	Vouched func(fence.Ask) error
+	Signer  Signer
 	World   actions.World
 	Exec    actions.Options
 	// OnDecision is called with every decision of this node as leader. May be nil.
@@ -199,17 +199,22 @@ func (c *Core) TakeProposal(ctx context.Context, from failover.NodeID, p consens
 
 // TakeAsk handles an agent's request: it answers as leader, and passes it on
 // otherwise. An ask that another node passed on is not passed on again, and counts
-// only with the agent's signature: a node must not speak for agents (S10).
+// only with the agent's signature: a node must not speak for agents (S10). Its answer
+// is signed by this node alone; who passed it on adds the second word.
 func (c *Core) TakeAsk(ctx context.Context, a fence.Ask, passedOn bool) (fence.Answer, error) {
 	l := c.lead.Load()
 	switch {
 	case l != nil && passedOn:
-		if err := c.cfg.Vouched(a); err != nil {
+		if err := c.cfg.Signer.Vouched(a); err != nil {
 			return fence.Answer{}, fmt.Errorf("%w: agent %s of %s in %s: %w", errNotVouched, a.Agent, a.Component, a.Region, err)
 		}
-		return l.ask(ctx, a, true)
+		ans, err := l.ask(ctx, a, true)
+		if err != nil {
+			return ans, err
+		}
+		return c.sign(a, ans)
 	case l != nil:
-		return l.ask(ctx, a, false)
+		return c.lease(ctx, l, a)
 	case passedOn:
 		return fence.Answer{}, errNotLeading
 	}
@@ -217,7 +222,7 @@ func (c *Core) TakeAsk(ctx context.Context, a fence.Ask, passedOn bool) (fence.A
 	if leader == "" || leader == c.cfg.ID {
 		return fence.Answer{}, consensus.ErrNoLeader
 	}
-	return c.cfg.Peers.Ask(ctx, leader, a)
+	return c.passOn(ctx, leader, a)
 }
 
 // errNotVouched is why a request that a node has passed on is refused.

@@ -267,7 +267,7 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 			Vantage: d.this.Vantage, Version: d.opts.Version, Features: failover.Features, ConfigHash: d.opts.Config.Hash(),
 			Disk: disk.Identity.Disk, Starts: disk.Identity.Starts, Boot: d.gate.Self().Boot,
 		},
-		Verdicts: d.Verdicts, Changed: d.changed, Peers: d.calls, Vouched: vouched(d.material), World: currentWorld{d},
+		Verdicts: d.Verdicts, Changed: d.changed, Peers: d.calls, Signer: signer{d.material}, World: currentWorld{d},
 		Exec: actions.Options{
 			CallTimeout: 2 * cfg.AWS.Timeout.D(), Poll: cfg.Probes.Interval.D(), Settle: 2 * cfg.Probes.Interval.D(),
 		},

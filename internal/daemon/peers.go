@@ -30,6 +30,7 @@ const (
 	pathBallot  = "/v1/ballot"
 	pathLease   = "/v1/lease"
 	pathPassed  = "/v1/lease-passed-on"
+	pathSecond  = "/v1/second"
 	pathView    = "/v1/view"
 	// pathStanding is how a node asks the others, before its raft starts, what the
 	// log says of it. It is open to every node's certificate of the authority: one
@@ -159,25 +160,23 @@ func (c *caller) Ask(ctx context.Context, to failover.NodeID, a fence.Ask) (fenc
 	return ans, err
 }
 
+// Second implements Peers.
+func (c *caller) Second(ctx context.Context, to failover.NodeID, request string) (*fence.Vouch, error) {
+	var by fence.Vouch
+	err := c.call(ctx, to, pathSecond, secondRequest{request}, &by)
+	return &by, err
+}
+
+// secondRequest asks for a node's word; see Core.TakeSecond.
+type secondRequest struct {
+	Request string `json:"request"` // the agent's
+}
+
 // View implements Peers.
 func (c *caller) View(ctx context.Context, to failover.NodeID) (LeaderView, error) {
 	var v LeaderView
 	err := c.call(ctx, to, pathView, struct{}{}, &v)
 	return v, err
-}
-
-// vouched returns CoreConfig.Vouched by certificates.
-func vouched(m *mtls.Material) func(fence.Ask) error {
-	return func(a fence.Ask) error {
-		if a.Vouch == nil {
-			return errors.New("it is not signed, as those of agents before this version are not: they have to reach the leader themselves")
-		}
-		id, err := m.Verify(a.Statement(), a.Vouch.Chain, a.Vouch.Signature)
-		if err == nil && (id.Role != mtls.RoleAgent || id.Name != string(a.Region)) {
-			err = fmt.Errorf("the certificate is of %s, not of an agent of %s", id, a.Region)
-		}
-		return err
-	}
 }
 
 // peerServer answers the nodes' and agents' requests. It serves before the core
@@ -222,6 +221,7 @@ func (p *peerServer) handler() http.Handler {
 	mux.HandleFunc("POST "+pathStanding, p.standing)
 	node(pathPropose, p.propose)
 	node(pathBallot, p.ballot)
+	node(pathSecond, p.second)
 	node(pathView, p.view)
 	node(pathPassed, func(core *Core, w http.ResponseWriter, r *http.Request, _ failover.NodeID) {
 		p.lease(core, w, r, true, "")
@@ -258,7 +258,7 @@ func (p *peerServer) watched(next http.Handler) http.Handler {
 			from = who + " at " + from
 		}
 		request := "other"
-		if slices.Contains([]string{pathPropose, pathBallot, pathLease, pathPassed, pathView, pathStanding}, r.URL.Path) {
+		if slices.Contains([]string{pathPropose, pathBallot, pathLease, pathPassed, pathSecond, pathView, pathStanding}, r.URL.Path) {
 			request = path.Base(r.URL.Path)
 		}
 		p.said.note(p.log, from, refusal{who, request, strings.TrimSpace(answer.said)})
@@ -341,6 +341,23 @@ func (p *peerServer) ballot(core *Core, w http.ResponseWriter, r *http.Request, 
 		return
 	}
 	w.WriteHeader(http.StatusOK)
+}
+
+func (p *peerServer) second(core *Core, w http.ResponseWriter, r *http.Request, from failover.NodeID) {
+	var in secondRequest
+	if !readJSON(w, r, &in) {
+		return
+	}
+	by, err := core.TakeSecond(from, in.Request)
+	switch {
+	case errors.Is(err, errOtherLeader):
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	case err != nil:
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	writeJSON(w, by)
 }
 
 func (p *peerServer) view(core *Core, w http.ResponseWriter, _ *http.Request, _ failover.NodeID) {

@@ -1,19 +1,15 @@
 package daemon
 
 import (
-	"context"
 	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/failoverd/failoverd/failover"
-	"github.com/failoverd/failoverd/fence"
 	"github.com/failoverd/failoverd/internal/config"
-	"github.com/failoverd/failoverd/internal/mtls"
 )
 
 // recovery opens a stopped node's disk as `failoverd recover` does.
@@ -24,104 +20,6 @@ func (h *house) recovery(id, text string) (*Recovery, error) {
 		h.Fatal(err)
 	}
 	return OpenRecovery(Options{Config: cfg, Node: failover.NodeID(id), Log: slog.New(slog.DiscardHandler)})
-}
-
-// ask is an agent's request to a node.
-func (h *house) ask(r *resident, request string) (fence.Answer, error) {
-	ctx, cancel := context.WithTimeout(h.Context(), 3*time.Second)
-	defer cancel()
-	return r.core.TakeAsk(ctx, h.signed("east1", workersAsk(request)), true)
-}
-
-// workersAsk is what the agent w1 asks for.
-func workersAsk(request string) fence.Ask {
-	return fence.Ask{
-		Request: request, Agent: "w1", Region: "east1", Component: "workers", Lease: failover.Duration(20 * time.Second), Enforced: true, Running: true, SeenEpoch: 1,
-	}
-}
-
-// signed is a request as an agent of a region sends it.
-func (h *house) signed(region string, a fence.Ask) fence.Ask {
-	h.Helper()
-	name := "agent-" + region
-	files := mtls.Files{CA: filepath.Join(h.dir, "ca.pem"), Cert: filepath.Join(h.dir, name+".pem"), Key: filepath.Join(h.dir, name+".key")}
-	if _, err := os.Stat(files.Cert); err != nil {
-		if err := h.ca.Issue(h.dir, name, mtls.Identity{Role: mtls.RoleAgent, Name: region}); err != nil {
-			h.Fatal(err)
-		}
-	}
-	m, err := mtls.Load(files)
-	if err != nil {
-		h.Fatal(err)
-	}
-	chain, signature, err := m.Sign(a.Statement())
-	if err != nil {
-		h.Fatal(err)
-	}
-	a.Vouch = &fence.Vouch{Chain: chain, Signature: signature}
-	return a
-}
-
-// S10: a node that passes a request on can neither make one up nor change it, nor
-// say an old one again that would harm.
-func TestNodesDoNotSpeakForAgents(t *testing.T) {
-	h := newHouse(t)
-	text := h.text("a b c")
-	for _, id := range []string{"a", "b", "c"} {
-		h.start(id, text)
-	}
-	h.registered()
-	h.newestLevel()
-	lead := h.leader()
-	var other *resident
-	for _, r := range h.nodes {
-		if r != lead {
-			other = r
-		}
-	}
-	ctx, cancel := context.WithTimeout(h.Context(), 20*time.Second)
-	defer cancel()
-	pass := func(a fence.Ask) error { // over the real port
-		_, err := other.calls.Ask(ctx, lead.core.cfg.ID, a)
-		return err
-	}
-	refused := func(what string, err error, want string) {
-		t.Helper()
-		if err == nil || !strings.Contains(err.Error(), want) {
-			t.Errorf("%s: %v", what, err)
-		}
-	}
-	known := func() *failover.AgentRecord { return lead.core.node.State().Agents["w1"] }
-	refused("made up", pass(workersAsk("1")), "it is not signed")
-	if known() != nil {
-		t.Error("and it is in the log")
-	}
-	refused("of another region's agent", pass(h.signed("east2", workersAsk("2"))), "not of an agent of east1")
-	forged := h.signed("east1", workersAsk("3"))
-	forged.Stopped = 7
-	refused("changed on the way", pass(forged), "the signature is not that of")
-	// The agent's own word arrives by way of another node.
-	if ans, err := other.core.TakeAsk(ctx, h.signed("east1", workersAsk("4")), false); err != nil || !ans.Granted {
-		t.Fatalf("its own word: %+v, %v", ans, err)
-	}
-	// It is started again and would not stop its workers; the old word is said again.
-	tame := workersAsk("5")
-	tame.Enforced = false
-	if _, err := lead.core.TakeAsk(ctx, tame, false); err != nil {
-		t.Fatal(err)
-	}
-	if err := pass(h.signed("east1", workersAsk("4"))); err != nil || known().Enforced {
-		t.Errorf("an old word makes its lease prove again what it does not: %+v, %v", known(), err)
-	}
-	bye := workersAsk("6")
-	bye.Bye = true
-	refused("a goodbye that was passed on", pass(h.signed("east1", bye)), "ask the leader directly")
-	if known() == nil {
-		t.Error("and the agent is forgotten")
-	}
-	if _, err := lead.core.TakeAsk(ctx, bye, false); err != nil || known() != nil {
-		t.Errorf("the agent's own goodbye: %v, %+v", err, known())
-	}
 }
 
 // T4: a cluster of five is recovered on one of two nodes while the other three

@@ -54,10 +54,59 @@ var agents = []mutant{
 	{
 		name: "nodes-speak-for-agents", rule: "S10",
 		says: "a request that a node has passed on counts without its agent's signature",
-		edits: []edit{{"internal/daemon/core.go", `		if err := c.cfg.Vouched(a); err != nil {
-`, `		if err := c.cfg.Vouched(a); err != nil && false {
+		edits: []edit{{"internal/daemon/core.go", `		if err := c.cfg.Signer.Vouched(a); err != nil {
+`, `		if err := c.cfg.Signer.Vouched(a); err != nil && false {
 `}},
 		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-reports"}, {pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
+	},
+	{
+		name: "unsigned-answer-counts", rule: "S10",
+		says: "an agent takes an answer that nobody has signed",
+		edits: []edit{{"fence/vouch.go", `		return ErrUnsigned
+`, `		return nil
+`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-grants"}, {pkg: "internal/daemon", name: "TestOneNodeAnswersNoAgent"}},
+	},
+	{
+		name: "answer-of-one-node", rule: "S10",
+		says: "an agent takes an answer for which one node alone stands, as leader and as the node that follows it",
+		edits: []edit{{"fence/vouch.go", `	if second == leader {
+`, `	if second == leader && false {
+`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-grants"}, {pkg: "internal/daemon", name: "TestOneNodeAnswersNoAgent"}},
+	},
+	{
+		name: "word-of-an-earlier-request", rule: "S10",
+		says: "a node's word that another leads counts for every request, also after a change of leader",
+		edits: []edit{{"fence/vouch.go", `	return fmt.Appendf(nil, "failoverd second 1\n%q %q", request, leader)
+`, `	return fmt.Appendf(nil, "failoverd second 1\n%q", leader)
+`}},
+		tests: []test{{pkg: "fence", name: "TestStatementsNameEverything"}},
+	},
+	{
+		name: "answer-changed-on-the-way", rule: "S10",
+		says: "the leader's signature covers the request and not what was answered",
+		edits: []edit{{"fence/vouch.go", `	t := a.Terms
+`, `	a.Grant = failover.Grant{}
+	t := a.Terms
+`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestOneNodeAnswersNoAgent"}},
+	},
+	{
+		name: "word-for-anybody", rule: "S10",
+		says: "a node gives its word also for a node that it does not follow",
+		edits: []edit{{"internal/daemon/second.go", `leader != from || from == c.cfg.ID {
+`, `(leader != from || from == c.cfg.ID) && false {
+`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-grants"}, {pkg: "internal/daemon", name: "TestOneNodeAnswersNoAgent"}},
+	},
+	{
+		name: "agent-stands-behind-an-answer", rule: "S10",
+		says: "the word of an agent's key counts for that of a node",
+		edits: []edit{{"internal/daemon/second.go", `	if err == nil && id.Role != mtls.RoleNode {
+`, `	if err == nil && id.Role != mtls.RoleNode && false {
+`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestOneNodeAnswersNoAgent"}},
 	},
 	{
 		name: "old-goodbye-passed-on", rule: "S10",

@@ -24,6 +24,7 @@ import (
 	"github.com/failoverd/failoverd/actions"
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/fence"
 	"github.com/failoverd/failoverd/internal/daemon"
 	"github.com/failoverd/failoverd/internal/sim/oracle"
 )
@@ -33,13 +34,15 @@ var bubbleStart = time.Date(2000, 1, 1, 0, 0, 0, 0, time.UTC)
 
 // host is one node's machine: what survives a crash, and the process if it runs.
 type host struct {
-	id       string
-	addr     raft.ServerAddress
-	site     string
-	disk     *disk
-	label    string      // of the disk
-	lost     atomic.Bool // its disk is gone, and the machine came back with an empty one
-	off      atomic.Bool // nobody starts it
+	id    string
+	addr  raft.ServerAddress
+	site  string
+	disk  *disk
+	label string      // of the disk
+	lost  atomic.Bool // its disk is gone, and the machine came back with an empty one
+	off   atomic.Bool // nobody starts it
+	// lies is how the node, which is stolen, answers agents; nil: as it should.
+	lies     atomic.Pointer[func(ctx context.Context, core *daemon.Core, a fence.Ask) (fence.Answer, error)]
 	snaps    raft.SnapshotStore
 	starts   uint64
 	gate     *consensus.Gatekeeper // what it knows of the others; it outlives processes, as its file does
@@ -196,7 +199,7 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	h.core = daemon.NewCore(daemon.CoreConfig{
 		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: file, ConfigHash: hash,
 		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: h.features, ConfigHash: hash, Disk: h.label, Starts: h.starts, Boot: boot},
-		Verdicts: eyes.Verdicts, Changed: eyes.Changed(), Peers: peers, Vouched: vouched, World: nodeWorld{c.world, h.id},
+		Verdicts: eyes.Verdicts, Changed: eyes.Changed(), Peers: peers, Signer: badge("node " + h.id), World: nodeWorld{c.world, h.id},
 		Exec:  actions.Options{CallTimeout: 10 * time.Second, Poll: time.Second, Settle: 2 * time.Second},
 		Fatal: c.died(h, boot), Log: c.log,
 	}, node)

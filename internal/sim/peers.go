@@ -201,6 +201,12 @@ func (p *peers) Ask(ctx context.Context, target failover.NodeID, a fence.Ask) (f
 	return to(ctx, p, target, func(ctx context.Context, c *daemon.Core) (fence.Answer, error) { return c.TakeAsk(ctx, a, true) })
 }
 
+func (p *peers) Second(ctx context.Context, target failover.NodeID, request string) (*fence.Vouch, error) {
+	return to(ctx, p, target, func(_ context.Context, c *daemon.Core) (*fence.Vouch, error) {
+		return c.TakeSecond(failover.NodeID(p.self), request)
+	})
+}
+
 func (p *peers) View(ctx context.Context, target failover.NodeID) (daemon.LeaderView, error) {
 	return to(ctx, p, target, func(_ context.Context, c *daemon.Core) (daemon.LeaderView, error) { return c.LocalView() })
 }
@@ -218,21 +224,50 @@ func (p *peers) Standing(ctx context.Context, target failover.NodeID, h consensu
 	})
 }
 
-// signed is a request as its agent sends it. Only agents call it: what nodes make up is
-// not signed.
+// badge stands for a certificate and its key: "node NAME" or "agent REGION". Only its
+// owner signs with it; what is made up in another's name is not signed.
+type badge string
+
+// Sign implements daemon.Signer.
+func (b badge) Sign(statement []byte) (*fence.Vouch, error) {
+	return &fence.Vouch{Chain: [][]byte{[]byte(b)}, Signature: slices.Concat([]byte(b), statement)}, nil
+}
+
+// whose is who has signed a statement.
+func whose(statement []byte, by *fence.Vouch) (badge, error) {
+	if by == nil || len(by.Chain) != 1 || !bytes.Equal(by.Signature, slices.Concat(by.Chain[0], statement)) {
+		return "", errors.New("it is not signed")
+	}
+	return badge(by.Chain[0]), nil
+}
+
+// Vouched implements daemon.Signer.
+func (badge) Vouched(a fence.Ask) error {
+	who, err := whose(a.Statement(), a.Vouch)
+	if err == nil && who != badge("agent "+a.Region) {
+		err = fmt.Errorf("%s is not an agent of %s", who, a.Region)
+	}
+	return err
+}
+
+// node is which node has signed a statement.
+func node(statement []byte, by *fence.Vouch) (failover.NodeID, error) {
+	who, err := whose(statement, by)
+	name, ok := strings.CutPrefix(string(who), "node ")
+	if err == nil && !ok {
+		err = fmt.Errorf("%s is not a node", who)
+	}
+	return failover.NodeID(name), err
+}
+
+// signed is a request as its agent sends it.
 func signed(a fence.Ask) fence.Ask {
-	a.Vouch = &fence.Vouch{Signature: a.Statement()}
+	a.Vouch, _ = badge("agent " + a.Region).Sign(a.Statement()) // it always can
 	return a
 }
 
-func vouched(a fence.Ask) error {
-	if a.Vouch == nil || !bytes.Equal(a.Vouch.Signature, a.Statement()) {
-		return errors.New("it is not signed")
-	}
-	return nil
-}
-
-// ask is an agent's way to the nodes: those of its own site first.
+// ask is an agent's way to the nodes: those of its own site first. As in
+// daemon.leaseCaller, an answer that does not count is as good as none.
 func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answer, error) {
 	a = signed(a)
 	// Agents have been told of no node that is off.
@@ -249,8 +284,15 @@ func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answ
 	return fence.Hedged(ctx, order, c.settings.Policy.Lease.Retry()/2, func(ctx context.Context, name string) (fence.Answer, error) {
 		ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
 		defer cancel()
-		return to(ctx, &peers{cluster: c, self: site}, failover.NodeID(name), func(ctx context.Context, core *daemon.Core) (fence.Answer, error) {
+		ans, err := to(ctx, &peers{cluster: c, self: site}, failover.NodeID(name), func(ctx context.Context, core *daemon.Core) (fence.Answer, error) {
+			if lies := c.hosts[name].lies.Load(); lies != nil {
+				return (*lies)(ctx, core, a)
+			}
 			return core.TakeAsk(ctx, a, false)
 		})
+		if err != nil {
+			return ans, err
+		}
+		return ans, ans.Believe(a, node)
 	})
 }

@@ -1,11 +1,14 @@
 package sim
 
 import (
+	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/fence"
+	"github.com/failoverd/failoverd/internal/daemon"
 	"github.com/failoverd/failoverd/internal/sim/oracle"
 )
 
@@ -75,4 +78,91 @@ var stolenStories = []story{
 		s.daemon(s.when(3*time.Minute, func() bool { return s.state().Epoch == 2 }) && s.up(east1) == 0, "leaves when no lease can be valid: the region has stopped by then")
 		s.person(s.event("request-execution", "requested through node use2b"), "an unwanted move, and in the timeline which node it came through")
 	}},
+	{id: "stolen-grants", part: people, fault: "A stolen node in a region that is cut off goes on granting leases to the agents there", play: func(s *stage) {
+		thief := s.thief("use1a")
+		at := time.Now()
+		thief.granted.Store(true)
+		s.thieve(thief)
+		s.cut(east1)
+		s.daemon(s.when(3*time.Minute, func() bool { return s.state().Epoch == 2 }) && s.up(east1) == 0, "leaves when no lease can be valid, as without the stolen node")
+		s.region(s.throughout(5*time.Minute, func() bool { return s.up(east1) == 0 }), "stops within its lease and stays so: its agents take no answer that one node alone stands behind, be it unsigned, signed twice by that node, or with another's word for an earlier request")
+		s.daemon(thief.told.Load() > 100 && s.grantedTo(east1, at.Add(time.Second)) == 0, "gives no word of another node for it: in the cut region nobody follows the stolen node")
+	}},
+	{id: "stolen-refusals", part: people, fault: "A stolen node tells the agents of a healthy region that their region is active no more", play: func(s *stage) {
+		thief := s.thief("use1a")
+		at := time.Now()
+		s.thieve(thief)
+		s.region(s.throughout(5*time.Minute, func() bool { return s.died(east1, at) == 0 && s.up(east1) == fleetSize }), "goes on working: its agents ask the next node")
+		s.daemon(thief.told.Load() > 100 && s.grantedTo(east1, at) > 100 && s.state().Incident == nil, "renews their leases through the other nodes")
+	}},
+}
+
+// thief is a stolen node that answers agents what it likes, in every way that one key
+// can, and with every word of others that it has got.
+type thief struct {
+	id      string
+	granted atomic.Bool // what it says
+	told    atomic.Int64
+	kept    atomic.Pointer[fence.Answer] // an honest answer, of before
+	second  func(ctx context.Context, request string) (*fence.Vouch, error)
+	terms   failover.LeaseTerms
+}
+
+// thief takes a node over; it keeps what the node has heard.
+func (s *stage) thief(id string) *thief {
+	th := &thief{id: id, terms: s.settings.Policy.Lease}
+	th.second = func(ctx context.Context, request string) (*fence.Vouch, error) {
+		return (&peers{cluster: s.cluster, self: id}).Second(ctx, "use1b", request)
+	}
+	listen := func(ctx context.Context, core *daemon.Core, a fence.Ask) (fence.Answer, error) {
+		ans, err := core.TakeAsk(ctx, a, false)
+		if err == nil {
+			th.kept.Store(&ans)
+		}
+		return ans, err
+	}
+	s.hosts[id].lies.Store(&listen)
+	if !s.when(time.Minute, func() bool { return th.kept.Load() != nil }) {
+		s.t.Fatal("nobody asks the node that is to be stolen")
+	}
+	return th
+}
+
+func (s *stage) thieve(th *thief) {
+	lie := th.answer
+	s.hosts[th.id].lies.Store(&lie)
+}
+
+func (th *thief) answer(ctx context.Context, _ *daemon.Core, a fence.Ask) (fence.Answer, error) {
+	n, kept := th.told.Add(1), th.kept.Load()
+	ans := fence.Answer{Request: a.Request, Grant: failover.Grant{
+		Granted: th.granted.Load(), Gone: !th.granted.Load(), Epoch: kept.Epoch, Index: kept.Index + 1000 + uint64(n), //nolint:gosec // counts up
+		Terms: th.terms, Arming: failover.ArmEnforced, OnIsol: "stop", Sentence: "believe me",
+	}}
+	own := badge("node " + th.id)
+	switch n % 7 {
+	case 0: // nothing is signed
+		return ans, nil
+	case 1: // an earlier answer, for this request
+		ans = *kept
+		ans.Request = a.Request
+		return ans, nil
+	case 2: // the signatures of an earlier answer
+		ans.Leader, ans.Second = kept.Leader, kept.Second
+		return ans, nil
+	case 3: // an agent's word for that of a node
+		ans.Second, _ = badge("agent " + a.Region).Sign(fence.Seconding(a.Request, failover.NodeID(th.id)))
+	case 4: // its own for both
+		ans.Second, _ = own.Sign(fence.Seconding(a.Request, failover.NodeID(th.id)))
+	case 5: // what the other node here says, if it says anything
+		var err error
+		if ans.Second, err = th.second(ctx, a.Request); err != nil {
+			return fence.Answer{}, err
+		}
+	case 6: // another's word for an earlier request
+		ans.Second = kept.Second
+	}
+	var err error
+	ans.Leader, err = own.Sign(ans.Statement(a))
+	return ans, err
 }

@@ -1,0 +1,262 @@
+package daemon
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/fence"
+	"github.com/failoverd/failoverd/internal/mtls"
+)
+
+// ask is an agent's request to a node.
+func (h *house) ask(r *resident, request string) (fence.Answer, error) {
+	ctx, cancel := context.WithTimeout(h.Context(), 3*time.Second)
+	defer cancel()
+	return r.core.TakeAsk(ctx, h.signed("east1", workersAsk(request)), true)
+}
+
+// workersAsk is what the agent w1 asks for.
+func workersAsk(request string) fence.Ask {
+	return fence.Ask{
+		Request: request, Agent: "w1", Region: "east1", Component: "workers", Lease: failover.Duration(20 * time.Second), Enforced: true, Running: true, SeenEpoch: 1,
+	}
+}
+
+// signed is a request as an agent of a region sends it.
+func (h *house) signed(region string, a fence.Ask) fence.Ask {
+	h.Helper()
+	by, err := signer{h.agentOf(region)}.Sign(a.Statement())
+	if err != nil {
+		h.Fatal(err)
+	}
+	a.Vouch = by
+	return a
+}
+
+// agentOf is the certificate and key of a region's agents.
+func (h *house) agentOf(region string) *mtls.Material {
+	h.Helper()
+	name := "agent-" + region
+	files := mtls.Files{CA: filepath.Join(h.dir, "ca.pem"), Cert: filepath.Join(h.dir, name+".pem"), Key: filepath.Join(h.dir, name+".key")}
+	if _, err := os.Stat(files.Cert); err != nil {
+		if err := h.ca.Issue(h.dir, name, mtls.Identity{Role: mtls.RoleAgent, Name: region}); err != nil {
+			h.Fatal(err)
+		}
+	}
+	m, err := mtls.Load(files)
+	if err != nil {
+		h.Fatal(err)
+	}
+	return m
+}
+
+// S10: a node that passes a request on can neither make one up nor change it, nor
+// say an old one again that would harm.
+func TestNodesDoNotSpeakForAgents(t *testing.T) {
+	h := newHouse(t)
+	text := h.text("a b c")
+	for _, id := range []string{"a", "b", "c"} {
+		h.start(id, text)
+	}
+	h.registered()
+	h.newestLevel()
+	lead := h.leader()
+	var other *resident
+	for _, r := range h.nodes {
+		if r != lead {
+			other = r
+		}
+	}
+	ctx, cancel := context.WithTimeout(h.Context(), 20*time.Second)
+	defer cancel()
+	pass := func(a fence.Ask) error { // over the real port
+		_, err := other.calls.Ask(ctx, lead.core.cfg.ID, a)
+		return err
+	}
+	refused := func(what string, err error, want string) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	known := func() *failover.AgentRecord { return lead.core.node.State().Agents["w1"] }
+	refused("made up", pass(workersAsk("1")), "it is not signed")
+	if known() != nil {
+		t.Error("and it is in the log")
+	}
+	refused("of another region's agent", pass(h.signed("east2", workersAsk("2"))), "not of an agent of east1")
+	forged := h.signed("east1", workersAsk("3"))
+	forged.Stopped = 7
+	refused("changed on the way", pass(forged), "the signature is not that of")
+	// The agent's own word arrives by way of another node.
+	if ans, err := other.core.TakeAsk(ctx, h.signed("east1", workersAsk("4")), false); err != nil || !ans.Granted {
+		t.Fatalf("its own word: %+v, %v", ans, err)
+	}
+	// It is started again and would not stop its workers; the old word is said again.
+	tame := workersAsk("5")
+	tame.Enforced = false
+	if ans, err := lead.core.TakeAsk(ctx, tame, false); err != nil || ans.Leader != nil || ans.Second != nil {
+		t.Fatalf("an agent that signs nothing waits for no signature: %+v, %v", ans, err)
+	}
+	if err := pass(h.signed("east1", workersAsk("4"))); err != nil || known().Enforced {
+		t.Errorf("an old word makes its lease prove again what it does not: %+v, %v", known(), err)
+	}
+	bye := workersAsk("6")
+	bye.Bye = true
+	refused("a goodbye that was passed on", pass(h.signed("east1", bye)), "ask the leader directly")
+	if known() == nil {
+		t.Error("and the agent is forgotten")
+	}
+	if _, err := lead.core.TakeAsk(ctx, bye, false); err != nil || known() != nil {
+		t.Errorf("the agent's own goodbye: %v, %+v", err, known())
+	}
+}
+
+// S10: an agent takes no answer for which one node alone stands, whatever that node has
+// got hold of, and asks the next one.
+func TestOneNodeAnswersNoAgent(t *testing.T) {
+	h := newHouse(t)
+	text := h.text("a b c")
+	for _, id := range []string{"a", "b", "c"} {
+		h.start(id, text)
+	}
+	h.registered()
+	lead := h.leader()
+	ctx, cancel := context.WithTimeout(h.Context(), 60*time.Second)
+	defer cancel()
+	material := h.agentOf("east1")
+	nodes := map[failover.NodeID]failover.NodeSpec{}
+	var follower failover.NodeID
+	for id := range h.nodes {
+		nodes[failover.NodeID(id)] = failover.NodeSpec{Vantage: failover.Region(h.where[id]), Address: h.addr[id]}
+		if h.nodes[id] != lead {
+			follower = failover.NodeID(id)
+		}
+	}
+	agent := func(nodes map[failover.NodeID]failover.NodeSpec, order ...failover.NodeID) (*leaseCaller, *strings.Builder) {
+		var said strings.Builder
+		c := newLeaseCaller(material, nodes, "east1", 5*time.Second, time.Second, slog.New(slog.NewTextHandler(&said, nil)))
+		t.Cleanup(c.close)
+		c.order = order
+		return c, &said
+	}
+
+	// Each node alone is a way to an answer: the leader gets a follower's word, a
+	// follower gives its own.
+	var kept fence.Answer
+	for id := range nodes {
+		a := workersAsk("by way of " + string(id))
+		c, _ := agent(nodes, id)
+		ans, err := c.Ask(ctx, a)
+		if err != nil || !ans.Granted {
+			t.Fatalf("%s: %+v, %v", a.Request, ans, err)
+		}
+		kept = ans
+	}
+
+	// The follower is stolen: key, certificate, place.
+	stolen := signer{h.nodes[string(follower)].material}
+	var lie func(fence.Ask) fence.Answer
+	config := stolen.Server([]string{mtls.ProtoHTTP}, func(mtls.Identity) error { return nil })
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	srv := &http.Server{ReadHeaderTimeout: time.Second, TLSConfig: config, Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var a fence.Ask
+		_ = json.NewDecoder(r.Body).Decode(&a)
+		writeJSON(w, lie(a))
+	})}
+	go func() { _ = srv.ServeTLS(ln, "", "") }()
+	t.Cleanup(func() { _ = srv.Close() })
+	taken := map[failover.NodeID]failover.NodeSpec{follower: {Vantage: "east1", Address: ln.Addr().String()}}
+	for id, spec := range nodes {
+		if id != follower {
+			taken[id] = spec
+		}
+	}
+	word := func(s signer, statement []byte) *fence.Vouch {
+		by, err := s.Sign(statement)
+		if err != nil {
+			t.Error(err)
+		}
+		return by
+	}
+	grant := func(a fence.Ask) fence.Answer {
+		ans := fence.Answer{Request: a.Request, Grant: failover.Grant{Granted: true, Epoch: 1, Index: 1 << 40, Terms: kept.Terms, Arming: kept.Arming, OnIsol: kept.OnIsol}}
+		ans.Leader = word(stolen, ans.Statement(a))
+		return ans
+	}
+	for _, tc := range []struct {
+		name, want string
+		lie        func(fence.Ask) fence.Answer
+	}{
+		{"unsigned", "not signed by the leader and by another node", func(a fence.Ask) fence.Answer {
+			ans := grant(a)
+			ans.Leader = nil
+			return ans
+		}},
+		{"not seconded", "not signed by the leader and by another node", grant},
+		{"both words its own", "alone says that it leads", func(a fence.Ask) fence.Answer {
+			ans := grant(a)
+			ans.Second = word(stolen, fence.Seconding(a.Request, follower))
+			return ans
+		}},
+		{"an agent's word beside its own", "not of a node", func(a fence.Ask) fence.Answer {
+			ans := grant(a)
+			ans.Second = word(signer{material}, fence.Seconding(a.Request, follower))
+			return ans
+		}},
+		{"another node's word for an earlier request", "the signature is not that of", func(a fence.Ask) fence.Answer {
+			ans := grant(a)
+			ans.Second = kept.Second
+			return ans
+		}},
+		{"the leader's word for an earlier answer", "not the word of a leader", func(a fence.Ask) fence.Answer {
+			ans := grant(a)
+			ans.Leader, ans.Second = kept.Leader, word(stolen, fence.Seconding(a.Request, lead.core.cfg.ID))
+			return ans
+		}},
+		{"the leader's own answer, changed on the way", "not the word of a leader", func(a fence.Ask) fence.Answer {
+			ans, err := h.nodes[string(follower)].core.TakeAsk(ctx, a, false)
+			if err != nil {
+				t.Error(err)
+			}
+			ans.Terms.Length *= 10
+			return ans
+		}},
+		{"an earlier answer", "it answers request", func(fence.Ask) fence.Answer { return kept }},
+	} {
+		lie = tc.lie
+		c, said := agent(taken, follower)
+		if ans, err := c.Ask(ctx, workersAsk("stolen")); err == nil || !strings.Contains(err.Error(), tc.want) {
+			t.Errorf("%s: %+v, %v", tc.name, ans, err)
+		}
+		_, _ = c.Ask(ctx, workersAsk("stolen again"))
+		if n := strings.Count(said.String(), "does not count"); n != 1 {
+			t.Errorf("%s: said %d times: %s", tc.name, n, said)
+		}
+		c, _ = agent(taken, follower, lead.core.cfg.ID)
+		if ans, err := c.Ask(ctx, workersAsk("the next one")); err != nil || !ans.Granted || ans.Index == 1<<40 {
+			t.Errorf("%s, and the next node: %+v, %v", tc.name, ans, err)
+		}
+	}
+
+	// Nobody gives its word for a node that it does not follow, nor to an agent.
+	if by, err := h.nodes[string(follower)].calls.Second(ctx, lead.core.cfg.ID, "r"); err == nil || !strings.Contains(err.Error(), "does not follow "+string(follower)) {
+		t.Errorf("the leader's word for a follower: %+v, %v", by, err)
+	}
+	c, _ := agent(nodes)
+	if err := c.call(ctx, lead.core.cfg.ID, pathSecond, secondRequest{"r"}, nil); err == nil || !strings.Contains(err.Error(), "needs a node's certificate") {
+		t.Errorf("an agent asks for it: %v", err)
+	}
+}

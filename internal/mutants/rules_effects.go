@@ -195,7 +195,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"actions/blind.go", `		if e.Question != nil && time.Now().Before(x.nextLook[st.ID]) {
 `, `		if e.Question != nil {
 `}},
-		tests: []test{{pkg: "actions", name: "TestABlindStopThatAPersonPutsBack"}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G8e"}, {pkg: "actions", name: "TestABlindStopThatAPersonPutsBack"}},
 	},
 	{
 		name: "half-a-blind-stop-is-none", rule: "E2",

@@ -16,19 +16,19 @@ var orders = []mutant{
 	},
 	{
 		name: "one-node-twice", rule: "S10",
-		says: "with policy.two_nodes an order counts that one node has given twice",
+		says:  "with policy.two_nodes an order counts that one node has given twice",
 		edits: []edit{{"failover/two_nodes.go", `return same(h) && h.Node != m.Node }`, `return same(h) }`}},
 		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-orders"}, {pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
 	},
 	{
 		name: "another-order-completes", rule: "S10",
-		says: "the second node may say something else: a request with overrides completes one without",
+		says:  "the second node may say something else: a request with overrides completes one without",
 		edits: []edit{{"failover/two_nodes.go", `return h.Command == c.Name() && h.Digest == digest }`, `return h.Command == c.Name() }`}},
 		tests: []test{{pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
 	},
 	{
 		name: "half-orders-for-ever", rule: "S10",
-		says: "an order that nobody completed waits for ever for a second node",
+		says:  "an order that nobody completed waits for ever for a second node",
 		edits: []edit{{"failover/two_nodes.go", `return !m.At.Before(h.Until()) })`, `return false })`}},
 		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-orders"}, {pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
 	},

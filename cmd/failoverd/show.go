@@ -153,6 +153,9 @@ func showStatus(w io.Writer, s admin.Status) {
 	if s.Config != "" && s.OwnFile != s.Config {
 		fmt.Fprintf(w, "configuration %s is in force; this node's file is another one (%s) and does not count: `failoverd config apply` proposes it\n", s.Config, s.OwnFile)
 	}
+	for _, h := range s.HalfOrders {
+		fmt.Fprintf(w, "order %d waits for a second node until %s: %s %s, by %s through node %s (%q)\n", h.ID, h.Until().Format(time.RFC3339), h.Command, h.Text, h.By, h.Node, h.Why)
+	}
 	if s.Proposed != "" {
 		fmt.Fprintf(w, "configuration %s is proposed: it %s\n", s.Proposed, s.Waits)
 	}

@@ -59,6 +59,8 @@ type Status struct {
 	Last          *failover.Execution `json:"last_execution,omitempty"`
 	Pause         *failover.Pause     `json:"pause,omitempty"`
 	CooldownUntil time.Time           `json:"cooldown_until,omitzero"`
+	// HalfOrders have come through one node of two that the policy wants.
+	HalfOrders []failover.HalfOrder `json:"half_orders,omitempty"`
 	// Generation counts recoveries from a lost quorum; Unattested are the voters
 	// left behind of which nobody has attested that they run no more.
 	Generation uint64            `json:"generation,omitempty"`

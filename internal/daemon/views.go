@@ -75,6 +75,11 @@ func (d *Daemon) base() admin.Status {
 	if st.Proposal != nil {
 		s.Proposed = st.Proposal.Hash
 	}
+	for _, h := range st.HalfOrders {
+		if s.Time.Before(h.Until()) {
+			s.HalfOrders = append(s.HalfOrders, h)
+		}
+	}
 	s.Members = members(st, nodes, d.core.Node())
 	slices.SortFunc(s.Members, func(a, b admin.MemberStatus) int { return strings.Compare(string(a.ID), string(b.ID)) })
 	for id, a := range st.Agents {

@@ -24,6 +24,8 @@ var prepared = []mutant{
 `, `	if false {
 `}, {"failover/apply_exec.go", `		if s.Level() >= 3 && st.Kind == KindStart && st.Region == s.Active {
 `, `		if false {
+`}, {"actions/unwind.go", `	if s := x.journal.State(); s.Level() >= 3 && st.Kind == failover.KindStart && st.Region == s.Active {
+`, `	if false {
 `}},
 		tests: []test{{pkg: "actions", name: "TestRecoveryKeepsWhatWasPrepared"}, {pkg: "failover", name: "TestPreparationIsNotUndoneInTheActiveRegion"}},
 	},

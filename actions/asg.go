@@ -99,6 +99,7 @@ type asgPrevious struct {
 	Max       int32    `json:"max"`
 	Desired   int32    `json:"desired"`
 	Suspended []string `json:"suspended,omitempty"` // processes that were suspended before us
+	Protected []string `json:"protected,omitempty"` // instances that were protected from scale-in
 }
 
 func (g *asg) describe(ctx context.Context) (*types.AutoScalingGroup, asgPrevious, error) {
@@ -115,6 +116,12 @@ func (g *asg) describe(ctx context.Context) (*types.AutoScalingGroup, asgPreviou
 		p.Suspended = append(p.Suspended, aws.ToString(s.ProcessName))
 	}
 	slices.Sort(p.Suspended)
+	for _, i := range group.Instances {
+		if aws.ToBool(i.ProtectedFromScaleIn) {
+			p.Protected = append(p.Protected, aws.ToString(i.InstanceId))
+		}
+	}
+	slices.Sort(p.Protected)
 	return group, p, nil
 }
 
@@ -268,18 +275,9 @@ func (g *asg) empty(ctx context.Context, a Attempt) error {
 	if _, err := g.client.SuspendProcesses(ctx, &autoscaling.SuspendProcessesInput{AutoScalingGroupName: &g.cfg.Group, ScalingProcesses: returning}); err != nil {
 		return fmt.Errorf("suspending the processes of %s in %s: %w", g.cfg.Group, g.region, err)
 	}
-	if group, _, err := g.describe(ctx); err == nil { // a stop is tried blind all the same
-		var ids []string
-		for _, i := range group.Instances {
-			if aws.ToBool(i.ProtectedFromScaleIn) {
-				ids = append(ids, aws.ToString(i.InstanceId))
-			}
-		}
-		if len(ids) > 0 {
-			a.Report("%d instances of %s are protected from scale-in: taking the protection away", len(ids), g.cfg.Group)
-			if _, err := g.client.SetInstanceProtection(ctx, &autoscaling.SetInstanceProtectionInput{AutoScalingGroupName: &g.cfg.Group, InstanceIds: ids, ProtectedFromScaleIn: aws.Bool(false)}); err != nil {
-				return fmt.Errorf("taking the scale-in protection of %s in %s away: %w", strings.Join(ids, ", "), g.region, err)
-			}
+	if _, p, err := g.describe(ctx); err == nil { // a stop is tried blind all the same
+		if err := g.protect(ctx, a, p.Protected, false); err != nil {
+			return err
 		}
 	}
 	zero := aws.Int32(0)
@@ -288,6 +286,35 @@ func (g *asg) empty(ctx context.Context, a Attempt) error {
 		return fmt.Errorf("setting the size of %s in %s to 0: %w", g.cfg.Group, g.region, err)
 	}
 	return nil
+}
+
+// protect sets whether instances are protected from scale-in: with it, a desired capacity
+// of 0 ends nothing.
+func (g *asg) protect(ctx context.Context, a Attempt, ids []string, on bool) error {
+	if len(ids) == 0 {
+		return nil
+	}
+	what := "taking the scale-in protection of %s in %s away"
+	if on {
+		what = "protecting %s in %s from scale-in again"
+	}
+	what = fmt.Sprintf(what, strings.Join(ids, ", "), g.region)
+	a.Report("%s", what)
+	if _, err := g.client.SetInstanceProtection(ctx, &autoscaling.SetInstanceProtectionInput{AutoScalingGroupName: &g.cfg.Group, InstanceIds: ids, ProtectedFromScaleIn: &on}); err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// unprotected are those of the instances that serve still and are not protected: AWS
+// protects no other (SetInstanceProtection wants InService).
+func unprotected(group *types.AutoScalingGroup, ids []string) (out []string) {
+	for _, i := range group.Instances {
+		if slices.Contains(ids, aws.ToString(i.InstanceId)) && i.LifecycleState == types.LifecycleStateInService && !aws.ToBool(i.ProtectedFromScaleIn) {
+			out = append(out, aws.ToString(i.InstanceId))
+		}
+	}
+	return out
 }
 
 func (g *asg) resume(ctx context.Context, processes []string) error {
@@ -312,11 +339,22 @@ func (g *asg) resize(ctx context.Context, a Attempt, p asgPrevious) error {
 	return nil
 }
 
-// Undo implements Action: the sizes, and exactly the processes that ran before.
+// Undo implements Action: the sizes, exactly the processes that ran before, and the
+// protection of those instances that have survived. That comes first: whether it is undone
+// is seen by what comes after it.
 func (g *asg) Undo(ctx context.Context, a Attempt) error {
 	var p asgPrevious
 	if err := json.Unmarshal(a.Previous, &p); err != nil {
 		return fmt.Errorf("reading the previous size: %w", err)
+	}
+	if g.cfg.Count == 0 && len(p.Protected) > 0 {
+		group, _, err := g.describe(ctx)
+		if err != nil {
+			return err
+		}
+		if err := g.protect(ctx, a, unprotected(group, p.Protected), true); err != nil {
+			return err
+		}
 	}
 	if err := g.resize(ctx, a, p); err != nil {
 		return err
@@ -338,6 +376,16 @@ func (g *asg) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is asgPrevious
 	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil &&
 		was.Min == is.Min && was.Max == is.Max && was.Desired == is.Desired && slices.Equal(was.Suspended, is.Suspended)
+}
+
+// Untouched implements Untouchable: instances are wanted, and nothing that would launch
+// them is suspended.
+func (g *asg) Untouched(previous json.RawMessage) bool {
+	var was asgPrevious
+	if g.cfg.Count > 0 || json.Unmarshal(previous, &was) != nil {
+		return false
+	}
+	return was.Desired > 0 && !slices.ContainsFunc(was.Suspended, func(s string) bool { return slices.Contains(returning, s) })
 }
 
 // Overtaken implements Witness. A group may have scaling policies of its own.

@@ -72,8 +72,14 @@ func (f *fakeASG) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "ResumeProcesses":
 		f.suspended = slices.DeleteFunc(f.suspended, func(p string) bool { return slices.Contains(list("ScalingProcesses"), p) })
 	case "SetInstanceProtection":
-		for i := range f.instances {
-			f.instances[i].protected = false
+		for _, id := range list("InstanceIds") {
+			var n int
+			if _, err := fmt.Sscanf(id, "i-%d", &n); err != nil || n > len(f.instances) || f.instances[n-1].state != "InService" {
+				w.WriteHeader(http.StatusBadRequest)
+				_, _ = fmt.Fprintf(w, "<ErrorResponse><Error><Code>ValidationError</Code><Message>The instance %s is not in InService or EnteringStandby or Standby.</Message></Error></ErrorResponse>", id)
+				return
+			}
+			f.instances[n-1].protected = r.Form.Get("ProtectedFromScaleIn") == "true"
 		}
 	case "UpdateAutoScalingGroup":
 		for key, into := range map[string]*int{"MinSize": &f.min, "MaxSize": &f.max, "DesiredCapacity": &f.desired} {
@@ -206,5 +212,26 @@ func TestASGParameters(t *testing.T) {
 	var p asgPrevious
 	if json.Unmarshal([]byte(`{"min":1}`), &p) != nil || p.Min != 1 {
 		t.Error("previous values are not read")
+	}
+}
+
+// What a stop has unprotected from scale-in is protected again, if it lived on: another
+// undo than of the size, which AWS refuses for what is ending.
+func TestASGStopUndoneProtectsAgain(t *testing.T) {
+	f := &fakeASG{min: 2, max: 4, desired: 3, instances: serving(3)}
+	f.instances[0].protected, f.instances[1].protected = true, true
+	a, err := (&ASGConfig{Group: "queue"}).New(testDeps(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := inspect(t, a, Absent, "")
+	do(t, a.Do, 7, before.Previous)
+	if f.instances[0].protected || f.instances[1].protected {
+		t.Error("protected, it does not end")
+	}
+	f.instances[0].state = "Terminating"
+	do(t, a.Undo, 8, before.Previous)
+	if f.instances[0].protected || !f.instances[1].protected || f.instances[2].protected || f.desired != 3 {
+		t.Errorf("undone: %+v, desired %d", f.instances, f.desired)
 	}
 }

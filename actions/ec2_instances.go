@@ -410,6 +410,25 @@ func (x *ec2Instances) each(ctx context.Context, a Attempt, what string, ids []s
 	return errors.Join(errs...)
 }
 
+// Untouched implements Untouchable: every instance that there still is runs.
+func (x *ec2Instances) Untouched(previous json.RawMessage) bool {
+	var was map[string]types.InstanceStateName
+	if x.cfg.Running || json.Unmarshal(previous, &was) != nil {
+		return false
+	}
+	running := 0
+	for _, state := range was {
+		switch state {
+		case types.InstanceStateNameRunning:
+			running++
+		case types.InstanceStateNameTerminated:
+		default:
+			return false
+		}
+	}
+	return running > 0
+}
+
 // Restored implements Restorer.
 func (x *ec2Instances) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is map[string]types.InstanceStateName

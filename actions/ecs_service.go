@@ -82,6 +82,7 @@ func (s *ecsService) Ages() time.Duration { return cloud.SignatureLife }
 type ecsPrevious struct {
 	Desired int32     `json:"desired"`
 	Scaling *ecsScale `json:"scaling,omitempty"` // nil: the service has no autoscaler, or it could not be asked
+	Unasked bool      `json:"unasked,omitempty"` // it could not be asked
 }
 
 // Inspect implements Action.
@@ -91,7 +92,7 @@ func (s *ecsService) Inspect(ctx context.Context) (Effect, error) {
 		return Effect{}, err
 	}
 	scale, serr := s.scaling(ctx)
-	previous, err := json.Marshal(ecsPrevious{svc.DesiredCount, scale})
+	previous, err := json.Marshal(ecsPrevious{Desired: svc.DesiredCount, Scaling: scale, Unasked: serr != nil})
 	if err != nil {
 		return Effect{}, err
 	}
@@ -260,6 +261,16 @@ func (s *ecsService) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is ecsPrevious
 	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was.Desired == is.Desired &&
 		(was.Scaling == nil || is.Scaling != nil && *was.Scaling == *is.Scaling)
+}
+
+// Untouched implements Untouchable: tasks are wanted, and no autoscaler rests as a stop
+// lays it to rest.
+func (s *ecsService) Untouched(previous json.RawMessage) bool {
+	var was ecsPrevious
+	if s.cfg.Count > 0 || json.Unmarshal(previous, &was) != nil {
+		return false
+	}
+	return was.Desired > 0 && !was.Unasked && (was.Scaling == nil || *was.Scaling != was.Scaling.asleep())
 }
 
 // Overtaken implements Witness.

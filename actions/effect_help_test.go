@@ -81,6 +81,12 @@ func (e *effect) Restored(now Effect, previous json.RawMessage) bool {
 	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was.Value == is.Value
 }
 
+// Untouched implements Untouchable.
+func (e *effect) Untouched(previous json.RawMessage) bool {
+	var was previously
+	return json.Unmarshal(previous, &was) == nil && was.Value == "old"
+}
+
 // Overtaken implements Witness.
 func (e *effect) Overtaken(now Effect, previous json.RawMessage) string {
 	var was, is previously

@@ -99,6 +99,10 @@ type Executor struct {
 	asked   uint64
 	askedAt time.Time
 
+	// When a stop that was tried blind is looked at again while a question is open. Used
+	// by Run's goroutine alone.
+	nextLook map[failover.StepID]time.Time
+
 	// When this node first saw, under the freeze reportedFor, that all agents of a
 	// component had reported. Used by the fence's goroutine alone.
 	reported    map[failover.Component]reported
@@ -117,6 +121,7 @@ func NewExecutor(j Journal, w World, opts Options, log *slog.Logger) *Executor {
 		journal: j, world: w, opts: opts.withDefaults(), log: log, started: time.Now(),
 		inflight: map[failover.StepID]context.CancelFunc{}, progress: map[failover.StepID]string{},
 		wake: make(chan struct{}, 1), ended: make(chan struct{}, 1), flipping: make(chan struct{}, 1),
+		nextLook: map[failover.StepID]time.Time{},
 	}
 	return x
 }

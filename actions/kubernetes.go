@@ -417,6 +417,26 @@ func (p kubePrevious) patch() map[string]any {
 	return map[string]any{"spec": spec}
 }
 
+// Untouched implements Untouchable: each workload is wanted, and no autoscaler is as a stop
+// sets it. A minimum of 1 may be its owner's, and may be what a stop has made of 0.
+func (k *kubernetes) Untouched(previous json.RawMessage) bool {
+	var was map[string]kubePrevious
+	if k.cfg.Count > 0 || json.Unmarshal(previous, &was) != nil {
+		return false
+	}
+	wanted := 0
+	for _, p := range was {
+		switch {
+		case p.Replicas != nil && *p.Replicas == 0, p.Suspend != nil && *p.Suspend,
+			p.MinSize != nil && *p.MinSize == 1, p.Paused != nil && p.Paused[0] == "0":
+			return false
+		case p.Replicas != nil, p.Suspend != nil:
+			wanted++
+		}
+	}
+	return wanted > 0
+}
+
 // Restored implements Restorer.
 func (k *kubernetes) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is map[string]kubePrevious

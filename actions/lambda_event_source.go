@@ -253,6 +253,11 @@ func (s *eventSource) set(ctx context.Context, a Attempt, all []mapping, want ma
 	return errors.Join(errs...)
 }
 
+// Untouched implements Untouchable: every mapping is on.
+func (s *eventSource) Untouched(previous json.RawMessage) bool {
+	return !s.cfg.Enabled && allOn(previous)
+}
+
 // Restored implements Restorer.
 func (s *eventSource) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is map[string]bool

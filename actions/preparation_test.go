@@ -338,3 +338,31 @@ func TestRecoveryKeepsWhatWasPrepared(t *testing.T) {
 		})
 	}
 }
+
+// L1: a version that did not know better has ended the preparation as one to be undone,
+// and what it was for is active now: the log refuses the undo, which nobody proposes then,
+// and the preparation ends.
+func TestAnUndoThatTheLogRefuses(t *testing.T) {
+	inStage(t, preparing, func(st *stage) {
+		st.suspect()
+		st.elect(nil)
+		st.waitFor("the preparation", time.Minute, st.prepared)
+		st.end()
+		st.mu.Lock()
+		p := st.s.Preparation
+		p.State, p.Undo, st.s.Active = failover.ExecAborting, true, p.To
+		before := st.s.Index
+		st.mu.Unlock()
+		st.elect(func(l *leader) { l.slow = func(failover.Command) time.Duration { return 100 * time.Millisecond } })
+		time.Sleep(time.Minute)
+		s := st.state()
+		if s.Preparation != nil {
+			t.Errorf("the preparation is still open, after %d entries", s.Index-before)
+		}
+		for _, id := range []failover.StepID{"start-api", "start-workers"} {
+			if e := st.effect(id); len(e.undone) != 0 || e.value != "new" {
+				t.Errorf("%s: undone %d times, value %q", id, len(e.undone), e.value)
+			}
+		}
+	})
+}

@@ -219,6 +219,11 @@ func (s *schedule) set(ctx context.Context, a Attempt, want map[string]bool) err
 	return errors.Join(errs...)
 }
 
+// Untouched implements Untouchable: every rule and schedule is on.
+func (s *schedule) Untouched(previous json.RawMessage) bool {
+	return !s.cfg.Enabled && allOn(previous)
+}
+
 // Restored implements Restorer.
 func (s *schedule) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is map[string]bool

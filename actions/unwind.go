@@ -20,7 +20,7 @@ func (x *Executor) unwind(ctx context.Context, e *failover.Execution) {
 	if e.Undo && !e.BeyondReturn() {
 		for i := len(e.Plan.Steps) - 1; i >= 0; i-- {
 			st := e.Plan.Steps[i]
-			if !undoable(st, e.Step(st.ID)) {
+			if !x.toUndo(st, e.Step(st.ID)) {
 				continue
 			}
 			x.launch(ctx, st, func(ctx context.Context) { x.undo(ctx, e.ID, st) })
@@ -57,13 +57,9 @@ func (x *Executor) stands(ctx context.Context, e *failover.Execution) bool {
 	if !e.Undo || e.Kind == failover.Preparation || x.journal.State().Level() < 2 {
 		return false // an older version takes "try again" for "never done": it does not ask
 	}
+	blind := x.blindStops(ctx, e)
 	for _, st := range e.Plan.Steps {
 		rec := e.Step(st.ID)
-		if x.journal.State().Level() >= 3 && rec.Blind() && rec.State != failover.StepSkipped && rec.State != failover.StepUndone && rec.State != failover.StepPending {
-			x.ask(ctx, e.ID, "failed", st.ID, fmt.Sprintf("Step %s was carried out before %s could be read, so what it was in %s before is not known. Put it back by hand, then skip the step. Until then no lease is granted there.", st.ID, st.Component, st.Region),
-				"failoverd skip "+string(st.ID)+" --why …")
-			return true
-		}
 		if rec.State != failover.StepFailed && rec.State != failover.StepUnclear || rec.Undoing() == nil {
 			continue
 		}
@@ -71,7 +67,16 @@ func (x *Executor) stands(ctx context.Context, e *failover.Execution) bool {
 			"failoverd retry "+string(st.ID), "failoverd skip "+string(st.ID)+" --why …")
 		return true
 	}
-	return false
+	return blind
+}
+
+// toUndo reports whether a step is to be undone now: it can be, and the log has what it was
+// before. What was started in a region that is active by now stays.
+func (x *Executor) toUndo(st failover.Step, rec failover.StepRecord) bool {
+	if s := x.journal.State(); s.Level() >= 3 && st.Kind == failover.KindStart && st.Region == s.Active {
+		return false // the log refuses it
+	}
+	return undoable(st, rec) && x.known(st, rec)
 }
 
 // undoable reports whether a step changed something that can be put back. A
@@ -81,7 +86,7 @@ func undoable(st failover.Step, rec failover.StepRecord) bool {
 		return false
 	}
 	first := rec.First()
-	if first == nil || first.Already || rec.Blind() {
+	if first == nil || first.Already {
 		return false
 	}
 	if rec.Undoing() != nil && rec.State != failover.StepDone {
@@ -104,7 +109,7 @@ func (x *Executor) undo(ctx context.Context, exec uint64, st failover.Step) {
 		return
 	}
 	rec := e.Step(st.ID)
-	if e.State != failover.ExecAborting || !undoable(st, rec) {
+	if e.State != failover.ExecAborting || !x.toUndo(st, rec) {
 		return // undone, or wanted after all, since it was looked at
 	}
 	action, err := x.world.Action(st)

@@ -149,7 +149,7 @@ func TestOvertaken(t *testing.T) {
 		return b
 	}
 	tasks := func(n int32, scaling *ecsScale) json.RawMessage {
-		b, _ := json.Marshal(ecsPrevious{n, scaling})
+		b, _ := json.Marshal(ecsPrevious{Desired: n, Scaling: scaling})
 		return b
 	}
 	pods := func(n int) json.RawMessage {

@@ -116,6 +116,8 @@ type Node struct {
 
 	transport raft.Transport
 	asking    sync.WaitGroup // questions to raft that it has not answered yet
+	closing   sync.RWMutex   // none is asked any more once closed is set
+	closed    bool
 
 	closeOnce sync.Once
 	closeErr  error
@@ -186,7 +188,10 @@ func (n *Node) Close() error {
 		done := make(chan error, 1)
 		go func() {
 			// A transfer of the leadership ends by raft's own timer; a raft that is
-			// shut down in the middle of one never answers.
+			// shut down in the middle of one, or before it, never answers.
+			n.closing.Lock()
+			n.closed = true
+			n.closing.Unlock()
 			n.asking.Wait()
 			done <- n.raft.Shutdown().Error()
 		}()

@@ -183,7 +183,10 @@ func (n *Node) TransferTo(id failover.NodeID) error {
 	return fmt.Errorf("giving the leadership to %s: it is not a member", id)
 }
 
-var errHung = errors.New("this node's disk hangs")
+var (
+	errHung   = errors.New("this node's disk hangs")
+	errClosed = errors.New("this node is shut down")
+)
 
 // within waits for an answer of raft, but not for ever.
 func (n *Node) within(limit time.Duration, ask func() error) error {
@@ -193,7 +196,13 @@ func (n *Node) within(limit time.Duration, ask func() error) error {
 	default:
 	}
 	done := make(chan error, 1)
+	n.closing.RLock()
+	if n.closed {
+		n.closing.RUnlock()
+		return errClosed
+	}
 	n.asking.Add(1)
+	n.closing.RUnlock()
 	go func() {
 		defer n.asking.Done()
 		done <- ask()

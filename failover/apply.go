@@ -56,7 +56,11 @@ func (s *State) Apply(m Meta, c Command) Result {
 	if m.ID != "" && slices.Contains(s.Seen, m.ID) {
 		return res // accepted before: sent again because its outcome was unknown
 	}
-	res.Value, res.Err = c.apply(s, m)
+	if res.Err = s.bothNodes(m, c); res.Err == nil {
+		if res.Value, res.Err = c.apply(s, m); res.Err == nil {
+			s.whole(m, c)
+		}
+	}
 	if ref, ok := res.Err.(*Refusal); ok && !c.LeaderOnly() && s.Level() >= 3 {
 		s.Refusals = append(s.Refusals, newEvent(m, c, "refused by guard "+ref.Guard+": "+ref.Text))
 		if extra := len(s.Refusals) - refusalsLimit; extra > 0 {

@@ -262,6 +262,7 @@ func SafetyChanges(old, now *Settings) []string {
 	say("ask.then", o.Ask.Then, n.Ask.Then)
 	say("cooldown", o.Cooldown, n.Cooldown)
 	say("max_per_day", o.MaxPerDay, n.MaxPerDay)
+	say("two_nodes", o.TwoNodes, n.TwoNodes)
 	a, b := o.Lease, n.Lease
 	say("lease.length", a.Length, b.Length)
 	say("lease.renew", a.Renew, b.Renew)

@@ -178,7 +178,7 @@ func (c Attest) apply(s *State, m Meta) (any, error) {
 // says they are, and one node that lies must not make two regions work at once: an
 // agent that was heard with a lease speaks against it until that lease is over, and
 // where no lease speaks at all, the word does not come through the node that asked for
-// the failover.
+// the failover, unless every order comes through two.
 func (s *State) seconded(e *Execution, component Component, m Meta) error {
 	if s.Level() < 3 {
 		return nil
@@ -190,7 +190,7 @@ func (s *State) seconded(e *Execution, component Component, m Meta) error {
 			return refuse("lease-valid", "agent %s of %s may hold a lease for another %s: its workers may be running where you cannot see them; attest again then", id, component, left.Round(100*time.Millisecond))
 		}
 	}
-	if len(ids) == 0 && e.AskedAt != "" && m.Node == e.AskedAt {
+	if len(ids) == 0 && e.AskedThrough != "" && m.Node == e.AskedThrough && !s.wantsTwo() {
 		return refuse("second-node", "node %s asked for this failover, and no agent of %s is known that could speak against it: attest through another node, so that no node can move a region alone", m.Node, component)
 	}
 	return nil

@@ -89,7 +89,7 @@ func (c StartExecution) apply(s *State, m Meta) (any, error) {
 		if guard, reason := s.HandGuard(m.At, s.Request.Overrides); guard != "" {
 			return nil, refuse(guard, "%s", reason)
 		}
-		e.By, e.Why, e.AskedAt = s.Request.By, s.Request.Why, s.Request.Node
+		e.By, e.Why, e.AskedThrough = s.Request.By, s.Request.Why, s.Request.Node
 	}
 	plan := c.Plan
 	e.Plan, e.PlanHash = &plan, plan.Hash()
@@ -353,12 +353,23 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 		return nil, err
 	}
 	rec := e.Steps[c.Step]
-	if rec == nil || rec.Last() == nil || (rec.State != StepRunning && rec.State != StepUndoing && !rec.Burning()) {
+	// What was tried blind, and is seen to have changed nothing, ends without an undo:
+	// there is nothing to put back.
+	nothing := s.Level() >= 3 && c.Outcome == StepUndone && e.State == ExecAborting && e.Undo && rec != nil && rec.LeftBlind()
+	if rec == nil || rec.Last() == nil || (rec.State != StepRunning && rec.State != StepUndoing && !rec.Burning() && !nothing) {
 		return nil, refuse("state", "step %s is not running", c.Step)
 	}
 	last := rec.Last()
 	if last.Token != c.Token {
 		return nil, refuse("token", "step %s runs with token %d, not %d", c.Step, last.Token, c.Token)
+	}
+	if nothing {
+		rec.State, rec.Detail = StepUndone, c.Detail
+		if e.Question != nil && e.Question.Step == c.Step {
+			e.Question = nil // a person was asked what to do about it
+		}
+		s.event(m, c, "step %s undone: %s", c.Step, c.Detail)
+		return nil, nil
 	}
 	if last.Burn {
 		if c.Outcome != StepDone && c.Outcome != StepFailed {

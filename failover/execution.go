@@ -176,10 +176,10 @@ type Execution struct {
 	Auto     bool     `json:"auto,omitempty"`
 	By       string   `json:"by"`
 	Why      string   `json:"why,omitempty"`
-	// AskedAt is the node through which a person asked for it; empty when the
+	// AskedThrough is the node through which a person asked for it; empty when the
 	// quorum's verdict began it.
-	AskedAt NodeID    `json:"asked_at,omitempty"`
-	State   ExecState `json:"state"`
+	AskedThrough NodeID    `json:"asked_through,omitempty"`
+	State        ExecState `json:"state"`
 	// Undo says that an abort asked for the finished steps to be undone.
 	Undo bool `json:"undo,omitempty"`
 	// Withdrawn says that the abort was the leader's, because the region is well
@@ -431,6 +431,17 @@ func (r StepRecord) Blind() bool {
 		}
 	}
 	return blind
+}
+
+// LeftBlind reports whether a step that was tried before its resource could be read has
+// ended, and no undo of it has begun: what stands of it in the world, the log alone
+// does not say.
+func (r StepRecord) LeftBlind() bool {
+	switch r.State {
+	case StepDone, StepUnproven, StepFailed, StepUnclear:
+		return r.Blind() && r.Undoing() == nil
+	}
+	return false
 }
 
 // Undoing returns the newest attempt that did more than burn a token, if it is an

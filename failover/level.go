@@ -19,7 +19,12 @@ func (s *State) Level() int { return max(1, s.Features) }
 // at it. New commands are added here, each with the level of its release.
 func LevelOf(c Command) int {
 	switch c := c.(type) {
-	case AddMember, RemoveMember, FinishMember, AttestNode, ProposeSettings, AckSettings, WithdrawSettings, ActivateSettings, KeepSource,
+	case ProposeSettings:
+		if c.Settings.Policy.TwoNodes {
+			return 3
+		}
+		return 2
+	case AddMember, RemoveMember, FinishMember, AttestNode, AckSettings, WithdrawSettings, ActivateSettings, KeepSource,
 		StartPreparation, EndPreparation, ReapplyStarted, ReapplyFinished, NoteHold, ReleaseHold, RefuseRequest, Suspend, NoteStuck,
 		RecordInventory, AcceptInventory, RecordLoss, RehearseFence:
 		return 2

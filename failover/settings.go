@@ -45,8 +45,11 @@ type Policy struct {
 	MaxLoss map[string]Duration `json:"max_loss,omitempty"`
 	// MaxShrink is the share of an inventory, in percent, that may be missing
 	// before it is distrusted. Zero means the default.
-	MaxShrink int        `json:"max_shrink,omitempty"`
-	Lease     LeaseTerms `json:"lease"`
+	MaxShrink int `json:"max_shrink,omitempty"`
+	// TwoNodes says that a person's order which makes something happen counts when it
+	// has come through two nodes.
+	TwoNodes bool       `json:"two_nodes,omitempty"`
+	Lease    LeaseTerms `json:"lease"`
 }
 
 // DefaultMaxShrink is the share of an inventory, in percent, that may be

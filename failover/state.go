@@ -101,6 +101,8 @@ type State struct {
 	// Refusals are the newest commands of people and nodes that a guard refused,
 	// oldest first: who tried what, and why not. They change nothing else.
 	Refusals []Event `json:"refusals,omitempty"`
+	// HalfOrders have come through one node of two that the policy wants, oldest first.
+	HalfOrders []HalfOrder `json:"half_orders,omitempty"`
 	// Seen holds the IDs of recently accepted commands, oldest first, so that a
 	// command whose outcome was unknown and which was sent again counts once.
 	Seen []string `json:"seen,omitempty"`
@@ -351,6 +353,7 @@ func (s *State) Clone() *State {
 	c.Messages = maps.Clone(s.Messages)
 	c.Events = slices.Clip(s.Events) // append-only: an append to either copies
 	c.Refusals = slices.Clone(s.Refusals)
+	c.HalfOrders = slices.Clone(s.HalfOrders)
 	c.Seen = slices.Clone(s.Seen)
 	return &c
 }

@@ -8,12 +8,14 @@ import (
 	"github.com/failoverd/failoverd/failover/plan"
 )
 
-// well reports whether the execution is withdrawn when the region has been seen
+// well reports whether the execution is withdrawn when both regions have been seen
 // healthy for longer than a hold.
 func (c *cluster) well() bool {
 	var votes []failover.Vote
 	for n, spec := range c.s.Settings.Nodes {
-		votes = append(votes, failover.Vote{Node: n, Vantage: spec.Vantage, Verdict: failover.Verdict{Region: east1, Health: failover.Healthy}})
+		for _, r := range []failover.Region{east1, east2} {
+			votes = append(votes, failover.Vote{Node: n, Vantage: spec.Vantage, Verdict: failover.Verdict{Region: r, Health: failover.Healthy}})
+		}
 	}
 	var d failover.Decision
 	var mem failover.Memory
@@ -55,6 +57,11 @@ func TestWithdrawn(t *testing.T) {
 	if !c.well() || c.s.Back() == "" {
 		t.Error("its open question keeps it")
 	}
+	c.frozen(exec)
+	c.start(plan.FenceID)
+	if !c.well() {
+		t.Error("its fence has begun to wait for evidence, which is nothing irreversible, and it goes on")
+	}
 	c.s.Features = 2
 	if c.well() {
 		t.Error("withdrawn where an older version would let it be aborted beyond the epoch")
@@ -73,6 +80,15 @@ func TestWithdrawn(t *testing.T) {
 	person(c, failover.Approve{Execution: exec})
 	if c.well() {
 		t.Error("withdrawn although a person lets it go on")
+	}
+
+	// That nobody answered is no person's word.
+	c, exec = begun(nil)
+	nonce := c.must(failover.Ask{Execution: exec, Kind: "approval", Step: "start-api", Text: "?", Default: "proceed", Deadline: c.now.Add(time.Minute)}).Index
+	c.now = c.now.Add(time.Minute)
+	c.must(failover.AskExpired{Execution: exec, Nonce: nonce})
+	if !c.well() {
+		t.Error("what the policy has approved keeps it")
 	}
 	c, exec = begun(func(s *failover.Settings) { s.Components[1].Stop.Action.Irreversible = true })
 	c.frozen(exec)

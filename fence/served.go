@@ -86,7 +86,8 @@ type Leave struct {
 // longestNeed bounds what an asker may name: no function lives longer.
 const longestNeed = time.Hour
 
-// Ask gives leave to somebody who will be dead after need, or says why not.
+// Ask gives leave to somebody who will be dead after need, or says why not. It knows only
+// what the agent has told it: who asks over the network is answered by Agent.Leave.
 func (s *Served) Ask(need time.Duration) Leave {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -95,7 +96,7 @@ func (s *Served) Ask(need time.Duration) Leave {
 	case need <= 0 || need > longestNeed:
 		return Leave{Why: fmt.Sprintf("need is %s: name how long you may still run, at most %s", need, longestNeed)}
 	case !s.on:
-		return Leave{Why: "there is no lease: another region may be active"}
+		return Leave{Why: noLease}
 	case s.leaving:
 		return Leave{Why: "this agent is being replaced by a newer program: ask again in a moment"}
 	case !s.bound:
@@ -109,6 +110,34 @@ func (s *Served) Ask(need time.Duration) Leave {
 	s.busy = max(s.busy, now+need)
 	return Leave{Valid: true, RemainingMS: left.Milliseconds()}
 }
+
+// Leave is the answer to GET /lease of an agent whose worker is a Served: its Ask, with the
+// epoch of the lease. What the agent would tell its worker to stop for at its next look
+// counts at once: the lease has ended, or the clocks say that the host was paused (G6).
+// Safe for concurrent use.
+func (a *Agent) Leave(need time.Duration) Leave {
+	s, ok := a.cfg.Worker.(*Served)
+	if !ok {
+		return Leave{Why: "this agent gives nobody leave: it has a worker of its own"}
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	now := a.cfg.Clock.Boot()
+	if !a.realAt.IsZero() { // else Run has not begun
+		a.checkClocks(now)
+	}
+	if a.holder.Bound() && !a.holder.MayRun(now) {
+		return Leave{Why: noLease}
+	}
+	leave := s.Ask(need)
+	if leave.Valid {
+		leave.Epoch = a.holder.epoch
+	}
+	return leave
+}
+
+// noLease is said to who asks without a lease.
+const noLease = "there is no lease: another region may be active"
 
 // Rehearse shows that leave is refused as soon as there is no lease, and to who
 // would outlive one. Nothing of the real lease is touched.

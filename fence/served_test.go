@@ -4,6 +4,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/failoverd/failoverd/failover"
 )
 
 // clockAt is a clock that a test sets.
@@ -72,4 +74,57 @@ func TestUnboundLeaveIsNotForgotten(t *testing.T) {
 	if !s.Running() {
 		t.Error("somebody works for another 30 s, and counts as stopped")
 	}
+}
+
+// G6: a function that asks first after its agent's host was paused gets no leave, also
+// before the agent itself has looked at its clocks and told its worker.
+func TestLeaveRightAfterAPause(t *testing.T) {
+	serve := func(c *Config) { c.Worker = NewServed(c.Clock) }
+	agentIn(t, serve, func(r *rig) {
+		if l := r.agent.Leave(time.Second); l.Valid {
+			t.Errorf("leave before any lease: %+v", l)
+		}
+		time.Sleep(time.Second + tick/2) // between two ticks
+		if l := r.agent.Leave(time.Second); !l.Valid || l.Epoch != granted("").Epoch || l.Epoch == 0 {
+			t.Fatalf("no leave before the pause: %+v", l)
+		}
+		r.leader.set(func(l *fakeLeader) { l.silent = true })
+		r.clock.jump(0, time.Minute)
+		if l := r.agent.Leave(time.Second); l.Valid || l.Epoch != 0 || !strings.Contains(l.Why, "there is no lease") {
+			t.Errorf("leave right after the pause: %+v", l)
+		}
+		time.Sleep(2*tick + time.Millisecond)
+		if l := r.agent.Leave(time.Second); l.Valid {
+			t.Errorf("leave after the pause: %+v", l)
+		}
+	})
+	// What ends by CLOCK_BOOTTIME ends between two looks of the agent, too.
+	agentIn(t, serve, func(r *rig) {
+		time.Sleep(time.Second + tick/2)
+		r.leader.set(func(l *fakeLeader) { l.silent = true })
+		r.agent.mu.Lock()
+		stop, _ := r.agent.holder.StopAt()
+		r.agent.mu.Unlock()
+		r.clock.jump(stop-r.clock.Boot(), stop-r.clock.Boot())
+		if l := r.agent.Leave(time.Millisecond); l.Valid {
+			t.Errorf("leave at the moment at which stopping begins: %+v", l)
+		}
+	})
+	// Below the enforced rung nothing is bound, and a pause ends nothing.
+	agentIn(t, func(c *Config) {
+		serve(c)
+		c.Arming = failover.ArmObserve
+	}, func(r *rig) {
+		r.leader.set(func(l *fakeLeader) { l.grant.Arming = failover.ArmObserve })
+		time.Sleep(time.Second + tick/2)
+		r.clock.jump(0, time.Minute)
+		if l := r.agent.Leave(time.Minute); !l.Valid {
+			t.Errorf("no leave on a lower rung: %+v", l)
+		}
+	})
+	agentIn(t, nil, func(r *rig) {
+		if l := r.agent.Leave(time.Second); l.Valid || !strings.Contains(l.Why, "a worker of its own") {
+			t.Errorf("an agent with a worker of its own gives leave: %+v", l)
+		}
+	})
 }

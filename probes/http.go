@@ -122,6 +122,8 @@ func (p *httpProbe) transport(where func(context.Context) netip.Addr) *http.Tran
 		TLSNextProto:    map[string]func(string, *tls.Conn) http.RoundTripper{},
 		MaxIdleConns:    1,
 		IdleConnTimeout: 5 * time.Minute,
+		// Most answers are a few hundred bytes, and each target keeps a connection.
+		ReadBufferSize: 1 << 10, WriteBufferSize: 1 << 10,
 	}
 	if p.cfg.Host != "" {
 		name, _, err := net.SplitHostPort(p.cfg.Host)

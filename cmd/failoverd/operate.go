@@ -164,6 +164,9 @@ func accepted(r admin.Reply) error {
 	case "accepted":
 		return nil
 	case "refused":
+		if r.Guard == failover.GuardTwoNodes {
+			return &exitError{exitRefused, fmt.Errorf("not yet: %s", r.Text)}
+		}
 		return &exitError{exitRefused, fmt.Errorf("refused by guard %s: %s", r.Guard, r.Text)}
 	case "no-leader", "unknown":
 		return &exitError{exitNoQuo, errors.New(r.Text)}

@@ -130,6 +130,9 @@ func showStatus(w io.Writer, s admin.Status) {
 	}
 	if s.Execution != nil {
 		showExecution(w, s.Execution, s.Progress)
+		if s.Back != "" {
+			fmt.Fprintf(w, "  %s\n", s.Back)
+		}
 	} else if s.Last != nil {
 		fmt.Fprintf(w, "last execution %d: %s from %s to %s, %s: %s\n", s.Last.ID, s.Last.Kind, s.Last.From, s.Last.To, s.Last.State, s.Last.Outcome)
 	}
@@ -149,6 +152,9 @@ func showStatus(w io.Writer, s admin.Status) {
 	fmt.Fprintf(w, "%d nodes, %d agents\n", len(s.Members), len(s.Agents))
 	if s.Config != "" && s.OwnFile != s.Config {
 		fmt.Fprintf(w, "configuration %s is in force; this node's file is another one (%s) and does not count: `failoverd config apply` proposes it\n", s.Config, s.OwnFile)
+	}
+	for _, h := range s.HalfOrders {
+		fmt.Fprintf(w, "order %d waits for a second node until %s: %s %s, by %s through node %s (%q)\n", h.ID, h.Until().Format(time.RFC3339), h.Command, h.Text, h.By, h.Node, h.Why)
 	}
 	if s.Proposed != "" {
 		fmt.Fprintf(w, "configuration %s is proposed: it %s\n", s.Proposed, s.Waits)

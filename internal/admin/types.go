@@ -50,12 +50,17 @@ type Status struct {
 	Holds       []failover.StandingHold  `json:"holds,omitempty"`
 	Fences      []FenceStatus            `json:"fences,omitempty"`
 
-	Freeze        *failover.Freeze    `json:"freeze,omitempty"`
-	Incident      *failover.Incident  `json:"incident,omitempty"`
-	Execution     *failover.Execution `json:"execution,omitempty"`
+	Freeze    *failover.Freeze    `json:"freeze,omitempty"`
+	Incident  *failover.Incident  `json:"incident,omitempty"`
+	Execution *failover.Execution `json:"execution,omitempty"`
+	// Back says, beside the open question, that the region which is to be left is not seen
+	// failing any more, and what to do then; "" without a question, and while it is.
+	Back          string              `json:"back,omitempty"`
 	Last          *failover.Execution `json:"last_execution,omitempty"`
 	Pause         *failover.Pause     `json:"pause,omitempty"`
 	CooldownUntil time.Time           `json:"cooldown_until,omitzero"`
+	// HalfOrders have come through one node of two that the policy wants.
+	HalfOrders []failover.HalfOrder `json:"half_orders,omitempty"`
 	// Generation counts recoveries from a lost quorum; Unattested are the voters
 	// left behind of which nobody has attested that they run no more.
 	Generation uint64            `json:"generation,omitempty"`

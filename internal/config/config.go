@@ -56,6 +56,9 @@ type Policy struct {
 	// MaxShrink is the share of an inventory, in percent, that may be missing. It
 	// may be left out.
 	MaxShrink int `toml:"max_shrink"`
+	// TwoNodes wants orders that make something happen through two nodes. It may be
+	// left out.
+	TwoNodes bool `toml:"two_nodes"`
 }
 
 // Ask is what happens to a question that nobody answers.

@@ -27,6 +27,7 @@ func (c *Config) Settings() failover.Settings {
 			Ask:      failover.AskPolicy{Wait: c.Policy.Ask.Wait, Then: c.Policy.Ask.Then},
 			Cooldown: c.Policy.Cooldown, MaxPerDay: c.Policy.MaxPerDay, Lease: c.LeaseTerms(),
 			PrepareAfter: c.Policy.PrepareAfter, MaxLoss: maps.Clone(c.Policy.MaxLoss), MaxShrink: c.Policy.MaxShrink,
+			TwoNodes: c.Policy.TwoNodes,
 		},
 		Nodes: map[failover.NodeID]failover.NodeSpec{},
 		Traffic: failover.TrafficSpec{

@@ -96,7 +96,7 @@ func RunAgent(ctx context.Context, o AgentOptions) error {
 		return err
 	}
 	if w.served != nil {
-		stop, err := serveLease(o.Serve, w.served, func() uint64 { return agent.Status().Epoch })
+		stop, err := serveLease(o.Serve, agent.Leave)
 		if err != nil {
 			return err
 		}
@@ -260,17 +260,17 @@ func (o AgentOptions) workers() int {
 // do is over before the lease ends, 503 otherwise. It tells nobody a secret, and
 // who asks in vain changes nothing but when this agent says that all have ended,
 // never beyond the lease; it belongs on a private address all the same.
-func serveLease(addr string, served *fence.Served, epoch func() uint64) (stop func(), err error) {
+func serveLease(addr string, ask func(need time.Duration) fence.Leave) (stop func(), err error) {
 	ln, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("address %s, where functions ask for leave, cannot be listened on: %w", addr, err)
 	}
-	srv := &http.Server{Handler: leaseHandler(served, epoch), ReadHeaderTimeout: 2 * time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second, MaxHeaderBytes: 4 << 10}
+	srv := &http.Server{Handler: leaseHandler(ask), ReadHeaderTimeout: 2 * time.Second, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second, MaxHeaderBytes: 4 << 10}
 	go func() { _ = srv.Serve(ln) }() // ends with Close
 	return func() { _ = srv.Close() }, nil
 }
 
-func leaseHandler(served *fence.Served, epoch func() uint64) http.Handler {
+func leaseHandler(ask func(need time.Duration) fence.Leave) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /lease", func(w http.ResponseWriter, r *http.Request) {
 		need, err := time.ParseDuration(r.URL.Query().Get("need"))
@@ -278,11 +278,7 @@ func leaseHandler(served *fence.Served, epoch func() uint64) http.Handler {
 			http.Error(w, "need: how long you may still run, such as /lease?need=28s", http.StatusBadRequest)
 			return
 		}
-		token := epoch() // before the leave: an older token is refused, a newer one would be a lie
-		leave := served.Ask(need)
-		if leave.Valid {
-			leave.Epoch = token
-		}
+		leave := ask(need)
 		w.Header().Set("Content-Type", "application/json")
 		w.Header().Set("Cache-Control", "no-store")
 		if !leave.Valid {

@@ -258,7 +258,7 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 	d.run = append(d.run, func(ctx context.Context) { Learn(ctx, node, d.gate, d.die) },
 		func(ctx context.Context) { stopWhenRemoved(ctx, node, d.gate, d.calls, d.die) })
 	if disk.Empty {
-		d.run = append(d.run, func(ctx context.Context) { Join(ctx, node, d.gate, d.calls, settings.Nodes, d.die, d.log) })
+		d.run = append(d.run, Newcomer{Node: node, Gate: d.gate, Others: d.calls, Nodes: settings.Nodes, Die: d.die, Log: d.log}.Join)
 	}
 
 	d.core = NewCore(CoreConfig{

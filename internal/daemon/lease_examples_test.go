@@ -20,7 +20,13 @@ import (
 func TestLeaseAnswers(t *testing.T) {
 	clock := boottime.System{}
 	served := fence.NewServed(clock)
-	h := leaseHandler(served, func() uint64 { return 7 })
+	h := leaseHandler(func(need time.Duration) fence.Leave {
+		l := served.Ask(need)
+		if l.Valid {
+			l.Epoch = 7
+		}
+		return l
+	})
 	ask := func(query string, status int, want ...string) {
 		t.Helper()
 		w := httptest.NewRecorder()
@@ -49,7 +55,7 @@ func TestLeaseAnswers(t *testing.T) {
 // agent when one does not answer. What is not installed here is not tested.
 func TestLeaseExamples(t *testing.T) {
 	served := fence.NewServed(boottime.System{})
-	srv := httptest.NewServer(leaseHandler(served, func() uint64 { return 1 }))
+	srv := httptest.NewServer(leaseHandler(served.Ask))
 	defer srv.Close()
 	dead := httptest.NewServer(nil)
 	dead.Close()

@@ -11,13 +11,15 @@ import (
 
 // Pager tells people of what has a name but no incident: one message for each
 // suspicion that outlasts prepare_after, updated in place until it has passed;
-// one for each standing hold that was found violated; and one when a region is heard
-// again that was left without having been seen to stop. What passes sooner wakes
+// one for each standing hold that was found violated; one when a region is heard
+// again that was left without having been seen to stop; and one for each order that
+// waits for a second node. What passes sooner wakes
 // nobody; it stands in the timeline.
 type Pager struct {
 	open     *failover.Suspicion // that people were told of
 	holds    map[uint64]int      // how often a hold had been applied when people were told last
 	returned uint64              // the execution of whose region people were told that it is heard again
+	half     uint64              // the newest order through one node that people were told of
 }
 
 // Next returns the messages that the state asks for.
@@ -50,6 +52,12 @@ func (p *Pager) Next(s *failover.State, now time.Time) []notify.Update {
 	if e := heardAgain(s); e != nil && e.ID != p.returned {
 		p.returned = e.ID
 		out = append(out, renderReturn(s, e))
+	}
+	for _, h := range s.HalfOrders {
+		if h.ID > p.half && now.Before(h.Until()) {
+			p.half = h.ID
+			out = append(out, renderHalf(s, h))
+		}
 	}
 	return out
 }
@@ -146,6 +154,18 @@ func renderHold(s *failover.State, h failover.StandingHold) notify.Update {
 			again + h.Detail,
 			fmt.Sprintf("This is the %d. time within an hour; after %d it needs you. Find out what changes it.", len(h.Applied), failover.ReapplyPerHour),
 			"Or: failoverd release " + string(h.Component) + " --why …",
+		},
+	}
+}
+
+func renderHalf(s *failover.State, h failover.HalfOrder) notify.Update {
+	key := fmt.Sprintf("order-%020d", h.ID)
+	return notify.Update{
+		ID: key, Epoch: s.Epoch, Done: true, Message: message(s, key),
+		Title: fmt.Sprintf("%s: %s waits for a second node", s.Settings.Service, h.Command),
+		Lines: []string{
+			fmt.Sprintf("%s gave it through node %s (%q): %s", h.By, h.Node, h.Why, h.Text),
+			fmt.Sprintf("It counts when the same command is given on another node by %s, and is forgotten otherwise. If nobody of you gave it, node %s is in the wrong hands.", h.Until().UTC().Format(time.TimeOnly)+"Z", h.Node),
 		},
 	}
 }

@@ -187,6 +187,7 @@ type peerServer struct {
 	members func() map[failover.NodeID]failover.NodeSpec
 	log     *slog.Logger
 	refused func(request string) // counts; may be nil
+	said    refusalLog           // of what was refused
 }
 
 // handler routes by path and by the role in the peer's certificate: an agent
@@ -250,15 +251,17 @@ func (p *peerServer) watched(next http.Handler) http.Handler {
 		if answer.status/100 != 4 && !answer.forbidden {
 			return
 		}
-		who := r.RemoteAddr
+		from := r.RemoteAddr
+		who, _, _ := net.SplitHostPort(from) // a connection has a port of its own
 		if id, err := peerIdentity(r); err == nil {
-			who = id.String() + " at " + who
+			who = id.String()
+			from = who + " at " + from
 		}
 		request := "other"
 		if slices.Contains([]string{pathPropose, pathBallot, pathLease, pathPassed, pathSecond, pathView, pathStanding}, r.URL.Path) {
 			request = path.Base(r.URL.Path)
 		}
-		p.log.Warn("refused a peer's request", "from", who, "request", request, "why", strings.TrimSpace(answer.said))
+		p.said.note(p.log, from, refusal{who, request, strings.TrimSpace(answer.said)})
 		if p.refused != nil {
 			p.refused(request)
 		}

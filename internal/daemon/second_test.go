@@ -3,6 +3,8 @@ package daemon
 import (
 	"context"
 	"encoding/json"
+	"errors"
+	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/fence"
 	"github.com/failoverd/failoverd/internal/mtls"
@@ -258,5 +261,54 @@ func TestOneNodeAnswersNoAgent(t *testing.T) {
 	c, _ := agent(nodes)
 	if err := c.call(ctx, lead.core.cfg.ID, pathSecond, secondRequest{"r"}, nil); err == nil || !strings.Contains(err.Error(), "needs a node's certificate") {
 		t.Errorf("an agent asks for it: %v", err)
+	}
+}
+
+// S10: policy.two_nodes, over the real port: which node an order came through is what
+// its certificate says, not what it says itself.
+func TestOrdersOverThePort(t *testing.T) {
+	h := newHouse(t)
+	text := h.text("a b c", `mode = "supervised"`, "two_nodes = true\nmode = \"supervised\"")
+	for _, id := range []string{"a", "b", "c"} {
+		h.start(id, text)
+	}
+	h.registered()
+	h.newestLevel()
+	lead := h.leader()
+	ctx, cancel := context.WithTimeout(h.Context(), 20*time.Second)
+	defer cancel()
+	var others []*resident
+	for _, r := range h.nodes {
+		if r != lead {
+			others = append(others, r)
+		}
+	}
+	order := failover.RequestExecution{Kind: failover.Failover}
+	guard := func(err error) string {
+		if r, ok := errors.AsType[*failover.Refusal](err); ok {
+			return r.Guard
+		}
+		return fmt.Sprint(err)
+	}
+	give := func(r *resident) string {
+		_, err := r.core.Propose(ctx, "uid 0", "w", order)
+		return guard(err)
+	}
+	if one, again := give(others[0]), give(others[0]); one != failover.GuardTwoNodes || again != failover.GuardTwoNodes {
+		t.Fatalf("through one node: %q, %q", one, again)
+	}
+	// It says that the order comes through the other node.
+	data, err := consensus.NewCodec().Encode(failover.Meta{Node: others[1].core.cfg.ID, By: "uid 0", ID: "forged"}, order)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r, err := others[0].calls.Forward(ctx, lead.core.cfg.ID, consensus.Proposal{Entry: data}); err != nil || r.Guard != failover.GuardTwoNodes {
+		t.Fatalf("in another node's name: %+v, %v", r, err)
+	}
+	if st := lead.State(); st.Request != nil || len(st.HalfOrders) != 1 {
+		t.Fatalf("%+v, %+v", st.Request, st.HalfOrders)
+	}
+	if got := give(others[1]); got != "<nil>" {
+		t.Errorf("through the second node: %s", got)
 	}
 }

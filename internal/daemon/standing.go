@@ -56,12 +56,14 @@ func (p *peerServer) standing(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, member := p.members()[from]
-	writeJSON(w, Answer(p.gate, p.core.Load(), member, h))
+	writeJSON(w, StandingOf(h, member, p.gate, p.core.Load()))
 }
 
-// Answer is what a node says to one that asks before its raft starts. core is nil
-// while the node that answers has none yet.
-func Answer(gate *consensus.Gatekeeper, core *Core, member bool, h consensus.Hello) Standing {
+// StandingOf is what a node says of one that asks before its raft starts, and says h of
+// itself; member: it belongs to the cluster, as the node that answers knows. gate and core
+// are those of the node that answers; core is nil while it has none yet. Safe for concurrent
+// use.
+func StandingOf(h consensus.Hello, member bool, gate *consensus.Gatekeeper, core *Core) Standing {
 	out := Standing{Hello: gate.Self(), Member: member}
 	if core != nil {
 		s := core.node.State()
@@ -176,32 +178,45 @@ func begins(h consensus.Hello, nodes map[failover.NodeID]failover.NodeSpec, answ
 	return true, ""
 }
 
-// Join waits with an empty disk until there is a cluster: one that runs sends its
-// log, and nodes that are all empty begin one.
-func Join(ctx context.Context, node *consensus.Node, gate *consensus.Gatekeeper, c Inquirer, nodes map[failover.NodeID]failover.NodeSpec, die func(error), log *slog.Logger) {
+// Newcomer is a node with an empty disk that has no cluster yet. Every field has to be set.
+type Newcomer struct {
+	Node   *consensus.Node
+	Gate   *consensus.Gatekeeper
+	Others Inquirer
+	// Nodes are those of this node's own file: all of them must be there, and empty, to
+	// begin a cluster.
+	Nodes map[failover.NodeID]failover.NodeSpec
+	// Die is told why this node must not take part, or cannot.
+	Die func(error)
+	Log *slog.Logger
+}
+
+// Join waits until there is a cluster: one that runs sends its log, and nodes that are all
+// empty begin one. It returns then, when it has told Die, and when ctx ends.
+func (n Newcomer) Join(ctx context.Context) {
 	said := ""
 	for {
-		h := gate.Self()
+		h := n.Gate.Self()
 		if !h.Empty {
 			return
 		}
-		answers := Inquire(ctx, c, h, nodes)
+		answers := Inquire(ctx, n.Others, h, n.Nodes)
 		if err := MayStart(h, answers); err != nil {
-			die(err)
+			n.Die(err)
 			return
 		}
-		begin, waits := begins(h, nodes, answers)
+		begin, waits := begins(h, n.Nodes, answers)
 		if begin {
-			if err := node.Bootstrap(votersOf(nodes)); err != nil {
-				die(err)
+			if err := n.Node.Bootstrap(votersOf(n.Nodes)); err != nil {
+				n.Die(err)
 				return
 			}
-			log.Info("began a cluster", "nodes", len(nodes))
-			gate.NotEmpty()
+			n.Log.Info("began a cluster", "nodes", len(n.Nodes))
+			n.Gate.NotEmpty()
 			return
 		}
 		if waits != said {
-			log.Info("this node has an empty disk and waits", "why", waits)
+			n.Log.Info("this node has an empty disk and waits", "why", waits)
 			said = waits
 		}
 		select {

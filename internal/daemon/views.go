@@ -58,7 +58,7 @@ func (d *Daemon) base() admin.Status {
 		Config: st.SettingsHash, OwnFile: d.opts.Config.Hash(),
 		Epoch: st.Epoch, Active: st.Active, Traffic: st.Traffic,
 		Preparation: st.Preparation, Refused: st.Refused, Request: st.Request, Holds: st.Holds,
-		Freeze: st.Freeze, Incident: st.Incident, Execution: st.Execution, Pause: st.Pause, CooldownUntil: st.CooldownUntil,
+		Freeze: st.Freeze, Incident: st.Incident, Execution: st.Execution, Back: st.Back(), Pause: st.Pause, CooldownUntil: st.CooldownUntil,
 	}
 	if st.Suspicion != nil {
 		s.Condition, s.Sentence = st.Suspicion.Condition, st.Suspicion.Sentence
@@ -74,6 +74,11 @@ func (d *Daemon) base() admin.Status {
 	s.Generation, s.Unattested, s.Features, s.Change, s.Waits = st.Generation, st.Unattested(), st.Level(), st.Change, st.Waits()
 	if st.Proposal != nil {
 		s.Proposed = st.Proposal.Hash
+	}
+	for _, h := range st.HalfOrders {
+		if s.Time.Before(h.Until()) {
+			s.HalfOrders = append(s.HalfOrders, h)
+		}
 	}
 	s.Members = members(st, nodes, d.core.Node())
 	slices.SortFunc(s.Members, func(a, b admin.MemberStatus) int { return strings.Compare(string(a.ID), string(b.ID)) })

@@ -269,6 +269,28 @@ var agents = []mutant{
 		tests: []test{{pkg: "fence", name: "TestAgentAfterAPause"}},
 	},
 	{
+		name: "active-after-a-pause", rule: "G6",
+		says:  "`GET /active` says what the agent knew before its host was paused, until the agent looks at its clocks",
+		edits: []edit{{"fence/status.go", `		a.checkClocks(now) // whoever asks`, `		_ = now // whoever asks`}},
+		tests: []test{{pkg: "fence", name: "TestActiveRightAfterAPause"}},
+	},
+	{
+		name: "leave-after-a-pause", rule: "G6",
+		says: "`GET /lease` gives leave right after the host was paused, until the agent looks at its clocks",
+		edits: []edit{{"fence/served.go", `		a.checkClocks(now)
+`, `		_ = now
+`}},
+		tests: []test{{pkg: "fence", name: "TestLeaveRightAfterAPause"}},
+	},
+	{
+		name: "leave-until-the-worker-is-told", rule: "G6",
+		says: "`GET /lease` gives leave after the lease has ended, until the agent has told its worker to stop",
+		edits: []edit{{"fence/served.go", `	if a.holder.Bound() && !a.holder.MayRun(now) {
+`, `	if false {
+`}},
+		tests: []test{{pkg: "fence", name: "TestLeaveRightAfterAPause"}},
+	},
+	{
 		name: "work-longer-than-the-lease", rule: "G6",
 		says: "a worker may begin a piece of work that cannot end before it is killed",
 		edits: []edit{{"fence/holder.go", `	return min(stop, h.KillAt()-h.work)

@@ -141,18 +141,84 @@ func (r *run) newAttempt(`},
 	{
 		name: "already-so-undone", rule: "E3",
 		says: "undo takes away what was there before us",
-		edits: []edit{{"actions/unwind.go", `	if first == nil || first.Already || rec.Blind() {
-`, `	if first == nil || rec.Blind() {
+		edits: []edit{{"actions/unwind.go", `	if first == nil || first.Already {
+`, `	if first == nil {
 `}},
 		tests: []test{{pkg: "actions", name: "TestUndoLeavesWhatWasThere"}},
 	},
 	{
 		name: "blind-stop-put-back", rule: "E2",
 		says: "a stop that was made blind is put back to what was read after it: nothing runs in the region that stays active",
-		edits: []edit{{"actions/unwind.go", `	if first == nil || first.Already || rec.Blind() {
-`, `	if first == nil || first.Already {
+		edits: []edit{{"actions/blind.go", `	if first == nil || !rec.Blind() {
+`, `	if first != nil {
 `}},
 		tests: []test{{pkg: "actions", name: "TestABlindStopIsNotPutBack"}},
+	},
+	{
+		name: "blind-stop-forgets-the-log", rule: "E2",
+		says: "what was read after a blind stop had been tried, and before one landed, is not put back: the region that stays active runs nothing until a person comes",
+		edits: []edit{{"actions/blind.go", `	return err == nil && action != nil && untouched(action, first.Previous)
+`, `	_, _ = action, err
+	return false
+`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G8d"}, {pkg: "actions", name: "TestABlindStopIsPutBackFromTheLog"}},
+	},
+	{
+		name: "blind-stop-that-was-none", rule: "L1",
+		says: "a stop that was tried blind and never landed asks a person what to put back: nothing",
+		edits: []edit{{"actions/blind.go", `	case x.sleep(ctx, x.opts.Settle) && clean():
+		x.finish(`, `	case clean():
+		x.askToPutBack(ctx, e, st, r.last.Detail)
+	case r == nil:
+		x.finish(`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G8b"}, {pkg: "actions", name: "TestABlindStopThatNeverLanded"}},
+	},
+	{
+		name: "undone-without-an-undo", rule: "E6",
+		says: "the log takes a step that was changed for undone without an undo, which only one that was tried blind and changed nothing can be",
+		edits: []edit{{"failover/apply_exec.go", `e.State == ExecAborting && e.Undo && rec != nil && rec.LeftBlind()
+`, `e.State == ExecAborting && e.Undo && rec != nil && rec.Undoing() == nil
+`}},
+		tests: []test{{pkg: "failover", name: "TestBlindStopsEndWithoutAnUndo"}},
+	},
+	{
+		name: "blind-stop-in-flight-is-none", rule: "E3",
+		says: "a region that shows no trace of a blind stop is believed while the call is under way",
+		edits: []edit{{"actions/blind.go", `	case time.Now().Before(until):
+`, `	case time.Now().Before(until) && r == nil:
+`}},
+		tests: []test{{pkg: "actions", name: "TestABlindStopThatLandsLate"}},
+	},
+	{
+		name: "blind-stop-looked-at-once", rule: "L1",
+		says: "what a blind stop has changed is not looked at again once a person was asked: who puts it back has to say so, or no lease is granted",
+		edits: []edit{{"actions/blind.go", `		if e.Question != nil && time.Now().Before(x.nextLook[st.ID]) {
+`, `		if e.Question != nil {
+`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G8e"}, {pkg: "actions", name: "TestABlindStopThatAPersonPutsBack"}},
+	},
+	{
+		name: "half-a-blind-stop-is-none", rule: "E2",
+		says: "a blind stop whose effect is Absent counts as one that has changed nothing, although a part of it may stand",
+		edits: []edit{{"actions/blind.go", `	return ok && len(previous) > 0 && u.Untouched(previous)
+`, `	return !ok || len(previous) > 0 && (u == nil || previous != nil)
+`}},
+		tests: []test{{pkg: "actions", name: "TestABlindStopIsNotPutBack"}, {pkg: "actions", name: "TestUntouched"}},
+	},
+	{
+		name: "blind-stop-without-its-undo", rule: "E6",
+		says: "an execution that a person ends without an undo waits for one of what it has stopped blind",
+		edits: []edit{{"actions/blind.go", `	return e.State == failover.ExecAborting && e.Undo && rec.LeftBlind()`, `	return e.State == failover.ExecAborting && rec.LeftBlind()`},
+			{"actions/unwind.go", `	if !e.Undo || e.Kind`, `	if e.Kind`}},
+		tests: []test{{pkg: "actions", name: "TestABlindStopIsLeftWithoutUndo"}},
+	},
+	{
+		name: "refused-undo-for-ever", rule: "L1",
+		says: "an undo that the log refuses, of a start in the region that is active by now, is proposed as fast as the log can write, and its preparation never ends",
+		edits: []edit{{"actions/unwind.go", `	if s := x.journal.State(); s.Level() >= 3 && st.Kind == failover.KindStart && st.Region == s.Active {
+`, `	if s := x.journal.State(); s.Level() >= 99 && st.Kind == failover.KindStart && st.Region == s.Active {
+`}},
+		tests: []test{{pkg: "actions", name: "TestAnUndoThatTheLogRefuses"}},
 	},
 	{
 		name: "unclear-undo-in-silence", rule: "L1",

@@ -153,7 +153,7 @@ var evidence = []mutant{
 	{
 		name: "one-node-alone", rule: "S10",
 		says: "the node that asked for a failover also gives the word that nothing runs any more",
-		edits: []edit{{"failover/apply_evidence.go", `	if len(ids) == 0 && e.AskedAt != "" && m.Node == e.AskedAt {
+		edits: []edit{{"failover/apply_evidence.go", `	if len(ids) == 0 && e.AskedThrough != "" && m.Node == e.AskedThrough && !s.wantsTwo() {
 `, `	if false {
 `}},
 		tests: []test{{pkg: "failover", name: "TestAttestIsNeverAlone"}},

@@ -79,9 +79,7 @@ var journal = []mutant{
 	{
 		name: "step-finished-refused-after-abort", rule: "E6",
 		says: "what had started cannot be resolved any more once the execution is aborted",
-		edits: []edit{{"failover/apply_exec.go", `	rec := e.Steps[c.Step]
-	if rec == nil || rec.Last() == nil || (rec.State`, `	rec := e.Steps[c.Step]
-	if e.State == ExecAborting {
+		edits: []edit{{"failover/apply_exec.go", `	if rec == nil || rec.Last() == nil || (rec.State`, `	if e.State == ExecAborting {
 		return nil, refuse("state", "execution %d is %s", e.ID, e.State)
 	}
 	if rec == nil || rec.Last() == nil || (rec.State`}},

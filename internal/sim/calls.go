@@ -202,6 +202,9 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 	total, now := a.tasks(), a.w.trafficNow()
 	a.w.mu.Lock()
 	defer a.w.mu.Unlock()
+	if a.w.sights.mute[a.plane()] {
+		return actions.Effect{}, errors.New("500: the control plane answers no question")
+	}
 	was := previous{Desired: a.w.desired[a.pool]}
 	if a.levels() {
 		was.Token, was.Traffic = a.w.lever(a.kind).token, a.w.lever(a.kind).traffic
@@ -235,6 +238,12 @@ func (a action) Inspect(ctx context.Context) (actions.Effect, error) {
 		}
 	}
 	return eff, nil
+}
+
+// Untouched implements actions.Untouchable.
+func (a action) Untouched(before json.RawMessage) bool {
+	var was previous
+	return a.kind == "stop" && json.Unmarshal(before, &was) == nil && was.Desired > 0
 }
 
 // Overtaken implements actions.Witness.
@@ -275,6 +284,10 @@ func (a action) send(ctx context.Context, at actions.Attempt, what string, e eff
 	sent()
 	defer func() { a.answered(e.call, err) }()
 	a.w.mu.Lock()
+	if a.w.sights.lost[a.plane()] {
+		a.w.mu.Unlock()
+		return errors.New("no answer")
+	}
 	wait := time.Duration(a.w.rng.Int64N(int64(a.w.late) + 1))
 	again := a.w.strikes(doneTwice, a.w.twice)
 	if what == "undo" {
@@ -335,8 +348,8 @@ func (a action) send(ctx context.Context, at actions.Attempt, what string, e eff
 
 func (a action) Do(ctx context.Context, at actions.Attempt) error {
 	var prev previous
-	if err := json.Unmarshal(at.Previous, &prev); err != nil {
-		return err
+	if err := json.Unmarshal(at.Previous, &prev); err != nil && (a.kind != "stop" || len(at.Previous) > 0) {
+		return err // a stop is sent blind, as the real ones are
 	}
 	return a.send(ctx, at, oracle.Do, effect{count: a.count, traffic: a.region, replaces: prev.Token})
 }

@@ -213,7 +213,9 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 		wg.Go(func() { core.Run(hctx) })
 		wg.Go(func() { eyes.Run(hctx) })
 		wg.Go(func() { daemon.Learn(hctx, node, gate, die) })
-		wg.Go(func() { daemon.Join(hctx, node, gate, peers, c.settings.Nodes, die, c.log) })
+		wg.Go(func() {
+			daemon.Newcomer{Node: node, Gate: gate, Others: peers, Nodes: c.settings.Nodes, Die: die, Log: c.log}.Join(hctx)
+		})
 		wg.Wait()
 	}()
 	return nil

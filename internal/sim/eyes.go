@@ -29,10 +29,13 @@ type sights struct {
 	stale map[string]bool
 	// shrunk is the share of their targets, in percent, that selectors miss.
 	shrunk int
+	// mute says that a region's control plane takes calls and answers no question; lost, that
+	// calls to change something do not reach it.
+	mute, lost map[string]bool
 }
 
 func newSights() sights {
-	return sights{slow: map[string]time.Duration{}, deaf: map[string]float64{}, ill: map[string]bool{}, hidden: map[string]bool{}, blind: map[[2]string]bool{}, part: map[string]bool{}, stale: map[string]bool{}}
+	return sights{slow: map[string]time.Duration{}, deaf: map[string]float64{}, ill: map[string]bool{}, hidden: map[string]bool{}, blind: map[[2]string]bool{}, part: map[string]bool{}, stale: map[string]bool{}, mute: map[string]bool{}, lost: map[string]bool{}}
 }
 
 const (

@@ -220,7 +220,7 @@ func (p *peers) Standing(ctx context.Context, target failover.NodeID, h consensu
 	host := p.cluster.hosts[string(target)]
 	return to(ctx, p, target, func(_ context.Context, c *daemon.Core) (daemon.Standing, error) {
 		_, member := p.cluster.membersOf(host)[h.Node]
-		return daemon.Answer(host.gatekeeper(), c, member, h), nil
+		return daemon.StandingOf(h, member, host.gatekeeper(), c), nil
 	})
 }
 

@@ -180,7 +180,7 @@ var leaseStories = []story{
 		}
 		s.when(time.Minute, func() bool { return asks() != nil })
 		q := asks()
-		s.person(q != nil && strings.Contains(q.Text, "Put it back by hand, then skip the step. Until then no lease is granted there"),
+		s.person(q != nil && strings.Contains(q.Text, "Put it back by hand: it is looked at every 30s") && strings.Contains(q.Text, "Until then no lease is granted there"),
 			"that a stop was asked for before the region could be read: what to put back is not known, and the execution waits for a word about it")
 		if q != nil {
 			s.order("uid 2", failover.Skip{Execution: s.state().Execution.ID, Step: q.Step})
@@ -259,12 +259,44 @@ var leaseStories = []story{
 		s.when(3*time.Minute, func() bool { e := s.state().Execution; return e == nil || e.State == failover.ExecAborting })
 		release()
 		s.daemon(s.throughout(20*time.Minute, func() bool { return s.state().Epoch == 1 && s.state().Active == east1 }), "moves nothing that is well: the failover was withdrawn after a whole hold")
-		asked := s.state().Execution
-		s.person(asked != nil && asked.Question != nil && strings.Contains(asked.Question.Text, "Put it back by hand"), "a question about the stop that was sent before the region could be read, which nobody but a person knows how to put back")
-		if asked != nil && asked.Question != nil {
-			s.order("uid 2", failover.Skip{Execution: asked.ID, Step: asked.Question.Step})
+		s.daemon(s.ended() == failover.ExecUndone && s.event("step-finished", "there is nothing to put back: no trace of the stop is seen"), "looks at the region again, into which a stop was sent before it could be read, and finds that none has landed")
+		s.region(s.state().Freeze == nil && s.up(east1) == fleetSize, "gets leases again, and works with as many workers as before; nobody had to say anything")
+	}},
+	{id: "G8d", part: leases, fault: "A stop is lost on its way into a region that cannot be read; it is sent again, and lands, when the region can be read, which is well soon after", tune: func(p *failover.Settings) {
+		p.Components[0].Stop.Proof = []failover.EvidenceClass{failover.Confirmed}
+	}, play: func(s *stage) {
+		release := s.world.stick(east1) // the stop is not reported
+		s.dark(east1, true)
+		s.world.set(func() { s.world.sights.mute[east1], s.world.sights.lost[east1] = true, true })
+		step := func() failover.StepRecord {
+			if e := s.state().Execution; e != nil {
+				return e.Step("stop-workers")
+			}
+			return failover.StepRecord{}
 		}
-		s.region(s.when(3*time.Minute, func() bool { return s.state().Execution == nil && s.state().Freeze == nil }), "gets leases again when that is answered")
+		s.when(8*time.Minute, func() bool { return step().Blind() })
+		s.world.set(func() { s.world.sights.mute[east1] = false })
+		s.daemon(s.when(time.Minute, func() bool { return step().First() != nil }), "sends the stop again when it can read the region, with what runs there in the log before")
+		s.world.set(func() { s.world.sights.lost[east1] = false })
+		s.when(time.Minute, func() bool { return s.wanted(east1) == 0 })
+		s.dark(east1, false)
+		s.when(5*time.Minute, func() bool { e := s.state().Execution; return e == nil || e.State == failover.ExecAborting })
+		release()
+		s.daemon(s.when(10*time.Minute, func() bool { return s.ended() == failover.ExecUndone }) && s.event("step-finished", "step stop-workers undone: put back"), "puts that back when the failover is withdrawn")
+		s.region(s.when(2*time.Minute, func() bool { return s.up(east1) == fleetSize }), "works again with as many workers as before; nobody had to say anything")
+	}},
+	{id: "G8e", part: leases, fault: "A stop is sent into a region that answers no question, and lands; the failover is taken back when the region can be read", play: func(s *stage) {
+		s.world.set(func() { s.world.sights.mute[east1] = true })
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.when(time.Minute, func() bool { return s.wanted(east1) == 0 })
+		s.order("uid 2", failover.Abort{Execution: s.state().Execution.ID, Undo: true})
+		s.world.set(func() { s.world.sights.mute[east1] = false })
+		s.daemon(s.when(15*time.Minute, func() bool { return s.question("Put it back by hand") != nil }) && s.wanted(east1) == 0, "guesses nothing: what ran there before the stop, nobody has read")
+		s.daemon(s.throughout(10*time.Minute, func() bool { return s.question("Put it back by hand") != nil && s.wanted(east1) == 0 }), "waits, and looks again every 30 s")
+		s.person(s.question("it is looked at every 30s, and the execution goes on by itself when no trace of the stop is seen any more") != nil, "what to put back, and that nothing needs to be said when that is done")
+		s.world.set(func() { s.world.desired[east1] = fleetSize })
+		s.daemon(s.when(time.Minute, func() bool { return s.ended() == failover.ExecUndone }) && s.state().Epoch == 1, "goes on when it sees that somebody has put it back")
+		s.region(s.when(time.Minute, func() bool { return s.up(east1) == fleetSize }), "works again")
 	}},
 	{id: "G8c", part: leases, fault: "A failover that a person has asked for cannot prove that the region stands still, and the region is well", tune: unprovable, play: func(s *stage) {
 		s.dark(east1, true)

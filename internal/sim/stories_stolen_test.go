@@ -20,14 +20,7 @@ var stolenStories = []story{
 	}, play: func(s *stage) {
 		s.cut(east1) // nobody can contradict: the agents are not heard
 		sleep(5 * time.Second)
-		say := func(by string, cmd failover.Command) string {
-			data, err := consensus.NewCodec().Encode(failover.Meta{By: by, Why: "it is dead, believe me", ID: by + cmd.Name() + time.Now().String()}, cmd)
-			if err != nil {
-				return err.Error()
-			}
-			r := s.leader().live().TakeProposal(s.ctx, "use2b", consensus.Proposal{Entry: data})
-			return r.Failed + r.Guard
-		}
+		say := func(by string, cmd failover.Command) string { return s.through("use2b", by, cmd) }
 		s.world.note(oracle.Asked, "", "stolen node", "as uid 1") // whom the cluster takes for a person
 		said := say("uid 1", failover.RequestExecution{Kind: failover.Failover})
 		s.when(10*time.Second, func() bool { return s.state().Execution != nil })
@@ -47,17 +40,13 @@ var stolenStories = []story{
 		s.daemon(s.when(3*time.Minute, func() bool {
 			return say("uid 1", failover.Attest{Execution: e.ID, Component: "workers", Epoch: e.Epoch}) == "" || s.state().Epoch == 2
 		}), "takes it when no lease can be valid: the region has stopped by then, whoever says so")
-		s.person(s.event("attest", "workers has stopped: attested: it is dead, believe me") && s.event("request-execution", "requested through node use2b"), "an unwanted move, and in the timeline which node it came through")
+		s.person(s.event("attest", "workers has stopped: attested: believe me") && s.event("request-execution", "requested through node use2b"), "an unwanted move, and in the timeline which node it came through")
 	}},
 	{id: "stolen-reports", part: people, fault: "A stolen node asks for a failover and reports in the agents' names that their workers are dead", play: func(s *stage) {
 		s.cut(east1) // the agents cannot contradict
 		sleep(5 * time.Second)
-		data, err := consensus.NewCodec().Encode(failover.Meta{By: "uid 1", Why: "believe me", ID: "stolen"}, failover.RequestExecution{Kind: failover.Failover})
-		if err != nil {
-			s.t.Fatal(err)
-		}
 		s.world.note(oracle.Asked, "", "stolen node", "as uid 1")
-		s.leader().live().TakeProposal(s.ctx, "use2b", consensus.Proposal{Entry: data})
+		s.through("use2b", "uid 1", failover.RequestExecution{Kind: failover.Failover})
 		s.when(10*time.Second, func() bool { f := s.state().Freeze; return s.state().Execution != nil && f != nil && !f.Provisional })
 		freeze, taken := s.state().Freeze, 0
 		alive := s.throughout(60*time.Second, func() bool {
@@ -78,6 +67,28 @@ var stolenStories = []story{
 		s.daemon(s.when(3*time.Minute, func() bool { return s.state().Epoch == 2 }) && s.up(east1) == 0, "leaves when no lease can be valid: the region has stopped by then")
 		s.person(s.event("request-execution", "requested through node use2b"), "an unwanted move, and in the timeline which node it came through")
 	}},
+	{id: "stolen-orders", part: people, fault: "A stolen node gives orders in people's names, `two_nodes = true`", tune: func(p *failover.Settings) { p.Policy.TwoNodes = true }, play: func(s *stage) {
+		heard, at := map[string]bool{}, time.Now()
+		quiet := s.throughout(5*time.Minute, func() bool {
+			for _, cmd := range []failover.Command{
+				failover.RequestExecution{Kind: failover.Failover}, failover.RequestExecution{Kind: failover.Failover, Overrides: []string{failover.GuardLoss}},
+				failover.AcceptInventory{Component: "workers"},
+			} {
+				for _, by := range []string{"uid 0", "slack U1"} {
+					heard[s.through("use2b", by, cmd)] = true
+				}
+			}
+			sleep(10 * time.Second)
+			return s.state().Request == nil && s.state().Execution == nil && s.up(east1) == fleetSize
+		})
+		s.daemon(quiet && len(heard) == 1 && heard[failover.GuardTwoNodes], "carries out nothing that has come through one node only, in whosever names it came")
+		s.person(s.paged("If nobody of you gave it, node use2b is in the wrong hands") > 0 && s.event("request-execution", "came through node use2b"), "which orders wait for a second node, and which node they came through")
+		s.region(s.died(east1, at) == 0, "goes on working")
+		sleep(failover.SecondNodeWithin) // the halves of the thief are forgotten
+		s.world.note(oracle.Asked, "", "uid 7", "")
+		one, two := s.through("use2a", "uid 7", failover.RequestExecution{Kind: failover.Failover}), s.through("third", "uid 7", failover.RequestExecution{Kind: failover.Failover})
+		s.daemon(one == failover.GuardTwoNodes && two == "" && s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "carries out what a person has given on two nodes")
+	}},
 	{id: "stolen-grants", part: people, fault: "A stolen node in a region that is cut off goes on granting leases to the agents there", play: func(s *stage) {
 		thief := s.thief("use1a")
 		at := time.Now()
@@ -95,6 +106,18 @@ var stolenStories = []story{
 		s.region(s.throughout(5*time.Minute, func() bool { return s.died(east1, at) == 0 && s.up(east1) == fleetSize }), "goes on working: its agents ask the next node")
 		s.daemon(thief.told.Load() > 100 && s.grantedTo(east1, at) > 100 && s.state().Incident == nil, "renews their leases through the other nodes")
 	}},
+}
+
+// through gives an order through a node, in somebody's name; the answer is the guard
+// that refuses it, or why it failed.
+func (s *stage) through(node failover.NodeID, by string, cmd failover.Command) string {
+	s.t.Helper()
+	data, err := consensus.NewCodec().Encode(failover.Meta{By: by, Why: "believe me", ID: consensus.NewID()}, cmd)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	r := s.leader().live().TakeProposal(s.ctx, node, consensus.Proposal{Entry: data})
+	return r.Failed + r.Guard
 }
 
 // thief is a stolen node that answers agents what it likes, in every way that one key

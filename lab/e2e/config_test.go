@@ -76,7 +76,30 @@ func TestConfigurationMovesWhileWorkersRun(t *testing.T) {
 	if out, err := r.c.CLI(r.ctx, "use2a", "abort", "--why", "a test"); err != nil {
 		t.Fatal(err, out)
 	}
+	first = inForce(first)
+	r.nothingMoved(since)
+
+	// From now on what makes something happen takes two nodes (S10).
+	apply("two.toml", "two_nodes = false", "two_nodes = true")
 	inForce(first)
+	order := []string{"failover", "--why", "through two nodes"}
+	if out, err := r.c.CLI(r.ctx, "use2b", order...); err == nil || !strings.Contains(err.Error(), "exit status 4: failoverd: not yet: order ") || !strings.Contains(err.Error(), "give the same command on another node by ") {
+		t.Errorf("through one node: %v: %s", err, out)
+	}
+	if out, err := r.c.CLI(r.ctx, "use2a", "status"); err != nil || !strings.Contains(out, `waits for a second node until `) || !strings.Contains(out, `through node use2b ("through two nodes")`) {
+		t.Errorf("%v: %s", err, out)
+	}
+	r.nothingMoved(since)
+	if s, err := r.c.AnyStatus(r.ctx); err != nil || s.Execution != nil {
+		t.Errorf("something has begun: %v, %+v", err, s)
+	}
+	if out, err := r.c.CLI(r.ctx, "third", order...); err != nil || !strings.Contains(out, "has begun") {
+		t.Errorf("through the second: %v: %s", err, out)
+	}
+	r.until(10*time.Second, "the question", func(s *harness.Status) bool { return s.Execution != nil && s.Execution.Question != nil })
+	if out, err := r.c.CLI(r.ctx, "use2b", "abort", "--why", "a test"); err != nil {
+		t.Error("one node stops:", err, out)
+	}
 	r.nothingMoved(since)
 }
 

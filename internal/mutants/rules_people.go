@@ -1,0 +1,53 @@
+package main
+
+// orders take the rules apart by which orders count.
+var orders = []mutant{
+	{
+		name: "one-node-suffices", rule: "S10",
+		says: "with policy.two_nodes an order counts through one node",
+		edits: []edit{{"failover/two_nodes.go", `	if !s.wantsTwo() || stops(c) {
+		return nil
+	}
+	text,`, `	if true {
+		return nil
+	}
+	text,`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-orders"}, {pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
+	},
+	{
+		name: "one-node-twice", rule: "S10",
+		says:  "with policy.two_nodes an order counts that one node has given twice",
+		edits: []edit{{"failover/two_nodes.go", `return same(h) && h.Node != m.Node }`, `return same(h) }`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-orders"}, {pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
+	},
+	{
+		name: "another-order-completes", rule: "S10",
+		says:  "the second node may say something else: a request with overrides completes one without",
+		edits: []edit{{"failover/two_nodes.go", `return h.Command == c.Name() && h.Digest == digest }`, `return h.Command == c.Name() }`}},
+		tests: []test{{pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
+	},
+	{
+		name: "half-orders-for-ever", rule: "S10",
+		says:  "an order that nobody completed waits for ever for a second node",
+		edits: []edit{{"failover/two_nodes.go", `return !m.At.Before(h.Until()) })`, `return false })`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-orders"}, {pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
+	},
+	{
+		name: "half-order-used-twice", rule: "S10",
+		says: "the first half of an order that was carried out completes the next one",
+		edits: []edit{{"failover/two_nodes.go", `		return true
+	})
+}`, `		return false
+	})
+}`}},
+		tests: []test{{pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
+	},
+	{
+		name: "undo-through-one-node", rule: "S10",
+		says: "abort --undo, which makes something happen, counts through one node",
+		edits: []edit{{"failover/two_nodes.go", `		return !c.Undo
+`, `		return !c.Undo || true
+`}},
+		tests: []test{{pkg: "failover", name: "TestOneNodeStops"}},
+	},
+}

@@ -311,6 +311,20 @@ func (x *nacl) Restored(now Effect, previous json.RawMessage) bool {
 	return ok && maps.Equal(was, is)
 }
 
+// Untouched implements Untouchable: no subnet is cut off.
+func (x *nacl) Untouched(previous json.RawMessage) bool {
+	var was map[string]string
+	if json.Unmarshal(previous, &was) != nil || len(was) == 0 {
+		return false
+	}
+	for _, acl := range was {
+		if acl == x.cfg.ACL[x.region] || acl == "" {
+			return false
+		}
+	}
+	return true
+}
+
 // Overtaken implements Witness.
 func (x *nacl) Overtaken(now Effect, previous json.RawMessage) string {
 	was, is, ok := x.both(now, previous)

@@ -168,6 +168,11 @@ func TestNACL(t *testing.T) {
 	// It begins to count anew.
 	f.has = map[string]string{"subnet-a": "acl-deny", "subnet-b": "acl-deny"}
 	stillEnds(t, a, true, "it counts in 1h0m0s")
+	for previous, want := range map[string]bool{`{"subnet-a":"acl-a","subnet-b":"acl-b"}`: true, `{"subnet-a":"acl-deny","subnet-b":"acl-b"}`: false, `{"subnet-a":""}`: false, `{}`: false, ``: false} {
+		if a.(Untouchable).Untouched(json.RawMessage(previous)) != want {
+			t.Errorf("untouched by %s: %t", previous, !want)
+		}
+	}
 	if err := a.Undo(t.Context(), Attempt{Previous: json.RawMessage("[]")}); err == nil {
 		t.Error("an undo without what was before is done")
 	}

@@ -163,28 +163,6 @@ func (x *Executor) Run(ctx context.Context) {
 	}
 }
 
-// FreezeAge is how long ago this node, in this tenure, saw the freeze in force
-// for the first time; zero without one.
-func (x *Executor) FreezeAge(s *failover.State) time.Duration {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	if s.Freeze == nil || x.freezeID != s.Freeze.ID {
-		return 0
-	}
-	return time.Since(x.freezeAt)
-}
-
-func (x *Executor) noteFreeze(s *failover.State) {
-	x.mu.Lock()
-	defer x.mu.Unlock()
-	switch {
-	case s.Freeze == nil:
-		x.freezeID = 0
-	case s.Freeze.ID != x.freezeID:
-		x.freezeID, x.freezeAt = s.Freeze.ID, time.Now()
-	}
-}
-
 // drive looks once and starts what may start. Steps of a preparation and of the
 // execution that adopts them have the same IDs, so that one change is in flight
 // per resource (rule E7).
@@ -356,18 +334,6 @@ func (x *Executor) runStep(ctx context.Context, exec uint64, st failover.Step) {
 	case failover.KindStable:
 		x.stable(ctx, e, st)
 	}
-}
-
-func (x *Executor) freeze(ctx context.Context, e *failover.Execution, st failover.Step) {
-	token, ok := x.begin(ctx, e, st)
-	if !ok {
-		return
-	}
-	res, ok := x.propose(ctx, failover.FreezeLease{Region: e.From, Epoch: e.Epoch, Execution: e.ID}, "")
-	if !ok {
-		return // the next look tries again, or finds the execution changed
-	}
-	x.finish(ctx, e, st, token, failover.StepDone, fmt.Sprintf("no lease is granted for %s any more (freeze %v)", e.From, res.Value))
 }
 
 // unneeded ends a stop that was not seen to take effect before other evidence

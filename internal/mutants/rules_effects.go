@@ -53,7 +53,7 @@ func (r *run) newAttempt(`},
 	{
 		name: "undo-restores-our-own-change", rule: "E2",
 		says: "undo puts back what the last attempt had found, which may be our own half-done change",
-		edits: []edit{{"failover/execution.go", `		case first == nil && !a.Undo && !a.Burn && len(a.Previous) > 0:
+		edits: []edit{{"failover/step_record.go", `		case first == nil && !a.Undo && !a.Burn && len(a.Previous) > 0:
 `, `		case !a.Undo && !a.Burn && len(a.Previous) > 0:
 `}},
 		tests: []test{{pkg: "actions", name: "TestAbortAndUndo"}},

@@ -60,7 +60,7 @@ var leases = []mutant{
 	{
 		name: "wait-from-commit", rule: "G3", takes: "wait from commit",
 		says: "the wait counts from the time that stands in the freeze's entry, not from this leader's own apply",
-		edits: []edit{{"actions/executor.go", `	return time.Since(x.freezeAt)
+		edits: []edit{{"actions/freeze.go", `	return time.Since(x.freezeAt)
 `, `	return time.Since(s.Freeze.At)
 `}},
 		tests: []test{{pkg: "actions", name: "TestWaitIsOnTheLeadersClock"}},
@@ -84,7 +84,7 @@ var leases = []mutant{
 	{
 		name: "wait-goes-on-in-new-term", rule: "G3", takes: "wait not restarted on a new term",
 		says: "a new leader goes on with the wait of the one before",
-		edits: []edit{{"actions/executor.go", `		x.freezeID, x.freezeAt = s.Freeze.ID, time.Now()
+		edits: []edit{{"actions/freeze.go", `		x.freezeID, x.freezeAt = s.Freeze.ID, time.Now()
 `, `		x.freezeID, x.freezeAt = s.Freeze.ID, time.Now()
 		if s.Freeze.At.Before(x.started) {
 			x.freezeAt = s.Freeze.At

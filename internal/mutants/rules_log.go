@@ -109,7 +109,7 @@ var journal = []mutant{
 		name: "closed-with-a-token-unconsumed", rule: "E4", takes: "execution closed with a token unconsumed",
 		says: "an execution closes while a write of its own may still land",
 		edits: []edit{
-			{"failover/execution.go", `	return last == nil || last.Outcome == StepDone || last.Outcome == StepUndone || last.Outcome == StepSkipped
+			{"failover/step_record.go", `	return last == nil || last.Outcome == StepDone || last.Outcome == StepUndone || last.Outcome == StepSkipped
 `, `	return last == nil || !last.StartedAt.IsZero()
 `},
 		},

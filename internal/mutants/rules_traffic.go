@@ -15,7 +15,7 @@ var traffic = []mutant{
 	{
 		name: "unproven-switch-counts", rule: "S3",
 		says: "a switch that was not seen to take effect counts as one that moved the clients",
-		edits: []edit{{"failover/execution.go", `func (r StepRecord) Reached() bool { return r.State == StepDone || r.State == StepSkipped }
+		edits: []edit{{"failover/step_record.go", `func (r StepRecord) Reached() bool { return r.State == StepDone || r.State == StepSkipped }
 `, `func (r StepRecord) Reached() bool { return r.Passed() }
 `}},
 		tests: []test{{pkg: "failover", name: "TestReached"}},

@@ -365,6 +365,14 @@ func TestReceive(t *testing.T) {
 		if ev := s.Events[len(s.Events)-1]; ev.By != "node n9" || !s.Time.Before(year) {
 			t.Errorf("by %q at %s", ev.By, s.Time)
 		}
+		// What comes through a node is never what the leader does of its own accord.
+		if r := n.Receive(c.ctx, "n9", encode(failover.Meta{Why: "w"}, minute())); r.Refused == "" && r.Failed == "" {
+			if ev := n.State().Events[len(n.State().Events)-1]; ev.By != "node n9" || n.State().Pause.By != "node n9" {
+				t.Errorf("an order of nobody is the leader's: %+v", ev)
+			}
+		} else {
+			t.Errorf("an order of nobody: %+v", r)
+		}
 		if r := n.Receive(c.ctx, "n9", encode(failover.Meta{}, failover.Abort{Execution: 4})); r.Guard != "no-execution" || r.Refused == "" {
 			t.Errorf("a refusal is lost: %+v", r)
 		}

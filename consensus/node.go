@@ -255,10 +255,10 @@ func (n *Node) Propose(ctx context.Context, m failover.Meta, c failover.Command)
 	if c.LeaderOnly() {
 		return failover.Result{}, fmt.Errorf("%s: %w", c.Name(), ErrNotLeader)
 	}
-	m.Node = n.id
 	if m.ID == "" {
 		m.ID = NewID()
 	}
+	m = ordered(m, n.id)
 	m.At = n.now()
 	data, err := n.codec.Encode(m, c)
 	if err != nil {
@@ -309,7 +309,8 @@ func (n *Node) Receive(ctx context.Context, from failover.NodeID, p Proposal) (o
 	}
 	// The sender's certificate says who it is, not its message; the leader's
 	// clock says when.
-	m.Node, m.At = from, n.now()
+	m = ordered(m, from)
+	m.At = n.now()
 	if reg, ok := cmd.(failover.RegisterNode); ok && reg.Node != from {
 		return Reply{Failed: fmt.Sprintf("node %s cannot register as %s", from, reg.Node)}
 	}
@@ -331,6 +332,16 @@ func (n *Node) Receive(ctx context.Context, from failover.NodeID, p Proposal) (o
 		reply.Failed, reply.Unknown = err.Error(), errors.Is(err, ErrUnknownOutcome)
 	}
 	return reply
+}
+
+// ordered marks what comes through a node: it is never what the leader does of its own
+// accord.
+func ordered(m failover.Meta, through failover.NodeID) failover.Meta {
+	m.Node, m.ProposedTerm = through, 0
+	if m.By == "" {
+		m.By = "node " + string(through)
+	}
+	return m
 }
 
 // apply commits an encoded entry on this node as leader and waits for it.

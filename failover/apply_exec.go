@@ -252,7 +252,7 @@ func (c Abort) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("no-return", "the epoch has advanced: %s is fenced and %s is active; going back is a failback, not an undo (`failoverd abort` without --undo stops here)", e.From, e.To)
 	}
 	e.State, e.Undo, e.Question = ExecAborting, c.Undo, nil
-	e.Withdrawn = s.Level() >= 3 && m.By == "" // no person: the leader
+	e.Withdrawn = s.Level() >= 3 && m.leads()
 	s.event(m, c, "execution %d aborting (undo: %t): what has started is awaited", e.ID, c.Undo)
 	return nil, nil
 }

@@ -16,9 +16,15 @@ type Meta struct {
 	At           time.Time // the leader's clock, stamped in the entry
 	Node         NodeID    // the node that proposed it
 	ID           string    // random; the same command sent again has the same
-	By           string    // who wants it: "uid 0 (root)", "slack U123", "node use2a"
-	Why          string
+	// By is who wants it: "uid 0 (root)", "slack U123", "node use2a". Empty: the leader,
+	// of its own accord.
+	By  string
+	Why string
 }
+
+// leads reports whether the leader gives the command of its own accord, for nobody: a
+// command that comes through a node says who wants it, or that the node does.
+func (m Meta) leads() bool { return m.By == "" }
 
 // Command is an entry of the log. The set of commands is closed.
 type Command interface {

@@ -58,9 +58,11 @@ func (s *State) wantsTwo() bool {
 	return s.Settings != nil && s.Settings.Policy.TwoNodes && s.Level() >= 3 && len(s.Settings.Nodes) >= 2
 }
 
-// bothNodes refuses an order until it has come through two nodes.
+// bothNodes refuses a person's order until it has come through two nodes. What the leader
+// does of its own accord – skipping a step that may fail, taking back what is needed no
+// more – is no order.
 func (s *State) bothNodes(m Meta, c Command) error {
-	if !s.wantsTwo() || stops(c) {
+	if !s.wantsTwo() || stops(c) || m.leads() {
 		return nil
 	}
 	text, digest := written(c)
@@ -85,7 +87,7 @@ func (s *State) bothNodes(m Meta, c Command) error {
 
 // whole ends the half order that an accepted command has completed.
 func (s *State) whole(m Meta, c Command) {
-	if len(s.HalfOrders) == 0 || stops(c) {
+	if len(s.HalfOrders) == 0 || stops(c) || m.leads() {
 		return
 	}
 	_, digest := written(c)

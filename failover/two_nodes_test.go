@@ -145,3 +145,15 @@ func TestAttestThroughTwoNodes(t *testing.T) {
 		t.Errorf("refused by %q, then %q", a, b)
 	}
 }
+
+// What the leader does of its own accord is no order: a step that may fail is skipped,
+// and what is needed no more is taken back, at once and by one node.
+func TestTheLeaderNeedsNoSecondNode(t *testing.T) {
+	c := twoNodes(t)
+	c, exec := c.opened()
+	c.must(failover.Skip{Execution: exec, Step: "start-api"})
+	c.must(failover.Abort{Execution: exec, Undo: true})
+	if !c.s.Execution.Withdrawn || len(c.s.HalfOrders) != 0 {
+		t.Errorf("%+v, %+v", c.s.Execution, c.s.HalfOrders)
+	}
+}

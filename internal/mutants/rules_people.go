@@ -5,7 +5,7 @@ var orders = []mutant{
 	{
 		name: "one-node-suffices", rule: "S10",
 		says: "with policy.two_nodes an order counts through one node",
-		edits: []edit{{"failover/two_nodes.go", `	if !s.wantsTwo() || stops(c) {
+		edits: []edit{{"failover/two_nodes.go", `	if !s.wantsTwo() || stops(c) || m.leads() {
 		return nil
 	}
 	text,`, `	if true {
@@ -49,5 +49,21 @@ var orders = []mutant{
 `, `		return !c.Undo || true
 `}},
 		tests: []test{{pkg: "failover", name: "TestOneNodeStops"}},
+	},
+	{
+		name: "leader-needs-a-second-node", rule: "G8",
+		says: "with policy.two_nodes the leader's own withdrawal waits for a second node, and the healthy region stays stopped",
+		edits: []edit{{"failover/two_nodes.go", `	if !s.wantsTwo() || stops(c) || m.leads() {
+`, `	if !s.wantsTwo() || stops(c) {
+`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/G8"}, {pkg: "failover", name: "TestTheLeaderNeedsNoSecondNode"}},
+	},
+	{
+		name: "order-of-nobody", rule: "S10",
+		says: "what a node forwards without a name is taken for the leader's own",
+		edits: []edit{{"consensus/node.go", `	if m.By == "" {
+		m.By = "node " + string(through)`, `	if m.By == "" && false {
+		m.By = "node " + string(through)`}},
+		tests: []test{{pkg: "consensus", name: "TestReceive"}},
 	},
 }

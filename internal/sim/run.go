@@ -62,6 +62,7 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 	if seed%2 == 1 {
 		s0 = severalSwitches(s0)
 	}
+	s0.Policy.TwoNodes = seed%3 == 0
 	c := clusterThatSees(newClusterOf(ctx, rand.New(rand.NewPCG(seed, 8)), s0, log, func(err error) { //nolint:gosec // a simulation
 		mu.Lock()
 		defer mu.Unlock()
@@ -382,6 +383,14 @@ func (c *cluster) wish(ctx context.Context, core *daemon.Core, by, why string, c
 	defer cancel()
 	res, err := core.Propose(octx, by, why, cmd)
 	var refused *failover.Refusal
+	for _, name := range c.names { // the same command on another node, where two are wanted
+		if !errors.As(err, &refused) || refused.Guard != failover.GuardTwoNodes {
+			break
+		}
+		if other := c.hosts[name].live(); other != nil && other != core {
+			res, err = other.Propose(octx, by, why, cmd)
+		}
+	}
 	if orders && errors.As(err, &refused) {
 		c.world.note(oracle.Refused, "", "operator", "%s", refused.Text)
 	}

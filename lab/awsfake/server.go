@@ -21,7 +21,6 @@ import (
 	"maps"
 	"net/http"
 	"net/http/httptest"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -83,16 +82,23 @@ type Server struct {
 
 	mu    sync.Mutex
 	calls []Call
-	ops   map[string]map[string]bool // by access key: "service:Operation" that was ever called
+	ops   map[string]map[string]OpCount // by access key, then "service:Operation"
 }
 
-// Ops tells which operations each access key has ever called, reads included: what a least-privilege policy must allow.
-func (s *Server) Ops() map[string][]string {
+// OpCount says how often an operation was called, and whether it changes anything.
+type OpCount struct {
+	Calls    int  `json:"calls"`
+	Mutating bool `json:"mutating"`
+}
+
+// Ops counts the operations that each access key has ever called, reads and refused calls included: what a least-privilege
+// policy must allow.
+func (s *Server) Ops() map[string]map[string]OpCount {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	out := map[string][]string{}
+	out := map[string]map[string]OpCount{}
 	for key, ops := range s.ops {
-		out[key] = slices.Sorted(maps.Keys(ops))
+		out[key] = maps.Clone(ops)
 	}
 	return out
 }
@@ -363,12 +369,13 @@ func (s *Server) record(c *Call, outcome string) {
 	c.Outcome = outcome
 	s.mu.Lock()
 	if s.ops == nil {
-		s.ops = map[string]map[string]bool{}
+		s.ops = map[string]map[string]OpCount{}
 	}
 	if s.ops[c.AccessKey] == nil {
-		s.ops[c.AccessKey] = map[string]bool{}
+		s.ops[c.AccessKey] = map[string]OpCount{}
 	}
-	s.ops[c.AccessKey][c.Service+":"+c.Op] = true
+	n := s.ops[c.AccessKey][c.Service+":"+c.Op]
+	s.ops[c.AccessKey][c.Service+":"+c.Op] = OpCount{Calls: n.Calls + 1, Mutating: c.Mutating}
 	s.mu.Unlock()
 	if !c.Mutating && outcome == "ok" {
 		return

@@ -20,7 +20,9 @@ import (
 func TestIncidentP2RegionCutOff(t *testing.T) {
 	r := start(t)
 	at := r.lose()
+	before := r.c.Ops(r.ctx)
 	r.stable()
+	r.calls(at, before)
 	r.movedSafely(at, 1)
 	r.metered()
 	if g := r.gateway(); g.Active != world.Secondary || len(g.Calls) != 1 || g.Calls[0].Outcome != 202 || g.Calls[0].Step != "start-partners" {

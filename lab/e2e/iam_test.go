@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"os/exec"
 	"slices"
 	"strings"
@@ -26,7 +25,9 @@ func note(c *harness.Cluster) {
 	ops := c.Ops(ctx)
 	called.Lock()
 	defer called.Unlock()
-	maps.Copy(called.ops, ops)
+	for op := range ops {
+		called.ops[op] = true
+	}
 }
 
 // spare is what the policies allow and no test calls, with the reason.

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/failoverd/failoverd/lab/awsfake"
 	"github.com/failoverd/failoverd/lab/harness"
 	"github.com/failoverd/failoverd/lab/hooks"
 	"github.com/failoverd/failoverd/lab/ledger"
@@ -195,6 +196,33 @@ func (r *rig) stable() {
 	r.until(60*time.Second, "a stable execution", func(s *harness.Status) bool {
 		return s.Execution == nil && s.Last != nil && s.Last.State == "stable"
 	})
+}
+
+// calls prints how many AWS calls a failover took, beside the least that could do: each different change once, and each of
+// them looked at before and after (rule E2). What the probes read meanwhile is counted as well.
+func (r *rig) calls(lossAt time.Time, before map[string]awsfake.OpCount) {
+	r.Helper()
+	reads := 0
+	for op, n := range r.c.Ops(r.ctx) {
+		if !n.Mutating {
+			reads += n.Calls - before[op].Calls
+		}
+	}
+	made, err := r.c.Mutations(r.ctx)
+	r.do(err)
+	writes, different := 0, map[string]bool{}
+	for _, call := range made {
+		if call.At.Before(lossAt) {
+			continue
+		}
+		writes++
+		if call.Outcome == "ok" {
+			different[call.Region+" "+call.Service+":"+call.Op+" "+string(call.Params)] = true
+		}
+	}
+	s, err := r.c.AnyStatus(r.ctx)
+	r.do(err)
+	r.Logf("bench: what=aws_calls steps=%d writes=%d least_writes=%d reads=%d least_reads=%d seconds=%.0f", len(s.Last.Plan.Steps), writes, len(different), reads, 2*len(different), time.Since(lossAt).Seconds())
 }
 
 // movedSafely brings everything to rest, the lost region included, and judges a failover by the world's record.

@@ -7,22 +7,25 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/failoverd/failoverd/lab/awsfake"
 	"github.com/failoverd/failoverd/lab/world"
 )
 
-// Ops are the AWS operations that the nodes have called, "service:Operation", in all the world that still lives.
-func (c *Cluster) Ops(ctx context.Context) map[string]bool {
-	out := map[string]bool{}
+// Ops are the AWS operations that the nodes have called, "service:Operation", and how often, in all the world that still lives.
+func (c *Cluster) Ops(ctx context.Context) map[string]awsfake.OpCount {
+	out := map[string]awsfake.OpCount{}
 	for _, site := range []string{world.E1, world.E2, world.Net} {
-		var ops map[string][]string
+		var ops map[string]map[string]awsfake.OpCount
 		if err := c.W.Control(site).Call(ctx, "GET", "/ops", nil, &ops); err != nil {
 			continue // the region is dead, and its record with it
 		}
-		for key, list := range ops {
-			if strings.HasPrefix(key, KeyPrefix) {
-				for _, op := range list {
-					out[op] = true
-				}
+		for key, counts := range ops {
+			if !strings.HasPrefix(key, KeyPrefix) {
+				continue
+			}
+			for op, n := range counts {
+				n.Calls += out[op].Calls
+				out[op] = n
 			}
 		}
 	}

@@ -216,7 +216,9 @@ func (a *Agent) nextAsk() Ask {
 	running := a.cfg.Worker.Running()
 	a.mu.Lock()
 	defer a.mu.Unlock()
+	now := a.cfg.Clock.Boot()
 	msg := Ask{
+		Seq:     uint64(now), // it only rises, and an agent's name is new with each start
 		Request: a.cfg.NewID(), Agent: a.cfg.Agent, Region: a.cfg.Region, Component: a.cfg.Component,
 		Lease: a.cfg.Terms.Length,
 		// How the agent is bound already, for good: what it would do once an answer
@@ -225,7 +227,7 @@ func (a *Agent) nextAsk() Ask {
 		SeenEpoch: a.holder.epoch, Running: running, Stopped: a.stoppedFor,
 		Holding: a.holder.Holding(), WouldHave: a.would, Rehearsed: a.rehearsed,
 	}
-	a.holder.Sent(msg.Request, a.cfg.Clock.Boot())
+	a.holder.Sent(msg.Request, now)
 	a.answered = false
 	return msg
 }

@@ -29,6 +29,11 @@ type Ask struct {
 	// Bye says that the agent ends, its workers are dead and it will not ask
 	// again under this name.
 	Bye bool `json:"bye,omitempty"`
+	// Seq is larger in each request of an agent than in those before; zero in one of an
+	// earlier version.
+	Seq uint64 `json:"seq,omitempty"`
+	// Nodes are those that the agent knows, and whose words count for it.
+	Nodes []failover.NodeID `json:"nodes,omitempty"`
 	// Vouch signs the request for nodes that pass it on; nil: it counts only from the
 	// agent itself.
 	Vouch *Vouch `json:"vouch,omitempty"`
@@ -38,10 +43,10 @@ type Ask struct {
 type Answer struct {
 	Request string `json:"request"`
 	failover.Grant
-	// Leader signs Statement, and Second signs Seconding: an answer counts only with the
-	// words of two nodes (see Believe).
-	Leader *Vouch `json:"leader,omitempty"`
-	Second *Vouch `json:"second,omitempty"`
+	// Leader signs Statement, and each of Seconds signs Seconding: an answer counts only
+	// with the words of a majority (see Believe).
+	Leader  *Vouch  `json:"leader,omitempty"`
+	Seconds []Vouch `json:"seconds,omitempty"`
 }
 
 // Holder is the agent's side of the lease protocol (rules G2, G4, G5). It is a

@@ -199,8 +199,7 @@ func (c *Core) TakeProposal(ctx context.Context, from failover.NodeID, p consens
 
 // TakeAsk handles an agent's request: it answers as leader, and passes it on
 // otherwise. An ask that another node passed on is not passed on again, and counts
-// only with the agent's signature: a node must not speak for agents (S10). Its answer
-// is signed by this node alone; who passed it on adds the second word.
+// only with the agent's signature: a node must not speak for agents (S10).
 func (c *Core) TakeAsk(ctx context.Context, a fence.Ask, passedOn bool) (fence.Answer, error) {
 	l := c.lead.Load()
 	switch {
@@ -208,13 +207,9 @@ func (c *Core) TakeAsk(ctx context.Context, a fence.Ask, passedOn bool) (fence.A
 		if err := c.cfg.Signer.Vouched(a); err != nil {
 			return fence.Answer{}, fmt.Errorf("%w: agent %s of %s in %s: %w", errNotVouched, a.Agent, a.Component, a.Region, err)
 		}
-		ans, err := l.ask(ctx, a, true)
-		if err != nil {
-			return ans, err
-		}
-		return c.sign(a, ans)
+		return c.answer(ctx, l, a, true)
 	case l != nil:
-		return c.lease(ctx, l, a)
+		return c.answer(ctx, l, a, false)
 	case passedOn:
 		return fence.Answer{}, errNotLeading
 	}
@@ -222,7 +217,7 @@ func (c *Core) TakeAsk(ctx context.Context, a fence.Ask, passedOn bool) (fence.A
 	if leader == "" || leader == c.cfg.ID {
 		return fence.Answer{}, consensus.ErrNoLeader
 	}
-	return c.passOn(ctx, leader, a)
+	return c.cfg.Peers.Ask(ctx, leader, a)
 }
 
 // errNotVouched is why a request that a node has passed on is refused.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -14,6 +15,7 @@ import (
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/failover/plan"
 	"github.com/failoverd/failoverd/fence"
+	"github.com/failoverd/failoverd/internal/config"
 )
 
 // leadership is a node's work as leader in one term. It starts with nothing but
@@ -29,6 +31,7 @@ type leadership struct {
 
 	mu       sync.Mutex
 	ballots  map[failover.NodeID]ballot
+	newest   map[failover.AgentID]heardAsk
 	memory   failover.Memory
 	decision failover.Decision
 	survey   survey
@@ -49,7 +52,7 @@ func (c *Core) serve(ctx context.Context, t *consensus.Tenure) {
 		core: c, tenure: t, granter: consensus.NewGranter(),
 		exec:    actions.NewExecutor(t, c.cfg.World, c.cfg.Exec, c.cfg.Log.With("term", t.Term)),
 		keeper:  actions.NewKeeper(t, c.cfg.World, c.cfg.Exec, c.holdEvery(), c.cfg.Log.With("term", t.Term)),
-		started: time.Now(), wake: make(chan struct{}, 1), ballots: map[failover.NodeID]ballot{},
+		started: time.Now(), wake: make(chan struct{}, 1), ballots: map[failover.NodeID]ballot{}, newest: map[failover.AgentID]heardAsk{},
 	}
 	c.lead.Store(l)
 	defer c.lead.Store(nil)
@@ -120,10 +123,15 @@ func (l *leadership) ask(ctx context.Context, a fence.Ask, passedOn bool) (fence
 	if known := l.tenure.State().Agents[a.Agent]; known != nil && (known.Region != a.Region || known.Component != a.Component) {
 		return ans, fmt.Errorf("agent %s is known for %s in %s, not for %s in %s: an agent's name is never reused", a.Agent, known.Component, known.Region, a.Component, a.Region)
 	}
+	old := l.older(a)
 	if passedOn {
-		// The signature may be an old one that is said again. A freeze's ID is never used
-		// twice, so that a report of it stays true; a goodbye, and that an agent stops its
-		// workers, may be so no more. Who names its newest grant speaks after it.
+		if old {
+			return ans, fmt.Errorf("agent %s has asked for something since: this request is an old one that is said again, or came late", a.Agent)
+		}
+		// The signature may be an old one that is said again all the same: to a leader that
+		// has not heard the agent itself. A freeze's ID is never used twice, so that a report
+		// of it stays true; a goodbye, and that an agent stops its workers, may be so no
+		// more. Who names its newest grant speaks after it.
 		if a.Bye {
 			return ans, fence.ErrOnlyDirect
 		}
@@ -149,6 +157,32 @@ func (l *leadership) ask(ctx context.Context, a fence.Ask, passedOn bool) (fence
 		SeenEpoch: a.SeenEpoch, Running: a.Running, Holding: a.Holding, WouldHave: a.WouldHave, Rehearsed: a.Rehearsed,
 	})
 	return ans, err
+}
+
+// heardAsk is the latest request of an agent, and when it came first.
+type heardAsk struct {
+	seq uint64
+	at  time.Time
+}
+
+// older reports whether a request is one that is said again: this leader has heard a later
+// one of the agent, or this one so long ago that its other ways have ended. It remembers
+// the latest.
+func (l *leadership) older(a fence.Ask) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	now := time.Now()
+	was, known := l.newest[a.Agent]
+	if known && a.Seq <= was.seq {
+		return a.Seq < was.seq || a.Seq != 0 && now.Sub(was.at) > 2*config.LeaseRPCTimeout
+	}
+	const many = 10_000 // agents that came and went
+	if len(l.newest) >= many {
+		agents := l.tenure.State().Agents
+		maps.DeleteFunc(l.newest, func(id failover.AgentID, _ heardAsk) bool { return agents[id] == nil })
+	}
+	l.newest[a.Agent] = heardAsk{a.Seq, now}
+	return false
 }
 
 // step looks once and does at most one thing.

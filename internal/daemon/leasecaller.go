@@ -19,8 +19,9 @@ import (
 type leaseCaller struct {
 	*caller
 	order   []failover.NodeID
-	timeout time.Duration // of one node
-	hedge   time.Duration // after which the next node is asked as well
+	known   []failover.NodeID // whose words count, sorted
+	timeout time.Duration     // of one node
+	hedge   time.Duration     // after which the next node is asked as well
 	log     *slog.Logger
 
 	mu sync.Mutex
@@ -36,6 +37,7 @@ func newLeaseCaller(m *mtls.Material, nodes map[failover.NodeID]failover.NodeSpe
 	for id := range nodes {
 		c.order = append(c.order, id)
 	}
+	c.known = slices.Sorted(slices.Values(c.order))
 	near := func(id failover.NodeID) int {
 		if nodes[id].Vantage == region {
 			return 0
@@ -52,10 +54,11 @@ func newLeaseCaller(m *mtls.Material, nodes map[failover.NodeID]failover.NodeSpe
 }
 
 // Ask implements fence.Asker. A node that answers with an error is as useless as
-// one that does not answer, and so is one whose answer no second node stands behind: the
+// one that does not answer, and so is one whose answer too few nodes stand behind: the
 // next one is asked, with the same request, whose time of sending stands.
 func (c *leaseCaller) Ask(ctx context.Context, a fence.Ask) (fence.Answer, error) {
 	word := signer{c.material}
+	a.Nodes = c.known
 	by, err := word.Sign(a.Statement())
 	if err != nil {
 		return fence.Answer{}, fmt.Errorf("signing the request: %w", err)
@@ -67,7 +70,7 @@ func (c *leaseCaller) Ask(ctx context.Context, a fence.Ask) (fence.Answer, error
 		if err := c.call(ctx, id, pathLease, a, &ans); err != nil {
 			return ans, err
 		}
-		err = ans.Believe(a, word.node)
+		err = ans.Believe(a, word.Node)
 		c.doubt(id, err)
 		if err != nil {
 			return fence.Answer{}, fmt.Errorf("node %s: its answer does not count: %w", id, err)

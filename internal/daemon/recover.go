@@ -96,7 +96,7 @@ func (r *Recovery) Consequences(active failover.Region) string {
 	}
 	line("left behind, and never admitted again under these names: %s", joined(dropped))
 	line("no lease is granted, the end of a lease proves nothing and the epoch stands still until each of them is attested to run no more (`failoverd attest-node NAME --why …`): until then a region with on_isolation = \"stop\" stops its workers")
-	line("and after that agents hold no lease before a second node has joined (`failoverd members add`): they believe no node that stands alone")
+	line("and after that agents hold no lease before their own file names the nodes that there are: they take an answer with the words of a majority of those that it names")
 	return b.String()
 }
 

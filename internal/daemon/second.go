@@ -1,7 +1,6 @@
 package daemon
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,10 +11,9 @@ import (
 	"github.com/failoverd/failoverd/internal/mtls"
 )
 
-// An agent takes an answer only with the words of two nodes (S10): the leader signs it,
-// and another node signs that it follows that leader. Who passes a request on is that
-// other node. A leader that an agent has asked itself gets the word of a follower while
-// its quorum round is under way.
+// An agent takes an answer only with the words of a majority of the nodes that it knows
+// (S10): the leader signs the answer, and others sign, for this one request, that they
+// follow that leader. The leader gathers them while its quorum round is under way.
 
 // Signer signs for this node, and says whose word a signature is. Safe for concurrent
 // use.
@@ -23,76 +21,93 @@ type Signer interface {
 	Sign(statement []byte) (*fence.Vouch, error)
 	// Vouched says whether an agent's request is that agent's own word.
 	Vouched(fence.Ask) error
+	// Node is which node has signed a statement.
+	Node(statement []byte, by *fence.Vouch) (failover.NodeID, error)
 }
 
-// sign is the leader's word for an answer.
-func (c *Core) sign(a fence.Ask, ans fence.Answer) (fence.Answer, error) {
-	by, err := c.cfg.Signer.Sign(ans.Statement(a))
-	if err != nil {
-		return fence.Answer{}, fmt.Errorf("signing an answer: %w", err)
-	}
-	ans.Leader = by
-	return ans, nil
-}
-
-// lease answers, as leader, an agent that has asked this node itself.
-func (c *Core) lease(ctx context.Context, l *leadership, a fence.Ask) (fence.Answer, error) {
+// answer is the leader's answer to an agent's request, with the words that it needs.
+func (c *Core) answer(ctx context.Context, l *leadership, a fence.Ask, passedOn bool) (fence.Answer, error) {
 	if a.Vouch == nil {
 		// An agent of a version that does not sign looks at no signature either. While the
 		// first node is upgraded there is nobody yet to give a word.
-		return l.ask(ctx, a, false)
+		return l.ask(ctx, a, passedOn)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
+	type gathered struct {
+		words []fence.Vouch
+		err   error
+	}
+	seconds := make(chan gathered, 1)
+	go func() {
+		words, err := c.gather(ctx, a)
+		seconds <- gathered{words, err}
+	}()
+	ans, err := l.ask(ctx, a, passedOn)
+	if err != nil {
+		return ans, err
+	}
+	if ans.Leader, err = c.cfg.Signer.Sign(ans.Statement(a)); err != nil {
+		return fence.Answer{}, fmt.Errorf("signing an answer: %w", err)
+	}
+	got := <-seconds
+	if got.err != nil {
+		return fence.Answer{}, got.err
+	}
+	ans.Seconds = got.words
+	return ans, nil
+}
+
+// gather asks the nodes that an agent knows for their words that this one leads, all at
+// once, until there are enough. A word that is none is not counted: a node that lies costs
+// nobody a lease.
+func (c *Core) gather(ctx context.Context, a fence.Ask) ([]fence.Vouch, error) {
+	members := c.cfg.Settings.Nodes
+	if s := c.node.State().Settings; s != nil {
+		members = s.Nodes
+	}
+	need := a.Majority()
+	if slices.Contains(a.Nodes, c.cfg.ID) {
+		need--
+	}
 	type word struct {
 		by  *fence.Vouch
 		err error
 	}
-	second := make(chan word, 1)
-	go func() {
-		by, err := c.seconded(ctx, a.Request)
-		second <- word{by, err}
-	}()
-	ans, err := l.ask(ctx, a, false)
-	if err != nil {
-		return ans, err
+	words, under := make(chan word, len(members)), 0
+	for id := range members {
+		if id == c.cfg.ID || !slices.Contains(a.Nodes, id) {
+			continue
+		}
+		under++
+		go func() {
+			by, err := c.cfg.Peers.Second(ctx, id, a.Request)
+			if err == nil {
+				var who failover.NodeID
+				if who, err = c.cfg.Signer.Node(fence.Seconding(a.Request, c.cfg.ID), by); err == nil && who != id {
+					err = fmt.Errorf("node %s signs as %s", id, who)
+				}
+			}
+			words <- word{by, err}
+		}()
 	}
-	if ans, err = c.sign(a, ans); err != nil {
-		return ans, err
+	var out []fence.Vouch
+	var errs []error
+	for ; under > 0 && len(out) < need; under-- {
+		if w := <-words; w.err == nil {
+			out = append(out, *w.by)
+		} else {
+			errs = append(errs, w.err)
+		}
 	}
-	w := <-second
-	if w.err != nil {
-		return fence.Answer{}, fmt.Errorf("no other node gives its word that this one leads, which agents demand: %w", w.err)
+	if len(out) < need {
+		return nil, fmt.Errorf("of the %d nodes that agent %s knows, %d others say that this one leads, and it takes %d: %w", len(a.Nodes), a.Agent, len(out), need, errors.Join(append(errs, errTooFew)...))
 	}
-	ans.Second = w.by
-	return ans, nil
+	return out, nil
 }
 
-// seconded is another node's word that this one leads. Those in the leader's own
-// vantage are asked first, which are near.
-func (c *Core) seconded(ctx context.Context, request string) (*fence.Vouch, error) {
-	nodes := c.cfg.Settings.Nodes
-	policy := c.cfg.Settings.Policy
-	if s := c.node.State().Settings; s != nil {
-		nodes, policy = s.Nodes, s.Policy
-	}
-	var others []failover.NodeID
-	for id := range nodes {
-		if id != c.cfg.ID {
-			others = append(others, id)
-		}
-	}
-	far := func(id failover.NodeID) int {
-		if nodes[id].Vantage == c.cfg.Vantage {
-			return 0
-		}
-		return 1
-	}
-	slices.SortFunc(others, func(x, y failover.NodeID) int { return cmp.Or(far(x)-far(y), cmp.Compare(x, y)) })
-	return fence.Hedged(ctx, others, policy.Lease.Retry()/2, func(ctx context.Context, id failover.NodeID) (*fence.Vouch, error) {
-		return c.cfg.Peers.Second(ctx, id, request)
-	})
-}
+// errTooFew is why an answer is not given: the agent would not take it.
+var errTooFew = errors.New("bring the nodes back that do not answer, or give the agents a file with the nodes that there are")
 
 // TakeSecond gives this node's word that it follows the node that asks, as of now. from
 // is known by its certificate.
@@ -105,19 +120,6 @@ func (c *Core) TakeSecond(from failover.NodeID, request string) (*fence.Vouch, e
 
 // errOtherLeader is why a node gives no word for another.
 var errOtherLeader = errors.New("it follows another leader, or none")
-
-// passOn brings an agent's request to the leader, and adds this node's word to the
-// answer: if it still follows that leader.
-func (c *Core) passOn(ctx context.Context, leader failover.NodeID, a fence.Ask) (fence.Answer, error) {
-	ans, err := c.cfg.Peers.Ask(ctx, leader, a)
-	if err != nil {
-		return ans, err
-	}
-	if ans.Second, err = c.TakeSecond(leader, a.Request); err != nil {
-		return fence.Answer{}, err
-	}
-	return ans, nil
-}
 
 // signer is Signer by certificates.
 type signer struct{ *mtls.Material }
@@ -138,8 +140,7 @@ func (s signer) Vouched(a fence.Ask) error {
 	return err
 }
 
-// node is which node a statement is the word of.
-func (s signer) node(statement []byte, by *fence.Vouch) (failover.NodeID, error) {
+func (s signer) Node(statement []byte, by *fence.Vouch) (failover.NodeID, error) {
 	id, err := s.Verify(statement, by.Chain, by.Signature)
 	if err == nil && id.Role != mtls.RoleNode {
 		err = fmt.Errorf("the certificate is of %s, not of a node", id)

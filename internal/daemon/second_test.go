@@ -24,13 +24,16 @@ import (
 func (h *house) ask(r *resident, request string) (fence.Answer, error) {
 	ctx, cancel := context.WithTimeout(h.Context(), 3*time.Second)
 	defer cancel()
-	return r.core.TakeAsk(ctx, h.signed("east1", workersAsk(request)), true)
+	a := workersAsk(request)
+	a.Nodes = []failover.NodeID{r.core.cfg.ID} // its word is enough
+	return r.core.TakeAsk(ctx, h.signed("east1", a), true)
 }
 
 // workersAsk is what the agent w1 asks for.
 func workersAsk(request string) fence.Ask {
 	return fence.Ask{
 		Request: request, Agent: "w1", Region: "east1", Component: "workers", Lease: failover.Duration(20 * time.Second), Enforced: true, Running: true, SeenEpoch: 1,
+		Nodes: []failover.NodeID{"a", "b", "c"},
 	}
 }
 
@@ -43,6 +46,16 @@ func (h *house) signed(region string, a fence.Ask) fence.Ask {
 	}
 	a.Vouch = by
 	return a
+}
+
+// signerOf is a node's certificate and key, whether it runs or not.
+func (h *house) signerOf(id string) signer {
+	h.Helper()
+	m, err := mtls.Load(mtls.Files{CA: filepath.Join(h.dir, "ca.pem"), Cert: filepath.Join(h.dir, id+".pem"), Key: filepath.Join(h.dir, id+".key")})
+	if err != nil {
+		h.Fatal(err)
+	}
+	return signer{m}
 }
 
 // agentOf is the certificate and key of a region's agents.
@@ -107,13 +120,27 @@ func TestNodesDoNotSpeakForAgents(t *testing.T) {
 	// It is started again and would not stop its workers; the old word is said again.
 	tame := workersAsk("5")
 	tame.Enforced = false
-	if ans, err := lead.core.TakeAsk(ctx, tame, false); err != nil || ans.Leader != nil || ans.Second != nil {
+	if ans, err := lead.core.TakeAsk(ctx, tame, false); err != nil || ans.Leader != nil || ans.Seconds != nil {
 		t.Fatalf("an agent that signs nothing waits for no signature: %+v, %v", ans, err)
 	}
 	if err := pass(h.signed("east1", workersAsk("4"))); err != nil || known().Enforced {
 		t.Errorf("an old word makes its lease prove again what it does not: %+v, %v", known(), err)
 	}
+	// What an agent has said since makes the old word one that is refused, and after its
+	// goodbye nobody brings it back.
+	late := workersAsk("7")
+	late.Seq, late.Stopped = 7, 3
+	now := workersAsk("8")
+	now.Seq = 8
+	if _, err := lead.core.TakeAsk(ctx, now, false); err != nil {
+		t.Fatal(err)
+	}
+	refused("an old word", pass(h.signed("east1", late)), "is an old one that is said again")
+	if err := pass(h.signed("east1", now)); err != nil {
+		t.Errorf("the same request by another way: %v", err)
+	}
 	bye := workersAsk("6")
+	bye.Seq = 9
 	bye.Bye = true
 	refused("a goodbye that was passed on", pass(h.signed("east1", bye)), "ask the leader directly")
 	if known() == nil {
@@ -122,9 +149,21 @@ func TestNodesDoNotSpeakForAgents(t *testing.T) {
 	if _, err := lead.core.TakeAsk(ctx, bye, false); err != nil || known() != nil {
 		t.Errorf("the agent's own goodbye: %v, %+v", err, known())
 	}
+	if refused("an old word after the goodbye", pass(h.signed("east1", now)), "is an old one that is said again"); known() != nil {
+		t.Error("and the agent is back")
+	}
+	for field, change := range map[string]func(*fence.Ask){
+		"that its fence was rehearsed":    func(a *fence.Ask) { a.Rehearsed = &failover.RehearsalResult{ID: 3, Passed: true} },
+		"how often it would have stopped": func(a *fence.Ask) { a.WouldHave = 99 },
+		"its number":                      func(a *fence.Ask) { a.Seq = 99 },
+	} {
+		a := h.signed("east1", workersAsk("9"))
+		change(&a)
+		refused("another says for it "+field, pass(a), "the signature is not that of")
+	}
 }
 
-// S10: an agent takes no answer for which one node alone stands, whatever that node has
+// S10: an agent takes no answer for which too few nodes stand, whatever one of them has
 // got hold of, and asks the next one.
 func TestOneNodeAnswersNoAgent(t *testing.T) {
 	h := newHouse(t)
@@ -153,8 +192,7 @@ func TestOneNodeAnswersNoAgent(t *testing.T) {
 		return c, &said
 	}
 
-	// Each node alone is a way to an answer: the leader gets a follower's word, a
-	// follower gives its own.
+	// Each node alone is a way to an answer: the leader gathers the words.
 	var kept fence.Answer
 	for id := range nodes {
 		a := workersAsk("by way of " + string(id))
@@ -187,46 +225,45 @@ func TestOneNodeAnswersNoAgent(t *testing.T) {
 			taken[id] = spec
 		}
 	}
-	word := func(s signer, statement []byte) *fence.Vouch {
+	word := func(s signer, statement []byte) fence.Vouch {
 		by, err := s.Sign(statement)
 		if err != nil {
-			t.Error(err)
+			t.Fatal(err)
 		}
-		return by
+		return *by
 	}
 	grant := func(a fence.Ask) fence.Answer {
 		ans := fence.Answer{Request: a.Request, Grant: failover.Grant{Granted: true, Epoch: 1, Index: 1 << 40, Terms: kept.Terms, Arming: kept.Arming, OnIsol: kept.OnIsol}}
-		ans.Leader = word(stolen, ans.Statement(a))
+		by := word(stolen, ans.Statement(a))
+		ans.Leader = &by
+		return ans
+	}
+	second := func(a fence.Ask, by signer, leader failover.NodeID) fence.Answer {
+		ans := grant(a)
+		ans.Seconds = []fence.Vouch{word(by, fence.Seconding(a.Request, leader))}
 		return ans
 	}
 	for _, tc := range []struct {
 		name, want string
 		lie        func(fence.Ask) fence.Answer
 	}{
-		{"unsigned", "not signed by the leader and by another node", func(a fence.Ask) fence.Answer {
+		{"unsigned", "not signed by a leader", func(a fence.Ask) fence.Answer {
 			ans := grant(a)
 			ans.Leader = nil
 			return ans
 		}},
-		{"not seconded", "not signed by the leader and by another node", grant},
-		{"both words its own", "alone says that it leads", func(a fence.Ask) fence.Answer {
-			ans := grant(a)
-			ans.Second = word(stolen, fence.Seconding(a.Request, follower))
-			return ans
-		}},
-		{"an agent's word beside its own", "not of a node", func(a fence.Ask) fence.Answer {
-			ans := grant(a)
-			ans.Second = word(signer{material}, fence.Seconding(a.Request, follower))
-			return ans
-		}},
+		{"alone", "1 of 3 nodes say that", grant},
+		{"both words its own", "1 of 3 nodes say that", func(a fence.Ask) fence.Answer { return second(a, stolen, follower) }},
+		{"an agent's word beside its own", "not of a node", func(a fence.Ask) fence.Answer { return second(a, signer{material}, follower) }},
+		{"the word of a node that is not in the file", "1 of 3 nodes say that", func(a fence.Ask) fence.Answer { return second(a, h.signerOf("d"), follower) }},
 		{"another node's word for an earlier request", "the signature is not that of", func(a fence.Ask) fence.Answer {
 			ans := grant(a)
-			ans.Second = kept.Second
+			ans.Seconds = kept.Seconds
 			return ans
 		}},
 		{"the leader's word for an earlier answer", "not the word of a leader", func(a fence.Ask) fence.Answer {
-			ans := grant(a)
-			ans.Leader, ans.Second = kept.Leader, word(stolen, fence.Seconding(a.Request, lead.core.cfg.ID))
+			ans := second(a, stolen, lead.core.cfg.ID)
+			ans.Leader = kept.Leader
 			return ans
 		}},
 		{"the leader's own answer, changed on the way", "not the word of a leader", func(a fence.Ask) fence.Answer {

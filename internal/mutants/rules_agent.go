@@ -69,11 +69,31 @@ var agents = []mutant{
 	},
 	{
 		name: "answer-of-one-node", rule: "S10",
-		says: "an agent takes an answer for which one node alone stands, as leader and as the node that follows it",
-		edits: []edit{{"fence/vouch.go", `	if second == leader {
-`, `	if second == leader && false {
-`}},
+		says:  "an agent takes an answer for which one node alone stands",
+		edits: []edit{{"fence/vouch.go", `{ return len(a.Nodes)/2 + 1 }`, `{ return 1 }`}},
 		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-grants"}, {pkg: "internal/daemon", name: "TestOneNodeAnswersNoAgent"}},
+	},
+	{
+		name: "answer-of-two-nodes", rule: "S10",
+		says:  "two nodes are enough for an answer: a stolen one and the one that it has deceived, in a region that is cut off",
+		edits: []edit{{"fence/vouch.go", `{ return len(a.Nodes)/2 + 1 }`, `{ return min(2, len(a.Nodes)) }`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-grants"}, {pkg: "fence", name: "TestBelieve"}},
+	},
+	{
+		name: "one-node-many-words", rule: "S10",
+		says: "each word counts, not each node",
+		edits: []edit{{"fence/vouch.go", `	if len(words) >= to.Majority() {
+`, `	if len(words)+len(a.Seconds) > to.Majority() {
+`}},
+		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-grants"}, {pkg: "fence", name: "TestBelieve"}},
+	},
+	{
+		name: "words-of-strangers", rule: "S10",
+		says: "the word of every key of the authority counts, also of nodes that the agent does not know",
+		edits: []edit{{"fence/vouch.go", `		if slices.Contains(to.Nodes, id) {
+`, `		if slices.Contains(to.Nodes, id) || true {
+`}},
+		tests: []test{{pkg: "fence", name: "TestBelieve"}, {pkg: "internal/daemon", name: "TestOneNodeAnswersNoAgent"}},
 	},
 	{
 		name: "word-of-an-earlier-request", rule: "S10",
@@ -98,7 +118,7 @@ var agents = []mutant{
 		edits: []edit{{"internal/daemon/second.go", `leader != from || from == c.cfg.ID {
 `, `(leader != from || from == c.cfg.ID) && false {
 `}},
-		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-grants"}, {pkg: "internal/daemon", name: "TestOneNodeAnswersNoAgent"}},
+		tests: []test{{pkg: "internal/daemon", name: "TestOneNodeAnswersNoAgent"}},
 	},
 	{
 		name: "agent-stands-behind-an-answer", rule: "S10",
@@ -107,6 +127,14 @@ var agents = []mutant{
 `, `	if err == nil && id.Role != mtls.RoleNode && false {
 `}},
 		tests: []test{{pkg: "internal/daemon", name: "TestOneNodeAnswersNoAgent"}},
+	},
+	{
+		name: "old-request-said-again", rule: "S10",
+		says: "an agent's old request counts when a node says it again",
+		edits: []edit{{"internal/daemon/leader.go", `		if old {
+`, `		if old && false {
+`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
 	},
 	{
 		name: "old-goodbye-passed-on", rule: "S10",

@@ -206,7 +206,7 @@ var withdrawals = []mutant{
 	{
 		name: "abort-taken-for-a-withdrawal", rule: "G8",
 		says: "a person's abort closes the incident, and automation begins again a second later",
-		edits: []edit{{"failover/apply_exec.go", `	e.Withdrawn = s.Level() >= 3 && m.By == "" // no person: the leader
+		edits: []edit{{"failover/apply_exec.go", `	e.Withdrawn = s.Level() >= 3 && m.leads()
 `, `	e.Withdrawn = s.Level() >= 3
 `}},
 		tests: []test{{pkg: "failover", name: "TestWithdrawn"}},

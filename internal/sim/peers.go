@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -250,8 +251,8 @@ func (badge) Vouched(a fence.Ask) error {
 	return err
 }
 
-// node is which node has signed a statement.
-func node(statement []byte, by *fence.Vouch) (failover.NodeID, error) {
+// Node implements daemon.Signer.
+func (badge) Node(statement []byte, by *fence.Vouch) (failover.NodeID, error) {
 	who, err := whose(statement, by)
 	name, ok := strings.CutPrefix(string(who), "node ")
 	if err == nil && !ok {
@@ -269,6 +270,7 @@ func signed(a fence.Ask) fence.Ask {
 // ask is an agent's way to the nodes: those of its own site first. As in
 // daemon.leaseCaller, an answer that does not count is as good as none.
 func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answer, error) {
+	a.Nodes = slices.Sorted(maps.Keys(c.settings.Nodes)) // of their file, which nobody changes
 	a = signed(a)
 	// Agents have been told of no node that is off.
 	order := slices.DeleteFunc(slices.Clone(c.names), func(n string) bool { return c.hosts[n].off.Load() })
@@ -293,6 +295,6 @@ func (c *cluster) ask(ctx context.Context, site string, a fence.Ask) (fence.Answ
 		if err != nil {
 			return ans, err
 		}
-		return ans, ans.Believe(a, node)
+		return ans, ans.Believe(a, badge("").Node)
 	})
 }

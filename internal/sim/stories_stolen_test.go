@@ -2,8 +2,11 @@ package sim
 
 import (
 	"context"
+	"slices"
 	"sync/atomic"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
@@ -89,15 +92,19 @@ var stolenStories = []story{
 		one, two := s.through("use2a", "uid 7", failover.RequestExecution{Kind: failover.Failover}), s.through("third", "uid 7", failover.RequestExecution{Kind: failover.Failover})
 		s.daemon(one == failover.GuardTwoNodes && two == "" && s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "carries out what a person has given on two nodes")
 	}},
-	{id: "stolen-grants", part: people, fault: "A stolen node in a region that is cut off goes on granting leases to the agents there", play: func(s *stage) {
+	{id: "stolen-grants", part: people, fault: "A stolen node in a region that is cut off goes on granting leases to the agents there, and makes the other node there follow it", play: func(s *stage) {
 		thief := s.thief("use1a")
 		at := time.Now()
 		thief.granted.Store(true)
 		s.thieve(thief)
 		s.cut(east1)
+		s.makeFollow("use1a", "use1b")
 		s.daemon(s.when(3*time.Minute, func() bool { return s.state().Epoch == 2 }) && s.up(east1) == 0, "leaves when no lease can be valid, as without the stolen node")
-		s.region(s.throughout(5*time.Minute, func() bool { return s.up(east1) == 0 }), "stops within its lease and stays so: its agents take no answer that one node alone stands behind, be it unsigned, signed twice by that node, or with another's word for an earlier request")
-		s.daemon(thief.told.Load() > 100 && s.grantedTo(east1, at.Add(time.Second)) == 0, "gives no word of another node for it: in the cut region nobody follows the stolen node")
+		s.region(s.throughout(5*time.Minute, func() bool { return s.up(east1) == 0 }), "stops within its lease and stays so: its agents take no answer that less than a majority of the nodes stands behind, be it unsigned, signed by that node many times, with others' words for an earlier request, or with the word of the one node that it has deceived")
+		s.daemon(thief.told.Load() > 100 && s.grantedTo(east1, at.Add(time.Second)) == 0, "gives no majority's word for it: in the cut region there is none")
+		if thief.seconded.Load() == 0 {
+			s.t.Error("the other node was not deceived: nothing is shown")
+		}
 	}},
 	{id: "stolen-refusals", part: people, fault: "A stolen node tells the agents of a healthy region that their region is active no more", play: func(s *stage) {
 		thief := s.thief("use1a")
@@ -106,6 +113,21 @@ var stolenStories = []story{
 		s.region(s.throughout(5*time.Minute, func() bool { return s.died(east1, at) == 0 && s.up(east1) == fleetSize }), "goes on working: its agents ask the next node")
 		s.daemon(thief.told.Load() > 100 && s.grantedTo(east1, at) > 100 && s.state().Incident == nil, "renews their leases through the other nodes")
 	}},
+}
+
+// makeFollow lets a stolen node say to another, in raft's own words, that it leads in a
+// later term. A follower believes that: raft knows no lies.
+func (s *stage) makeFollow(thief, victim string) {
+	from, to := s.hosts[thief], s.hosts[victim]
+	s.world.wg.Go(func() {
+		for s.ctx.Err() == nil && !s.over.Load() {
+			var r raft.AppendEntriesResponse
+			_ = from.trans.InmemTransport.AppendEntries(raft.ServerID(victim), to.addr, &raft.AppendEntriesRequest{
+				RPCHeader: raft.RPCHeader{ProtocolVersion: 3, ID: []byte(thief), Addr: []byte(from.addr)}, Term: 1000,
+			}, &r) // it is heard or not
+			sleep(100 * time.Millisecond)
+		}
+	})
 }
 
 // through gives an order through a node, in somebody's name; the answer is the guard
@@ -126,9 +148,11 @@ type thief struct {
 	id      string
 	granted atomic.Bool // what it says
 	told    atomic.Int64
-	kept    atomic.Pointer[fence.Answer] // an honest answer, of before
-	second  func(ctx context.Context, request string) (*fence.Vouch, error)
-	terms   failover.LeaseTerms
+	// seconded counts the words that it got from the other node in its region.
+	seconded atomic.Int64
+	kept     atomic.Pointer[fence.Answer] // an honest answer, of before
+	second   func(ctx context.Context, request string) (*fence.Vouch, error)
+	terms    failover.LeaseTerms
 }
 
 // thief takes a node over; it keeps what the node has heard.
@@ -163,6 +187,10 @@ func (th *thief) answer(ctx context.Context, _ *daemon.Core, a fence.Ask) (fence
 		Terms: th.terms, Arming: failover.ArmEnforced, OnIsol: "stop", Sentence: "believe me",
 	}}
 	own := badge("node " + th.id)
+	second := func(b badge, request string) fence.Vouch {
+		by, _ := b.Sign(fence.Seconding(request, failover.NodeID(th.id)))
+		return *by
+	}
 	switch n % 7 {
 	case 0: // nothing is signed
 		return ans, nil
@@ -171,19 +199,21 @@ func (th *thief) answer(ctx context.Context, _ *daemon.Core, a fence.Ask) (fence
 		ans.Request = a.Request
 		return ans, nil
 	case 2: // the signatures of an earlier answer
-		ans.Leader, ans.Second = kept.Leader, kept.Second
+		ans.Leader, ans.Seconds = kept.Leader, kept.Seconds
 		return ans, nil
-	case 3: // an agent's word for that of a node
-		ans.Second, _ = badge("agent " + a.Region).Sign(fence.Seconding(a.Request, failover.NodeID(th.id)))
-	case 4: // its own for both
-		ans.Second, _ = own.Sign(fence.Seconding(a.Request, failover.NodeID(th.id)))
+	case 3: // an agent's word for that of nodes
+		ans.Seconds = slices.Repeat([]fence.Vouch{second(badge("agent "+a.Region), a.Request)}, 5)
+	case 4: // its own for all
+		ans.Seconds = slices.Repeat([]fence.Vouch{second(own, a.Request)}, 5)
 	case 5: // what the other node here says, if it says anything
-		var err error
-		if ans.Second, err = th.second(ctx, a.Request); err != nil {
+		by, err := th.second(ctx, a.Request)
+		if err != nil {
 			return fence.Answer{}, err
 		}
-	case 6: // another's word for an earlier request
-		ans.Second = kept.Second
+		th.seconded.Add(1)
+		ans.Seconds = slices.Repeat([]fence.Vouch{*by}, 5)
+	case 6: // others' words for an earlier request
+		ans.Seconds = kept.Seconds
 	}
 	var err error
 	ans.Leader, err = own.Sign(ans.Statement(a))

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -263,18 +264,20 @@ func (c SaveMessage) apply(s *State, m Meta) (any, error) {
 	if c.Key == "" {
 		return nil, refuse("message", "a message needs a key")
 	}
+	if s.Level() >= 3 {
+		c.Ref.At = m.At
+	}
 	s.Messages[c.Key] = c.Ref
-	// Only the newest incidents' messages are still updated.
+	// Only the newest messages are still updated.
 	const keep = 32
-	if len(s.Messages) > keep {
-		keys := make([]string, 0, len(s.Messages))
-		for k := range s.Messages {
-			keys = append(keys, k)
+	for len(s.Messages) > keep {
+		oldest := ""
+		for _, k := range slices.Sorted(maps.Keys(s.Messages)) {
+			if oldest == "" || s.Messages[k].At.Before(s.Messages[oldest].At) {
+				oldest = k
+			}
 		}
-		slices.Sort(keys)
-		for _, k := range keys[:len(keys)-keep] {
-			delete(s.Messages, k)
-		}
+		delete(s.Messages, oldest)
 	}
 	return nil, nil
 }

@@ -475,3 +475,20 @@ func TestSmallMemories(t *testing.T) {
 		t.Errorf("time ran backward to %s", c.s.Time)
 	}
 }
+
+// What was told of last is kept, however its key is written.
+func TestTheOldestMessageIsForgotten(t *testing.T) {
+	c := current(t)
+	for i := range 32 {
+		c.now = c.now.Add(time.Second)
+		c.must(failover.SaveMessage{Key: fmt.Sprintf("suspicion-%020d", i), Ref: failover.MessageRef{TS: "1"}})
+	}
+	for i, key := range []string{"execution-1", "incident-1", "order-1"} {
+		c.now = c.now.Add(time.Second)
+		c.must(failover.SaveMessage{Key: key, Ref: failover.MessageRef{TS: "1"}})
+		_, there := c.s.Messages[key]
+		if _, gone := c.s.Messages[fmt.Sprintf("suspicion-%020d", i)]; !there || gone || len(c.s.Messages) != 32 {
+			t.Errorf("%s: kept %t, the oldest %t, %d messages", key, there, gone, len(c.s.Messages))
+		}
+	}
+}

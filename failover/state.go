@@ -304,6 +304,8 @@ type MessageRef struct {
 	Channel string `json:"channel"`
 	TS      string `json:"ts"`
 	Details int    `json:"details,omitempty"` // how many details are in its thread
+	// At is when it was saved, by the log; zero before feature level 3.
+	At time.Time `json:"at,omitzero"`
 }
 
 // Event is one line of the audit trail.

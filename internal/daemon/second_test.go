@@ -349,3 +349,52 @@ func TestOrdersOverThePort(t *testing.T) {
 		t.Errorf("through the second node: %s", got)
 	}
 }
+
+// liar is a way to the others on which one node's words are none.
+type liar struct {
+	Peers
+	who  failover.NodeID
+	said *fence.Vouch
+}
+
+func (l liar) Second(ctx context.Context, to failover.NodeID, request string) (*fence.Vouch, error) {
+	if to == l.who {
+		return l.said, nil
+	}
+	time.Sleep(50 * time.Millisecond) // the liar is heard first
+	return l.Peers.Second(ctx, to, request)
+}
+
+// A node that gives a word which is none, or another's, costs no agent its lease: the
+// leader goes on until the words are enough.
+func TestAWordThatIsNoneDoesNotCount(t *testing.T) {
+	h := newHouse(t)
+	text := h.text("a b c")
+	for _, id := range []string{"a", "b", "c"} {
+		h.start(id, text)
+	}
+	h.registered()
+	lead := h.leader()
+	ask := workersAsk("1")
+	id := lead.core.cfg.ID
+	for _, who := range ask.Nodes {
+		if who == id {
+			continue
+		}
+		own, err := h.signerOf(string(id)).Sign(fence.Seconding(ask.Request, id))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for name, said := range map[string]*fence.Vouch{"nothing": {}, "the leader's own word": own} {
+			c := &Core{cfg: lead.core.cfg, node: lead.core.node}
+			c.cfg.Peers = liar{lead.core.cfg.Peers, who, said}
+			words, err := c.gather(t.Context(), ask)
+			if err != nil || len(words) != 1 {
+				t.Fatalf("%s of %s: %d words, %v", name, who, len(words), err)
+			}
+			if by, err := c.cfg.Signer.Node(fence.Seconding(ask.Request, id), &words[0]); err != nil || by == who || by == id {
+				t.Errorf("%s of %s counts: %s, %v", name, who, by, err)
+			}
+		}
+	}
+}

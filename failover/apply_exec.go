@@ -52,7 +52,7 @@ func (c RequestExecution) apply(s *State, m Meta) (any, error) {
 		return nil, refuse(guard, "%s", reason)
 	}
 	s.Refused = nil
-	s.Request = &Request{ID: m.Index, Kind: c.Kind, By: m.By, Why: m.Why, Overrides: c.Overrides}
+	s.Request = &Request{ID: m.Index, Kind: c.Kind, By: m.By, With: s.firstHalf(m, c), Why: m.Why, Overrides: c.Overrides}
 	through := ""
 	if s.Level() >= 3 {
 		s.Request.Node, through = m.Node, " through node "+string(m.Node)
@@ -89,7 +89,7 @@ func (c StartExecution) apply(s *State, m Meta) (any, error) {
 		if guard, reason := s.HandGuard(m.At, s.Request.Overrides); guard != "" {
 			return nil, refuse(guard, "%s", reason)
 		}
-		e.By, e.Why, e.AskedThrough = s.Request.By, s.Request.Why, s.Request.Node
+		e.By, e.With, e.Why, e.AskedThrough = s.Request.By, s.Request.With, s.Request.Why, s.Request.Node
 	}
 	plan := c.Plan
 	e.Plan, e.PlanHash = &plan, plan.Hash()
@@ -193,7 +193,7 @@ func (c Approve) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("no-question", "execution %d does not wait for an approval", e.ID)
 	case c.Nonce != 0 && c.Nonce != q.Nonce:
 		return nil, refuse("nonce", "this answers question %d, but %d is open: the button or command is stale", c.Nonce, q.Nonce)
-	case !e.Auto && m.By == e.By:
+	case !e.Auto && !m.leads() && (m.By == e.By || m.By == e.With):
 		return nil, refuse("same-person", "%s asked for this execution; somebody else must approve it", m.By)
 	}
 	e.Approvals = append(e.Approvals, Approval{Nonce: q.Nonce, Step: q.Step, By: m.By, Why: m.Why, At: m.At})

@@ -175,6 +175,7 @@ type Execution struct {
 	Epoch    uint64   `json:"epoch"` // in force when it began
 	Auto     bool     `json:"auto,omitempty"`
 	By       string   `json:"by"`
+	With     string   `json:"with,omitempty"` // as in Request
 	Why      string   `json:"why,omitempty"`
 	// AskedThrough is the node through which a person asked for it; empty when the
 	// quorum's verdict began it.

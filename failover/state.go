@@ -288,6 +288,8 @@ type Request struct {
 	Overrides []string `json:"overrides,omitempty"` // names of guards
 	// Node is the node through which the person asked.
 	Node NodeID `json:"node,omitempty"`
+	// With is who gave the first half of an order through two nodes (policy.two_nodes).
+	With string `json:"with,omitempty"`
 }
 
 // Pause keeps automation quiet. It is in the log: it survives restarts,

@@ -39,6 +39,12 @@ const (
 // Until is when the order is forgotten.
 func (h HalfOrder) Until() time.Time { return h.At.Add(SecondNodeWithin) }
 
+// says reports whether it is the first half of a command.
+func (h HalfOrder) says(c Command) bool {
+	_, digest := written(c)
+	return h.Command == c.Name() && h.Digest == digest
+}
+
 // stops reports whether one node suffices for a command: nodes give it for themselves,
 // or it stops, delays or looks.
 func stops(c Command) bool {
@@ -65,13 +71,12 @@ func (s *State) bothNodes(m Meta, c Command) error {
 	if !s.wantsTwo() || stops(c) || m.leads() {
 		return nil
 	}
-	text, digest := written(c)
 	s.HalfOrders = slices.DeleteFunc(s.HalfOrders, func(h HalfOrder) bool { return !m.At.Before(h.Until()) })
-	same := func(h HalfOrder) bool { return h.Command == c.Name() && h.Digest == digest }
-	if i := slices.IndexFunc(s.HalfOrders, func(h HalfOrder) bool { return same(h) && h.Node != m.Node }); i >= 0 {
+	if s.firstHalf(m, c) != "" {
 		return nil // if another guard refuses it, the first half stands
 	}
-	i := slices.IndexFunc(s.HalfOrders, same)
+	text, digest := written(c)
+	i := slices.IndexFunc(s.HalfOrders, func(h HalfOrder) bool { return h.says(c) })
 	if i < 0 {
 		// An order that is refused anyway is refused now, not after the second node.
 		if _, err := c.apply(s.Clone(), m); err != nil {
@@ -85,14 +90,24 @@ func (s *State) bothNodes(m Meta, c Command) error {
 	return refuse(GuardTwoNodes, "order %d has come through node %s; policy.two_nodes wants two: give the same command on another node by %s", s.HalfOrders[i].ID, m.Node, s.HalfOrders[i].Until().Format(time.RFC3339))
 }
 
+// firstHalf is who gave, through another node, the first half of the order that a command
+// completes; empty where there is none.
+func (s *State) firstHalf(m Meta, c Command) string {
+	for _, h := range s.HalfOrders {
+		if h.says(c) && h.Node != m.Node {
+			return h.By
+		}
+	}
+	return ""
+}
+
 // whole ends the half order that an accepted command has completed.
 func (s *State) whole(m Meta, c Command) {
 	if len(s.HalfOrders) == 0 || stops(c) || m.leads() {
 		return
 	}
-	_, digest := written(c)
 	s.HalfOrders = slices.DeleteFunc(s.HalfOrders, func(h HalfOrder) bool {
-		if h.Command != c.Name() || h.Digest != digest {
+		if !h.says(c) {
 			return false
 		}
 		if h.Node != m.Node {

@@ -1,6 +1,7 @@
 package failover_test
 
 import (
+	"errors"
 	"slices"
 	"strings"
 	"testing"
@@ -143,6 +144,38 @@ func TestAttestThroughTwoNodes(t *testing.T) {
 	word := failover.Attest{Execution: exec, Component: "functions", Epoch: 1}
 	if a, b := c.through("use2a", word), c.through("use2b", word); a != "two-nodes" || b != "" {
 		t.Errorf("refused by %q, then %q", a, b)
+	}
+}
+
+// Whoever gave one half of the request approves no half of it: else a person with one
+// stolen node, through which somebody else seems to ask, needs nobody.
+func TestNeitherAskerApproves(t *testing.T) {
+	c := twoNodes(t)
+	move := failover.RequestExecution{Kind: failover.Failover}
+	give := func(node failover.NodeID, by string, cmd failover.Command) error {
+		defer func(was failover.NodeID) { c.node = was }(c.node)
+		c.node = node
+		return c.apply(cmd, by).Err
+	}
+	if err := give("use2a", "uid 7", move); err == nil {
+		t.Fatal("one half suffices")
+	}
+	if err := give("use2b", "uid 8", move); err != nil {
+		t.Fatal(err)
+	}
+	exec := c.must(failover.StartExecution{Kind: failover.Failover, Request: c.s.Request.ID, Epoch: 1, Plan: c.plan(), Approval: true}).Index
+	yes := failover.Approve{Execution: exec}
+	for by, want := range map[string]string{"uid 7": "same-person", "uid 8": "same-person", "uid 9": "two-nodes"} {
+		var ref *failover.Refusal
+		if err := give("use2a", by, yes); !errors.As(err, &ref) || ref.Guard != want {
+			t.Errorf("%s approves: %v, want guard %s", by, err, want)
+		}
+	}
+	if err := give("use2b", "uid 7", yes); err == nil || c.s.Execution.Question == nil {
+		t.Errorf("the second half: %v", err)
+	}
+	if err := give("use2b", "uid 10", yes); err != nil || c.s.Execution.Question != nil {
+		t.Errorf("two others: %v", err)
 	}
 }
 

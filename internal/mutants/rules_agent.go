@@ -146,6 +146,12 @@ var agents = []mutant{
 		tests: []test{{pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
 	},
 	{
+		name: "old-request-said-later", rule: "S10",
+		says:  "an agent's latest request may be said again for as long as somebody likes",
+		edits: []edit{{"internal/daemon/leader.go", `> 2*config.LeaseRPCTimeout`, `> 2000*config.LeaseRPCTimeout`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestARequestCountsWhileItsWaysAreOpen"}},
+	},
+	{
 		name: "old-word-enforces", rule: "S10",
 		says: "an old request that is said again makes the lease of an agent a proof that no longer stops its workers",
 		edits: []edit{{"internal/daemon/leader.go", `!known.Enforced && a.Holding < known.Granted {

@@ -243,7 +243,7 @@ var guards = []mutant{
 	{
 		name: "approval-by-the-asker", rule: "S9",
 		says: "whoever asked for an execution may approve it himself",
-		edits: []edit{{"failover/apply_exec.go", `	case !e.Auto && m.By == e.By:
+		edits: []edit{{"failover/apply_exec.go", `	case !e.Auto && !m.leads() && (m.By == e.By || m.By == e.With):
 `, `	case false:
 `}},
 		tests: []test{{pkg: "failover", name: "TestApproval"}},

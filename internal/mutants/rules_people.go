@@ -8,22 +8,25 @@ var orders = []mutant{
 		edits: []edit{{"failover/two_nodes.go", `	if !s.wantsTwo() || stops(c) || m.leads() {
 		return nil
 	}
-	text,`, `	if true {
+	s.HalfOrders`, `	if true {
 		return nil
 	}
-	text,`}},
+	s.HalfOrders`}},
 		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-orders"}, {pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
 	},
 	{
 		name: "one-node-twice", rule: "S10",
 		says:  "with policy.two_nodes an order counts that one node has given twice",
-		edits: []edit{{"failover/two_nodes.go", `return same(h) && h.Node != m.Node }`, `return same(h) }`}},
+		edits: []edit{{"failover/two_nodes.go", `h.says(c) && h.Node != m.Node {`, `h.says(c) {`}},
 		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-orders"}, {pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
 	},
 	{
 		name: "another-order-completes", rule: "S10",
-		says:  "the second node may say something else: a request with overrides completes one without",
-		edits: []edit{{"failover/two_nodes.go", `return h.Command == c.Name() && h.Digest == digest }`, `return h.Command == c.Name() }`}},
+		says: "the second node may say something else: a request with overrides completes one without",
+		edits: []edit{{"failover/two_nodes.go", `	_, digest := written(c)
+	return h.Command == c.Name() && h.Digest == digest
+`, `	return h.Command == c.Name()
+`}},
 		tests: []test{{pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
 	},
 	{
@@ -31,6 +34,12 @@ var orders = []mutant{
 		says:  "an order that nobody completed waits for ever for a second node",
 		edits: []edit{{"failover/two_nodes.go", `return !m.At.Before(h.Until()) })`, `return false })`}},
 		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-orders"}, {pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
+	},
+	{
+		name: "first-asker-approves", rule: "S9",
+		says:  "who gave the first half of a request may approve it",
+		edits: []edit{{"failover/apply_exec.go", ` || m.By == e.With):`, `):`}},
+		tests: []test{{pkg: "failover", name: "TestNeitherAskerApproves"}},
 	},
 	{
 		name: "half-order-used-twice", rule: "S10",

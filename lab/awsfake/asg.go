@@ -279,12 +279,21 @@ func (a *AutoScaling) call(op string, body []byte) (any, error) {
 		}
 		return done, nil
 	case "SetInstanceProtection":
+		ids := members(v, "InstanceIds")
+		for _, id := range ids {
+			if !slices.ContainsFunc(g.instances, func(i *asInstance) bool { return i.id == id }) {
+				return nil, badRequest("ValidationError", "The instance %s is not part of Auto Scaling group %s.", id, g.Name)
+			}
+		}
 		for _, i := range g.instances {
-			if slices.Contains(members(v, "InstanceIds"), i.id) {
+			if slices.Contains(ids, i.id) {
 				i.protected = v.Get("ProtectedFromScaleIn") == "true"
 			}
 		}
-		return done, nil
+		return struct {
+			XMLName xml.Name
+			Result  struct{} `xml:"SetInstanceProtectionResult"`
+		}{XMLName: name}, nil
 	case "DescribeScalingActivities":
 		return struct {
 			XMLName    xml.Name

@@ -28,14 +28,19 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/ecr"
 	"github.com/aws/aws-sdk-go-v2/service/ecs"
 	ecstypes "github.com/aws/aws-sdk-go-v2/service/ecs/types"
+	elb "github.com/aws/aws-sdk-go-v2/service/elasticloadbalancingv2"
+	"github.com/aws/aws-sdk-go-v2/service/eventbridge"
 	"github.com/aws/aws-sdk-go-v2/service/lambda"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
 	r53types "github.com/aws/aws-sdk-go-v2/service/route53/types"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/scheduler"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/servicequotas"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sts"
 	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/failoverd/failoverd/lab/checkers"
 	"github.com/failoverd/failoverd/lab/dnsfake"
@@ -67,6 +72,16 @@ type sides struct {
 	subnet, template  string // IDs
 	deny, association string // of network ACLs
 
+	elb    *elb.Client
+	events *eventbridge.Client
+	times  *scheduler.Client
+	quotas *servicequotas.Client
+
+	orders, dump string   // a queue, and the ETag of an object
+	handles, old []string // of messages
+	group        string   // an ARN
+	change       string   // an ID
+
 	ids  []string // of instances
 	zone string
 	etag string
@@ -88,8 +103,19 @@ func newSides(url string) *sides {
 		lambda:  lambda.New(lambda.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
 		ecr:     ecr.New(ecr.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
 		secrets: secretsmanager.New(secretsmanager.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		elb:     elb.New(elb.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		events:  eventbridge.New(eventbridge.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		times:   scheduler.New(scheduler.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
+		quotas:  servicequotas.New(servicequotas.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
 		logs:    cloudwatchlogs.New(cloudwatchlogs.Options{Region: region, BaseEndpoint: u, Credentials: creds, RetryMaxAttempts: 1}),
 	}
+}
+
+// refill lets a test call without being throttled: what is compared is what is answered.
+func (r *Route53) refill() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.tokens = 50
 }
 
 // step is one call, and what of its answer is compared.
@@ -105,6 +131,9 @@ func code(err error) string {
 		return "ok"
 	case errors.As(err, &api):
 		return api.ErrorCode()
+	}
+	if r, ok := errors.AsType[*smithyhttp.ResponseError](err); ok && r.HTTPStatusCode() == http.StatusInternalServerError {
+		return "a status of 500"
 	}
 	return "error: " + err.Error()
 }
@@ -185,7 +214,7 @@ func sdkSteps() []step {
 		}
 	}
 	const up, del, create = r53types.ChangeActionUpsert, r53types.ChangeActionDelete, r53types.ChangeActionCreate
-	return append(slices.Concat(ec2Steps(), checkSteps(), stockSteps()), []step{
+	return append(slices.Concat(ec2Steps(), checkSteps(), stockSteps(), messageSteps(), objectSteps(), serviceSteps(), groupSteps(), clockSteps()), append([]step{
 		{"sts GetCallerIdentity", func(ctx context.Context, s *sides) string {
 			out, err := s.sts.GetCallerIdentity(ctx, &sts.GetCallerIdentityInput{})
 			return or(out, err, func(o *sts.GetCallerIdentityOutput) string { return *o.Account })
@@ -329,7 +358,7 @@ func sdkSteps() []step {
 			_, err := s.s3.GetObject(ctx, &s3.GetObjectInput{Bucket: aws.String("none"), Key: aws.String("key")})
 			return code(err)
 		}},
-	}...)
+	}, recordSteps()...)...)
 }
 
 // TestAgainstMoto runs the same steps of the SDK against this fake and against moto, an independent imitation, where it is
@@ -345,8 +374,10 @@ func TestAgainstMoto(t *testing.T) {
 			Peerings: []Peering{{ID: "pcx-1", Requester: VPC{"vpc-1", "us-east-1", "198.18.1.0/24"}, Accepter: VPC{"vpc-2", "us-east-2", "198.18.2.0/24"}}},
 			Subnets:  []Subnet{{ID: "subnet-a", Zone: "us-east-1a", Free: 251, CIDR: "198.18.3.0/24", ACL: "acl-open"}}, Templates: []string{"lt-1"},
 			ACLs: []NetworkACL{{"acl-open", "vpc-3", true}, {"acl-deny", "vpc-3", false}}}),
-		Stock: &Stock{Region: "us-east-1", Images: map[string]string{"web:1": "sha256:aa"}, Secrets: []string{"db"}},
-		ECS:   NewECS(ctx, ECSOptions{Region: "us-east-1", Dir: t.TempDir(), TimeFactor: 60, Log: log})}
+		ELB:    NewELB("us-east-1", TargetGroup{Name: "web", Port: 80, Targets: func() []TargetState { return []TargetState{{ID: "198.18.3.10", Port: 80, State: "healthy"}} }}),
+		Clocks: NewClocks("us-east-1", 0, Timer{Name: "nightly", Rule: true, Every: time.Minute, Enabled: true}, Timer{Name: "report", Every: time.Minute, Enabled: true}),
+		Stock:  &Stock{Region: "us-east-1", Images: map[string]string{"web:1": "sha256:aa"}, Secrets: []string{"db"}},
+		ECS:    NewECS(ctx, ECSOptions{Region: "us-east-1", Dir: t.TempDir(), TimeFactor: 60, Log: log})}
 	ts := httptest.NewServer(srv)
 	defer ts.Close()
 	srv.SQS = NewSQS("us-east-1", ts.URL, 30*time.Second, 0)
@@ -362,6 +393,10 @@ func TestAgainstMoto(t *testing.T) {
 	ours.deny = "acl-deny"
 	results := map[string]string{}
 	for _, s := range sdkSteps() {
+		if _, twice := results[s.name]; twice {
+			t.Errorf("two steps are called %q", s.name)
+		}
+		srv.Route53.refill()
 		results[s.name] = s.run(ctx, ours)
 		if strings.HasPrefix(results[s.name], "error:") {
 			t.Errorf("%s: the SDK cannot read our answer: %s", s.name, results[s.name])
@@ -372,7 +407,7 @@ func TestAgainstMoto(t *testing.T) {
 		t.Skip("moto_server is not installed: our fake was not compared with anything")
 	}
 	theirs := newSides(url)
-	if err := errors.Join(setUp(ctx, theirs), setUpChecks(ctx, theirs, url), setUpStock(ctx, theirs)); err != nil {
+	if err := errors.Join(setUp(ctx, theirs), setUpChecks(ctx, theirs, url), setUpStock(ctx, theirs), setUpGroups(ctx, theirs)); err != nil {
 		t.Fatal(err)
 	}
 	found := map[string]string{}

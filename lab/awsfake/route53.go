@@ -114,6 +114,10 @@ func (r *Route53) apply(b Batch) (Batch, error) {
 		if msg := r.valid(s); msg != "" {
 			return Batch{}, badRequest("InvalidInput", "%s", msg)
 		}
+		if s.Name != r.zone.Name && !strings.HasSuffix(s.Name, "."+r.zone.Name) {
+			wrong = append(wrong, fmt.Sprintf("RRSet with DNS name %s is not permitted in zone %s", s.Name, r.zone.Name))
+			continue
+		}
 		switch c.Action {
 		case "CREATE":
 			if exists {
@@ -155,8 +159,6 @@ func (r *Route53) apply(b Batch) (Batch, error) {
 // valid checks one record set by itself.
 func (r *Route53) valid(s dnsfake.RecordSet) string {
 	switch {
-	case s.Name != r.zone.Name && !strings.HasSuffix(s.Name, "."+r.zone.Name):
-		return fmt.Sprintf("RRSet with DNS name %s is not permitted in zone %s", s.Name, r.zone.Name)
 	case s.Weight < 0:
 		return fmt.Sprintf("Invalid XML ; cvc-minInclusive-valid: Value '%d' is not facet-valid with respect to minInclusive '0' for type 'ResourceRecordSetWeight'.", s.Weight)
 	case s.Weight > 255:

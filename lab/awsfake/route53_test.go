@@ -53,7 +53,7 @@ func TestRoute53Batches(t *testing.T) {
 		{"another TTL within the group", []types.Change{c(upsert, weighted("us-east-1", 255, 30, "198.18.1.21"))}, "InvalidChangeBatch", "same TTL"},
 		{"simple beside weighted", []types.Change{c(create, rrset("api.example.net", types.RRTypeA, 60, "198.18.1.1"))}, "InvalidChangeBatch", "other RRSets exist"},
 		{"CNAME beside A", []types.Change{c(create, rrset("www.example.net", types.RRTypeCname, 60, "x.example.net"))}, "InvalidChangeBatch", "conflicting RRSet"},
-		{"outside of the zone", []types.Change{c(create, rrset("www.example.org", types.RRTypeA, 60, "198.18.1.1"))}, "InvalidInput", "not permitted in zone"},
+		{"outside of the zone", []types.Change{c(create, rrset("www.example.org", types.RRTypeA, 60, "198.18.1.1"))}, "InvalidChangeBatch", "not permitted in zone"},
 		{"flip with the right token", append([]types.Change{c(del, token("1")), c(create, token("2"))}, flip...), "", ""},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

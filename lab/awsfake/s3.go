@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -107,10 +108,7 @@ func (s *S3) serve(w http.ResponseWriter, q *request) string {
 		w.Header().Set("ETag", o.ETag)
 		w.Header().Set("Content-Type", o.Type)
 		w.Header().Set("Last-Modified", o.At.UTC().Format(http.TimeFormat))
-		w.Header().Set("Content-Length", fmt.Sprint(len(o.Body)))
-		if q.Method == http.MethodGet {
-			_, _ = w.Write(o.Body) // an error means that the client is gone
-		}
+		return s.send(w, q, o)
 	case "PutObject":
 		// "If the object exists … S3 returns 412 Precondition Failed"; If-Match on an object that is not there is 404.
 		none, match := q.Header.Get("If-None-Match"), q.Header.Get("If-Match")
@@ -134,6 +132,54 @@ func (s *S3) serve(w http.ResponseWriter, q *request) string {
 		w.WriteHeader(http.StatusNoContent)
 	}
 	return "ok"
+}
+
+// send answers with an object or a range of it. Its conditions come first: "If-Match: return the object only if its entity tag is
+// the same as the one specified; otherwise return a 412 error", If-None-Match alike with 304, and a range behind the end is 416.
+// https://docs.aws.amazon.com/AmazonS3/latest/API/API_GetObject.html
+func (s *S3) send(w http.ResponseWriter, q *request, o S3Object) string {
+	match, none := q.Header.Get("If-Match"), q.Header.Get("If-None-Match")
+	switch {
+	case match != "" && match != "*" && match != o.ETag:
+		return s.fail(w, q, http.StatusPreconditionFailed, "PreconditionFailed", "At least one of the pre-conditions you specified did not hold")
+	case none == "*" || none == o.ETag:
+		w.WriteHeader(http.StatusNotModified)
+		return "NotModified"
+	}
+	body, status := o.Body, http.StatusOK
+	if from, to, ok := byteRange(q.Header.Get("Range"), len(o.Body)); ok {
+		if from > to {
+			return s.fail(w, q, http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The requested range is not satisfiable")
+		}
+		body, status = o.Body[from:to+1], http.StatusPartialContent
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, to, len(o.Body)))
+	}
+	w.Header().Set("Accept-Ranges", "bytes")
+	w.Header().Set("Content-Length", fmt.Sprint(len(body)))
+	w.WriteHeader(status)
+	if q.Method == http.MethodGet {
+		_, _ = w.Write(body) // an error means that the client is gone
+	}
+	return "ok"
+}
+
+// byteRange reads a Range header, first and last byte; from > to means a range in which there is nothing. A header that is
+// none is ignored: https://www.rfc-editor.org/rfc/rfc9110#section-14.2
+func byteRange(header string, size int) (from, to int, ok bool) {
+	first, last, found := strings.Cut(strings.TrimPrefix(header, "bytes="), "-")
+	a, err1 := strconv.Atoi(first)
+	b, err2 := strconv.Atoi(last)
+	switch {
+	case !found || !strings.HasPrefix(header, "bytes="):
+		return 0, 0, false
+	case first == "" && err2 == nil: // the last bytes
+		return max(0, size-b), size - 1, true
+	case err1 == nil && last == "":
+		return a, size - 1, true
+	case err1 == nil && err2 == nil && a <= b:
+		return a, max(min(b, size-1), a-1), true
+	}
+	return 0, 0, false
 }
 
 // unchunk takes the aws-chunked encoding off a body: the SDK sends it with a trailing checksum.

@@ -147,6 +147,9 @@ func (s *SQS) call(ctx context.Context, op string, body []byte) (any, error) {
 		m := q.send(in.MessageBody, now)
 		return map[string]string{"MessageId": m.id, "MD5OfMessageBody": digest(m.body)}, nil
 	case "SendMessageBatch":
+		if err := in.batch(); err != nil {
+			return nil, err
+		}
 		var ok []any
 		for _, e := range in.Entries {
 			m := q.send(e.MessageBody, now)
@@ -156,15 +159,25 @@ func (s *SQS) call(ctx context.Context, op string, body []byte) (any, error) {
 	case "ReceiveMessage":
 		return s.receive(ctx, q, in)
 	case "DeleteMessage":
+		if !q.issued(in.ReceiptHandle) {
+			return nil, badRequest("ReceiptHandleIsInvalid", "The input receipt handle is invalid.")
+		}
 		q.remove(in.ReceiptHandle)
 		return struct{}{}, nil
 	case "DeleteMessageBatch":
-		var ok []any
+		if err := in.batch(); err != nil {
+			return nil, err
+		}
+		ok, failed := []any{}, []any{}
 		for _, e := range in.Entries {
+			if !q.issued(e.ReceiptHandle) {
+				failed = append(failed, map[string]any{"Id": e.Id, "Code": "ReceiptHandleIsInvalid", "SenderFault": true, "Message": "The input receipt handle is invalid."})
+				continue
+			}
 			q.remove(e.ReceiptHandle)
 			ok = append(ok, map[string]string{"Id": e.Id})
 		}
-		return map[string]any{"Successful": ok, "Failed": []any{}}, nil
+		return map[string]any{"Successful": ok, "Failed": failed}, nil
 	case "ChangeMessageVisibility":
 		for _, m := range q.messages {
 			if m.handle == in.ReceiptHandle && in.VisibilityTimeout != nil {
@@ -178,6 +191,24 @@ func (s *SQS) call(ctx context.Context, op string, body []byte) (any, error) {
 		return struct{}{}, nil
 	}
 	return nil, badRequest("UnsupportedOperation", "%s is not simulated", op)
+}
+
+// batch is what is asked of every batch.
+// https://docs.aws.amazon.com/AWSSimpleQueueService/latest/APIReference/API_SendMessageBatch.html#API_SendMessageBatch_Errors
+func (in sqsInput) batch() error {
+	ids := map[string]bool{}
+	for _, e := range in.Entries {
+		ids[e.Id] = true
+	}
+	switch {
+	case len(in.Entries) == 0:
+		return badRequest("AWS.SimpleQueueService.EmptyBatchRequest", "There should be at least one entry in the request.")
+	case len(in.Entries) > 10:
+		return badRequest("AWS.SimpleQueueService.TooManyEntriesInBatchRequest", "Maximum number of entries per request are 10. You have sent %d.", len(in.Entries))
+	case len(ids) < len(in.Entries):
+		return badRequest("AWS.SimpleQueueService.BatchEntryIdsNotDistinct", "Two or more batch entries in the request have the same Id.")
+	}
+	return nil
 }
 
 func (s *SQS) list(prefix string) any {
@@ -317,6 +348,14 @@ func (q *queue) take(limit int, visibility time.Duration, now time.Time, in sqsI
 		out = append(out, r)
 	}
 	return out
+}
+
+// issued reports whether a receipt handle looks like one of a queue: what is read out of it is not written down.
+func (*queue) issued(handle string) bool {
+	message, nonce, ok := strings.Cut(handle, "/")
+	_, err1 := hex.DecodeString(message)
+	_, err2 := hex.DecodeString(nonce)
+	return ok && message != "" && err1 == nil && err2 == nil
 }
 
 // remove deletes by receipt handle. Only the latest handle of a message deletes it; an older one is accepted and does

@@ -243,6 +243,8 @@ type LeaderView struct {
 	// change, SurveyAge ago; zero: not yet.
 	Sights    []actions.Sight   `json:"sights,omitempty"`
 	SurveyAge failover.Duration `json:"survey_age,omitempty"`
+	// Files are the nodes that the agents know which this leader has heard.
+	Files map[failover.AgentID][]failover.NodeID `json:"files,omitempty"`
 }
 
 // View returns the leader's view, asking the leader if this node is not it.

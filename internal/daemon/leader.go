@@ -159,10 +159,12 @@ func (l *leadership) ask(ctx context.Context, a fence.Ask, passedOn bool) (fence
 	return ans, err
 }
 
-// heardAsk is the latest request of an agent, and when it came first.
+// heardAsk is the latest request of an agent, when it came first, and which nodes the
+// agent knows.
 type heardAsk struct {
-	seq uint64
-	at  time.Time
+	seq   uint64
+	at    time.Time
+	nodes []failover.NodeID
 }
 
 // older reports whether a request is one that is said again: this leader has heard a later
@@ -181,7 +183,7 @@ func (l *leadership) older(a fence.Ask) bool {
 		agents := l.tenure.State().Agents
 		maps.DeleteFunc(l.newest, func(id failover.AgentID, _ heardAsk) bool { return agents[id] == nil })
 	}
-	l.newest[a.Agent] = heardAsk{a.Seq, now}
+	l.newest[a.Agent] = heardAsk{a.Seq, now, slices.Clone(a.Nodes[:min(len(a.Nodes), nodesLimit)])}
 	return false
 }
 
@@ -355,5 +357,22 @@ func (l *leadership) view() LeaderView {
 	if s.Freeze != nil {
 		v.FreezeAge, v.FreezeWait = failover.Duration(l.exec.FreezeAge(s)), failover.Duration(s.FreezeWait(s.Freeze.Region))
 	}
+	v.Files = l.files(s)
 	return v
+}
+
+// nodesLimit bounds what is remembered of an agent's file.
+const nodesLimit = 64
+
+// files are the nodes that each agent of the log knows, as it said when it asked last.
+func (l *leadership) files(s *failover.State) map[failover.AgentID][]failover.NodeID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	out := map[failover.AgentID][]failover.NodeID{}
+	for id, heard := range l.newest {
+		if s.Agents[id] != nil && len(heard.nodes) > 0 {
+			out[id] = heard.nodes
+		}
+	}
+	return out
 }

@@ -31,6 +31,7 @@ func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
 	rows = append(rows, modeRow(st, now), marginRow(st, v), vantageRow(st, v))
 	rows = append(rows, conditionRow(v), versionRow(st))
 	rows = append(rows, fenceRows(st, later(now, st.Time))...)
+	rows = append(rows, fileRows(st, v.Files)...)
 	rows = append(rows, surveyRows(st, v)...)
 	rows = append(rows, lossRows(st)...)
 	rows = append(rows, holdRows(st)...)

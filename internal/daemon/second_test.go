@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/fence"
+	"github.com/failoverd/failoverd/internal/admin"
 	"github.com/failoverd/failoverd/internal/mtls"
 )
 
@@ -116,6 +118,12 @@ func TestNodesDoNotSpeakForAgents(t *testing.T) {
 	// The agent's own word arrives by way of another node.
 	if ans, err := other.core.TakeAsk(ctx, h.signed("east1", workersAsk("4")), false); err != nil || !ans.Granted {
 		t.Fatalf("its own word: %+v, %v", ans, err)
+	}
+	// The leader knows its file, and tells so on every node.
+	if r := other.Readiness(ctx); !slices.ContainsFunc(r.Rows, func(r admin.Row) bool {
+		return r.OK && r.Name == "agents' files" && r.Detail == "all 1 agents know the 3 nodes that there are"
+	}) {
+		t.Errorf("the agents' files: %+v", r.Rows)
 	}
 	// It is started again and would not stop its workers; the old word is said again.
 	tame := workersAsk("5")

@@ -105,4 +105,32 @@ var kinds = []mutant{
 `, ``}, {"internal/kube/kube.go", `func inTime(`, `func _(`}},
 		tests: []test{{pkg: "internal/kube", name: "TestNoChangeAfterItsDeadline"}},
 	},
+	{
+		name: "capacity-launches-in-earnest", rule: "S8",
+		says:  "the dry run of the capacity check launches",
+		edits: []edit{{"probes/capacity_look.go", `DryRun: aws.Bool(true)`, `DryRun: aws.Bool(false)`}},
+		tests: []test{{pkg: "probes", name: "TestCapacityLaunchesNothing"}},
+	},
+	{
+		name: "capacity-from-the-region-that-failed", rule: "L1",
+		says:  "an image in the registry of the region that is left counts as there",
+		edits: []edit{{"probes/capacity_look.go", `	case i.reference.region != string(s.region):`, `	case false:`}},
+		tests: []test{{pkg: "probes", name: "TestCapacity"}},
+	},
+	{
+		name: "capacity-unread-is-there", rule: "L1",
+		says: "what could not be looked at counts as there",
+		edits: []edit{{"probes/capacity.go", `	case len(s.unread) > 0:
+`, `	case false:
+`}},
+		tests: []test{{pkg: "probes", name: "TestCapacity"}},
+	},
+	{
+		name: "capacity-one-by-one", rule: "L1",
+		says: "each service's addresses are counted as if it were alone in its subnets",
+		edits: []edit{{"probes/capacity_look.go", `	case need > all:
+`, `	case false:
+`}},
+		tests: []test{{pkg: "probes", name: "TestCapacity"}},
+	},
 }

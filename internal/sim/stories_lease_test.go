@@ -246,7 +246,7 @@ var leaseStories = []story{
 		s.dark(east1, false)
 		back := time.Now()
 		s.daemon(s.throughout(s.settings.Policy.Hold.D(), func() bool { return s.state().Execution != nil }), "goes on asking until the region has been seen healthy for a whole hold")
-		s.daemon(s.when(3*time.Minute, func() bool { return s.ended() == failover.ExecUndone }) && s.state().Epoch == 1 && s.state().Incident == nil, "then withdraws it by itself, undoes what was done, and closes the incident: the question is over with it")
+		s.daemon(s.when(3*time.Minute, func() bool { return s.ended() == failover.ExecUndone }) && s.state().Epoch == 1 && s.state().Incident == nil && !s.event("close-incident", ""), "then withdraws it by itself, undoes what was done, and closes the incident: the question is over with it")
 		s.region(s.when(time.Minute, func() bool { return s.up(east1) == fleetSize }) && time.Since(back) < 5*time.Minute, "works again, with as many workers as before, within five minutes")
 		s.person(s.event("abort", "undo: true") && s.why("abort", "healthy again for a whole hold"), "that it was withdrawn, and why")
 		s.daemon(s.throughout(10*time.Minute, func() bool { return s.state().Execution == nil && s.state().Freeze == nil && s.up(east1) == fleetSize }), "leaves it at that")

@@ -223,13 +223,20 @@ func (a *Agent) nextAsk() Ask {
 		Lease: a.cfg.Terms.Length,
 		// How the agent is bound already, for good: what it would do once an answer
 		// arrives that may be lost proves nothing.
-		Enforced:  a.cfg.Arming == failover.ArmEnforced && a.cfg.OnIsolation != "keep" && !a.cfg.Unguarded && a.holder.Bound(),
+		Enforced:  a.cfg.Arming == failover.ArmEnforced && a.cfg.OnIsolation != "keep" && !a.cfg.Unguarded && a.holder.Bound() && a.within(),
 		SeenEpoch: a.holder.epoch, Running: running, Stopped: a.stoppedFor,
 		Holding: a.holder.Holding(), WouldHave: a.would, Rehearsed: a.rehearsed,
 	}
 	a.holder.Sent(msg.Request, now)
 	a.answered = false
 	return msg
+}
+
+// within reports whether all that works for this agent ends with its lease. Functions that
+// were given leave while the lease bound nothing may outlive it.
+func (a *Agent) within() bool {
+	s, served := a.cfg.Worker.(*Served)
+	return !served || s.Within()
 }
 
 // take handles an answer.

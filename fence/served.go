@@ -71,6 +71,14 @@ func (s *Served) Exited() <-chan int { return s.exited }
 // Close implements Worker.
 func (s *Served) Close() error { return nil }
 
+// Within reports whether everybody who has leave is dead by the deadline of the lease:
+// not, as long as somebody was given it for longer before the lease was bound.
+func (s *Served) Within() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return (s.bound || !s.on) && (s.busy <= s.kill || s.busy <= s.clock.Boot())
+}
+
 // Leave is what an asker may do.
 type Leave struct {
 	Valid bool `json:"valid"`

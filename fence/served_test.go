@@ -76,6 +76,43 @@ func TestUnboundLeaveIsNotForgotten(t *testing.T) {
 	}
 }
 
+// When a component is armed, its lease proves nothing as long as somebody lives who was
+// given leave for longer while it bound nothing (G5, S1).
+func TestLeaveFromBeforeTheArming(t *testing.T) {
+	// Where nobody has ever had leave it is one from the beginning.
+	agentIn(t, func(c *Config) { c.Worker = NewServed(c.Clock) }, func(r *rig) {
+		r.leader.set(func(l *fakeLeader) {
+			l.grant = failover.Grant{Epoch: 1, Gone: true, Arming: failover.ArmEnforced, OnIsol: "stop"}
+		})
+		time.Sleep(time.Minute)
+		if !r.leader.last().Enforced {
+			t.Error("the lease of an agent that gives nobody leave proves nothing")
+		}
+	})
+	agentIn(t, func(c *Config) { c.Worker = NewServed(c.Clock) }, func(r *rig) {
+		r.leader.set(func(l *fakeLeader) { l.grant.Arming = failover.ArmAdvisory })
+		time.Sleep(10 * time.Second)
+		if l := r.agent.Leave(10 * time.Minute); !l.Valid {
+			t.Fatalf("no leave on a lower rung: %+v", l)
+		}
+		r.leader.set(func(l *fakeLeader) { l.grant.Arming = failover.ArmEnforced })
+		until := time.Now().Add(10*time.Minute - 2*terms().Length.D())
+		for time.Now().Before(until) {
+			time.Sleep(time.Second)
+			if r.leader.last().Enforced {
+				t.Fatalf("its lease counts as a proof %s before the last one ends who was given leave", time.Until(until.Add(2*terms().Length.D())))
+			}
+		}
+		if l := r.agent.Leave(10 * time.Minute); l.Valid {
+			t.Errorf("leave beyond the lease: %+v", l)
+		}
+		time.Sleep(2 * terms().Length.D())
+		if !r.leader.last().Enforced {
+			t.Error("it is never a proof again")
+		}
+	})
+}
+
 // G6: a function that asks first after its agent's host was paused gets no leave, also
 // before the agent itself has looked at its clocks and told its worker.
 func TestLeaveRightAfterAPause(t *testing.T) {

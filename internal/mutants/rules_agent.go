@@ -146,6 +146,12 @@ var agents = []mutant{
 		tests: []test{{pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
 	},
 	{
+		name: "armed-with-leave-from-before", rule: "G5",
+		says:  "the lease of an agent counts as a proof although functions live that were given leave for longer before it was armed",
+		edits: []edit{{"fence/agent.go", `a.holder.Bound() && a.within(),`, `a.holder.Bound(),`}},
+		tests: []test{{pkg: "fence", name: "TestLeaveFromBeforeTheArming"}},
+	},
+	{
 		name: "old-request-said-later", rule: "S10",
 		says:  "an agent's latest request may be said again for as long as somebody likes",
 		edits: []edit{{"internal/daemon/leader.go", `> 2*config.LeaseRPCTimeout`, `> 2000*config.LeaseRPCTimeout`}},

@@ -213,7 +213,7 @@ func (e *EC2) call(op string, body []byte) (any, error) {
 	}
 	switch op {
 	case "DescribeSubnets":
-		return e.subnets(name, numbered(v, "SubnetId"))
+		return e.subnets(name, v)
 	case "DescribeNetworkAcls":
 		return e.acls(name, v)
 	case "ReplaceNetworkAclAssociation":

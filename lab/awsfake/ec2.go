@@ -38,9 +38,12 @@ type EC2Options struct {
 	// Subnets and Templates are those that exist; templates by ID. Nothing is launched from them.
 	Subnets   []Subnet
 	Templates []string
-	// ACLs are the network ACLs. Nothing of the lab's network follows them. Lag is how far what is told of them is behind.
+	// ACLs are the network ACLs. Lag is how far what is told of them is behind.
 	ACLs []NetworkACL
 	Lag  time.Duration
+	// OnACL is told of each change of a subnet's ACL, and whether the new one denies everything: the network follows at once, since
+	// AWS names no delay. Nil: no network follows.
+	OnACL func(subnet string, denies bool)
 	// Groups are the Auto Scaling groups whose members are instances as well; nil: none.
 	Groups *AutoScaling
 }

@@ -244,7 +244,7 @@ func startMongo(ctx context.Context, c Config, set *faults.Set, log *slog.Logger
 }
 
 // register serves the region's control socket, faults and GET /kube aside: GET /ready, /calls, /tasks, /store, /alb, /mongo,
-// /sqs?queue=NAME, /asg?group=NAME, /ec2, /s3/writes, /ops, and POST /queue {"name"}.
+// /sqs?queue=NAME, /asg?group=NAME, /ec2, /acls, /s3/writes, /ops, and POST /queue {"name"}.
 func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *awsfake.SQS, store *app.Store, lb *alb.ALB, members map[string]*mongofake.Member) {
 	get := func(path string, f func(*http.Request) any) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { ctl.Reply(w, f(r)) })
@@ -272,6 +272,7 @@ func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *aw
 		return map[string]int{"instances": all, "serving": serving}
 	})
 	get("/ec2", func(*http.Request) any { return aws.EC2.States() })
+	get("/acls", func(*http.Request) any { return aws.EC2.ACLs() })
 	get("/s3/writes", func(*http.Request) any { return aws.S3.History() })
 	mux.HandleFunc("POST /queue", func(w http.ResponseWriter, r *http.Request) {
 		var in struct {

@@ -285,7 +285,7 @@ func (w *World) regionConfig(site string) region.Config {
 		c.Queues = append(c.Queues, "failoverd-canary-"+node)
 	}
 	if len(w.opt.Walled) > 0 {
-		c.Walled, c.StoreFar = &region.Walled{Subnet: w.walled[site], Services: w.opt.Walled}, ip(n, 6, storeFarPort)
+		c.Walled, c.StoreFar = &region.Walled{Subnet: w.walled[site], Services: w.opt.Walled}, StoreFar(reg)
 	}
 	services := []string{"api", "workers"}
 	if w.opt.TaskCommand != nil {
@@ -325,8 +325,8 @@ func (w *World) regionConfig(site string) region.Config {
 	return c
 }
 
-// storeFarPort is where a store serves those that run in a subnet of their own.
-const storeFarPort = 7101
+// StoreFar is where a region's store serves those that run in a subnet of their own.
+func StoreFar(reg string) string { return fmt.Sprintf("198.18.%d.6:7101", octets[SiteOf(reg)]) }
 
 // DefaultCommand is the command of a task that runs the application without any agent; lab is the path of the lab binary. An
 // agent's command line ends in it.

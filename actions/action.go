@@ -55,6 +55,9 @@ type Effect struct {
 	// Ending says of a stop that all it asks for stands, and that what still runs needs
 	// only time: to ask again would change nothing.
 	Ending bool
+	// Lacks says what would keep Do from being whole, although the world could be read;
+	// "" if nothing would. Readiness tells of it.
+	Lacks string
 }
 
 // Rememberer is an Action whose resource can be written although it cannot be read,

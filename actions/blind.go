@@ -141,15 +141,27 @@ func (x *Executor) askToPutBack(ctx context.Context, e *failover.Execution, st f
 		st.ID, st.Component, st.Region, lookAgainEvery, seen)
 	commands, see := wayBack(x.journal.State().Settings, e, st)
 	if len(commands) > 0 {
-		text += " It is as it is started there when: " + see + "."
+		text += " It is put back when: " + see + "."
 	}
 	x.ask(ctx, e.ID, "failed", st.ID, text, append(commands, "failoverd skip "+string(st.ID)+" --why …")...)
 }
 
-// wayBack are the commands with which a person starts again what a step has stopped, as
-// the configuration starts it in that region, and how that is seen. None, if the
-// configuration does not say how it is started, or the kind does not.
+// backByHand is the configuration of a stop that no start of the component takes back: a
+// person makes its undo.
+type backByHand interface {
+	backByHand(region failover.Region) (do []string, see string)
+}
+
+// wayBack are the commands with which a person puts back what a step has stopped, and how
+// that is seen: those of the stop's own undo, or else the component is started as the
+// configuration starts it in that region. None, if the configuration does not say how it is
+// started, or the kind does not.
 func wayBack(s *failover.Settings, e *failover.Execution, st failover.Step) (commands []string, see string) {
+	if c, err := Decode(st.Action, st.Version, st.Params); err == nil {
+		if h, ok := c.(backByHand); ok {
+			return h.backByHand(st.Region)
+		}
+	}
 	back, err := plan.Derive(s, e.To)
 	if err != nil {
 		return nil, "" // it cannot be said, and what is asked stands without it

@@ -202,6 +202,12 @@ func TestTheWayBackFromABlindStop(t *testing.T) {
 	if all := strings.Join(commands, "\n"); !strings.Contains(all, "aws ecs update-service --region east1 --cluster c1 --service workers --desired-count 14") || strings.Contains(all, "c2") || !strings.Contains(see, "at least 14 run") {
 		t.Errorf("%s\n%s", all, see)
 	}
+	// What a start does not take back has commands of its own.
+	fence := raw(NACLConfig{Subnets: map[failover.Region]map[string]string{"east1": {"subnet-a": "10.0.8.0/24", "subnet-b": "10.0.9.0/24"}}, ACL: map[failover.Region]string{"east1": "acl-deny"}})
+	commands, see = wayBack(&s, e, failover.Step{ID: "stop-workers-nacl", Kind: failover.KindStop, Component: "workers", Region: "east1", Action: "nacl", Version: 1, Params: fence})
+	if all := strings.Join(commands, "\n"); strings.Contains(all, "aws ecs") || strings.Contains(all, "--network-acl-id acl-deny") || strings.Count(all, "aws ec2 replace-network-acl-association --region east1 --association-id ASSOCIATION --network-acl-id PREVIOUS ") != 2 || !strings.Contains(all, "Values=subnet-b ") || see != "none of the subnets has acl-deny" {
+		t.Errorf("%s\n%s", all, see)
+	}
 	if commands, _ := wayBack(&s, e, failover.Step{ID: "stop-other", Kind: failover.KindStop, Component: "other", Region: "east1"}); len(commands) > 0 {
 		t.Errorf("commands for what nobody says how to start: %q", commands)
 	}

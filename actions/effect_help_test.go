@@ -36,7 +36,8 @@ type effect struct {
 	burnt  []Attempt
 	// unburnable: the token cannot be replaced.
 	unburnable bool
-	inventory  int // what Inspect says that the selector matched
+	inventory  int    // what Inspect says that the selector matched
+	lacks      string // and what would keep Do from being whole
 	inspects   int
 }
 
@@ -114,6 +115,9 @@ func (e tokenedAction) Burn(_ context.Context, a Attempt) error {
 func (st *stage) Action(step failover.Step) (Action, error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	if a := st.own[step.ID]; a != nil {
+		return a, nil
+	}
 	e := st.effects[step.ID]
 	switch step.Action {
 	case "plain":
@@ -161,7 +165,7 @@ func (e *effect) Inspect(ctx context.Context) (Effect, error) {
 		return Effect{}, errors.New("the control plane does not answer")
 	}
 	prev, err := json.Marshal(previously{Value: e.value, Token: e.token})
-	eff := Effect{State: Absent, Detail: "value " + e.value, Previous: prev, Token: e.token, Inventory: e.inventory}
+	eff := Effect{State: Absent, Detail: "value " + e.value, Previous: prev, Token: e.token, Inventory: e.inventory, Lacks: e.lacks}
 	switch {
 	case e.vague:
 		eff.State = Unknown

@@ -26,6 +26,7 @@ type stage struct {
 	term    uint64
 	changed chan struct{}
 	effects map[failover.StepID]*effect
+	own     map[failover.StepID]Action // a real kind in place of an effect
 	checks  map[failover.StepID]func() Finding
 	moved   time.Time         // what the last check was told
 	order   []failover.StepID // of effects, as they were asked for
@@ -59,7 +60,7 @@ func newStage(t *testing.T, change func(*failover.Settings)) *stage {
 	t.Helper()
 	st := &stage{
 		t: t, s: failover.NewState(), changed: make(chan struct{}), term: 1,
-		effects: map[failover.StepID]*effect{}, checks: map[failover.StepID]func() Finding{},
+		effects: map[failover.StepID]*effect{}, own: map[failover.StepID]Action{}, checks: map[failover.StepID]func() Finding{},
 	}
 	settings := stageSettings()
 	if change != nil {

@@ -14,6 +14,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
 	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
+	"github.com/aws/smithy-go"
 
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/cloud"
@@ -76,7 +77,7 @@ func (c *NACLConfig) Validate(role Role) error {
 // Cuts says which subnet of a region an address lies in that would be cut off; "" if none.
 func (c *NACLConfig) Cuts(r failover.Region, a netip.Addr) string {
 	for _, id := range slices.Sorted(maps.Keys(c.Subnets[r])) {
-		if block, err := netip.ParsePrefix(c.Subnets[r][id]); err == nil && block.Contains(a) {
+		if block, err := netip.ParsePrefix(c.Subnets[r][id]); err == nil && block.Contains(a.Unmap()) {
 			return id
 		}
 	}
@@ -128,28 +129,34 @@ type association struct{ id, acl string }
 
 func (x *nacl) subnets() []string { return slices.Sorted(maps.Keys(x.cfg.Subnets[x.region])) }
 
-// list reads what each subnet has. It refuses an ACL that lets anything pass, which
-// would prove nothing, and a subnet that is another than the configuration's.
-func (x *nacl) list(ctx context.Context) (map[string]association, error) {
-	deny := x.cfg.ACL[x.region]
-	acls, err := x.acls(ctx, &ec2.DescribeNetworkAclsInput{NetworkAclIds: []string{deny}})
+// standing is what was read of a region's fence.
+type standing struct {
+	has   map[string]association // what each subnet has that shows one
+	lacks map[string]string      // why one cannot be cut off, or does not count as cut off
+	open  string                 // why the ACL is no fence
+	err   error                  // the ACL or the subnets could not be read
+}
+
+// read reads what each subnet has, and whether the fence would be one. Only the first
+// is what an undo needs: the rest is reported, and refused where it matters.
+func (x *nacl) read(ctx context.Context) (*standing, error) {
+	has, err := x.associations(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if len(acls) != 1 {
-		return nil, fmt.Errorf("%d network ACLs in %s are called %s: create one there that denies everything", len(acls), x.region, deny)
+	s := &standing{has: has, lacks: map[string]string{}}
+	vpc, err := x.denies(ctx, s)
+	if err == nil {
+		err = x.blocks(ctx, vpc, s)
 	}
-	for _, e := range acls[0].Entries {
-		if e.RuleAction != types.RuleActionDeny {
-			return nil, fmt.Errorf("network ACL %s in %s has a rule %d that lets something pass, so it is no fence: take the rule out", deny, x.region, aws.ToInt32(e.RuleNumber))
-		}
-	}
-	vpc := aws.ToString(acls[0].VpcId)
-	if err := x.blocks(ctx, vpc); err != nil {
-		return nil, err
-	}
-	in := &ec2.DescribeNetworkAclsInput{Filters: []types.Filter{{Name: aws.String("association.subnet-id"), Values: x.subnets()}}}
-	if acls, err = x.acls(ctx, in); err != nil {
+	s.err = err
+	return s, nil
+}
+
+// associations are what the subnets have, those that show one.
+func (x *nacl) associations(ctx context.Context) (map[string]association, error) {
+	acls, err := x.acls(ctx, &ec2.DescribeNetworkAclsInput{Filters: []types.Filter{{Name: aws.String("association.subnet-id"), Values: x.subnets()}}})
+	if err != nil {
 		return nil, err
 	}
 	out := map[string]association{}
@@ -160,12 +167,30 @@ func (x *nacl) list(ctx context.Context) (map[string]association, error) {
 			}
 		}
 	}
-	for _, id := range x.subnets() {
-		if out[id].acl == "" {
-			return nil, fmt.Errorf("subnet %s in %s shows no network ACL, and every subnet has one: look again", id, x.region)
+	return out, nil
+}
+
+// denies looks at the ACL that is the fence: one that lets anything pass would prove
+// nothing. It returns the VPC in which it lies.
+func (x *nacl) denies(ctx context.Context, s *standing) (vpc string, err error) {
+	deny := x.cfg.ACL[x.region]
+	acls, err := x.acls(ctx, &ec2.DescribeNetworkAclsInput{NetworkAclIds: []string{deny}})
+	if api, ok := errors.AsType[smithy.APIError](err); ok && api.ErrorCode() == "InvalidNetworkAclID.NotFound" {
+		acls, err = nil, nil // somebody has deleted it, which AWS refuses while a subnet has it (DeleteNetworkAcl)
+	}
+	if err != nil {
+		return "", err
+	}
+	if len(acls) != 1 {
+		s.open = fmt.Sprintf("%d network ACLs in %s are called %s: create one there that denies everything", len(acls), x.region, deny)
+		return "", nil
+	}
+	for _, e := range acls[0].Entries {
+		if e.RuleAction != types.RuleActionDeny {
+			s.open = fmt.Sprintf("network ACL %s in %s has a rule %d that lets something pass, so it is no fence: take the rule out", deny, x.region, aws.ToInt32(e.RuleNumber))
 		}
 	}
-	return out, nil
+	return aws.ToString(acls[0].VpcId), nil
 }
 
 func (x *nacl) acls(ctx context.Context, in *ec2.DescribeNetworkAclsInput) (out []types.NetworkAcl, err error) {
@@ -179,47 +204,77 @@ func (x *nacl) acls(ctx context.Context, in *ec2.DescribeNetworkAclsInput) (out 
 	return out, nil
 }
 
-// blocks holds the subnets against the configuration, by which it was checked that no
-// node lies in them.
-func (x *nacl) blocks(ctx context.Context, vpc string) error {
-	out, err := x.client.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: x.subnets()})
-	if err != nil {
-		return fmt.Errorf("describing the subnets %s in %s: %w", strings.Join(x.subnets(), ", "), x.region, err)
-	}
-	seen := map[string]bool{}
-	for _, s := range out.Subnets {
-		id := aws.ToString(s.SubnetId)
-		seen[id] = true
-		switch is, says := aws.ToString(s.CidrBlock), x.cfg.Subnets[x.region][id]; {
-		case is != says:
-			return fmt.Errorf("subnet %s in %s has the addresses %s, and the configuration says %s: nothing is done; write what it has", id, x.region, is, says)
-		case aws.ToString(s.VpcId) != vpc:
-			return fmt.Errorf("subnet %s in %s lies in %s, and network ACL %s in %s: create one in the VPC of the subnets", id, x.region, aws.ToString(s.VpcId), x.cfg.ACL[x.region], vpc)
+// blocks holds each subnet against the configuration, by which it was checked that no
+// node lies in it. By a filter, which gives those that there are: with their IDs as the
+// parameter one that is missing makes the request fail for all
+// (InvalidSubnetID.NotFound).
+// https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html
+func (x *nacl) blocks(ctx context.Context, vpc string, s *standing) error {
+	seen := map[string]types.Subnet{}
+	in := &ec2.DescribeSubnetsInput{Filters: []types.Filter{{Name: aws.String("subnet-id"), Values: x.subnets()}}}
+	for pages := ec2.NewDescribeSubnetsPaginator(x.client, in); pages.HasMorePages(); {
+		page, err := pages.NextPage(ctx)
+		if err != nil {
+			return fmt.Errorf("describing the subnets %s in %s: %w", strings.Join(x.subnets(), ", "), x.region, err)
+		}
+		for _, sub := range page.Subnets {
+			seen[aws.ToString(sub.SubnetId)] = sub
 		}
 	}
 	for _, id := range x.subnets() {
-		if !seen[id] {
-			return fmt.Errorf("subnet %s in %s was not described: look at its ID", id, x.region)
+		sub, there := seen[id]
+		switch is, says := aws.ToString(sub.CidrBlock), x.cfg.Subnets[x.region][id]; {
+		case !there:
+			s.lacks[id] = fmt.Sprintf("subnet %s in %s was not described: look at its ID", id, x.region)
+		case is != says:
+			s.lacks[id] = fmt.Sprintf("subnet %s in %s has the addresses %s, and the configuration says %s: nothing is done to it; write what it has", id, x.region, is, says)
+		case vpc != "" && aws.ToString(sub.VpcId) != vpc:
+			s.lacks[id] = fmt.Sprintf("subnet %s in %s lies in %s, and network ACL %s in %s: create one in the VPC of the subnets", id, x.region, aws.ToString(sub.VpcId), x.cfg.ACL[x.region], vpc)
+		case s.has[id].acl == "":
+			s.lacks[id] = fmt.Sprintf("subnet %s in %s shows no network ACL, and every subnet has one: look again", id, x.region)
 		}
 	}
 	return nil
 }
 
-// Inspect implements Action.
+// why says what keeps the fence from being whole, for a person; "" if nothing does.
+func (s *standing) why() string {
+	var says []string
+	if s.open != "" {
+		says = append(says, s.open)
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.lacks)) {
+		says = append(says, s.lacks[id])
+	}
+	if s.err != nil {
+		says = append(says, s.err.Error())
+	}
+	return strings.Join(says, "; ")
+}
+
+// Inspect implements Action. It reports what is there whatever the fence is worth: an
+// undo has to go on also when somebody has changed or deleted the ACL.
 func (x *nacl) Inspect(ctx context.Context) (Effect, error) {
-	all, err := x.list(ctx)
+	s, err := x.read(ctx)
 	if err != nil {
 		return Effect{}, err
 	}
 	deny, was := x.cfg.ACL[x.region], map[string]string{}
 	var open []string
 	var left time.Duration
+	closed := 0
 	for _, id := range x.subnets() {
-		a := all[id]
-		was[id] = a.acl
-		if a.acl != deny {
-			x.quiet.on(x.key(id))
+		a, ok := s.has[id]
+		if ok {
+			was[id] = a.acl
+		}
+		if ok && a.acl == deny {
+			closed++
+		} else if ok {
 			open = append(open, fmt.Sprintf("%s has %s", id, a.acl))
+		}
+		if a.acl != deny || s.why() != "" {
+			x.quiet.on(x.key(id)) // it counts from when the fence is whole
 			continue
 		}
 		left = max(left, x.cfg.settle()-x.quiet.off(x.key(id), a.id))
@@ -228,11 +283,19 @@ func (x *nacl) Inspect(ctx context.Context) (Effect, error) {
 	if err != nil {
 		return Effect{}, err
 	}
-	e := Effect{Previous: previous, Inventory: len(all), Detail: fmt.Sprintf("%d of %d subnets in %s are cut off by %s", len(all)-len(open), len(all), x.region, deny)}
+	// The inventory is what the configuration names. One that is missing keeps the fence
+	// from being Present, and nothing from the others.
+	n := len(x.subnets())
+	e := Effect{Previous: previous, Inventory: n, Lacks: s.why(), Detail: fmt.Sprintf("%d of %d subnets in %s are cut off by %s", closed, n, x.region, deny)}
+	if e.Lacks != "" {
+		e.Detail = fmt.Sprintf("%d of %d subnets in %s have %s", closed, n, x.region, deny)
+	}
 	switch {
-	case len(open) == len(all):
+	case closed == 0:
 		e.State = Absent
-	case len(open) > 0:
+	case s.err != nil:
+		e.State = Unknown
+	case closed < n || e.Lacks != "":
 		e.State = Partial
 	case left > 0:
 		e.State, e.Ending = Partial, true
@@ -243,6 +306,9 @@ func (x *nacl) Inspect(ctx context.Context) (Effect, error) {
 	if len(open) > 0 {
 		e.Detail += ": " + strings.Join(open, ", ")
 	}
+	if e.Lacks != "" {
+		e.Detail += "; " + e.Lacks
+	}
 	return e, nil
 }
 
@@ -250,37 +316,53 @@ func (x *nacl) key(subnet string) string {
 	return "nacl " + string(x.region) + " " + subnet + " " + x.cfg.ACL[x.region]
 }
 
-// Do implements Action.
+// Do implements Action. It refuses an ACL that is no fence, and cuts off each subnet
+// that is what the configuration says, also when another one is not.
 func (x *nacl) Do(ctx context.Context, a Attempt) error {
-	all, err := x.list(ctx)
-	if err != nil {
+	s, err := x.read(ctx)
+	switch {
+	case err != nil:
 		return err
+	case s.err != nil:
+		return s.err
+	case s.open != "":
+		return errors.New(s.open)
 	}
 	want := map[string]string{}
-	for id := range all {
+	var errs []error
+	for _, id := range x.subnets() {
+		if why := s.lacks[id]; why != "" {
+			errs = append(errs, errors.New(why))
+			continue
+		}
 		want[id] = x.cfg.ACL[x.region]
 	}
-	return x.set(ctx, a, all, want)
+	return errors.Join(append(errs, x.set(ctx, a, s.has, want))...)
 }
 
 // Undo implements Action: a subnet that is cut off gets back the ACL that it had. One
-// that somebody has given another since is not touched.
+// that somebody has given another since is not touched. It needs the associations alone.
 func (x *nacl) Undo(ctx context.Context, a Attempt) error {
 	var was map[string]string
 	if err := json.Unmarshal(a.Previous, &was); err != nil {
 		return fmt.Errorf("reading the previous network ACLs: %w", err)
 	}
-	all, err := x.list(ctx)
+	has, err := x.associations(ctx)
 	if err != nil {
 		return err
 	}
 	want := map[string]string{}
-	for id, acl := range was {
-		if all[id].acl == x.cfg.ACL[x.region] {
+	var errs []error
+	for _, id := range slices.Sorted(maps.Keys(has)) {
+		switch acl, known := was[id]; {
+		case has[id].acl != x.cfg.ACL[x.region]:
+		case known:
 			want[id] = acl
+		default: // it was not seen when the stop began, and was cut off by a later attempt
+			errs = append(errs, fmt.Errorf("subnet %s in %s has %s, and which network ACL it had is not in the log: give it back by hand", id, x.region, has[id].acl))
 		}
 	}
-	return x.set(ctx, a, all, want)
+	return errors.Join(append(errs, x.set(ctx, a, has, want))...)
 }
 
 // set gives each subnet the ACL that it should have, and goes on when one is refused.
@@ -305,27 +387,41 @@ func (x *nacl) both(now Effect, previous json.RawMessage) (was, is map[string]st
 	return was, is, ok
 }
 
-// Restored implements Restorer.
+// Restored implements Restorer: each subnet that was seen has what it had, and none
+// that was not seen is cut off.
 func (x *nacl) Restored(now Effect, previous json.RawMessage) bool {
 	was, is, ok := x.both(now, previous)
-	return ok && maps.Equal(was, is)
-}
-
-// Untouched implements Untouchable: no subnet is cut off.
-func (x *nacl) Untouched(previous json.RawMessage) bool {
-	var was map[string]string
-	if json.Unmarshal(previous, &was) != nil || len(was) == 0 {
+	if !ok {
 		return false
 	}
-	for _, acl := range was {
-		if acl == x.cfg.ACL[x.region] || acl == "" {
+	for id, acl := range was {
+		if is[id] != acl {
+			return false
+		}
+	}
+	for id, acl := range is {
+		if was[id] == "" && acl == x.cfg.ACL[x.region] {
 			return false
 		}
 	}
 	return true
 }
 
-// Overtaken implements Witness.
+// Untouched implements Untouchable: no subnet is cut off. One that was not seen may be.
+func (x *nacl) Untouched(previous json.RawMessage) bool {
+	var was map[string]string
+	if json.Unmarshal(previous, &was) != nil {
+		return false
+	}
+	for _, id := range x.subnets() {
+		if acl := was[id]; acl == x.cfg.ACL[x.region] || acl == "" {
+			return false
+		}
+	}
+	return true
+}
+
+// Overtaken implements Witness. Of a subnet that was not seen before nobody knows.
 func (x *nacl) Overtaken(now Effect, previous json.RawMessage) string {
 	was, is, ok := x.both(now, previous)
 	if !ok {
@@ -333,7 +429,7 @@ func (x *nacl) Overtaken(now Effect, previous json.RawMessage) string {
 	}
 	var says []string
 	for _, id := range slices.Sorted(maps.Keys(is)) {
-		if acl := is[id]; acl != was[id] && acl != x.cfg.ACL[x.region] {
+		if acl := is[id]; was[id] != "" && acl != was[id] && acl != x.cfg.ACL[x.region] {
 			says = append(says, fmt.Sprintf("subnet %s had the network ACL %s and has %s now", id, was[id], acl))
 		}
 	}

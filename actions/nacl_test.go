@@ -25,7 +25,9 @@ type fakeACLs struct {
 	allows  bool              // acl-deny does
 	refuse  map[string]string // error codes, by subnet
 	calls   []string
-	missing bool // acl-deny is
+	missing bool   // acl-deny is
+	gone    string // a subnet that is not there
+	down    string // an operation that is not answered
 }
 
 func newACLs() *fakeACLs {
@@ -45,9 +47,22 @@ func (f *fakeACLs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		_, _ = fmt.Fprintf(w, "<Response><Errors><Error><Code>%s</Code><Message>no</Message></Error></Errors></Response>", code)
 	}
 	body, op := "", r.Form.Get("Action")
+	if op == f.down {
+		fail("UnauthorizedOperation")
+		return
+	}
 	switch op {
 	case "DescribeSubnets":
-		body = fmt.Sprintf("<subnetSet><item><subnetId>subnet-a</subnetId><vpcId>vpc-1</vpcId><cidrBlock>%s</cidrBlock></item><item><subnetId>subnet-b</subnetId><vpcId>vpc-1</vpcId><cidrBlock>10.0.9.0/24</cidrBlock></item></subnetSet>", f.block)
+		if f.gone != "" && strings.Contains(r.Form.Encode(), "SubnetId.1=") { // by a filter it is left out
+			fail("InvalidSubnetID.NotFound")
+			return
+		}
+		for id, block := range map[string]string{"subnet-a": f.block, "subnet-b": "10.0.9.0/24"} {
+			if id != f.gone {
+				body += fmt.Sprintf("<item><subnetId>%s</subnetId><vpcId>vpc-1</vpcId><cidrBlock>%s</cidrBlock></item>", id, block)
+			}
+		}
+		body = "<subnetSet>" + body + "</subnetSet>"
 	case "DescribeNetworkAcls":
 		acls := map[string]bool{}
 		if id := r.Form.Get("NetworkAclId.1"); id != "" {
@@ -179,24 +194,114 @@ func TestNACL(t *testing.T) {
 }
 
 // A fence that would prove nothing is none, and one that is not what was checked is not
-// put up.
+// put up: Inspect says so, with what is there, and it never counts.
 func TestNACLRefuses(t *testing.T) {
-	for want, change := range map[string]func(f *fakeACLs){
-		"network ACL acl-deny in us-east-2 has a rule 100 that lets something pass, so it is no fence":                        func(f *fakeACLs) { f.allows = true },
-		"subnet subnet-a in us-east-2 has the addresses 10.0.1.0/24, and the configuration says 10.0.8.0/24":                  func(f *fakeACLs) { f.block = "10.0.1.0/24" },
-		"subnet subnet-a in us-east-2 lies in vpc-1, and network ACL acl-deny in vpc-2: create one in the VPC of the subnets": func(f *fakeACLs) { f.vpc = "vpc-2" },
-		"subnet subnet-b in us-east-2 shows no network ACL":                                                                   func(f *fakeACLs) { delete(f.has, "subnet-b") },
-		"InvalidNetworkAclID.NotFound": func(f *fakeACLs) { f.missing = true },
+	for want, tt := range map[string]struct {
+		change func(f *fakeACLs)
+		calls  int // of what may be cut off all the same
+	}{
+		"network ACL acl-deny in us-east-2 has a rule 100 that lets something pass, so it is no fence":                        {func(f *fakeACLs) { f.allows = true }, 0},
+		"subnet subnet-a in us-east-2 has the addresses 10.0.1.0/24, and the configuration says 10.0.8.0/24":                  {func(f *fakeACLs) { f.block = "10.0.1.0/24" }, 1},
+		"subnet subnet-a in us-east-2 lies in vpc-1, and network ACL acl-deny in vpc-2: create one in the VPC of the subnets": {func(f *fakeACLs) { f.vpc = "vpc-2" }, 0},
+		"subnet subnet-b in us-east-2 shows no network ACL":                                                                   {func(f *fakeACLs) { delete(f.has, "subnet-b") }, 1},
+		"subnet subnet-b in us-east-2 was not described":                                                                      {func(f *fakeACLs) { delete(f.has, "subnet-b"); f.gone = "subnet-b" }, 1},
+		"0 network ACLs in us-east-2 are called acl-deny":                                                                     {func(f *fakeACLs) { f.missing = true }, 0},
+		"describing the subnets subnet-a, subnet-b in us-east-2":                                                              {func(f *fakeACLs) { f.down = "DescribeSubnets" }, 0},
 	} {
 		f := newACLs()
-		change(f)
-		a := fence(t, f, 0, nil)
-		if e, err := a.Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), want) || e.State != Unknown {
-			t.Errorf("%+v, %v, want %q", e, err, want)
+		tt.change(f)
+		a := fence(t, f, time.Nanosecond, new(Quiet))
+		before := inspect(t, a, Absent, want)
+		if !strings.Contains(before.Lacks, want) || !strings.Contains(string(before.Previous), `"subnet-a":"acl-a"`) {
+			t.Errorf("%+v, want %q", before, want)
 		}
-		if err := a.Do(t.Context(), Attempt{Deadline: time.Now().Add(time.Minute)}); err == nil || len(f.calls) > 0 {
-			t.Errorf("%s: it acts: %v, %v", want, f.calls, err)
+		if err := a.Do(t.Context(), attempt(7, before)); err == nil || !strings.Contains(err.Error(), want) || len(f.calls) != tt.calls {
+			t.Errorf("%s: %v, and %v were called", want, err, f.calls)
 		}
+		// Were all that there is cut off, it would be no proof.
+		for id := range f.has {
+			f.has[id] = "acl-deny"
+		}
+		if f.missing {
+			continue // AWS deletes none that a subnet has
+		}
+		for range 2 {
+			if e, err := a.Inspect(t.Context()); err != nil || e.State == Present || e.State == Absent || e.Ending {
+				t.Errorf("%s: all that there is stands, and it counts as %+v, %v", want, e, err)
+			}
+		}
+	}
+	f := newACLs()
+	f.down = "DescribeNetworkAcls"
+	if e, err := fence(t, f, 0, nil).Inspect(t.Context()); err == nil || e.State != Unknown {
+		t.Errorf("%+v, %v", e, err)
+	}
+}
+
+// What was cut off is opened again whatever has become of the fence meanwhile.
+func TestNACLUndoNeedsNoFence(t *testing.T) {
+	for name, change := range map[string]func(f *fakeACLs){
+		"its entries were changed":        func(f *fakeACLs) { f.allows = true },
+		"it lies in another VPC":          func(f *fakeACLs) { f.vpc = "vpc-2" },
+		"a subnet has another block":      func(f *fakeACLs) { f.block = "10.0.1.0/24" },
+		"the subnets cannot be described": func(f *fakeACLs) { f.down = "DescribeSubnets" },
+		"somebody has opened one and deleted it": func(f *fakeACLs) {
+			f.missing, f.has["subnet-a"], f.has["subnet-b"] = true, "acl-a", "acl-b"
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := newACLs()
+			a := fence(t, f, time.Nanosecond, new(Quiet))
+			before := inspect(t, a, Absent, "0 of 2")
+			do(t, a.Do, 7, before.Previous)
+			change(f)
+			now, err := a.Inspect(t.Context()) // the executor looks before it undoes
+			if err != nil || len(now.Previous) == 0 || a.(Witness).Overtaken(now, before.Previous) != "" {
+				t.Fatalf("%+v, %v", now, err)
+			}
+			do(t, a.Undo, 8, before.Previous)
+			if f.has["subnet-a"] != "acl-a" || f.has["subnet-b"] != "acl-b" {
+				t.Errorf("now %v", f.has)
+			}
+			if now, err = a.Inspect(t.Context()); err != nil || !restored(a, now, before.Previous) {
+				t.Errorf("not restored: %+v, %v", now, err)
+			}
+		})
+	}
+}
+
+// A subnet that is not there keeps nothing from the others, and the fence from being a
+// proof. One that was not seen before it was cut off is not given back by a guess.
+func TestNACLWithoutOneSubnet(t *testing.T) {
+	f := newACLs()
+	f.gone = "subnet-b"
+	delete(f.has, "subnet-b")
+	var q Quiet
+	a, waits := fence(t, f, time.Nanosecond, &q), fence(t, f, time.Hour, &q)
+	before := inspect(t, a, Absent, "0 of 2 subnets in us-east-2 have acl-deny: subnet-a has acl-a; subnet subnet-b in us-east-2 was not described")
+	if err := a.Do(t.Context(), attempt(7, before)); err == nil || !strings.Contains(err.Error(), "subnet-b in us-east-2 was not described") || strings.Contains(err.Error(), "subnet-a") {
+		t.Errorf("got %v", err)
+	}
+	if f.has["subnet-a"] != "acl-deny" {
+		t.Fatalf("the other one is not cut off: %v", f.has)
+	}
+	stillEnds(t, a, false, "1 of 2 subnets in us-east-2 have acl-deny; subnet subnet-b in us-east-2 was not described")
+	if now := inspect(t, a, Partial, ""); a.(Untouchable).Untouched(before.Previous) || a.(Restorer).Restored(now, before.Previous) {
+		t.Error("a subnet that was not seen counts as open, or one that is cut off as given back")
+	}
+	f.gone, f.has["subnet-b"] = "", "acl-deny"
+	stillEnds(t, waits, true, "it counts in 1h0m0s") // both, from now on
+	inspect(t, a, Present, "2 of 2 subnets in us-east-2 are cut off by acl-deny")
+	err := a.Undo(t.Context(), attempt(8, before))
+	if err == nil || !strings.Contains(err.Error(), "subnet subnet-b in us-east-2 has acl-deny, and which network ACL it had is not in the log") || f.has["subnet-a"] != "acl-a" {
+		t.Errorf("%v, now %v", err, f.has)
+	}
+	if now := inspect(t, a, Partial, "1 of 2"); a.(Restorer).Restored(now, before.Previous) || a.(Witness).Overtaken(now, before.Previous) != "" {
+		t.Error("what was cut off later counts as given back, or as somebody else's")
+	}
+	f.has["subnet-b"] = "acl-c" // by hand
+	if now := inspect(t, a, Absent, "0 of 2"); !a.(Restorer).Restored(now, before.Previous) || a.(Witness).Overtaken(now, before.Previous) != "" {
+		t.Error("what a person has given it keeps the undo from its end")
 	}
 }
 
@@ -223,6 +328,9 @@ func TestNACLConfig(t *testing.T) {
 		if err := good().Validate(role); err == nil {
 			t.Errorf("it may be a %s", role)
 		}
+	}
+	if got := good().Cuts("us-east-2", netip.MustParseAddr("::ffff:10.0.9.7")); got != "subnet-b" {
+		t.Errorf("by its IPv4-mapped address it cuts off %q", got)
 	}
 	if got := good().Cuts("us-east-2", netip.MustParseAddr("10.0.9.7")) + good().Cuts("us-east-1", netip.MustParseAddr("10.0.9.7")) + good().Cuts("us-east-2", netip.MustParseAddr("10.0.7.7")); got != "subnet-b" {
 		t.Errorf("it cuts off %q", got)

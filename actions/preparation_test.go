@@ -275,17 +275,18 @@ func TestSurvey(t *testing.T) {
 		st.effect("start-api").blind = true
 		st.effect("stop-workers").blind = true
 		st.effect("start-workers").inventory = 7
+		st.effect("start-workers").lacks = "one of them is missing"
 		sights := Survey(context.Background(), st, &st.plan, time.Second)
 		if len(sights) != 4 {
 			t.Fatalf("%+v", sights)
 		}
 		p := Problems(&st.plan, sights)
-		if len(p) != 1 || !strings.Contains(p[0], "start-api") {
+		if len(p) != 2 || !strings.Contains(p[0], "start-api") || !strings.Contains(p[1], "start-workers") {
 			t.Errorf("problems %v: what cannot be seen of the region being left is none", p)
 		}
 		for _, s := range sights {
-			if s.Step == "start-workers" && s.Inventory != 7 {
-				t.Errorf("%+v", s)
+			if s.Step == "start-workers" && (s.Inventory != 7 || s.OK) {
+				t.Errorf("%+v, although it would not be whole", s)
 			}
 		}
 		st.elect(nil) // for the teardown

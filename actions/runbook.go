@@ -215,6 +215,17 @@ func (c *NACLConfig) byHand(region failover.Region, _ []failover.Region) (do []s
 	return do, fmt.Sprintf("each of the subnets has %s", c.ACL[region])
 }
 
+// backByHand implements backByHand.
+func (c *NACLConfig) backByHand(region failover.Region) (do []string, see string) {
+	where, acl := "--region "+word(string(region)), c.ACL[region]
+	for _, id := range slices.Sorted(maps.Keys(c.Subnets[region])) {
+		do = append(do,
+			fmt.Sprintf("aws ec2 describe-network-acls %s --filters %s --query 'NetworkAcls[].Associations[].[SubnetId,NetworkAclAssociationId,NetworkAclId]' --output text   # go on only if the last of the line of %s is %s", where, word("Name=association.subnet-id,Values="+id), word(id), word(acl)),
+			fmt.Sprintf("aws ec2 replace-network-acl-association %s --association-id ASSOCIATION --network-acl-id PREVIOUS   # ASSOCIATION is the second of that line, PREVIOUS what %s had before: what made the subnet says which", where, word(id)))
+	}
+	return do, fmt.Sprintf("none of the subnets has %s", acl)
+}
+
 func (c *LambdaEventSourceConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
 	flag := map[bool]string{true: "--enabled", false: "--no-enabled"}[c.Enabled]
 	for _, f := range c.Functions {

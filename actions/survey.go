@@ -59,7 +59,7 @@ func survey(ctx context.Context, w World, st failover.Step, timeout time.Duratio
 		s.Detail = err.Error()
 		return s
 	}
-	s.OK, s.Detail, s.Inventory = eff.State != Unknown && !eff.Recalled, eff.Detail, eff.Inventory
+	s.OK, s.Detail, s.Inventory = eff.State != Unknown && !eff.Recalled && eff.Lacks == "", eff.Detail, eff.Inventory
 	if _, ok := action.(Rememberer); ok && !eff.Recalled {
 		s.Previous = eff.Previous
 	}

@@ -39,8 +39,12 @@ func (v *validator) lintCuts() {
 			n := v.c.Nodes[id]
 			host, _, _ := net.SplitHostPort(n.Address)
 			a, err := netip.ParseAddr(host)
-			if err != nil {
-				v.warn(path, "write the node's IP address in [nodes], or see to it yourself", "whether node %s (%s) lies in one of the subnets that are cut off cannot be told from a name", id, host)
+			if a = a.Unmap(); err != nil || !a.Is4() { // a subnet's IPv6 block is not in the configuration
+				what := "a name"
+				if err == nil {
+					what = "an IPv6 address"
+				}
+				v.warn(path, "write the node's IPv4 address in [nodes], or see to it yourself", "whether node %s (%s) lies in one of the subnets that are cut off cannot be told from %s", id, host, what)
 				continue
 			}
 			if subnet := part.Stop.NACL.Cuts(n.Region, a); subnet != "" {

@@ -15,6 +15,7 @@ func TestLint(t *testing.T) {
 	}
 	example := string(b)
 	named := example[strings.Index(example, "third = {"):strings.Index(example, "stop.ecs_service =")] // from the last node to the workers' stop
+	mapped := example[strings.Index(example, "use1b = {"):strings.Index(example, "stop.ecs_service =")]
 	for _, tt := range []struct {
 		name, old, new string
 		bad, advice    string
@@ -46,7 +47,15 @@ func TestLint(t *testing.T) {
 		},
 		{
 			"a fence and a node's name", named, strings.Replace(named, "203.0.113.7", "third.example.net", 1) + `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24" } }, acl = { us-east-1 = "acl-1" } }` + "\n",
-			"", "whether node third (third.example.net) lies in one of the subnets that are cut off cannot be told from a name; write the node's IP address",
+			"", "whether node third (third.example.net) lies in one of the subnets that are cut off cannot be told from a name; write the node's IPv4 address",
+		},
+		{
+			"a fence and a node's IPv6 address", named, strings.Replace(named, "203.0.113.7:7700", "[2001:db8::7]:7700", 1) + `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24" } }, acl = { us-east-1 = "acl-1" } }` + "\n",
+			"", "whether node third (2001:db8::7) lies in one of the subnets that are cut off cannot be told from an IPv6 address; write the node's IPv4 address",
+		},
+		{
+			"a fence around a node's IPv4-mapped address", mapped, strings.Replace(mapped, "10.0.2.10:7700", "[::ffff:10.0.2.10]:7700", 1) + `stop.nacl = { subnets = { us-east-1 = { subnet-b = "10.0.2.0/24" } }, acl = { us-east-1 = "acl-1" } }` + "\n",
+			"component.workers.stop.nacl.subnets: node use1b (10.0.2.10) lies in subnet-b: the fence would cut off a node", "",
 		},
 		{
 			"clients before the data", "strategy = \"pilot-light\"\nstart.asg", "strategy = \"backup-restore\"\nstart.asg",

@@ -99,6 +99,43 @@ var kinds = []mutant{
 		tests: []test{{pkg: "internal/sim", name: "TestStories/P16"}, {pkg: "actions", name: "TestLambdaParameters"}},
 	},
 	{
+		name: "partial-fence-is-proof", rule: "S1",
+		says: "a network fence counts as a proof although one of its subnets is open, or is not what was checked",
+		edits: []edit{{"actions/nacl.go", `	case closed < n || e.Lacks != "":
+`, `	case false:
+`}},
+		tests: []test{{pkg: "actions", name: "TestNACLProvesWhenItIsWhole"}, {pkg: "actions", name: "TestNACLWithoutOneSubnet"}},
+	},
+	{
+		name: "fence-with-a-hole", rule: "S1",
+		says: "a network ACL that lets something pass counts as a fence",
+		edits: []edit{{"actions/nacl.go", `		if e.RuleAction != types.RuleActionDeny {
+`, `		if false {
+`}},
+		tests: []test{{pkg: "actions", name: "TestNACLProvesWhenItIsWhole"}, {pkg: "actions", name: "TestNACLRefuses"}},
+	},
+	{
+		name: "fence-undone-with-another", rule: "E2",
+		says: "the undo of a network fence gives each subnet the ACL of the fence, and not the one that it had",
+		edits: []edit{{"actions/nacl.go", `		case known:
+			want[id] = acl
+`, `		case known && acl != "":
+			want[id] = x.cfg.ACL[x.region]
+`}},
+		tests: []test{{pkg: "actions", name: "TestNACLIsTakenBack"}, {pkg: "actions", name: "TestNACLUndoNeedsNoFence"}},
+	},
+	{
+		name: "undo-needs-the-fence", rule: "E2",
+		says: "what a network fence has cut off is not opened again once somebody has changed the ACL of the fence",
+		edits: []edit{{"actions/nacl.go", `		if a.acl != deny || s.why() != "" {
+`, `		if s.open != "" {
+			return Effect{}, errors.New(s.open)
+		}
+		if a.acl != deny || s.why() != "" {
+`}},
+		tests: []test{{pkg: "actions", name: "TestNACLIsTakenBack"}, {pkg: "actions", name: "TestNACLUndoNeedsNoFence"}},
+	},
+	{
 		name: "kubernetes-change-after-its-deadline", rule: "E2",
 		says: "a change in a cluster is tried again after its deadline, because the API server said Retry-After",
 		edits: []edit{{"internal/kube/kube.go", `	cfg.Wrap(inTime)

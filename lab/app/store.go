@@ -38,6 +38,7 @@ type StoreOptions struct {
 	Region    string
 	Socket    string        // unix socket for the region's APIs and workers
 	Listen    string        // TCP address for the peer's replication
+	Clients   string        // TCP address for the region's workers in a subnet of their own; "" means none
 	Peer      string        // TCP address of the peer's store
 	Journal   string        // append-only file; replayed at start
 	SoloAfter time.Duration // link down for this long: grant claims alone
@@ -77,10 +78,22 @@ func StartStore(ctx context.Context, opt StoreOptions) (*Store, error) {
 		local.Close()
 		return nil, fmt.Errorf("store of %s: listen for the peer: %w", opt.Region, err)
 	}
+	var clients net.Listener
+	if opt.Clients != "" {
+		if clients, err = (&net.ListenConfig{}).Listen(ctx, "tcp", opt.Clients); err != nil {
+			local.Close()
+			remote.Close()
+			return nil, fmt.Errorf("store of %s: listen for workers: %w", opt.Region, err)
+		}
+		go accept(clients, s.serveLocal)
+	}
 	go func() {
 		<-ctx.Done()
 		local.Close()
 		remote.Close()
+		if clients != nil {
+			clients.Close()
+		}
 	}()
 	go accept(local, s.serveLocal)
 	go accept(remote, s.servePeer)

@@ -5,11 +5,12 @@ import (
 	"fmt"
 	"net"
 	"sync"
+	"time"
 )
 
 // Request is what the region's own processes ask of the store.
 type Request struct {
-	Op    string `json:"op"` // put, claim, done, sweep
+	Op    string `json:"op"` // put, claim, done, sweep, reach
 	Key   string `json:"key,omitempty"`
 	Body  string `json:"body,omitempty"`
 	Epoch uint64 `json:"epoch,omitempty"`
@@ -57,6 +58,8 @@ func (s *Store) serveLocal(c net.Conn) {
 			a.OK = true
 		case "sweep":
 			a.OK, a.Keys = true, s.Status().New
+		case "reach":
+			a.OK = true
 		default:
 			a.Why = "unknown operation " + q.Op
 		}
@@ -68,9 +71,28 @@ func (s *Store) serveLocal(c net.Conn) {
 
 // StoreClient is a process's connection to its region's store. It is safe for concurrent use; calls are made one by one.
 type StoreClient struct {
-	mu  sync.Mutex
-	c   net.Conn
-	dec *json.Decoder
+	mu   sync.Mutex
+	c    net.Conn
+	dec  *json.Decoder
+	addr string // by TCP: a call that fails is over, and the next one connects anew
+}
+
+// storePatience is how long a call over the network may take.
+const storePatience = time.Second
+
+// FarStore reaches a store over the network. It connects with the first call.
+func FarStore(addr string) *StoreClient { return &StoreClient{addr: addr} }
+
+// connect makes the connection of a call over the network.
+func (s *StoreClient) connect() error {
+	if s.c == nil {
+		c, err := net.DialTimeout("tcp", s.addr, storePatience) //nolint:noctx // bounded
+		if err != nil {
+			return fmt.Errorf("connect to the region's store: %w", err)
+		}
+		s.c, s.dec = c, json.NewDecoder(c)
+	}
+	return s.c.SetDeadline(time.Now().Add(storePatience))
 }
 
 // DialStore connects to a store's unix socket.
@@ -86,6 +108,17 @@ func DialStore(socket string) (*StoreClient, error) {
 func (s *StoreClient) Call(q Request) (a Response, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.addr != "" {
+		if err := s.connect(); err != nil {
+			return a, err
+		}
+		defer func() {
+			if err != nil {
+				s.c.Close()
+				s.c = nil
+			}
+		}()
+	}
 	if err := json.NewEncoder(s.c).Encode(q); err != nil {
 		return a, fmt.Errorf("store: %s %s: %w", q.Op, q.Key, err)
 	}

@@ -37,6 +37,7 @@ type WorkerOptions struct {
 	World, Region, Task string
 	QueueURL            string  // http://…:4566/123456789012/messages
 	ActiveSocket        string  // of the agent; "" means: ask nobody, just run
+	StoreAddress        string  // of the store over the network; "" means its unix socket, which no fence at the network cuts
 	TimeFactor          float64 // divides all durations
 	Log                 *slog.Logger
 }
@@ -58,7 +59,9 @@ func RunWorker(ctx context.Context, opt WorkerOptions) error {
 	if w.ledger, err = ledger.Dial(opt.World+"/"+LedgerSocket, ledger.Event{Role: "worker", Region: opt.Region, Task: opt.Task, Pid: os.Getpid()}); err != nil {
 		return err
 	}
-	if w.store, err = DialStore(StoreSocket(opt.World, opt.Region)); err != nil {
+	if opt.StoreAddress != "" {
+		w.store = FarStore(opt.StoreAddress)
+	} else if w.store, err = DialStore(StoreSocket(opt.World, opt.Region)); err != nil {
 		return err
 	}
 	base, _, ok := strings.Cut(strings.TrimPrefix(opt.QueueURL, "http://"), "/")
@@ -148,7 +151,7 @@ func (w *worker) handle(ctx context.Context, key string) (settled bool, err erro
 	}
 	c, err := w.store.Call(Request{Op: "claim", Key: key, Epoch: epoch})
 	if err != nil {
-		return false, fmt.Errorf("%w: %w", errWorldEnded, err)
+		return false, w.lost(err)
 	}
 	if !c.OK {
 		return c.Why == "done" || strings.HasPrefix(c.Why, "in doubt"), nil
@@ -165,13 +168,26 @@ func (w *worker) handle(ctx context.Context, key string) (settled bool, err erro
 	}
 	start := time.Now()
 	time.Sleep(w.scale(500*time.Millisecond + time.Duration(w.rnd.Int64N(int64(2500*time.Millisecond))))) // the work; a stop request waits for it
+	if w.StoreAddress != "" {                                                                             // the database lies beside the store: who cannot reach the one writes nothing into the other
+		if _, err := w.store.Call(Request{Op: "reach"}); err != nil {
+			return false, err
+		}
+	}
 	if err := w.ledger.Write(ledger.Event{Type: ledger.Processed, Region: w.Region, Task: w.Task, Key: key, Epoch: epoch, Start: start, End: time.Now()}); err != nil {
 		return false, fmt.Errorf("%w: %w", errWorldEnded, err)
 	}
 	if _, err := w.store.Call(Request{Op: "done", Key: key, Epoch: epoch}); err != nil {
-		return false, fmt.Errorf("%w: %w", errWorldEnded, err)
+		return false, w.lost(err)
 	}
 	return true, nil
+}
+
+// lost is what a store that does not answer means: over its unix socket the end of the world, over the network less.
+func (w *worker) lost(err error) error {
+	if w.StoreAddress != "" {
+		return err
+	}
+	return fmt.Errorf("%w: %w", errWorldEnded, err)
 }
 
 // impatient is a client that gives a dead connection up instead of waiting for TCP to do so: long polls take 2 s.

@@ -38,9 +38,12 @@ type EC2Options struct {
 	// Subnets and Templates are those that exist; templates by ID. Nothing is launched from them.
 	Subnets   []Subnet
 	Templates []string
-	// ACLs are the network ACLs. Nothing of the lab's network follows them. Lag is how far what is told of them is behind.
+	// ACLs are the network ACLs. Lag is how far what is told of them is behind.
 	ACLs []NetworkACL
 	Lag  time.Duration
+	// OnACL is told of each change of a subnet's ACL, and whether the new one denies everything: the network follows at once, since
+	// AWS names no delay. Nil: no network follows.
+	OnACL func(subnet string, denies bool)
 	// Groups are the Auto Scaling groups whose members are instances as well; nil: none.
 	Groups *AutoScaling
 }
@@ -213,7 +216,7 @@ func (e *EC2) call(op string, body []byte) (any, error) {
 	}
 	switch op {
 	case "DescribeSubnets":
-		return e.subnets(name, numbered(v, "SubnetId"))
+		return e.subnets(name, v)
 	case "DescribeNetworkAcls":
 		return e.acls(name, v)
 	case "ReplaceNetworkAclAssociation":

@@ -44,6 +44,9 @@ type TaskDef struct {
 	Secrets     map[string]string `json:"secrets,omitempty"`     // only told: name to valueFrom
 	// HealthAfter is when after its start a task's health check is known, undivided; 0 means that it has none.
 	HealthAfter time.Duration `json:"healthAfter,omitempty"`
+	// IPs are the addresses of the subnet where its tasks run, in place of the region's; Within wraps their command.
+	IPs    []string                      `json:"-"`
+	Within func(argv ...string) []string `json:"-"`
 }
 
 func (d *TaskDef) arn(region string) string {
@@ -148,7 +151,7 @@ func (e *ECS) schedule() {
 		}
 		e.watch(s, active)
 		for n := len(active); n < s.desired && time.Now().After(s.notBefore); n++ {
-			ip := e.freeIP()
+			ip := e.freeIP(s.def)
 			if ip == "" {
 				s.event("was unable to place a task because no container instance met all of its requirements.")
 				break
@@ -168,8 +171,12 @@ func (e *ECS) schedule() {
 	}
 }
 
-func (e *ECS) freeIP() string {
-	for _, ip := range e.opt.IPs {
+func (e *ECS) freeIP(d *TaskDef) string {
+	ips := e.opt.IPs
+	if len(d.IPs) > 0 {
+		ips = d.IPs
+	}
+	for _, ip := range ips {
 		if !e.ips[ip] {
 			return ip
 		}

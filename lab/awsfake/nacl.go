@@ -110,11 +110,17 @@ func (e *EC2) replaceACL(name xml.Name, v url.Values) (any, error) {
 	if e.vpcOf(to) == "" {
 		return nil, badRequest("InvalidNetworkAclID.NotFound", "The networkAcl ID '%s' does not exist", to)
 	}
-	for _, a := range e.assoc {
+	for subnet, a := range e.assoc {
 		if a.id != v.Get("AssociationId") {
 			continue
 		}
 		*a = aclAssociation{id: "aclassoc-" + id(8), acl: to, wasID: a.id, wasACL: a.acl, changed: time.Now()}
+		// An ACL is stateless, "which means that information about previously sent or received traffic is not saved": it judges each
+		// packet, also of what was established before.
+		// https://docs.aws.amazon.com/vpc/latest/userguide/nacl-basics.html
+		if e.opt.OnACL != nil {
+			e.opt.OnACL(subnet, slices.ContainsFunc(e.opt.ACLs, func(n NetworkACL) bool { return n.ID == to && !n.Opens }))
+		}
 		return struct {
 			XMLName xml.Name
 			ID      string `xml:"newAssociationId"`

@@ -9,6 +9,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/ec2"
+	"github.com/aws/aws-sdk-go-v2/service/ec2/types"
 
 	"github.com/failoverd/failoverd/actions"
 	"github.com/failoverd/failoverd/failover"
@@ -73,6 +74,23 @@ func TestNACLFence(t *testing.T) {
 	if got := s.EC2.ACLs(); got["subnet-a"] != "acl-open" || got["subnet-b"] != "acl-open" {
 		t.Errorf("undone: %v", got)
 	}
+}
+
+// A subnet that does not exist fails a request that names it, and is left out by a filter.
+func TestSubnetsByFilter(t *testing.T) {
+	s := &Server{EC2: NewEC2(EC2Options{Subnets: []Subnet{{ID: "subnet-a"}, {ID: "subnet-b"}}})}
+	c, ctx := ec2.New(ec2.Options{Region: "us-east-1", BaseEndpoint: serve(t, s, func(context.Context) {}), Credentials: creds, RetryMaxAttempts: 1}), t.Context()
+	_, err := c.DescribeSubnets(ctx, &ec2.DescribeSubnetsInput{SubnetIds: []string{"subnet-a", "subnet-none"}})
+	wantCode(t, err, "InvalidSubnetID.NotFound")
+	by := func(name string) *ec2.DescribeSubnetsInput {
+		return &ec2.DescribeSubnetsInput{Filters: []types.Filter{{Name: aws.String(name), Values: []string{"subnet-a", "subnet-none"}}}}
+	}
+	out, err := c.DescribeSubnets(ctx, by("subnet-id"))
+	if err != nil || len(out.Subnets) != 1 || aws.ToString(out.Subnets[0].SubnetId) != "subnet-a" {
+		t.Errorf("%+v, %v", out, err)
+	}
+	_, err = c.DescribeSubnets(ctx, by("nonsense"))
+	wantCode(t, err, "InvalidParameterValue")
 }
 
 func TestNetworkACLs(t *testing.T) {

@@ -23,9 +23,17 @@ func (e *EC2) subnet(id string) *Error {
 	return nil
 }
 
-// subnets answers DescribeSubnets.
+// subnets answers DescribeSubnets. An ID that does not exist makes the request fail; a filter finds what there is.
 // https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeSubnets.html
-func (e *EC2) subnets(name xml.Name, ids []string) (any, error) {
+func (e *EC2) subnets(name xml.Name, v url.Values) (any, error) {
+	ids, filtered := numbered(v, "SubnetId"), []string(nil)
+	switch f := v.Get("Filter.1.Name"); f {
+	case "":
+	case "subnet-id":
+		filtered = numbered(v, "Filter.1.Value")
+	default:
+		return nil, badRequest("InvalidParameterValue", "The filter '%s' is invalid", f)
+	}
 	type item struct {
 		ID   string `xml:"subnetId"`
 		Zone string `xml:"availabilityZone"`
@@ -43,7 +51,7 @@ func (e *EC2) subnets(name xml.Name, ids []string) (any, error) {
 		}
 	}
 	for _, s := range e.opt.Subnets {
-		if len(ids) == 0 || slices.Contains(ids, s.ID) {
+		if (len(ids) == 0 || slices.Contains(ids, s.ID)) && (filtered == nil || slices.Contains(filtered, s.ID)) {
 			out.Subnets = append(out.Subnets, item{s.ID, s.Zone, s.Free, s.CIDR, e.vpcOf(s.ACL)})
 		}
 	}

@@ -130,6 +130,9 @@ func (e *ECS) start(t *task) (*exec.Cmd, *os.File, error) {
 	if len(argv) == 0 {
 		return nil, nil, fmt.Errorf("CannotStartContainerError: task definition %s has no command", t.def.arn(e.opt.Region))
 	}
+	if t.def.Within != nil {
+		argv = t.def.Within(argv...)
+	}
 	logs := filepath.Join(e.opt.Dir, "log")
 	if err := os.MkdirAll(logs, 0o755); err != nil {
 		return nil, nil, fmt.Errorf("CannotCreateContainerError: log directory: %w", err)

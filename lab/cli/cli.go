@@ -27,7 +27,7 @@ const usage = `lab: a simulated world of two AWS regions
   lab internet --config FILE          Route 53, DNS, resolver, references, Slack, providers
   lab ledger   --world DIR            the witness
   lab api      --world DIR --region R --task T --listen ADDR --queue URL
-  lab worker   --world DIR --region R --task T --queue URL [--time-factor F]
+  lab worker   --world DIR --region R --task T --queue URL [--store ADDR] [--time-factor F]
   lab clean    [--prefix P]           remove what crashed worlds left behind
   lab demo                            a region goes dark, and the daemon takes the service to the other one
 
@@ -75,6 +75,7 @@ func run(ctx context.Context, cmd string, args []string, stderr io.Writer, log *
 		task   = fs.String("task", "", "ECS task ID")
 		listen = fs.String("listen", "", "host:port")
 		queue  = fs.String("queue", "", "URL of the region's queue")
+		store  = fs.String("store", "", "host:port of the region's store; empty: its unix socket")
 		factor = fs.Float64("time-factor", 1, "divides all durations")
 		prefix = fs.String("prefix", "lab", "prefix of the namespaces")
 	)
@@ -100,7 +101,7 @@ func run(ctx context.Context, cmd string, args []string, stderr io.Writer, log *
 		return app.RunAPI(ctx, *world, *name, *task, *listen, *queue, log)
 	case "worker":
 		return app.RunWorker(ctx, app.WorkerOptions{World: *world, Region: *name, Task: *task, QueueURL: *queue,
-			ActiveSocket: os.Getenv("FAILOVERD_ACTIVE_SOCKET"), TimeFactor: *factor, Log: log})
+			ActiveSocket: os.Getenv("FAILOVERD_ACTIVE_SOCKET"), StoreAddress: *store, TimeFactor: *factor, Log: log})
 	case "clean":
 		return netns.Clean(ctx, *prefix)
 	case "demo":

@@ -19,15 +19,32 @@ var called = struct {
 	ops map[string]bool
 }{ops: map[string]bool{}}
 
-func note(c *harness.Cluster) {
+// note keeps what the nodes of a test have called. With a configuration of its own, which acts by kinds that the example does
+// not have, it is held against that one's policies at once, and counts for nothing else.
+func note(c *harness.Cluster, own bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
 	ops := c.Ops(ctx)
+	if own {
+		allowed, err := allowedBy(c.Config)
+		if err != nil {
+			return err
+		}
+		seen := map[string]bool{}
+		for op := range ops {
+			seen[op] = true
+		}
+		if missing := notAllowed(seen, allowed); len(missing) > 0 {
+			return fmt.Errorf("the policies of `failoverd iam` lack %v", missing)
+		}
+		return nil
+	}
 	called.Lock()
 	defer called.Unlock()
 	for op := range ops {
 		called.ops[op] = true
 	}
+	return nil
 }
 
 // spare is what the policies allow and no test calls, with the reason.
@@ -42,18 +59,17 @@ var spare = map[string]string{
 // free is what needs no permission.
 var free = []string{"sts:GetCallerIdentity", "sts:AssumeRole"} // the role's own policy says who may take it on
 
-// compareIAM holds the policies that failoverd prints for the example against the calls of all tests: nothing is missing, and
-// nothing is there that is not called.
-func compareIAM() error {
+// allowedBy are the operations that the policies for a configuration allow.
+func allowedBy(config string) (map[string]bool, error) {
 	allowed := map[string]bool{}
 	for _, which := range []string{"observe", "act"} {
-		out, err := exec.Command(failoverdBin, "iam", which, "--config", "../../config.toml.example").Output()
+		out, err := exec.Command(failoverdBin, "iam", which, "--config", config).Output()
 		if err != nil {
-			return err
+			return nil, err
 		}
 		var doc struct{ Statement []struct{ Action []string } }
 		if err := json.Unmarshal(out, &doc); err != nil {
-			return err
+			return nil, err
 		}
 		for _, s := range doc.Statement {
 			for _, a := range s.Action {
@@ -61,19 +77,34 @@ func compareIAM() error {
 			}
 		}
 	}
-	var missing, needless []string
-	for op := range called.ops {
+	return allowed, nil
+}
+
+// notAllowed are the operations that lack their permission.
+func notAllowed(ops, allowed map[string]bool) (missing []string) {
+	for op := range ops {
 		action := strings.TrimSuffix(op, "Batch") // DeleteMessageBatch is allowed as DeleteMessage
 		if !allowed[action] && !slices.Contains(free, op) {
 			missing = append(missing, op)
 		}
 	}
+	slices.Sort(missing)
+	return missing
+}
+
+// compareIAM holds the policies that failoverd prints for the example against the calls of all tests: nothing is missing, and
+// nothing is there that is not called.
+func compareIAM() error {
+	allowed, err := allowedBy("../../config.toml.example")
+	if err != nil {
+		return err
+	}
+	missing, needless := notAllowed(called.ops, allowed), []string(nil)
 	for action := range allowed {
 		if !called.ops[action] && !called.ops[action+"Batch"] && spare[action] == "" {
 			needless = append(needless, action)
 		}
 	}
-	slices.Sort(missing)
 	slices.Sort(needless)
 	if len(missing)+len(needless) > 0 {
 		return fmt.Errorf("missing: %v; allowed and never called: %v", missing, needless)

@@ -90,7 +90,9 @@ func start(t *testing.T, opts ...option) *rig {
 		if t.Failed() {
 			r.logs()
 		}
-		note(c)
+		if err := note(c, o.Stubborn); err != nil {
+			t.Error(err)
+		}
 		if err := c.Close(); err != nil {
 			t.Error(err)
 		}

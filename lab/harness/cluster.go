@@ -41,6 +41,9 @@ type Options struct {
 	Failoverd string // path of the daemon's binary
 	Config    ConfigOptions
 	World     world.Options // Dir, Prefix, Lab, Rate, Log; the rest is filled in
+	// Stubborn makes the workers of us-east-1 ask no agent, and run on when their lease ends: each runs beside an agent that minds
+	// something else, in a subnet that a network ACL can cut off.
+	Stubborn bool
 }
 
 // Cluster is a world with the daemon's nodes and agents in it. Its methods are safe for concurrent use.
@@ -72,6 +75,9 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	wo := o.World
 	wo.TimeFactor = o.Config.Factor
 	wo.TaskCommand = c.taskCommand
+	if o.Stubborn {
+		wo.Walled = []string{"workers"}
+	}
 	w, err := world.Start(ctx, wo)
 	if err != nil {
 		return nil, err
@@ -146,6 +152,11 @@ func (c *Cluster) taskCommand(reg, service string) []string {
 	worker := world.DefaultCommand(lab, reg, service, c.opt.Config.Factor)
 	if service != "workers" {
 		return worker
+	}
+	if c.opt.Stubborn && reg == world.Primary {
+		worker = append(worker, "--store", world.StoreFar(reg))
+		// The worker is the task's main process: an agent that ends with its lease must not take the task with it.
+		return []string{"sh", "-c", "(setsid " + strings.Join(agent("workers"), " ") + " -- sleep 86400 &); exec " + strings.Join(worker, " ")}
 	}
 	longest := time.Duration(float64(3*time.Second) / c.opt.Config.Factor) // a worker holds a message 0.5 to 3 s
 	return append(append(agent("workers"), "--listen", "{dir}/active.sock", "--lease-file", "{dir}/lease", "--work", longest.String(), "--"), worker...)

@@ -165,8 +165,11 @@ func (n *Net) addr(ctx context.Context, verb, site string, hosts []int) error {
 	return ip(ctx, n.Namespace(site), cmds...)
 }
 
-// Kill ends every process inside a site, without warning.
-func (n *Net) Kill(ctx context.Context, site string) { kill(ctx, n.Namespace(site)) }
+// Kill ends every process inside a site and its subnet, without warning.
+func (n *Net) Kill(ctx context.Context, site string) {
+	kill(ctx, n.Namespace(site))
+	kill(ctx, n.Namespace(site)+"-sub") // its subnet's, if it has one
+}
 
 // Pids lists the processes inside a site.
 func (n *Net) Pids(ctx context.Context, site string) []int { return pids(ctx, n.Namespace(site)) }

@@ -58,6 +58,8 @@ type Config struct {
 	Minute     time.Duration         `json:"minute"`    // of CloudWatch; 0 means one
 	Peerings   []awsfake.Peering     `json:"peerings"`
 	Inside     string                `json:"inside"` // listen address of something that only the VPCs reach
+	Walled     *Walled               `json:"walled,omitempty"`
+	StoreFar   string                `json:"storeFar,omitempty"` // listen address of the store for what runs in it
 }
 
 // Member is one member of the MongoDB replica set.
@@ -133,7 +135,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	for _, q := range c.Queues {
 		sqs.CreateQueue(q)
 	}
-	store, err := app.StartStore(ctx, app.StoreOptions{Region: c.Region, Socket: app.StoreSocket(c.World, c.Region), Listen: c.Store, Peer: c.Peer,
+	store, err := app.StartStore(ctx, app.StoreOptions{Region: c.Region, Socket: app.StoreSocket(c.World, c.Region), Listen: c.Store, Clients: c.StoreFar, Peer: c.Peer,
 		Journal: filepath.Join(c.World, "store-"+c.Region+".jsonl"), SoloAfter: scale(or(c.SoloAfter, 90*time.Second)),
 		LinkDown: max(200*time.Millisecond, scale(3*time.Second)), Log: log})
 	if err != nil {
@@ -151,8 +153,8 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return ""
 	}
 	asg := awsfake.NewAutoScaling(awsfake.ASGOptions{Region: c.Region, Groups: c.Groups, Launch: scale(12 * time.Second), End: scale(6 * time.Second), Short: short})
-	ec2 := awsfake.NewEC2(awsfake.EC2Options{Instances: c.Instances, Groups: asg, Start: scale(6 * time.Second), Checks: scale(6 * time.Second), Stop: scale(12 * time.Second), Short: short,
-		Peerings: c.Peerings, Faults: set, Subnets: subnets(c.Region), Templates: []string{Template}})
+	ec2 := awsfake.NewEC2(wall(ctx, c, awsfake.EC2Options{Instances: c.Instances, Groups: asg, Start: scale(6 * time.Second), Checks: scale(6 * time.Second), Stop: scale(12 * time.Second), Short: short,
+		Peerings: c.Peerings, Faults: set, Subnets: subnets(c.Region), Templates: []string{Template}}, log))
 	lambda := awsfake.NewLambda(sqs, scale(8*time.Second), function(c, ecs, set, max(time.Second, scale(12*time.Second).Truncate(time.Second))))
 	lambda.Logs, lambda.Faults = awsfake.NewLogs(scale(5*time.Second)), set
 	longest := scale(45 * time.Second)
@@ -195,7 +197,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	for _, s := range c.Services {
-		def := ecs.Register(s.definition(c.Region))
+		def := ecs.Register(c.within(s.Name, s.definition(c.Region)))
 		ecs.Create(Cluster, s.Name, def, s.Desired)
 		if s.Scale != nil {
 			ecs.SetScale(Cluster, s.Name, *s.Scale)
@@ -242,7 +244,7 @@ func startMongo(ctx context.Context, c Config, set *faults.Set, log *slog.Logger
 }
 
 // register serves the region's control socket, faults and GET /kube aside: GET /ready, /calls, /tasks, /store, /alb, /mongo,
-// /sqs?queue=NAME, /asg?group=NAME, /ec2, /s3/writes, /ops, and POST /queue {"name"}.
+// /sqs?queue=NAME, /asg?group=NAME, /ec2, /acls, /s3/writes, /ops, and POST /queue {"name"}.
 func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *awsfake.SQS, store *app.Store, lb *alb.ALB, members map[string]*mongofake.Member) {
 	get := func(path string, f func(*http.Request) any) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { ctl.Reply(w, f(r)) })
@@ -270,6 +272,7 @@ func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *aw
 		return map[string]int{"instances": all, "serving": serving}
 	})
 	get("/ec2", func(*http.Request) any { return aws.EC2.States() })
+	get("/acls", func(*http.Request) any { return aws.EC2.ACLs() })
 	get("/s3/writes", func(*http.Request) any { return aws.S3.History() })
 	mux.HandleFunc("POST /queue", func(w http.ResponseWriter, r *http.Request) {
 		var in struct {

@@ -102,7 +102,9 @@ type Options struct {
 	Propagation time.Duration                                  // of a DNS change; 0 means 30 s
 	SoloAfter   time.Duration                                  // of the application's store; 0 means 90 s
 	Minute      time.Duration                                  // of CloudWatch; 0 means one
-	Log         *slog.Logger                                   // nil discards
+	// Walled are services whose tasks run in a subnet of their own, which a network ACL cuts off (region.Walled). Nil: there is none.
+	Walled []string
+	Log    *slog.Logger // nil discards
 }
 
 // World is a running world. Its methods are safe for concurrent use.
@@ -112,6 +114,7 @@ type World struct {
 	opt     Options
 	net     *netns.Net
 	ownsDir bool
+	walled  map[string]netns.Subnet // by site
 	mu      sync.Mutex
 	procs   []*Proc
 }
@@ -172,6 +175,15 @@ func (w *World) start(ctx context.Context) error {
 	var err error
 	if w.net, err = netns.New(ctx, w.opt.Prefix, sites()); err != nil {
 		return err
+	}
+	w.walled = map[string]netns.Subnet{}
+	for _, site := range []string{E1, E2} {
+		if len(w.opt.Walled) == 0 {
+			break
+		}
+		if w.walled[site], err = w.net.AddSubnet(ctx, site, region.WalledHosts); err != nil {
+			return err
+		}
 	}
 	if _, err := w.lab(ctx, "", "ledger", "ledger", "--world", w.Dir); err != nil {
 		return err
@@ -272,6 +284,9 @@ func (w *World) regionConfig(site string) region.Config {
 	for _, node := range []string{"use1a", "use1b", "use2a", "use2b", "third"} {
 		c.Queues = append(c.Queues, "failoverd-canary-"+node)
 	}
+	if len(w.opt.Walled) > 0 {
+		c.Walled, c.StoreFar = &region.Walled{Subnet: w.walled[site], Services: w.opt.Walled}, StoreFar(reg)
+	}
 	services := []string{"api", "workers"}
 	if w.opt.TaskCommand != nil {
 		services = append(services, region.LeaseService, region.NightlyLeaseService) // agents that functions and jobs ask: the world has none of its own
@@ -296,6 +311,9 @@ func (w *World) regionConfig(site string) region.Config {
 		}
 		if s.Command == nil {
 			s.Command = DefaultCommand(w.opt.Lab, reg, svc, w.opt.TimeFactor)
+			if svc == "workers" && slices.Contains(w.opt.Walled, svc) {
+				s.Command = append(s.Command, "--store", c.StoreFar)
+			}
 		}
 		if w.opt.TaskEnv != nil {
 			for k, v := range w.opt.TaskEnv(reg, svc) {
@@ -306,6 +324,9 @@ func (w *World) regionConfig(site string) region.Config {
 	}
 	return c
 }
+
+// StoreFar is where a region's store serves those that run in a subnet of their own.
+func StoreFar(reg string) string { return fmt.Sprintf("198.18.%d.6:7101", octets[SiteOf(reg)]) }
 
 // DefaultCommand is the command of a task that runs the application without any agent; lab is the path of the lab binary. An
 // agent's command line ends in it.

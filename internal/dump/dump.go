@@ -165,6 +165,7 @@ func (s *Summary) take(line []byte) bool {
 	switch {
 	case bytes.HasPrefix(line, []byte("CREATE TABLE ")):
 		s.Tables++
+	case !bytes.HasPrefix(line, []byte("-- ")):
 	case opening.Match(line):
 		return true
 	case s.Server == "" && version.Match(line):

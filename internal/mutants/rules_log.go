@@ -22,6 +22,9 @@ var journal = []mutant{
 		m.ProposedTerm = n.raft.CurrentTerm()
 	}
 `},
+			{"consensus/node.go", `	m.Node, m.ProposedTerm = through, 0
+`, `	m.Node = through
+`},
 		},
 		tests: []test{{pkg: "internal/sim", name: "TestStories/forged-command"}, {pkg: "consensus", name: "TestProposeFromAnywhere"}, {pkg: "consensus", name: "TestReceive"}},
 	},

@@ -223,8 +223,10 @@ var peopleStories = []story{
 			return r.Failed != "" || r.Refused != ""
 		}
 		ok := try(failover.AdvanceEpoch{Epoch: 2, Region: east2}) && try(failover.FreezeLease{Region: east1, Epoch: 1, Provisional: true}) &&
-			try(failover.RegisterNode{Node: "third", Record: failover.NodeRecord{Disk: "x", Starts: 99}}) && try(failover.SetTraffic{Region: east2})
-		s.daemon(ok && s.state().Epoch == index && s.state().Freeze == nil, "refuses all of them: what only a leader may is never forwarded, and a node's name is its certificate's")
+			try(failover.RegisterNode{Node: "third", Record: failover.NodeRecord{Disk: "x", Starts: 99}}) && try(failover.SetTraffic{Region: east2}) &&
+			try(failover.RecordLoss{Samples: map[string]failover.LossSample{"forged": {}}}) // which nothing else would refuse
+		_, lied := s.state().Loss["forged"]
+		s.daemon(ok && !lied && s.state().Epoch == index && s.state().Freeze == nil, "refuses all of them: what only a leader may is never forwarded, and a node's name is its certificate's")
 		s.region(s.up(east1) == fleetSize, "goes on working")
 	}},
 	{id: "poison", part: people, fault: "A command from a newer version, or rubbish, is sent to the leader", play: func(s *stage) {

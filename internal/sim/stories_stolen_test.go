@@ -2,6 +2,7 @@ package sim
 
 import (
 	"context"
+	"math"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -56,8 +57,12 @@ var stolenStories = []story{
 			for _, id := range s.state().AgentIDs(east1, "") {
 				for _, forged := range []fence.Ask{{Stopped: freeze.ID}, {Bye: true}, {Holding: s.state().Index}} {
 					a := s.state().Agents[id]
+					if a == nil { // a goodbye was taken
+						taken++
+						continue
+					}
 					forged.Request, forged.Agent, forged.Region, forged.Component = consensus.NewID(), id, east1, a.Component
-					forged.Lease, forged.Enforced, forged.SeenEpoch = s.settings.Policy.Lease.Length, true, 1
+					forged.Lease, forged.Enforced, forged.SeenEpoch, forged.Seq = s.settings.Policy.Lease.Length, true, 1, math.MaxUint64
 					if _, err := s.leader().live().TakeAsk(s.ctx, forged, true); err == nil {
 						taken++
 					}

@@ -82,7 +82,7 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case !ok:
 		refuse(w, http.StatusNotFound, "NoSuchKey")
-	case r.Header.Get("If-Match") != etag(o):
+	case r.Header.Get("If-Match") != "" && r.Header.Get("If-Match") != etag(o):
 		refuse(w, http.StatusPreconditionFailed, "PreconditionFailed")
 	default:
 		w.Header().Set("ETag", etag(o))
@@ -298,6 +298,25 @@ func TestMariaDBBackupIsReadBesideTheLooks(t *testing.T) {
 	if len(b.asked()) != n {
 		t.Error("it was read a second time")
 	}
+}
+
+// A file that is put in another's place while that one is read is not taken for its rest.
+func TestMariaDBBackupThatIsReplaced(t *testing.T) {
+	b, d := newBucket(t)
+	body := []byte(sqlDump("app", 7000))
+	b.put("app/1.sql", body, 0)
+	p, err := (&MariaDBBackupConfig{Bucket: "backups", Prefix: "app/"}).probe(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.all, p.part = true, 64<<10
+	b.before = func(_ http.ResponseWriter, r *http.Request) bool {
+		if strings.HasPrefix(r.Header.Get("Range"), "bytes=65536-") {
+			b.objects["app/1.sql"] = object{body, time.Now().Add(time.Minute)}
+		}
+		return false
+	}
+	verify(t, mariaDBBackupCheck{p}, Unknown, "app/1.sql was replaced or deleted while it was looked at")
 }
 
 // Nobody looks any more: the reading ends.

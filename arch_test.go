@@ -23,7 +23,7 @@ const module = "github.com/failoverd/failoverd/"
 var imports = map[string][]string{
 	"failover":                {},
 	"failover/plan":           {"failover"},
-	"probes":                  {"failover", "internal/cloud", "internal/dnsq", "internal/iam", "internal/kube"},
+	"probes":                  {"failover", "internal/cloud", "internal/dnsq", "internal/dump", "internal/iam", "internal/kube"},
 	"monitor":                 {"failover"},
 	"consensus":               {"failover", "internal/mtls"},
 	"fence":                   {"failover", "internal/boottime"},
@@ -35,6 +35,7 @@ var imports = map[string][]string{
 	"internal/boottime":       {},
 	"internal/cloud":          {},
 	"internal/dnsq":           {},
+	"internal/dump":           {},
 	"internal/iam":            {},
 	"internal/kube":           {"internal/cloud"},
 	"internal/kubetest":       {}, // the lab builds it, too

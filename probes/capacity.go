@@ -254,14 +254,7 @@ func (s *stock) judge() result {
 
 type capacityCheck struct{ probe *capacity }
 
-// Check implements Check. What is tight passes, and is told.
+// Check implements Check.
 func (c capacityCheck) Check(ctx context.Context) Finding {
-	switch o := c.probe.Probe(ctx); o.Outcome {
-	case failover.OK, failover.Slow:
-		return Finding{Pass, o.Detail}
-	case failover.Failed:
-		return Finding{Fail, o.Detail}
-	default:
-		return Finding{Unknown, o.Detail}
-	}
+	return findingOfStock(c.probe.Probe(ctx))
 }

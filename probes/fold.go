@@ -113,6 +113,6 @@ func (r result) slower(threshold time.Duration) result {
 
 // finish takes over the outcome of a single result.
 func (r result) finish(o failover.Observation) failover.Observation {
-	o.Outcome, o.Reason, o.Detail, o.Latency, o.Phases = r.outcome, r.reason, r.detail, r.latency, r.phases
+	o.Outcome, o.Reason, o.Detail, o.Latency, o.Phases, o.LastWrite = r.outcome, r.reason, r.detail, r.latency, r.phases, r.lastWrite
 	return o
 }

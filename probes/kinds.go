@@ -31,6 +31,8 @@ type Kinds struct {
 	TLSExpiry *TLSExpiryConfig `toml:"tls_expiry" json:"tls_expiry,omitempty"`
 	// Capacity looks at whether a region has what would be launched there.
 	Capacity *CapacityConfig `toml:"capacity" json:"capacity,omitempty"`
+	// MariaDBBackup looks at the newest backup that could be restored in a region.
+	MariaDBBackup *MariaDBBackupConfig `toml:"mariadb_backup" json:"mariadb_backup,omitempty"`
 }
 
 // CheckKinds are the assertions that can be made after a switch.
@@ -50,6 +52,8 @@ type CheckKinds struct {
 	Lambda          *LambdaCheckConfig     `toml:"lambda" json:"lambda,omitempty"`
 	VPCPeering      *VPCPeeringCheckConfig `toml:"vpc_peering" json:"vpc_peering,omitempty"`
 	Capacity        *CapacityCheckConfig   `toml:"capacity" json:"capacity,omitempty"`
+	// MariaDBBackup reads the newest backup to its end.
+	MariaDBBackup *MariaDBBackupCheckConfig `toml:"mariadb_backup" json:"mariadb_backup,omitempty"`
 	// CloudWatchMetric, CloudWatchLogs and CloudWatchAlarm ask what the region itself
 	// has noticed since clients are there.
 	CloudWatchMetric *CloudWatchMetricConfig `toml:"cloudwatch_metric" json:"cloudwatch_metric,omitempty"`

@@ -131,3 +131,13 @@ func (c *CapacityConfig) Permissions(r failover.Region) []iam.Permission {
 	}
 	return append(out, iam.Permission{Actions: all, Resources: []string{"*"}})
 }
+
+// Permissions implements Permitted. Without the right to list, S3 says of what is not
+// there that it is forbidden.
+func (c *MariaDBBackupConfig) Permissions(failover.Region) []iam.Permission {
+	list := iam.Permission{Actions: []string{"s3:ListBucket"}, Resources: []string{"arn:aws:s3:::" + c.Bucket}}
+	if c.Prefix != "" {
+		list.Condition = map[string]map[string]string{"StringLike": {"s3:prefix": c.Prefix + "*"}}
+	}
+	return []iam.Permission{list, {Actions: []string{"s3:GetObject"}, Resources: []string{"arn:aws:s3:::" + c.Bucket + "/" + c.Prefix + "*"}}}
+}

@@ -116,6 +116,18 @@ func findingOfAPI(o failover.Observation) Finding {
 	return Finding{Unknown, o.Detail}
 }
 
+// findingOfStock is the finding of a look at what is kept for later. What deserves a look
+// passes, and is told.
+func findingOfStock(o failover.Observation) Finding {
+	switch o.Outcome {
+	case failover.OK, failover.Slow:
+		return Finding{Pass, o.Detail}
+	case failover.Failed:
+		return Finding{Fail, o.Detail}
+	}
+	return Finding{Unknown, o.Detail}
+}
+
 // few names the first of some.
 func few(all []string) string {
 	const most = 4

@@ -110,7 +110,7 @@ func TestProbeSpecs(t *testing.T) {
 	}
 	want := []string{
 		"api/http/us-east-1 1s", "api/http/us-east-2 1s", "api/tcp/us-east-1 1s", "api/tcp/us-east-2 1s", "api/aws_api/us-east-1 1s", "api/aws_api/us-east-2 1s",
-		"edge/alb/us-east-1 3s", "edge/alb/us-east-2 3s", "edge/ecs/us-east-1 3s", "edge/ecs/us-east-2 3s", "edge/tls_expiry/us-east-1 3s", "edge/tls_expiry/us-east-2 3s", "mongo/mongo/us-east-1 1s", "mongo/mongo/us-east-2 1s", "network/vpc_peering/us-east-1 3s", "reserves/capacity/us-east-1 10s", "reserves/capacity/us-east-2 10s", "workers/sqs/us-east-1 4s", "workers/sqs/us-east-2 4s",
+		"edge/alb/us-east-1 3s", "edge/alb/us-east-2 3s", "edge/ecs/us-east-1 3s", "edge/ecs/us-east-2 3s", "edge/tls_expiry/us-east-1 3s", "edge/tls_expiry/us-east-2 3s", "mariadb/mariadb_backup/us-east-1 10s", "mariadb/mariadb_backup/us-east-2 10s", "mongo/mongo/us-east-1 1s", "mongo/mongo/us-east-2 1s", "network/vpc_peering/us-east-1 3s", "reserves/capacity/us-east-1 10s", "reserves/capacity/us-east-2 10s", "workers/sqs/us-east-1 4s", "workers/sqs/us-east-2 4s",
 	}
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("the signals are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))

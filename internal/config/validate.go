@@ -140,8 +140,8 @@ func (v *validator) policy() {
 		v.positive(path, p.MaxLoss[store])
 		if part := v.c.Component[failover.Component(store)]; part == nil {
 			v.bad(path, "name a component", "component %q does not exist", store)
-		} else if part.See.Mongo == nil || len(part.See.Mongo.Members) < 2 {
-			v.bad(path, "a component that is seen by mongo in both regions has one", "nothing measures what would be lost of %s, so automation would never act", store)
+		} else if (part.See.Mongo == nil || len(part.See.Mongo.Members) < 2) && part.See.MariaDBBackup == nil {
+			v.bad(path, "a component that is seen by mongo in both regions has one, and one that is seen by mariadb_backup", "nothing measures what would be lost of %s, so automation would never act", store)
 		}
 	}
 	if p.Cooldown < 0 {

@@ -165,16 +165,25 @@ func (l *leadership) noteLosses(ctx context.Context, s *failover.State, votes []
 }
 
 // losses compares the newest write that each region knows of. Both times are the
-// store's own, so no clock of ours is compared with another.
+// store's own, so no clock of ours is compared with another; only the age of a backup, of
+// hours, is by this node's clock.
 func losses(s *failover.State, votes []failover.Vote, now time.Time) map[string]failover.LossSample {
 	type pair struct{ here, there time.Time }
-	seen := map[string]pair{}
+	seen, aged := map[string]pair{}, map[string]time.Time{}
 	for _, v := range votes {
 		if v.Verdict.Abstain || now.Sub(v.Received) > s.Settings.Policy.VoteTTL.D() {
 			continue
 		}
 		for _, sig := range v.Verdict.Signals {
 			if sig.LastWrite.IsZero() || sig.Health == failover.Down {
+				continue
+			}
+			if sig.Plane == failover.PlaneUpkeep {
+				// A copy that is made now and then is behind by its age: whatever was written
+				// since is not in it.
+				if old := aged[string(sig.Component)]; v.Verdict.Region != s.Active && sig.LastWrite.After(old) {
+					aged[string(sig.Component)] = sig.LastWrite
+				}
 				continue
 			}
 			p := seen[string(sig.Component)]
@@ -193,6 +202,10 @@ func losses(s *failover.State, votes []failover.Vote, now time.Time) map[string]
 			behind := max(0, p.here.Sub(p.there))
 			out[store] = failover.LossSample{Behind: failover.Duration(behind), Detail: fmt.Sprintf("the copy in %s was %s behind", s.Settings.Other(s.Active), behind)}
 		}
+	}
+	for store, at := range aged {
+		age := max(0, now.Sub(at)).Round(time.Second)
+		out[store] = failover.LossSample{Behind: failover.Duration(age), Detail: fmt.Sprintf("the newest backup in %s was %s old", s.Settings.Other(s.Active), age)}
 	}
 	return out
 }

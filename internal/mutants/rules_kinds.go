@@ -170,4 +170,33 @@ var kinds = []mutant{
 `}},
 		tests: []test{{pkg: "probes", name: "TestCapacity"}},
 	},
+	{
+		name: "backup-cut-off-counts", rule: "L1",
+		says: "a backup without its end counts as one that could be restored",
+		edits: []edit{{"internal/dump/dump.go", `			if !last && !head {
+				return s, ErrIncomplete
+			}
+`, ``}},
+		tests: []test{{pkg: "probes", name: "TestMariaDBBackup"}, {pkg: "internal/dump", name: "TestReadReal"}},
+	},
+	{
+		name: "backup-as-young-as-its-copy", rule: "S7",
+		says: "a backup is as young as S3 says, whatever its name says",
+		edits: []edit{{"probes/mariadb_backup.go", `	if named.Before(asOf) {
+`, `	if named.Before(asOf) && false {
+`}},
+		tests: []test{{pkg: "probes", name: "TestMariaDBBackup"}},
+	},
+	{
+		name: "backup-of-the-dark-region", rule: "S7",
+		says:  "what would be lost is counted by the backup in the region that fails",
+		edits: []edit{{"internal/daemon/survey.go", `v.Verdict.Region != s.Active && sig.LastWrite.After(old)`, `sig.LastWrite.After(old)`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestLosses"}},
+	},
+	{
+		name: "backup-replaced-while-read", rule: "L1",
+		says:  "a backup that is replaced while it is read is read on",
+		edits: []edit{{"probes/mariadb_backup_read.go", `IfMatch: &b.etag, `, ``}},
+		tests: []test{{pkg: "probes", name: "TestMariaDBBackupThatIsReplaced"}},
+	},
 }

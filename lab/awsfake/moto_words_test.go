@@ -177,6 +177,24 @@ func objectSteps() []step {
 			return fmt.Sprint(aws.ToInt64(o.ContentLength), " ", aws.ToString(o.ContentType), " ", aws.ToString(o.ETag))
 		})
 	}
+	list := func(bucket, prefix string, page int32) func(context.Context, *sides) string {
+		return func(ctx context.Context, s *sides) string {
+			in, said := &s3.ListObjectsV2Input{Bucket: &bucket, Prefix: &prefix}, ""
+			if page > 0 {
+				in.MaxKeys = &page
+			}
+			for pages := s3.NewListObjectsV2Paginator(s.s3, in); pages.HasMorePages(); said += "| " {
+				out, err := pages.NextPage(ctx)
+				if err != nil {
+					return code(err)
+				}
+				for _, o := range out.Contents {
+					said += fmt.Sprint(*o.Key, " ", *o.Size, " ", *o.ETag, " ", o.LastModified != nil, " ")
+				}
+			}
+			return said
+		}
+	}
 	remove := func(ctx context.Context, s *sides) string {
 		_, err := s.s3.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: aws.String("bucket"), Key: key})
 		return code(err)
@@ -193,6 +211,15 @@ func objectSteps() []step {
 		{"s3 another in its place", put(*key, "other")}, {"s3 that then", get(s3.GetObjectInput{})},
 		{"s3 an empty object", put("data/empty", "")}, {"s3 that read", get(s3.GetObjectInput{Key: aws.String("data/empty")})},
 		{"s3 DeleteObject", remove}, {"s3 DeleteObject once more", remove}, {"s3 HeadObject after it", head},
+		{"s3 three more", func(ctx context.Context, s *sides) string {
+			said := ""
+			for _, k := range []string{"list/b", "list/a", "list/c/d", "listen"} {
+				said += put(k, k)(ctx, s) + " "
+			}
+			return said
+		}},
+		{"s3 ListObjectsV2", list("bucket", "list/", 0)}, {"s3 ListObjectsV2 page by page", list("bucket", "list", 2)}, {"s3 ListObjectsV2 of a prefix that none has", list("bucket", "none/", 0)},
+		{"s3 ListObjectsV2 of a bucket that is not there", list("none", "", 0)},
 		{"s3 PutObject into a bucket that is not there", func(ctx context.Context, s *sides) string {
 			_, err := s.s3.PutObject(ctx, &s3.PutObjectInput{Bucket: aws.String("none"), Key: key, Body: bytes.NewReader([]byte("x"))})
 			return code(err)

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -69,6 +70,9 @@ func (s *S3) Objects(bucket string) map[string]S3Object {
 // s3Op names the operation of a path-style request, or "" if it is none.
 func s3Op(r *http.Request) string {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if bucket != "" && key == "" && r.Method == http.MethodGet && r.URL.Query().Get("list-type") == "2" {
+		return "ListObjectsV2"
+	}
 	if bucket == "" || key == "" || r.Header.Get("X-Amz-Target") != "" {
 		return ""
 	}
@@ -101,6 +105,8 @@ func (s *S3) serve(w http.ResponseWriter, q *request) string {
 	}
 	o, exists := objects[key]
 	switch q.op {
+	case "ListObjectsV2":
+		return s.list(w, q, bucket, objects)
 	case "GetObject", "HeadObject":
 		if !exists {
 			return s.fail(w, q, http.StatusNotFound, "NoSuchKey", "The specified key does not exist.")
@@ -132,6 +138,69 @@ func (s *S3) serve(w http.ResponseWriter, q *request) string {
 		w.WriteHeader(http.StatusNoContent)
 	}
 	return "ok"
+}
+
+type listResult struct {
+	XMLName  xml.Name     `xml:"http://s3.amazonaws.com/doc/2006-03-01/ ListBucketResult"`
+	Name     string       `xml:"Name"`
+	Prefix   string       `xml:"Prefix"`
+	Count    int          `xml:"KeyCount"`
+	Max      int          `xml:"MaxKeys"`
+	More     bool         `xml:"IsTruncated"`
+	Token    string       `xml:"ContinuationToken,omitempty"`
+	Next     string       `xml:"NextContinuationToken,omitempty"`
+	Contents []listObject `xml:"Contents"`
+}
+
+type listObject struct {
+	Key      string    `xml:"Key"`
+	Modified time.Time `xml:"LastModified"`
+	ETag     string    `xml:"ETag"`
+	Size     int       `xml:"Size"`
+	Class    string    `xml:"StorageClass"`
+}
+
+// list answers ListObjectsV2: in the order of the keys, at most 1,000 at a time, and the rest by a token that says nothing to
+// who reads it. https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
+func (s *S3) list(w http.ResponseWriter, q *request, bucket string, objects map[string]S3Object) string {
+	v := q.URL.Query()
+	out := listResult{Name: bucket, Prefix: v.Get("prefix"), Max: 1000, Token: v.Get("continuation-token")}
+	if n, err := strconv.Atoi(v.Get("max-keys")); err == nil {
+		out.Max = min(n, 1000)
+	}
+	after := v.Get("start-after")
+	if out.Token != "" {
+		key, err := hex.DecodeString(out.Token)
+		if err != nil {
+			return s.fail(w, q, http.StatusBadRequest, "InvalidArgument", "The continuation token provided is incorrect")
+		}
+		after = string(key)
+	}
+	for _, key := range slices.Sorted(maps.Keys(objects)) {
+		if !strings.HasPrefix(key, out.Prefix) || key <= after {
+			continue
+		}
+		if len(out.Contents) == out.Max {
+			out.More = out.Max > 0
+			break
+		}
+		o := objects[key]
+		out.Contents = append(out.Contents, listObject{key, o.At.UTC().Truncate(time.Second), o.ETag, len(o.Body), "STANDARD"})
+	}
+	if out.Count = len(out.Contents); out.More {
+		out.Next = hex.EncodeToString([]byte(out.Contents[out.Count-1].Key))
+	}
+	w.Header().Set("Content-Type", "application/xml")
+	_ = xml.NewEncoder(w).Encode(out) // an error means that the client is gone
+	return "ok"
+}
+
+// Store puts an object there as of a time, as replication does: it is no write of a client.
+func (s *S3) Store(bucket, key string, body []byte, at time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	sum := md5.Sum(body) //nolint:gosec // the ETag of an object
+	s.buckets[bucket][key] = S3Object{Body: body, ETag: `"` + hex.EncodeToString(sum[:]) + `"`, At: at, Type: "application/octet-stream"}
 }
 
 // send answers with an object or a range of it. Its conditions come first: "If-Match: return the object only if its entity tag is

@@ -142,6 +142,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	s3 := awsfake.NewS3(c.Buckets...)
+	backups(s3, c.Region, time.Now())
 	short := func(zone string) string {
 		// A zone without capacity is a fault of "launch" with the zone as its target.
 		if f, hit := set.Match("launch", "", zone); hit {

@@ -1,0 +1,15 @@
+CREATE DATABASE app; USE app;
+CREATE TABLE orders (id INT AUTO_INCREMENT PRIMARY KEY, note TEXT, body BLOB, at TIMESTAMP DEFAULT CURRENT_TIMESTAMP) ENGINE=InnoDB;
+INSERT INTO orders (note, body) VALUES ('plain', x'00ff1b27'), ('quote '' and "double" and \\ back', NULL), ('line\nbreak -- Dump completed', '😀'), ('; DELIMITER ;;', 'x');
+CREATE TABLE `select` (`from` INT PRIMARY KEY, total INT AS (`from` * 2) STORED, FOREIGN KEY (`from`) REFERENCES orders(id));
+INSERT INTO `select` (`from`) VALUES (1),(2);
+CREATE TABLE empty_one (id INT);
+CREATE VIEW v AS SELECT id, note FROM orders; CREATE VIEW w AS SELECT id FROM v;
+DELIMITER ;;
+CREATE TRIGGER t BEFORE INSERT ON orders FOR EACH ROW BEGIN SET NEW.note = CONCAT(NEW.note, '; seen'); END;;
+CREATE PROCEDURE p(IN n INT) BEGIN /* a comment; with a semicolon */ SELECT COUNT(*) FROM orders WHERE id > n; -- and one more;
+END;;
+CREATE FUNCTION f(n INT) RETURNS INT DETERMINISTIC RETURN n + 1;;
+CREATE EVENT e ON SCHEDULE EVERY 1 DAY DO DELETE FROM orders WHERE at < NOW() - INTERVAL 1 YEAR;;
+DELIMITER ;
+CREATE DATABASE `shop``s`; CREATE TABLE `shop``s`.items (id INT PRIMARY KEY, name VARCHAR(20));

@@ -99,7 +99,7 @@ func TestChecksSeeWhatIsBroken(t *testing.T) {
 	r.certify(world.E2, "2160h")
 	r.stable()
 	r.passedWith(map[string]string{"check-traffic-websocket": "closed with 1000", "check-traffic-tls_expiry": "api.example.net has 89 days left",
-		"check-api-http_file": "4096 bytes, the same that came back: uploaded in "})
+		"check-api-http_file": "4096 bytes, the same that came back: uploaded in ", "check-mariadb-mariadb_backup": "read to its end: 1 tables of app"})
 	r.movedSafely(at, 1)
 }
 

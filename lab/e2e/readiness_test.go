@@ -35,6 +35,9 @@ func TestRehearsalMakesReady(t *testing.T) {
 	if err != nil || !strings.HasSuffix(strings.TrimSpace(after), "\nready") {
 		t.Errorf("after the rehearsal: %v\n%s", err, after)
 	}
+	if !strings.Contains(after, "the newest backup in us-east-2 is mariadb/app/4.sql.gz: as of ") || !strings.Contains(after, "loss mariadb") {
+		t.Errorf("of the backups and what would be lost with them:\n%s", after)
+	}
 	t.Log(after)
 	rec := r.record(5*time.Second, "a record", func(world.Record) bool { return true })
 	if rec.Alive[world.Primary] != 3 {

@@ -311,7 +311,7 @@ func (c *Cluster) Healthy(ctx context.Context) string {
 // WaitHealthy waits until Healthy has had nothing to say twice in a row. seen is called with what is still missing.
 func (c *Cluster) WaitHealthy(ctx context.Context, limit time.Duration, seen func(string)) error {
 	missing, good := "", 0
-	return c.Poll(ctx, limit, func() (bool, string) {
+	err := c.Poll(ctx, limit, func() (bool, string) {
 		if missing = c.Healthy(ctx); missing == "" {
 			good++
 		} else {
@@ -321,6 +321,14 @@ func (c *Cluster) WaitHealthy(ctx context.Context, limit time.Duration, seen fun
 			seen(missing)
 		}
 		return good >= 2, "the world to be healthy: " + missing
+	})
+	if err != nil {
+		return err
+	}
+	// Without a sample of what would be lost of each store nothing is done automatically.
+	return c.Poll(ctx, limit, func() (bool, string) {
+		said, _ := c.CLI(ctx, Nodes[0], "readiness") // its status says whether it is ready, which it need not be
+		return strings.Contains(said, "loss ") && !strings.Contains(said, "no sample yet"), "samples of what would be lost"
 	})
 }
 

@@ -23,6 +23,8 @@ func (w *world) Check(st failover.Step, _ time.Time) (actions.Check, error) {
 		switch {
 		case st.Action == "check":
 			f.Pass = up > 0 && traffic == region
+		case st.Action == "mariadb_backup": // its bucket is the region's
+			f.Pass = !w.dead[region]
 		case st.Component == "":
 			f.Pass = traffic == region
 		case st.Component == "workers":

@@ -88,8 +88,12 @@ func (l look) Probe(ctx context.Context) failover.Observation {
 	default:
 		o.Outcome = failover.OK
 	}
-	if l.kind == "mongo" && o.Outcome != failover.Failed {
+	switch {
+	case o.Outcome == failover.Failed:
+	case l.kind == "mongo":
 		o.LastWrite = time.Now() // replication is behind by nothing
+	case l.kind == "mariadb_backup":
+		o.LastWrite = time.Now().Add(-2 * time.Hour) // the newest backup
 	}
 	return o
 }

@@ -142,6 +142,24 @@ func TestADeadLeadersClock(t *testing.T) {
 	}
 }
 
+// It was an hour behind: what was on its way is not sent a second time (E3).
+func TestADeadLeadersClockIsBehind(t *testing.T) {
+	inStage(t, nil, func(st *stage) {
+		st.effect("start-api").late = 9 * time.Second // within the attempt's deadline of 10 s
+		first := st.elect(func(l *leader) { l.dieAfterDo = 2 })
+		<-first.ended
+		st.set(func() {
+			a := st.s.Execution.Steps["start-api"].Last()
+			a.Until = a.Until.Add(-time.Hour)
+		})
+		st.elect(nil)
+		st.waitFor("the end", 2*time.Minute, ended)
+		if n := st.effect("start-api").times(); n != 1 {
+			t.Errorf("asked %d times: the first one was on its way", n)
+		}
+	})
+}
+
 // What an earlier leader has done is not sent again by one who could not read
 // the world at first and sees it then: not even where a token would make the
 // second write harmless. (A stop is: it is tried blind, for the region may be dying.)

@@ -11,12 +11,18 @@ import (
 // died in an execution that starts nothing new, or the execution is being aborted.
 
 // until is when no call of an attempt can be sent any more. That of an earlier leader was
-// named by another wall clock, which may have been hours ahead; but the intent was committed
-// before this tenure, and its calls follow within a time-out. The other node's file may
-// have named a longer one.
+// named by another wall clock, which may have been hours ahead, or behind; but the intent was
+// committed before this tenure, and its calls follow within a time-out. The other node's file
+// may have named a longer one.
 func (x *Executor) until(a failover.AttemptRecord) time.Time {
-	latest := x.started.Add(6 * x.opts.CallTimeout)
-	if a.Term != x.journal.State().LeaderTerm && a.Until.After(latest) {
+	if a.Until.IsZero() || a.Term == x.journal.State().LeaderTerm {
+		return a.Until
+	}
+	earliest, latest := x.started.Add(x.opts.CallTimeout), x.started.Add(6*x.opts.CallTimeout)
+	switch {
+	case a.Until.Before(earliest):
+		return earliest
+	case a.Until.After(latest):
 		return latest
 	}
 	return a.Until

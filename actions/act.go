@@ -95,7 +95,7 @@ func (r *run) takeOver(ctx context.Context, rec failover.StepRecord, found, was 
 	}
 	// Neither: believe Absent only when the earlier calls cannot land any more,
 	// seen twice.
-	if !r.x.sleep(ctx, max(0, time.Until(ages(r.action, prev.Until)))) {
+	if !r.x.sleep(ctx, max(0, time.Until(ages(r.action, r.x.until(*prev))))) {
 		return true
 	}
 	first := r.look(ctx)
@@ -437,7 +437,7 @@ func (r *run) resolve(ctx context.Context) {
 		// A call whose reply was lost may still land: it must have aged out, or its
 		// token must be burnt, before the world's word counts, and that is looked at
 		// twice (rule E3). A token is burnt before the execution closes.
-		if until := ages(r.action, last.Until); !r.tokens() && time.Until(until) > 0 {
+		if until := ages(r.action, r.x.until(*last)); !r.tokens() && time.Until(until) > 0 {
 			r.x.say(r.st.ID, "waiting until "+until.UTC().Format(time.TimeOnly)+"Z: until then a call that is under way may still land")
 			if !r.x.sleep(ctx, time.Until(until)) {
 				return

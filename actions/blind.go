@@ -118,7 +118,7 @@ func (x *Executor) lookAgain(ctx context.Context, exec uint64, st failover.Step)
 	// A call that is under way may still land, and what it finds is then gone (rule E3).
 	var until time.Time
 	for _, a := range rec.Attempts {
-		if at := ages(action, a.Until); !r.tokens() && at.After(until) {
+		if at := ages(action, x.until(a)); !r.tokens() && at.After(until) {
 			until = at
 		}
 	}

@@ -430,3 +430,24 @@ func TestAFailedUndoAsks(t *testing.T) {
 		})
 	}
 }
+
+// L1: a lease from a pause may be valid for hours. A person is asked when an ordinary one
+// would be over, and told when that one is.
+func TestALongLeaseDoesNotKeepTheQuestion(t *testing.T) {
+	inStage(t, nil, func(st *stage) {
+		st.effect("stop-workers").never = true
+		st.must(failover.PauseAutomation{For: failover.Duration(4 * time.Hour)})
+		st.must(failover.Round{Requests: []failover.LeaseRequest{{Agent: "w1", Region: "east1", Component: "workers", Enforced: true, Running: true}}})
+		st.must(failover.ResumeAutomation{})
+		st.elect(nil)
+		s := st.waitFor("a question", time.Hour, questioned)
+		if q := s.Execution.Question; q.Kind != "evidence" || !strings.Contains(q.Text, "its leases end at 04:06:1") {
+			t.Errorf("%+v", q)
+		}
+		// It is answered by the end of the leases, too.
+		s = st.waitFor("the end", 5*time.Hour, ended)
+		if e := s.History[0]; e.State != failover.ExecStable || e.FinishedAt.Sub(e.StartedAt) < 4*time.Hour {
+			t.Errorf("%s after %s", e.State, e.FinishedAt.Sub(e.StartedAt))
+		}
+	})
+}

@@ -118,6 +118,48 @@ func TestTakeOverOfAPlainAction(t *testing.T) {
 	})
 }
 
+// The wall clock of a leader that died was an hour ahead: its calls have ended with it all
+// the same, and neither the failover nor its undo waits for that hour.
+func TestADeadLeadersClock(t *testing.T) {
+	for _, abort := range []bool{false, true} {
+		inStage(t, nil, func(st *stage) {
+			step := failover.StepID("start-api")
+			if abort {
+				step = "stop-workers"
+			}
+			first := st.elect(func(l *leader) { l.dieBeforeDo = slices.Index(steps, step) + 1 })
+			<-first.ended
+			st.set(func() {
+				a := st.s.Execution.Steps[step].Last()
+				a.Until = a.Until.Add(time.Hour)
+			})
+			if abort {
+				st.must(failover.Abort{Execution: st.s.Execution.ID, Undo: true})
+			}
+			st.elect(nil)
+			st.waitFor("the end", 2*time.Minute, ended)
+		})
+	}
+}
+
+// It was an hour behind: what was on its way is not sent a second time (E3).
+func TestADeadLeadersClockIsBehind(t *testing.T) {
+	inStage(t, nil, func(st *stage) {
+		st.effect("start-api").late = 9 * time.Second // within the attempt's deadline of 10 s
+		first := st.elect(func(l *leader) { l.dieAfterDo = 2 })
+		<-first.ended
+		st.set(func() {
+			a := st.s.Execution.Steps["start-api"].Last()
+			a.Until = a.Until.Add(-time.Hour)
+		})
+		st.elect(nil)
+		st.waitFor("the end", 2*time.Minute, ended)
+		if n := st.effect("start-api").times(); n != 1 {
+			t.Errorf("asked %d times: the first one was on its way", n)
+		}
+	})
+}
+
 // What an earlier leader has done is not sent again by one who could not read
 // the world at first and sees it then: not even where a token would make the
 // second write harmless. (A stop is: it is tried blind, for the region may be dying.)

@@ -92,7 +92,8 @@ func (x *Executor) gather(ctx context.Context, s *failover.State) {
 		}
 	}
 	x.say("fence", strings.Join(lines, "; "))
-	x.askForProof(ctx, waited >= need)
+	// Leases from a pause may end in hours: nobody is left without a question for so long.
+	x.askForProof(ctx, waited >= min(need, s.Settings.Policy.Lease.Wait(0)))
 }
 
 // tailOver reports whether the last effects of a component's killed workers have

@@ -10,6 +10,24 @@ import (
 // This file holds how a started step ends that nobody goes on with: its leader has
 // died in an execution that starts nothing new, or the execution is being aborted.
 
+// until is when no call of an attempt can be sent any more. That of an earlier leader was
+// named by another wall clock, which may have been hours ahead, or behind; but the intent was
+// committed before this tenure, and its calls follow within a time-out. The other node's file
+// may have named a longer one.
+func (x *Executor) until(a failover.AttemptRecord) time.Time {
+	if a.Until.IsZero() || a.Term == x.journal.State().LeaderTerm {
+		return a.Until
+	}
+	earliest, latest := x.started.Add(x.opts.CallTimeout), x.started.Add(6*x.opts.CallTimeout)
+	switch {
+	case a.Until.Before(earliest):
+		return earliest
+	case a.Until.After(latest):
+		return latest
+	}
+	return a.Until
+}
+
 // settle resolves a step that an earlier leader left started, in an execution
 // that starts nothing new (rule E6).
 func (x *Executor) settle(ctx context.Context, exec uint64, st failover.Step) {
@@ -42,7 +60,7 @@ func (x *Executor) settle(ctx context.Context, exec uint64, st failover.Step) {
 	r := &run{x: x, e: e, st: st, action: action, token: last.Token, already: last.Already, deadline: time.Now()}
 	if last.Undo {
 		// Its calls must have aged out before the world's word counts.
-		if x.sleep(ctx, max(0, time.Until(ages(action, last.Until)))) {
+		if x.sleep(ctx, max(0, time.Until(ages(action, x.until(*last))))) {
 			r.deadline = time.Now().Add(st.Timeout.D())
 			r.finishUndo(ctx, true)
 		}

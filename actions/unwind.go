@@ -197,7 +197,7 @@ func (r *run) finishUndo(ctx context.Context, again bool) {
 	watch := time.Time{}
 	if r.st.Kind == failover.KindStop && !r.tokens() {
 		for _, a := range r.record().Attempts {
-			if until := ages(r.action, a.Until); !a.Undo && until.After(watch) {
+			if until := ages(r.action, r.x.until(a)); !a.Undo && until.After(watch) {
 				watch = until
 			}
 		}
@@ -250,7 +250,7 @@ func (r *run) fruitless() bool {
 	if last == nil || !last.Undo || !time.Now().Before(r.deadline) {
 		return false
 	}
-	until := last.Until
+	until := r.x.until(*last)
 	if !r.tokens() && !r.idempotent() {
 		until = ages(r.action, until)
 	}

@@ -239,9 +239,16 @@ func (c CloseIncident) apply(s *State, m Meta) (any, error) {
 	return nil, nil
 }
 
+// longestPause bounds a pause, and with it every lease: their ends are counted with, by
+// agents as well.
+const longestPause = Duration(366 * 24 * time.Hour)
+
 func (c PauseAutomation) apply(s *State, m Meta) (any, error) {
 	if c.For <= 0 {
 		return nil, refuse("pause", "a pause needs a length, such as --for 2h")
+	}
+	if c.For > longestPause && s.Level() >= 3 {
+		return nil, refuse("pause", "a pause of %s is a mistake: it hands out leases as long as itself; %s is the longest", c.For, longestPause)
 	}
 	if m.Why == "" {
 		return nil, refuse("why", "a pause needs a reason, such as --why \"database maintenance\"")

@@ -1,6 +1,7 @@
 package failover_test
 
 import (
+	"math"
 	"testing"
 	"time"
 
@@ -62,6 +63,26 @@ func TestPauseLease(t *testing.T) {
 	if wait := c.s.FreezeWait(east1); wait < 2*time.Hour {
 		t.Fatalf("w2 may hold a long lease, and the wait is %s", wait)
 	}
+}
+
+// G4: the wait for a lease of months is months. No pause is longer than a year: its end,
+// and that of its lease, have to be numbers.
+func TestLongPauseLease(t *testing.T) {
+	c := current(t)
+	for _, pause := range []string{"2600h", "8784h"} {
+		c.must(failover.PauseAutomation{For: dur(pause)})
+		c.renew("w1", 0)
+		if wait := c.s.FreezeWait(east1); wait < dur(pause).D() {
+			t.Errorf("a lease from a pause of %s may be valid, and the wait is %s", pause, wait)
+		}
+	}
+	c.must(failover.RequestExecution{Kind: failover.Failover, Overrides: []string{failover.GuardPause}})
+	p := c.plan()
+	exec := c.must(failover.StartExecution{Kind: failover.Failover, Request: c.s.Request.ID, Epoch: 1, Plan: p}).Index
+	freeze := c.frozen(exec)
+	c.refused("wait", failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Lease, Epoch: 1, Freeze: freeze, Waited: dur("90s")})
+	c.refused("pause", failover.PauseAutomation{For: dur("8785h")})
+	c.refused("pause", failover.PauseAutomation{For: math.MaxInt64})
 }
 
 // A pause that renews all the time keeps what it remembers small, and never

@@ -113,7 +113,8 @@ func (t LeaseTerms) Wait(length time.Duration) time.Duration {
 	length = max(length, t.Length.D())
 	// (1+ρ)/(1−ρ) is rounded up by adding one microsecond.
 	num, den := int64(1_000_000+t.RhoPPM), int64(1_000_000-t.RhoPPM)
-	scaled := time.Duration(length.Microseconds()*num/den)*time.Microsecond + time.Microsecond
+	us := length.Microseconds()
+	scaled := time.Duration(us/den*num+us%den*num/den)*time.Microsecond + time.Microsecond // us × num: 107 days are too many
 	return scaled + t.Margin.D() + t.EffectTail.D()
 }
 

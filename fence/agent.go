@@ -233,10 +233,10 @@ func (a *Agent) nextAsk() Ask {
 }
 
 // within reports whether all that works for this agent ends with its lease. Functions that
-// were given leave while the lease bound nothing may outlive it.
+// were given leave while the lease bound nothing, or was longer, may outlive it.
 func (a *Agent) within() bool {
 	s, served := a.cfg.Worker.(*Served)
-	return !served || s.Within()
+	return !served || s.Within(a.holder.KillAt())
 }
 
 // take handles an answer.

@@ -123,7 +123,9 @@ func (h *Holder) Received(a Answer, now time.Duration) bool {
 			h.sentence = was
 			return true
 		}
-		h.freeze, h.gone = a.Freeze, a.Gone
+		// That the region is not the active one stands until an answer says that it is: a
+		// refusal for another reason, such as that the component is not configured, does not.
+		h.freeze, h.gone = a.Freeze, a.Gone || h.gone && a.Freeze == 0
 		return true
 	}
 	if h.held && (sent < h.sent || a.Index != 0 && a.Index < h.index) {

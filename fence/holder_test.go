@@ -313,3 +313,34 @@ func TestLateRefusalStillBinds(t *testing.T) {
 		t.Error("a refusal was ignored without a lease")
 	}
 }
+
+// Below the enforced rung a region stays one that is not active until a leader says
+// otherwise: what is refused for another reason, such as a component that runs under a
+// lease no more, or a cluster that was recovered, starts nothing there (S1).
+func TestGoneUntilToldOtherwise(t *testing.T) {
+	h := NewHolder(0, 0)
+	say := func(request string, granted bool, change func(*failover.Grant)) {
+		h.Sent(request, 100*s)
+		take(t, h, refused(request, func(g *failover.Grant) {
+			g.Granted, g.Arming = granted, failover.ArmAdvisory
+			change(g)
+		}), 101*s, true)
+	}
+	gone := func(g *failover.Grant) { g.Gone = true }
+	say("a", true, func(*failover.Grant) {})
+	say("b", false, gone)
+	say("c", false, func(*failover.Grant) {})
+	say("d", false, func(g *failover.Grant) { g.Arming, g.OnIsol = "", "" })
+	if h.MayRun(102 * s) {
+		t.Error("workers start in a region that was said not to be active")
+	}
+	say("e", false, func(g *failover.Grant) { g.Freeze = 7 })
+	if !h.MayRun(102 * s) {
+		t.Error("a region whose lease is frozen is the active one")
+	}
+	say("f", false, gone)
+	say("g", true, func(*failover.Grant) {})
+	if !h.MayRun(102 * s) {
+		t.Error("a region that has a lease is the active one")
+	}
+}

@@ -71,12 +71,13 @@ func (s *Served) Exited() <-chan int { return s.exited }
 // Close implements Worker.
 func (s *Served) Close() error { return nil }
 
-// Within reports whether everybody who has leave is dead by the deadline of the lease:
-// not, as long as somebody was given it for longer before the lease was bound.
-func (s *Served) Within() bool {
+// Within reports whether everybody who has leave is dead by kill, the deadline of the lease
+// that is held: not, as long as somebody was given it for longer before the lease was bound,
+// or under a longer one. That one's deadline stands here for as long as it is being stopped.
+func (s *Served) Within(kill time.Duration) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return (s.bound || !s.on) && (s.busy <= s.kill || s.busy <= s.clock.Boot())
+	return (s.bound || !s.on) && (s.busy <= min(s.kill, kill) || s.busy <= s.clock.Boot())
 }
 
 // Leave is what an asker may do.

@@ -113,6 +113,40 @@ func TestLeaveFromBeforeTheArming(t *testing.T) {
 	})
 }
 
+// Leave that was given under a longer lease outlives the next one, also when the shorter
+// one comes while all are still awaited that were stopped for a freeze (G4, G5, S1).
+func TestLeaveFromALongerLease(t *testing.T) {
+	for _, frozen := range []bool{false, true} {
+		agentIn(t, func(c *Config) { c.Worker = NewServed(c.Clock) }, func(r *rig) {
+			short := terms().Length
+			r.leader.set(func(l *fakeLeader) { l.grant.Index, l.grant.Terms.Length = 5, 4*short }) // as in a pause
+			time.Sleep(10 * time.Second)
+			need := 3 * short.D()
+			until := time.Now().Add(need)
+			if l := r.agent.Leave(need); !l.Valid {
+				t.Fatalf("no leave under a long lease: %+v", l)
+			}
+			if frozen {
+				r.leader.set(func(l *fakeLeader) { l.grant.Granted, l.grant.Freeze = false, 7 })
+				time.Sleep(10 * time.Second)
+			}
+			r.leader.set(func(l *fakeLeader) {
+				l.grant.Granted, l.grant.Freeze, l.grant.Index, l.grant.Terms.Length = true, 0, 9, short
+			})
+			for time.Until(until) > 2*short.D() {
+				time.Sleep(time.Second)
+				if a := r.leader.last(); a.Holding == 9 && a.Enforced {
+					t.Fatalf("frozen %t: the end of a lease of %s counts as a proof; somebody may work for another %s", frozen, short, time.Until(until))
+				}
+			}
+			time.Sleep(3 * short.D())
+			if !r.leader.last().Enforced {
+				t.Errorf("frozen %t: it is never a proof again", frozen)
+			}
+		})
+	}
+}
+
 // G6: a function that asks first after its agent's host was paused gets no leave, also
 // before the agent itself has looked at its clocks and told its worker.
 func TestLeaveRightAfterAPause(t *testing.T) {

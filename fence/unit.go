@@ -120,7 +120,8 @@ type unitVictim struct {
 
 func (v *unitVictim) start() (int, error) {
 	if err := v.unit.Start(); err != nil {
-		return 0, errors.Join(err, v.unit.Kill()) // half started is not stopped
+		// Half started is not stopped, and what still stands in systemd's queue starts later.
+		return 0, errors.Join(err, v.unit.Term(), v.unit.Kill())
 	}
 	v.done = make(chan int, 1)
 	go func() {

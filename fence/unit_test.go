@@ -1,6 +1,7 @@
 package fence
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -99,6 +100,36 @@ func TestUnitDiesWithItsGuard(t *testing.T) {
 	if alive(pid) {
 		t.Error("the unit outlives its guard")
 	}
+}
+
+// A start that failed for the guard may still stand in systemd's queue, behind what the
+// unit waits for: it is taken back, by the guard, and by the agent if that one was killed.
+func TestUnitIsNotStartedLater(t *testing.T) {
+	dir := fakeSystemd(t)
+	u := NewUnit("mail.service")
+	u.systemctl = func(args ...string) (string, error) {
+		out, err := systemctl(append([]string{"queued"}, args...)...) // the unit's own state stays "inactive"
+		if args[0] == "start" {
+			err = errors.New("timed out")
+		}
+		if args[0] == "show" {
+			out = "inactive"
+		}
+		return out, err
+	}
+	takenBack := func(who string) {
+		t.Helper()
+		if calls, _ := os.ReadFile(filepath.Join(dir, "calls")); !strings.Contains(string(calls), "queued stop --no-block mail.service") {
+			t.Errorf("%s leaves the start in the queue: %s", who, calls)
+		}
+		_ = os.Remove(filepath.Join(dir, "calls"))
+	}
+	if _, err := (&unitVictim{unit: u}).start(); err == nil {
+		t.Fatal("it was started")
+	}
+	takenBack("the guard")
+	NewUnitWorker(nil, u, boottime.System{}).clean()
+	takenBack("the agent")
 }
 
 // A unit of which nothing can be read counts as running.

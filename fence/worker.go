@@ -146,6 +146,7 @@ func (c *Child) clean() {
 	pgid := c.pgid
 	c.mu.Unlock()
 	if c.unit != nil {
+		_ = c.unit.Term() // a start may stand in systemd's queue, if its guard was killed over it
 		for c.unit.Alive() {
 			_ = c.unit.Kill() // until it is dead
 			time.Sleep(maxTick)

@@ -97,7 +97,7 @@ func (r *run) newAttempt(`},
 	{
 		name: "absent-believed-at-once", rule: "E3", takes: "Absent believed at once",
 		says: "absent after another leader's attempt is believed at once, before its calls have aged out",
-		edits: []edit{{"actions/act.go", `	if !r.x.sleep(ctx, max(0, time.Until(ages(r.action, prev.Until)))) {
+		edits: []edit{{"actions/act.go", `	if !r.x.sleep(ctx, max(0, time.Until(ages(r.action, r.x.until(*prev))))) {
 		return true
 	}
 `, ``}, {"actions/act.go", `	first := r.look(ctx)

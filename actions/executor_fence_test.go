@@ -451,3 +451,34 @@ func TestALongLeaseDoesNotKeepTheQuestion(t *testing.T) {
 		}
 	})
 }
+
+// L1: a question about a component that has been proven is over, and the next one is
+// about what still is not.
+func TestTheQuestionFollowsTheProofs(t *testing.T) {
+	inStage(t, func(s *failover.Settings) {
+		fenceOnly(failover.Confirmed)(s)
+		slow := *s.Components[1].Stop
+		action := *slow.Action
+		action.Timeout = failover.Duration(10 * time.Minute)
+		slow.Action = &action
+		s.Components = append(s.Components, failover.ComponentSpec{Name: "db", Stop: &slow})
+	}, func(st *stage) {
+		st.effect("stop-workers").never, st.effect("stop-db").never = true, true
+		st.elect(nil)
+		s := st.waitFor("a question", 5*time.Minute, questioned)
+		if q := s.Execution.Question; !strings.Contains(q.Text, "that workers has stopped") {
+			t.Fatalf("%+v", q)
+		}
+		st.must(failover.Attest{Execution: s.Execution.ID, Component: "workers", Epoch: 1})
+		time.Sleep(time.Second)
+		if q := st.state().Execution.Question; q != nil {
+			t.Errorf("it is attested, and a person is asked: %s", q.Text)
+		}
+		s = st.waitFor("a question", 20*time.Minute, func(s *failover.State) bool { return questioned(s) && s.Execution.Step("stop-db").State != failover.StepRunning })
+		if q := s.Execution.Question; !strings.Contains(q.Text, "that db has stopped") {
+			t.Errorf("%+v", q)
+		}
+		st.must(failover.Attest{Execution: s.Execution.ID, Component: "db", Epoch: 1})
+		st.waitFor("the end", 5*time.Minute, ended)
+	})
+}

@@ -109,8 +109,11 @@ func (s *State) addEvidence(m Meta, c Command, e *Execution, ev Evidence) {
 			return // known
 		}
 	}
+	before := len(e.Unproven(ev.Freeze))
 	e.Evidence = append(e.Evidence, ev)
-	if q := e.Question; q != nil && q.Kind == "evidence" && len(e.Unproven(ev.Freeze)) == 0 {
+	// The question names what was not proven when it was put: the leader puts it anew.
+	left := len(e.Unproven(ev.Freeze))
+	if q := e.Question; q != nil && q.Kind == "evidence" && (left == 0 || left < before && s.Level() >= 3) {
 		e.Question = nil
 	}
 	s.event(m, c, "%s has stopped: %s: %s", ev.Component, ev.Class, ev.Detail)

@@ -135,7 +135,7 @@ func (a *Agent) Leave(need time.Duration) Leave {
 	if !a.realAt.IsZero() { // else Run has not begun
 		a.checkClocks(now)
 	}
-	if a.holder.Bound() && !a.holder.MayRun(now) {
+	if !a.holder.MayRun(now) {
 		return Leave{Why: noLease}
 	}
 	leave := s.Ask(need)

@@ -147,6 +147,25 @@ func TestLeaveFromALongerLease(t *testing.T) {
 	}
 }
 
+// Below the enforced rung, too, nobody gets leave, with the epoch of another region's lease,
+// once the agent knows that its region is not the active one, also before its next look.
+func TestNoLeaveInARegionThatWasLeft(t *testing.T) {
+	agentIn(t, func(c *Config) {
+		c.Worker, c.Arming = NewServed(c.Clock), failover.ArmObserve
+	}, func(r *rig) {
+		r.leader.set(func(l *fakeLeader) { l.grant.Arming = failover.ArmObserve })
+		time.Sleep(time.Second + tick/2)
+		if l := r.agent.Leave(10 * time.Minute); !l.Valid {
+			t.Fatalf("no leave: %+v", l)
+		}
+		r.agent.holder.Sent("late", r.clock.Boot())
+		r.agent.take(refused("late", func(g *failover.Grant) { g.Gone, g.Epoch, g.Arming = true, 2, failover.ArmObserve }))
+		if l := r.agent.Leave(10 * time.Minute); l.Valid {
+			t.Errorf("leave in a region that was left: %+v", l)
+		}
+	})
+}
+
 // G6: a function that asks first after its agent's host was paused gets no leave, also
 // before the agent itself has looked at its clocks and told its worker.
 func TestLeaveRightAfterAPause(t *testing.T) {

@@ -325,7 +325,7 @@ var agents = []mutant{
 	{
 		name: "leave-until-the-worker-is-told", rule: "G6",
 		says: "`GET /lease` gives leave after the lease has ended, until the agent has told its worker to stop",
-		edits: []edit{{"fence/served.go", `	if a.holder.Bound() && !a.holder.MayRun(now) {
+		edits: []edit{{"fence/served.go", `	if !a.holder.MayRun(now) {
 `, `	if false {
 `}},
 		tests: []test{{pkg: "fence", name: "TestLeaveRightAfterAPause"}},

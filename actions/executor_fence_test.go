@@ -474,7 +474,9 @@ func TestTheQuestionFollowsTheProofs(t *testing.T) {
 		if q := st.state().Execution.Question; q != nil {
 			t.Errorf("it is attested, and a person is asked: %s", q.Text)
 		}
-		s = st.waitFor("a question", 20*time.Minute, func(s *failover.State) bool { return questioned(s) && s.Execution.Step("stop-db").State != failover.StepRunning })
+		s = st.waitFor("a question", 20*time.Minute, func(s *failover.State) bool {
+			return questioned(s) && s.Execution.Step("stop-db").State != failover.StepRunning
+		})
 		if q := s.Execution.Question; !strings.Contains(q.Text, "that db has stopped") {
 			t.Errorf("%+v", q)
 		}

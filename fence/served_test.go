@@ -113,6 +113,27 @@ func TestLeaveFromBeforeTheArming(t *testing.T) {
 	})
 }
 
+// While a worker is on and not bound yet, leave of any length may be given a moment later.
+func TestUnboundIsNotWithin(t *testing.T) {
+	clock := &clockAt{now: time.Hour}
+	s := NewServed(clock)
+	kill := clock.now + time.Minute
+	for _, step := range []struct {
+		what string
+		do   func() error
+		want bool
+	}{
+		{"nobody gets leave", func() error { return nil }, true},
+		{"started unbound", func() error { return s.Start(Deadlines{}) }, false},
+		{"bound", func() error { return s.Extend(Deadlines{Term: kill, Kill: kill}) }, true},
+		{"stopped", func() error { return s.Stop(kill) }, true},
+	} {
+		if err := step.do(); err != nil || s.Within(kill) != step.want {
+			t.Errorf("%s: within the lease %t, %v", step.what, s.Within(kill), err)
+		}
+	}
+}
+
 // Leave that was given under a longer lease outlives the next one, also when the shorter
 // one comes while all are still awaited that were stopped for a freeze (G4, G5, S1).
 func TestLeaveFromALongerLease(t *testing.T) {

@@ -298,7 +298,7 @@ func (x *nacl) Inspect(ctx context.Context) (Effect, error) {
 	case closed < n || e.Lacks != "":
 		e.State = Partial
 	case left > 0:
-		e.State, e.Ending = Partial, true
+		e.State = Unknown // for the one that looks: a leader that has just begun has not seen it stand
 		e.Detail += fmt.Sprintf("; it counts in %s, when it has reached every host", left.Round(100*time.Millisecond))
 	default:
 		e.State = Present

@@ -1,7 +1,9 @@
 package actions
 
 import (
+	"context"
 	"encoding/json"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"testing"
@@ -95,6 +97,30 @@ func TestNACLIsTakenBack(t *testing.T) {
 		s = st.waitFor("the end", 30*time.Minute, func(s *failover.State) bool { return ended(s) || questioned(s) })
 		if s.Execution != nil || s.History[0].State != failover.ExecUndone || !f.is("acl-a", "acl-b") {
 			t.Errorf("subnets have %v, %+v", f.has, s.Execution)
+		}
+	})
+}
+
+// A leader that has just begun cannot know for how long the fence has stood. It waits anew, and wakes nobody: nothing of it is open.
+func TestNACLIsHeldByTheNextLeader(t *testing.T) {
+	inNACLStage(t, func(st *stage, f *fakeACLs) {
+		f.set(func() { f.has = map[string]string{"subnet-a": "acl-deny", "subnet-b": "acl-deny"} })
+		s := failover.NewState()
+		s.Holds = []failover.StandingHold{{ID: 1, Status: failover.HoldKept, Step: failover.Step{ID: "stop-workers", Kind: failover.KindStop, Timeout: failover.Duration(2 * time.Minute)}}}
+		j := &heldJournal{state: s}
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Minute)
+		defer cancel()
+		NewKeeper(j, oneWorld{st.own["stop-workers"]}, Options{}, 30*time.Second, slog.New(slog.DiscardHandler)).Run(ctx)
+		said := 0
+		for _, c := range j.took {
+			n, ok := c.(failover.NoteHold)
+			if !ok || n.Status == failover.HoldViolated {
+				t.Errorf("the next leader proposes %+v", c)
+			}
+			said++
+		}
+		if len(f.calls) > 0 || said == 0 {
+			t.Errorf("%d notes, calls %v", said, f.calls)
 		}
 	})
 }

@@ -149,7 +149,7 @@ func TestNACL(t *testing.T) {
 		t.Errorf("calls %v, want %v", f.calls, want)
 	}
 	// What was asked for must have reached every host, and a new Action does not wait anew.
-	stillEnds(t, a, true, "2 of 2 subnets in us-east-2 are cut off by acl-deny; it counts in 1h0m0s, when it has reached every host")
+	inspect(t, a, Unknown, "2 of 2 subnets in us-east-2 are cut off by acl-deny; it counts in 1h0m0s, when it has reached every host")
 	soon := fence(t, f, time.Nanosecond, &q)
 	done := inspect(t, soon, Present, "2 of 2 subnets in us-east-2 are cut off by acl-deny")
 	do(t, a.Do, 9, done.Previous)
@@ -182,7 +182,7 @@ func TestNACL(t *testing.T) {
 	}
 	// It begins to count anew.
 	f.has = map[string]string{"subnet-a": "acl-deny", "subnet-b": "acl-deny"}
-	stillEnds(t, a, true, "it counts in 1h0m0s")
+	inspect(t, a, Unknown, "it counts in 1h0m0s")
 	for previous, want := range map[string]bool{`{"subnet-a":"acl-a","subnet-b":"acl-b"}`: true, `{"subnet-a":"acl-deny","subnet-b":"acl-b"}`: false, `{"subnet-a":""}`: false, `{}`: false, ``: false} {
 		if a.(Untouchable).Untouched(json.RawMessage(previous)) != want {
 			t.Errorf("untouched by %s: %t", previous, !want)
@@ -290,7 +290,7 @@ func TestNACLWithoutOneSubnet(t *testing.T) {
 		t.Error("a subnet that was not seen counts as open, or one that is cut off as given back")
 	}
 	f.gone, f.has["subnet-b"] = "", "acl-deny"
-	stillEnds(t, waits, true, "it counts in 1h0m0s") // both, from now on
+	inspect(t, waits, Unknown, "it counts in 1h0m0s") // both, from now on
 	inspect(t, a, Present, "2 of 2 subnets in us-east-2 are cut off by acl-deny")
 	err := a.Undo(t.Context(), attempt(8, before))
 	if err == nil || !strings.Contains(err.Error(), "subnet subnet-b in us-east-2 has acl-deny, and which network ACL it had is not in the log") || f.has["subnet-a"] != "acl-a" {

@@ -23,12 +23,18 @@ type Granter struct {
 	// quiet is since when an agent has not been heard, or since when the log has not
 	// been told so: by this node's monotonic clock, in this tenure.
 	quiet map[failover.AgentID]time.Time
-	now   func() time.Time
+	// left is when an agent has said goodbye. Its name is never used again.
+	left map[failover.AgentID]time.Time
+	now  func() time.Time
 }
 
+// late is for how long a request of an agent may still come after its goodbye.
+const late = time.Hour
+
 type waiter struct {
-	req  failover.LeaseRequest
-	done chan grantResult // buffered: an asker that has left blocks nobody
+	req    failover.LeaseRequest
+	leaves bool             // it is a goodbye of req.Agent
+	done   chan grantResult // buffered: an asker that has left blocks nobody
 }
 
 type grantResult struct {
@@ -38,16 +44,33 @@ type grantResult struct {
 
 // NewGranter returns a granter that answers nobody until Run.
 func NewGranter() *Granter {
-	return &Granter{kick: make(chan struct{}, 1), heard: map[failover.Region]time.Time{}, quiet: map[failover.AgentID]time.Time{}, now: time.Now}
+	return &Granter{kick: make(chan struct{}, 1), heard: map[failover.Region]time.Time{}, quiet: map[failover.AgentID]time.Time{}, left: map[failover.AgentID]time.Time{}, now: time.Now}
 }
 
 // Ask waits for the answer to one request.
 func (g *Granter) Ask(ctx context.Context, req failover.LeaseRequest) (failover.Grant, error) {
-	w := &waiter{req: req, done: make(chan grantResult, 1)}
 	g.mu.Lock()
-	g.waiting = append(g.waiting, w)
 	g.heard[req.Region] = g.now()
 	g.quiet[req.Agent] = g.heard[req.Region]
+	g.mu.Unlock()
+	return g.wait(ctx, &waiter{req: req, done: make(chan grantResult, 1)})
+}
+
+// Leave records that an agent has stopped its workers and ended. No request of it that is
+// still on its way makes it known again: silent and unheard of, it would seem to have
+// vanished.
+func (g *Granter) Leave(ctx context.Context, id failover.AgentID) error {
+	g.mu.Lock()
+	maps.DeleteFunc(g.left, func(_ failover.AgentID, at time.Time) bool { return g.now().Sub(at) > late })
+	g.left[id] = g.now()
+	g.mu.Unlock()
+	_, err := g.wait(ctx, &waiter{req: failover.LeaseRequest{Agent: id}, leaves: true, done: make(chan grantResult, 1)})
+	return err
+}
+
+func (g *Granter) wait(ctx context.Context, w *waiter) (failover.Grant, error) {
+	g.mu.Lock()
+	g.waiting = append(g.waiting, w)
 	g.mu.Unlock()
 	select {
 	case g.kick <- struct{}{}:
@@ -74,11 +97,16 @@ func (g *Granter) Run(ctx context.Context, t *Tenure) {
 	for {
 		select {
 		case <-ctx.Done():
-			g.answer(g.take(), nil, ctx.Err())
+			batch, leaving := g.take()
+			g.answer(append(batch, leaving...), nil, ctx.Err())
 			return
 		case <-g.kick:
 		}
-		batch := g.take()
+		batch, leaving := g.take()
+		for _, w := range leaving { // one after the other with the rounds: none is under way
+			_, err := t.Propose(ctx, failover.AgentLeft{Agent: w.req.Agent}, "")
+			g.answer([]*waiter{w}, make([]failover.Grant, 1), err)
+		}
 		if len(batch) == 0 {
 			continue
 		}
@@ -123,12 +151,23 @@ func (g *Granter) silent(s *failover.State, round failover.Round) []failover.Sil
 	return out
 }
 
-func (g *Granter) take() []*waiter {
+// take takes what waits: the requests for the next round, and the goodbyes. What an agent
+// had asked for before its own is answered with an error.
+func (g *Granter) take() (batch, leaving []*waiter) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	batch := g.waiting
+	for _, w := range g.waiting {
+		switch _, gone := g.left[w.req.Agent]; {
+		case w.leaves:
+			leaving = append(leaving, w)
+		case gone:
+			w.done <- grantResult{err: fmt.Errorf("agent %s has said goodbye: this request came late", w.req.Agent)}
+		default:
+			batch = append(batch, w)
+		}
+	}
 	g.waiting = nil
-	return batch
+	return batch, leaving
 }
 
 func (g *Granter) answer(batch []*waiter, grants []failover.Grant, err error) {

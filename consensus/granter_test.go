@@ -97,6 +97,57 @@ func TestGranterAnswersWithALaterRound(t *testing.T) {
 	})
 }
 
+// A request that is under way when its agent says goodbye, or comes after it, makes the
+// agent known no more.
+func TestNoRequestOutlivesAGoodbye(t *testing.T) {
+	bubble(t, func(c *trio) {
+		lead, tn := c.tenure()
+		c.configure(tn)
+		ctx, cancel := context.WithCancel(c.ctx)
+		defer cancel()
+		g := NewGranter()
+		var wg sync.WaitGroup
+		wg.Go(func() { g.Run(ctx, tn.Tenure) })
+		ask := func(id failover.AgentID) { wg.Go(func() { _, _ = g.Ask(ctx, request(id)) }) }
+		for _, id := range c.ids {
+			if id != lead.id {
+				c.isolate(id)
+			}
+		}
+		ask("b")
+		time.Sleep(20 * time.Millisecond)
+		ask("a") // is in no round yet
+		time.Sleep(20 * time.Millisecond)
+		wg.Go(func() {
+			if err := g.Leave(ctx, "a"); err != nil {
+				t.Error(err)
+			}
+		})
+		time.Sleep(20 * time.Millisecond)
+		ask("a") // came late
+		wg.Go(func() {
+			if err := g.Leave(ctx, "b"); err != nil { // whose request is in the round that is under way
+				t.Error(err)
+			}
+		})
+		for _, id := range c.ids {
+			c.heal(id)
+		}
+		time.Sleep(2 * time.Second)
+		ask("a")
+		ask("c")
+		time.Sleep(time.Second)
+		if tn.ctx.Err() != nil {
+			t.Fatal("the leadership was lost: the test shows nothing")
+		}
+		if got := lead.node.State().Agents; len(got) != 1 || got["c"] == nil {
+			t.Errorf("known are %v", got)
+		}
+		cancel()
+		wg.Wait()
+	})
+}
+
 // Requests that wait when the tenure ends are told so, and none is granted by
 // a leader without a quorum (G1).
 func TestGranterEndsWithItsTenure(t *testing.T) {

@@ -140,8 +140,7 @@ func (l *leadership) ask(ctx context.Context, a fence.Ask, passedOn bool) (fence
 		}
 	}
 	if a.Bye {
-		_, err := l.tenure.Propose(ctx, failover.AgentLeft{Agent: a.Agent}, "")
-		return ans, err
+		return ans, l.granter.Leave(ctx, a.Agent)
 	}
 	if a.Stopped != 0 {
 		s := l.tenure.State()

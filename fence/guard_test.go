@@ -370,3 +370,60 @@ func TestChild(t *testing.T) {
 		t.Error("a guard that does not exist was started")
 	}
 }
+
+// S1: a guard that has been stopped for hours reads nothing, and its pipe is full. Its agent goes on, and kills by itself when the
+// deadline has come. So does the program that takes the agent's place.
+func TestStoppedGuardDoesNotHoldItsAgent(t *testing.T) {
+	for _, taken := range []bool{false, true} {
+		t.Run(fmt.Sprintf("replaced=%t", taken), func(t *testing.T) {
+			self, err := os.Executable()
+			if err != nil {
+				t.Fatal(err)
+			}
+			dir := t.TempDir()
+			clock := boottime.System{}
+			c := NewChild([]string{self, "/bin/sh", "-c", `echo $$ > ` + dir + `/pid; while :; do sleep 0.01; done`}, []string{"FENCE_TEST_ROLE=guard"}, clock)
+			if err := c.Start(Deadlines{}); err != nil {
+				t.Fatal(err)
+			}
+			pid, guard := number(t, dir+"/pid"), c.proc.Pid
+			if taken {
+				h := c.handOver()
+				for _, fd := range []*int{&h.ToGuard, &h.OfGuard} { // an exec would end what this process polls
+					if *fd, err = syscall.Dup(*fd); err != nil {
+						t.Fatal(err)
+					}
+					if err := syscall.SetNonblock(*fd, false); err != nil { // as an earlier version left them
+						t.Fatal(err)
+					}
+				}
+				c = NewChild(nil, nil, clock)
+				if err := c.adopt(h); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := syscall.Kill(guard, syscall.SIGSTOP); err != nil {
+				t.Fatal(err)
+			}
+			defer syscall.Kill(guard, syscall.SIGCONT) //nolint:errcheck // it may have ended
+			done := make(chan error)
+			go func() {
+				var err error
+				for i := 1; i < 1<<16 && err == nil; i++ {
+					err = c.Extend(Deadlines{Term: time.Duration(i) * time.Hour, Kill: time.Duration(i+1) * time.Hour})
+				}
+				_ = c.Stop(clock.Boot()) // the guard does not hear it
+				done <- err
+			}()
+			select {
+			case err := <-done:
+				if !errors.Is(err, os.ErrDeadlineExceeded) {
+					t.Errorf("a full pipe: %v", err)
+				}
+			case <-time.After(10 * time.Second):
+				t.Fatal("the agent hangs in the pipe of its guard")
+			}
+			gone(t, pid, 5*time.Second)
+		})
+	}
+}

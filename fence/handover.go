@@ -177,7 +177,16 @@ func (c *Child) handOver() HandedWorker {
 	if c.proc == nil {
 		return HandedWorker{Group: c.pgid}
 	}
-	return HandedWorker{Guard: c.proc.Pid, ToGuard: int(c.stdin.Fd()), OfGuard: int(c.stdout.Fd()), Group: c.pgid, Told: c.told}
+	return HandedWorker{Guard: c.proc.Pid, ToGuard: descriptor(c.stdin), OfGuard: descriptor(c.stdout), Group: c.pgid, Told: c.told}
+}
+
+// descriptor is a file's. Fd would make it block for good, also if the agent is not
+// replaced after all.
+func descriptor(f *os.File) (fd int) {
+	if raw, err := f.SyscallConn(); err == nil {
+		_ = raw.Control(func(n uintptr) { fd = int(n) }) //nolint:gosec // a descriptor; it fails for a closed file alone
+	}
+	return fd
 }
 
 func (c *Child) adopt(h HandedWorker) error {
@@ -190,6 +199,11 @@ func (c *Child) adopt(h HandedWorker) error {
 	proc, err := os.FindProcess(h.Guard)
 	if err != nil {
 		return fmt.Errorf("its guard %d: %w", h.Guard, err)
+	}
+	for _, fd := range []int{h.ToGuard, h.OfGuard} { // an earlier version has left them blocking
+		if err := syscall.SetNonblock(fd, true); err != nil {
+			return fmt.Errorf("the pipe of its guard %d: %w", h.Guard, err)
+		}
 	}
 	c.proc, c.told = proc, h.Told
 	c.stdin, c.stdout = os.NewFile(uintptr(h.ToGuard), "guard"), os.NewFile(uintptr(h.OfGuard), "guard") //nolint:gosec // descriptors

@@ -272,11 +272,20 @@ func (c *Child) Stop(killAt time.Duration) error {
 	return err
 }
 
+// guardPatience is how long a guard may take to make room for a line.
+const guardPatience = 50 * time.Millisecond
+
 func (c *Child) say(line string) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.stdin == nil {
 		return nil // it has ended
+	}
+	// A guard that has been stopped for hours has filled its pipe. The agent, whose lock is
+	// held, must go on all the same: it kills by itself. What is so short is written whole or
+	// not at all (PIPE_BUF, pipe(7)).
+	if err := c.stdin.SetWriteDeadline(time.Now().Add(guardPatience)); err != nil {
+		return fmt.Errorf("speaking to the guard: %w", err)
 	}
 	if _, err := io.WriteString(c.stdin, line); err != nil {
 		return fmt.Errorf("speaking to the guard: %w", err)

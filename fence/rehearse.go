@@ -12,10 +12,11 @@ import (
 	"github.com/failoverd/failoverd/internal/boottime"
 )
 
-// The times of a rehearsal: from its beginning to SIGTERM and to SIGKILL.
+// The times of a rehearsal: from its beginning to SIGTERM and to SIGKILL. The canary must ignore signals by
+// then, also on a busy host.
 const (
-	rehearseTerm = 300 * time.Millisecond
-	rehearseKill = 600 * time.Millisecond
+	rehearseTerm = time.Second
+	rehearseKill = 1500 * time.Millisecond
 )
 
 // Rehearse proves on a process that is no worker that a worker would die in time:

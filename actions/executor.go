@@ -78,6 +78,7 @@ type Executor struct {
 	mu       sync.Mutex
 	inflight map[failover.StepID]context.CancelFunc
 	progress map[failover.StepID]string
+	named    map[uint64]time.Time // by token: until when calls of this tenure's attempts may be sent, on this node's monotonic clock
 	wake     chan struct{}
 	ended    chan struct{} // a step's goroutine is over: the fence, which waits for stops that it cancelled, looks again
 	wg       sync.WaitGroup
@@ -119,7 +120,7 @@ type reported struct {
 func NewExecutor(j Journal, w World, opts Options, log *slog.Logger) *Executor {
 	x := &Executor{
 		journal: j, world: w, opts: opts.withDefaults(), log: log, started: time.Now(),
-		inflight: map[failover.StepID]context.CancelFunc{}, progress: map[failover.StepID]string{},
+		inflight: map[failover.StepID]context.CancelFunc{}, progress: map[failover.StepID]string{}, named: map[uint64]time.Time{},
 		wake: make(chan struct{}, 1), ended: make(chan struct{}, 1), flipping: make(chan struct{}, 1),
 		nextLook: map[failover.StepID]time.Time{},
 	}

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -158,6 +159,38 @@ func TestADeadLeadersClockIsBehind(t *testing.T) {
 			t.Errorf("asked %d times: the first one was on its way", n)
 		}
 	})
+}
+
+// stepped is an action during whose call the leader's own wall clock jumps.
+type stepped struct {
+	plainAction
+	by time.Duration
+}
+
+func (a stepped) Do(ctx context.Context, at Attempt) error {
+	err := a.plainAction.Do(ctx, at)
+	a.st.set(func() { // what the log holds, as the clock tells it now
+		rec := a.st.s.Execution.Steps[a.id].Last()
+		rec.Until = rec.Until.Add(-a.by)
+	})
+	return err
+}
+
+// The leader's own wall clock jumps while a call is on its way: forward, it is not sent a second time (E3); back, nobody waits for
+// as long.
+func TestTheLeadersOwnClockJumps(t *testing.T) {
+	for _, by := range []time.Duration{time.Hour, -time.Hour} {
+		inStage(t, nil, func(st *stage) {
+			ef := st.effect("start-api")
+			ef.flight = 9 * time.Second // within the attempt's deadline of 10 s
+			st.own["start-api"] = stepped{plainAction{ef}, by}
+			st.elect(nil)
+			st.waitFor("the end", 3*time.Minute, ended)
+			if n := ef.times(); n != 1 {
+				t.Errorf("by %s: asked %d times: the first one was on its way", by, n)
+			}
+		})
+	}
 }
 
 // What an earlier leader has done is not sent again by one who could not read

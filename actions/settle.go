@@ -10,11 +10,18 @@ import (
 // This file holds how a started step ends that nobody goes on with: its leader has
 // died in an execution that starts nothing new, or the execution is being aborted.
 
-// until is when no call of an attempt can be sent any more. That of an earlier leader was
+// until is when no call of an attempt can be sent any more. For one of this tenure it is told
+// by this node's monotonic clock, whatever its wall clock does. That of an earlier leader was
 // named by another wall clock, which may have been hours ahead, or behind; but the intent was
 // committed before this tenure, and its calls follow within a time-out. The other node's file
 // may have named a longer one.
 func (x *Executor) until(a failover.AttemptRecord) time.Time {
+	x.mu.Lock()
+	own, ok := x.named[a.Token]
+	x.mu.Unlock()
+	if ok {
+		return own
+	}
 	if a.Until.IsZero() || a.Term == x.journal.State().LeaderTerm {
 		return a.Until
 	}

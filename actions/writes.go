@@ -17,6 +17,11 @@ func (x *Executor) propose(ctx context.Context, c failover.Command, why string) 
 	if err != nil && ctx.Err() == nil {
 		x.log.Info("not accepted", "command", c.Name(), "why", err.Error())
 	}
+	if started, ok := c.(failover.StepStarted); ok && err == nil && !started.Until.IsZero() {
+		x.mu.Lock()
+		x.named[res.Index] = started.Until // with its monotonic reading, which the log has not
+		x.mu.Unlock()
+	}
 	return res, err == nil
 }
 

@@ -361,4 +361,22 @@ var agents = []mutant{
 `}},
 		tests: []test{{pkg: "fence", name: "TestReplacedAgentKeepsItsWorker"}},
 	},
+	{
+		name: "left-region-forgotten", rule: "S1",
+		says:  "below the enforced rung an agent forgets by any refusal that its region was left, and starts its workers there",
+		edits: []edit{{"fence/holder.go", `a.Gone || h.gone && a.Freeze == 0`, `a.Gone`}},
+		tests: []test{{pkg: "fence", name: "TestGoneUntilToldOtherwise"}},
+	},
+	{
+		name: "queued-start-stands", rule: "S1",
+		says:  "a start of a unit that is given up stays in systemd's queue, and happens later without a guard",
+		edits: []edit{{"fence/unit.go", `errors.Join(err, v.unit.Term(), v.unit.Kill())`, `errors.Join(err, v.unit.Kill())`}},
+		tests: []test{{pkg: "fence", name: "TestUnitIsNotStartedLater"}},
+	},
+	{
+		name: "agent-waits-for-its-guard", rule: "S1",
+		says:  "an agent waits for a guard that reads nothing any more, and kills nobody meanwhile",
+		edits: []edit{{"fence/worker.go", `time.Now().Add(guardPatience)`, `time.Now().Add(guardPatience * 100_000)`}},
+		tests: []test{{pkg: "fence", name: "TestStoppedGuardDoesNotHoldItsAgent"}},
+	},
 }

@@ -408,4 +408,30 @@ func (r *run) newAttempt(`},
 `}},
 		tests: []test{{pkg: "actions", name: "TestUndoIsInReverseOrder"}},
 	},
+	{
+		name: "earlier-leaders-clock-ahead", rule: "L1",
+		says: "a leader waits for the calls of an earlier one until that one's wall clock says so, which was an hour ahead",
+		edits: []edit{{"actions/settle.go", `	case a.Until.After(latest):
+`, `	case false:
+`}},
+		tests: []test{{pkg: "actions", name: "TestADeadLeadersClock"}},
+	},
+	{
+		name: "earlier-leaders-clock-behind", rule: "E3",
+		says: "a leader does not wait for the calls of an earlier one, whose wall clock was an hour behind",
+		edits: []edit{{"actions/settle.go", `	case a.Until.Before(earliest):
+`, `	case false:
+`}},
+		tests: []test{{pkg: "actions", name: "TestADeadLeadersClockIsBehind"}},
+	},
+	{
+		name: "own-clock-jumps", rule: "E3",
+		says: "a leader whose wall clock jumps ahead takes what it has on its way for over, and sends it again",
+		edits: []edit{{"actions/settle.go", `	if ok {
+		return own
+`, `	if ok && false {
+		return own
+`}},
+		tests: []test{{pkg: "actions", name: "TestTheLeadersOwnClockJumps"}},
+	},
 }

@@ -158,4 +158,16 @@ var evidence = []mutant{
 `}},
 		tests: []test{{pkg: "failover", name: "TestAttestIsNeverAlone"}},
 	},
+	{
+		name: "no-question-after-a-pause", rule: "L1",
+		says:  "nobody is asked for a proof until the lease of a pause of hours is over",
+		edits: []edit{{"actions/fencing.go", `waited >= min(need, s.Settings.Policy.Lease.Wait(0))`, `waited >= need`}},
+		tests: []test{{pkg: "actions", name: "TestALongLeaseDoesNotKeepTheQuestion"}},
+	},
+	{
+		name: "question-outlives-its-proof", rule: "L1",
+		says:  "the question about two components stands as it was when one of them is proven, and nobody is asked about the other",
+		edits: []edit{{"failover/apply_evidence.go", `(left == 0 || left < before && s.Level() >= 3)`, `left == 0`}, {"failover/apply_evidence.go", `	before := len(`, `	_ = len(`}},
+		tests: []test{{pkg: "actions", name: "TestTheQuestionFollowsTheProofs"}},
+	},
 }

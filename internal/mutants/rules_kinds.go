@@ -136,6 +136,12 @@ var kinds = []mutant{
 		tests: []test{{pkg: "actions", name: "TestNACLIsTakenBack"}, {pkg: "actions", name: "TestNACLUndoNeedsNoFence"}},
 	},
 	{
+		name: "settling-fence-is-violated", rule: "S8",
+		says:  "to the next leader a network fence that stands seems broken, and people are woken",
+		edits: []edit{{"actions/nacl.go", `		e.State = Unknown // for`, `		e.State = Partial // for`}},
+		tests: []test{{pkg: "actions", name: "TestNACLIsHeldByTheNextLeader"}},
+	},
+	{
 		name: "kubernetes-change-after-its-deadline", rule: "E2",
 		says: "a change in a cluster is tried again after its deadline, because the API server said Retry-After",
 		edits: []edit{{"internal/kube/kube.go", `	cfg.Wrap(inTime)

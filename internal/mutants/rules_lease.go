@@ -255,4 +255,18 @@ var leases = []mutant{
 `}},
 		tests: []test{{pkg: "internal/sim", name: "TestStories/T4"}, {pkg: "failover", name: "TestGrantRefusals"}},
 	},
+	{
+		name: "long-wait-overflows", rule: "G3",
+		says:  "the wait for the leases of a pause of months overflows, and is over at once",
+		edits: []edit{{"failover/settings.go", `us/den*num+us%den*num/den`, `us*num/den`}},
+		tests: []test{{pkg: "failover", name: "TestLongPauseLease"}},
+	},
+	{
+		name: "request-after-the-goodbye", rule: "G7",
+		says: "a request that is under way when its agent says goodbye makes the agent known again, and it seems to have vanished",
+		edits: []edit{{"consensus/granter.go", `		case gone:
+`, `		case gone && w.leaves:
+`}},
+		tests: []test{{pkg: "consensus", name: "TestNoRequestOutlivesAGoodbye"}},
+	},
 }

@@ -2,9 +2,11 @@ package app
 
 import (
 	"context"
+	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -17,6 +19,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/sqs"
+	_ "github.com/go-sql-driver/mysql" // the driver "mysql"
 
 	"github.com/failoverd/failoverd/lab/ledger"
 )
@@ -38,6 +41,7 @@ type WorkerOptions struct {
 	QueueURL            string  // http://…:4566/123456789012/messages
 	ActiveSocket        string  // of the agent; "" means: ask nobody, just run
 	StoreAddress        string  // of the store over the network; "" means its unix socket, which no fence at the network cuts
+	MariaDB             string  // data source name of the region's; "" means that the application has none
 	TimeFactor          float64 // divides all durations
 	Log                 *slog.Logger
 }
@@ -46,6 +50,7 @@ type worker struct {
 	WorkerOptions
 	ledger *ledger.Client
 	store  *StoreClient
+	sql    *sql.DB // nil: there is none
 	sqs    *sqs.Client
 	agent  *http.Client
 	rnd    *rand.Rand
@@ -63,6 +68,12 @@ func RunWorker(ctx context.Context, opt WorkerOptions) error {
 		w.store = FarStore(opt.StoreAddress)
 	} else if w.store, err = DialStore(StoreSocket(opt.World, opt.Region)); err != nil {
 		return err
+	}
+	if opt.MariaDB != "" {
+		if w.sql, err = sql.Open("mysql", opt.MariaDB); err != nil {
+			return fmt.Errorf("MariaDB: %w", err)
+		}
+		defer w.sql.Close()
 	}
 	base, _, ok := strings.Cut(strings.TrimPrefix(opt.QueueURL, "http://"), "/")
 	if !ok {
@@ -149,6 +160,10 @@ func (w *worker) handle(ctx context.Context, key string) (settled bool, err erro
 		pause(ctx, w.scale(time.Second))
 		return false, nil
 	}
+	customer, err := w.customer(ctx, key)
+	if err != nil {
+		return false, err
+	}
 	c, err := w.store.Call(Request{Op: "claim", Key: key, Epoch: epoch})
 	if err != nil {
 		return false, w.lost(err)
@@ -173,6 +188,9 @@ func (w *worker) handle(ctx context.Context, key string) (settled bool, err erro
 			return false, err
 		}
 	}
+	if err := w.deliver(ctx, key, customer); err != nil {
+		return false, err
+	}
 	if err := w.ledger.Write(ledger.Event{Type: ledger.Processed, Region: w.Region, Task: w.Task, Key: key, Epoch: epoch, Start: start, End: time.Now()}); err != nil {
 		return false, fmt.Errorf("%w: %w", errWorldEnded, err)
 	}
@@ -180,6 +198,35 @@ func (w *worker) handle(ctx context.Context, key string) (settled bool, err erro
 		return false, w.lost(err)
 	}
 	return true, nil
+}
+
+// customers are those of before the last backup.
+const customers = 2000
+
+// customer looks up whose message it is: without the database nothing is worked on.
+func (w *worker) customer(ctx context.Context, key string) (id int, err error) {
+	if w.sql == nil {
+		return 0, nil
+	}
+	h := fnv.New32a()
+	_, _ = h.Write([]byte(key)) // never fails
+	id = int(h.Sum32() % customers)
+	name := ""
+	if err := w.sql.QueryRowContext(ctx, "SELECT name FROM customers WHERE id = ?", id).Scan(&name); err != nil {
+		return 0, fmt.Errorf("customer %d of message %s: %w", id, key, err)
+	}
+	return id, nil
+}
+
+// deliver writes down what was done for whom.
+func (w *worker) deliver(ctx context.Context, key string, customer int) error {
+	if w.sql == nil {
+		return nil
+	}
+	if _, err := w.sql.ExecContext(context.WithoutCancel(ctx), "INSERT INTO deliveries (message, customer, region) VALUES (?, ?, ?)", key, customer, w.Region); err != nil {
+		return fmt.Errorf("message %s: %w", key, err)
+	}
+	return nil
 }
 
 // lost is what a store that does not answer means: over its unix socket the end of the world, over the network less.

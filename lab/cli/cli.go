@@ -76,6 +76,7 @@ func run(ctx context.Context, cmd string, args []string, stderr io.Writer, log *
 		listen = fs.String("listen", "", "host:port")
 		queue  = fs.String("queue", "", "URL of the region's queue")
 		store  = fs.String("store", "", "host:port of the region's store; empty: its unix socket")
+		maria  = fs.String("mariadb", "", "data source name of the region's MariaDB; empty: the application has none")
 		factor = fs.Float64("time-factor", 1, "divides all durations")
 		prefix = fs.String("prefix", "lab", "prefix of the namespaces")
 	)
@@ -101,7 +102,7 @@ func run(ctx context.Context, cmd string, args []string, stderr io.Writer, log *
 		return app.RunAPI(ctx, *world, *name, *task, *listen, *queue, log)
 	case "worker":
 		return app.RunWorker(ctx, app.WorkerOptions{World: *world, Region: *name, Task: *task, QueueURL: *queue,
-			ActiveSocket: os.Getenv("FAILOVERD_ACTIVE_SOCKET"), StoreAddress: *store, TimeFactor: *factor, Log: log})
+			ActiveSocket: os.Getenv("FAILOVERD_ACTIVE_SOCKET"), StoreAddress: *store, MariaDB: *maria, TimeFactor: *factor, Log: log})
 	case "clean":
 		return netns.Clean(ctx, *prefix)
 	case "demo":

@@ -44,6 +44,8 @@ type Options struct {
 	// Stubborn makes the workers of us-east-1 ask no agent, and run on when their lease ends: each runs beside an agent that minds
 	// something else, in a subnet that a network ACL can cut off.
 	Stubborn bool
+	// MariaDB gives each region a real one, without which no message is worked on.
+	MariaDB bool
 }
 
 // Cluster is a world with the daemon's nodes and agents in it. Its methods are safe for concurrent use.
@@ -78,6 +80,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Stubborn {
 		wo.Walled = []string{"workers"}
 	}
+	wo.MariaDB = o.MariaDB
 	w, err := world.Start(ctx, wo)
 	if err != nil {
 		return nil, err

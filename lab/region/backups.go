@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"compress/gzip"
 	"fmt"
+	"os"
 	"time"
 
 	"github.com/failoverd/failoverd/lab/awsfake"
@@ -12,13 +13,31 @@ import (
 // BackupsBucket holds a region's copies of the daily backups of MariaDB.
 func BackupsBucket(region string) string { return "messaging-backups-" + region }
 
-// backups puts the backups of the last days there, as replication has brought them. The lab has no MariaDB yet: they are texts in
+// Backup is a file that mariadb-dump has written, as it lies in both regions' buckets.
+type Backup struct {
+	Key  string        `json:"key"`
+	File string        `json:"file"`
+	Age  time.Duration `json:"age"` // undivided: backups are made once a day in any world
+}
+
+// backups puts the backups of the last days there, as replication has brought them. In a world without MariaDB they are texts in
 // the form that mariadb-dump 10.11 writes.
-func backups(s3 *awsfake.S3, region string, now time.Time) {
-	for day := range 4 {
-		at := now.Add(-time.Duration(day)*24*time.Hour - 10*time.Minute)
-		s3.Store(BackupsBucket(region), fmt.Sprintf("mariadb/app/%d.sql.gz", 4-day), backup(at, 2000-day), at)
+func backups(s3 *awsfake.S3, c Config, now time.Time) error {
+	for _, b := range c.Backups {
+		data, err := os.ReadFile(b.File)
+		if err != nil {
+			return fmt.Errorf("a backup of MariaDB: %w", err)
+		}
+		s3.Store(BackupsBucket(c.Region), b.Key, data, now.Add(-b.Age))
 	}
+	for day := range 4 {
+		if len(c.Backups) > 0 {
+			break
+		}
+		at := now.Add(-time.Duration(day)*24*time.Hour - 10*time.Minute)
+		s3.Store(BackupsBucket(c.Region), fmt.Sprintf("mariadb/app/%d.sql.gz", 4-day), backup(at, 2000-day), at)
+	}
+	return nil
 }
 
 func backup(at time.Time, rows int) []byte {

@@ -57,7 +57,8 @@ type Config struct {
 	Election   time.Duration         `json:"election"`  // 0 means 10 s
 	Minute     time.Duration         `json:"minute"`    // of CloudWatch; 0 means one
 	Peerings   []awsfake.Peering     `json:"peerings"`
-	Inside     string                `json:"inside"` // listen address of something that only the VPCs reach
+	Inside     string                `json:"inside"`            // listen address of something that only the VPCs reach
+	Backups    []Backup              `json:"backups,omitempty"` // of MariaDB; none: texts in their place
 	Walled     *Walled               `json:"walled,omitempty"`
 	StoreFar   string                `json:"storeFar,omitempty"` // listen address of the store for what runs in it
 }
@@ -142,7 +143,9 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 		return err
 	}
 	s3 := awsfake.NewS3(c.Buckets...)
-	backups(s3, c.Region, time.Now())
+	if err := backups(s3, c, time.Now()); err != nil {
+		return err
+	}
 	short := func(zone string) string {
 		// A zone without capacity is a fault of "launch" with the zone as its target.
 		if f, hit := set.Match("launch", "", zone); hit {

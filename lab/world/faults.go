@@ -44,10 +44,10 @@ func (w *World) CutOneWay(ctx context.Context, from, to string) error {
 	return w.net.CutOneWay(ctx, from, to)
 }
 
-// services are the last octets of what probes and clients see of a region: AWS APIs, Kubernetes, load balancer, MongoDB.
-var services = map[string][]int{E1: {5, 7, 21, 22, 23, 31, 32}, E2: {5, 7, 21, 22, 23, 31}}
+// services are the last octets of what probes and clients see of a region: AWS APIs, Kubernetes, load balancer, databases.
+var services = map[string][]int{E1: {5, 7, 21, 22, 23, 31, 32, mariaHost}, E2: {5, 7, 21, 22, 23, 31, mariaHost}}
 
-// DarkServices takes a region's AWS APIs, Kubernetes, load balancer and MongoDB off the network; its nodes, agents and workers stay
+// DarkServices takes a region's AWS APIs, Kubernetes, load balancer and databases off the network; its nodes, agents and workers stay
 // connected. LightServices brings them back.
 func (w *World) DarkServices(ctx context.Context, site string) error {
 	w.Note(ctx, "dark services in "+site)

@@ -104,7 +104,9 @@ type Options struct {
 	Minute      time.Duration                                  // of CloudWatch; 0 means one
 	// Walled are services whose tasks run in a subnet of their own, which a network ACL cuts off (region.Walled). Nil: there is none.
 	Walled []string
-	Log    *slog.Logger // nil discards
+	// MariaDB gives each region a real one (MariaDBMissing). The workers need it then: they look customers up in it and write into it.
+	MariaDB bool
+	Log     *slog.Logger // nil discards
 }
 
 // World is a running world. Its methods are safe for concurrent use.
@@ -201,8 +203,8 @@ func (w *World) start(ctx context.Context) error {
 
 func sites() []netns.Site {
 	hosts := map[string][]int{
-		E1:    {11, 12, 5, 6, 7, 8, 21, 22, 23, 31, 32},
-		E2:    {11, 12, 5, 6, 7, 8, 21, 22, 23, 31},
+		E1:    {11, 12, 5, 6, 7, 8, 21, 22, 23, 31, 32, mariaHost},
+		E2:    {11, 12, 5, 6, 7, 8, 21, 22, 23, 31, mariaHost},
 		Third: {11},
 		Net:   {80, 5, 50, 53, 54, 55, 56, 61, 62, 65, 66, 70},
 	}
@@ -228,6 +230,11 @@ func sites() []netns.Site {
 // StartSite starts the lab's process of a region or of the internet, at the beginning and after KillSite. A region comes
 // back with its store and its ECS services as they were configured at the beginning, and with empty queues.
 func (w *World) StartSite(ctx context.Context, site string) error {
+	if w.opt.MariaDB && site != Net {
+		if err := w.startMariaDB(ctx, site); err != nil {
+			return err
+		}
+	}
 	cmd, cfg := "region", any(nil)
 	if site == Net {
 		cmd, cfg = "internet", w.internetConfig()
@@ -287,6 +294,9 @@ func (w *World) regionConfig(site string) region.Config {
 	if len(w.opt.Walled) > 0 {
 		c.Walled, c.StoreFar = &region.Walled{Subnet: w.walled[site], Services: w.opt.Walled}, StoreFar(reg)
 	}
+	if w.opt.MariaDB {
+		c.Backups = w.mariaFiles()
+	}
 	services := []string{"api", "workers"}
 	if w.opt.TaskCommand != nil {
 		services = append(services, region.LeaseService, region.NightlyLeaseService) // agents that functions and jobs ask: the world has none of its own
@@ -314,6 +324,9 @@ func (w *World) regionConfig(site string) region.Config {
 			if svc == "workers" && slices.Contains(w.opt.Walled, svc) {
 				s.Command = append(s.Command, "--store", c.StoreFar)
 			}
+		}
+		if svc == "workers" && w.opt.MariaDB { // at the end of the command line: an agent's ends in its worker's
+			s.Command = append(s.Command, "--mariadb", fmt.Sprintf("%s:%s@tcp(%s)/app?timeout=2s&readTimeout=4s", mariaAppUser, mariaAppPassword, MariaDBAddress(reg)))
 		}
 		if w.opt.TaskEnv != nil {
 			for k, v := range w.opt.TaskEnv(reg, svc) {

@@ -105,7 +105,7 @@ func newRoot() *cobra.Command {
 	root.PersistentFlags().StringVar(&s.level, "log-level", "info", "debug, info, warn or error")
 	root.AddCommand(
 		runCommand(s), agentCommand(s), guardCommand(), canaryCommand(),
-		configCommand(s), certsCommand(s), planCommand(s), trafficCommand(s), iamCommand(s), runbookCommand(s),
+		configCommand(s), certsCommand(s), planCommand(s), priceCommand(s), trafficCommand(s), iamCommand(s), runbookCommand(s),
 		statusCommand(s), votesCommand(s), probesCommand(s), eventsCommand(s), membersCommand(s), attestNodeCommand(s), recoverCommand(s), healthCommand(s), versionCommand(),
 		readinessCommand(s), conditionsCommand(),
 	)

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
 	"github.com/failoverd/failoverd/internal/admin"
 )
 
@@ -42,6 +43,17 @@ func writeJSON(w io.Writer, v any) error {
 	enc := json.NewEncoder(w)
 	enc.SetIndent("", "  ")
 	return enc.Encode(v)
+}
+
+func priceCommand(s *shared) *cobra.Command {
+	return reading(s, "price", "Show what a failover would cost now: data, time, and what cannot be taken back",
+		func(ctx context.Context, c *admin.Client) (plan.Price, error) { return c.Price(ctx) },
+		func(w io.Writer, p plan.Price) {
+			fmt.Fprintf(w, "a failover from %s to %s would cost\n", p.From, p.To)
+			for _, line := range p.Lines() {
+				fmt.Fprintf(w, "  %s\n", line)
+			}
+		})
 }
 
 func statusCommand(s *shared) *cobra.Command {

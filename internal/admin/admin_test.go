@@ -19,6 +19,7 @@ import (
 
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
 )
 
 // fakeNode answers from a state that a test changes, and takes commands.
@@ -91,6 +92,10 @@ func (n *fakeNode) ProposeConfig(_ context.Context, by string, c ConfigText) (fa
 
 func (n *fakeNode) Plan() (failover.Plan, string, error) {
 	return failover.Plan{From: "east1"}, "plan 1\n", n.plan
+}
+
+func (n *fakeNode) Price() (plan.Price, error) {
+	return plan.Price{From: "east1", Stores: []plan.StorePrice{{Store: "mongo"}}}, n.plan
 }
 
 // serve starts an admin server on a socket.
@@ -179,8 +184,14 @@ func TestReading(t *testing.T) {
 	if p, err := c.Plan(t.Context()); err != nil || p != "plan 1\n" {
 		t.Errorf("%q, %v", p, err)
 	}
+	if p, err := c.Price(t.Context()); err != nil || p.From != "east1" || len(p.Stores) != 1 {
+		t.Errorf("%+v, %v", p, err)
+	}
 	n.votes, n.plan = errors.New("no leader is known"), errors.New("components wait for each other")
 	if _, err := c.Votes(t.Context()); err == nil || !strings.Contains(err.Error(), "no leader is known") {
+		t.Errorf("%v", err)
+	}
+	if _, err := c.Price(t.Context()); err == nil || !strings.Contains(err.Error(), "components wait for each other") {
 		t.Errorf("%v", err)
 	}
 	if _, err := c.Plan(t.Context()); err == nil || !strings.Contains(err.Error(), "components wait for each other") {

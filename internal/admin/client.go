@@ -17,6 +17,7 @@ import (
 
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
 )
 
 // ErrUnavailable means that the node answers, but cannot say what was asked for:
@@ -117,6 +118,13 @@ func (c *Client) Plan(ctx context.Context) (string, error) {
 	defer func() { _ = resp.Body.Close() }() // read to its end
 	b, err := io.ReadAll(resp.Body)
 	return string(b), err
+}
+
+// Price asks what that plan would cost.
+func (c *Client) Price(ctx context.Context) (plan.Price, error) {
+	var v plan.Price
+	err := c.get(ctx, "/v1/price", &v)
+	return v, err
 }
 
 // Events calls fn for each event after index since, and with follow goes on

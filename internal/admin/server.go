@@ -68,6 +68,7 @@ func Server(n Node, log *slog.Logger) *http.Server {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /v1/status", func(w http.ResponseWriter, r *http.Request) { reply(w, n.Status(r.Context())) })
 	mux.HandleFunc("GET /v1/votes", s.votes)
+	mux.HandleFunc("GET /v1/price", s.price)
 	mux.HandleFunc("GET /v1/readiness", func(w http.ResponseWriter, r *http.Request) { reply(w, n.Readiness(r.Context())) })
 	mux.HandleFunc("GET /v1/probes", func(w http.ResponseWriter, _ *http.Request) { reply(w, n.Signals()) })
 	mux.HandleFunc("GET /v1/events", s.events)
@@ -132,6 +133,15 @@ func (s *server) plan(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	_, _ = w.Write([]byte(text)) // an error means that the caller is gone
+}
+
+func (s *server) price(w http.ResponseWriter, _ *http.Request) {
+	p, err := s.node.Price()
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusConflict)
+		return
+	}
+	reply(w, p)
 }
 
 // events streams the audit trail as JSON lines, from an index on; with follow

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
 )
 
 // Status is everything that a person or a status page wants at a glance.
@@ -182,4 +183,6 @@ type Node interface {
 	Propose(ctx context.Context, by, why, id string, c failover.Command) (failover.Result, error)
 	// Plan renders the plan that would run now.
 	Plan() (failover.Plan, string, error)
+	// Price tells what that plan would cost.
+	Price() (plan.Price, error)
 }

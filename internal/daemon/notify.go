@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
 	"github.com/failoverd/failoverd/internal/config"
 	"github.com/failoverd/failoverd/internal/dnsq"
 	"github.com/failoverd/failoverd/internal/notify"
@@ -91,6 +92,9 @@ func renderIncident(s *failover.State) notify.Update {
 		Lines:   []string{inc.Condition.Meaning(), fmt.Sprintf("seen for %s by every vantage outside", inc.Held.D().Round(time.Second))},
 		Message: message(s, key),
 	}
+	if p, err := plan.Derive(s.Settings, s.Active); err == nil { // why there is none is said where the plan is asked for
+		u.Lines = append(u.Lines, prices(s, &p)...)
+	}
 	if inc.Refusal != "" {
 		u.Lines = append(u.Lines, "Nothing was started: "+inc.Refusal)
 	}
@@ -135,6 +139,9 @@ func renderExecution(s *failover.State, e *failover.Execution, progress map[fail
 		if back := s.Back(); back != "" {
 			u.Lines = append(u.Lines, back)
 		}
+		if e.State == failover.ExecAwaiting {
+			u.Lines = append(u.Lines, prices(s, e.Plan)...)
+		}
 		if q.Kind == "approval" {
 			u.Buttons = append(u.Buttons, notify.Button{ID: "approve", Label: "Approve", Style: "primary"})
 		}
@@ -146,6 +153,15 @@ func renderExecution(s *failover.State, e *failover.Execution, progress map[fail
 		u.Buttons = append(u.Buttons, notify.Button{ID: "abort", Label: "Abort", Style: "danger"})
 	}
 	return u
+}
+
+// prices is what a plan would cost, for who has to decide.
+func prices(s *failover.State, p *failover.Plan) []string {
+	out := []string{"*What it would cost:*"}
+	for _, line := range plan.PriceOf(s, p, time.Now()).Lines() {
+		out = append(out, "• "+line)
+	}
+	return out
 }
 
 func stepMark(s failover.StepState) string {

@@ -193,6 +193,15 @@ func (d *Daemon) Plan() (failover.Plan, string, error) {
 	return p, plan.Render(&p, actions.NeedsOf(&p)), nil
 }
 
+// Price implements admin.Node.
+func (d *Daemon) Price() (plan.Price, error) {
+	p, _, err := d.Plan()
+	if err != nil {
+		return plan.Price{}, err
+	}
+	return plan.PriceOf(d.core.Node().State(), &p, time.Now()), nil
+}
+
 // Verdicts implements web.Source.
 func (d *Daemon) Verdicts() []failover.Verdict { return d.running.Load().monitor.Verdicts() }
 

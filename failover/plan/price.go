@@ -1,0 +1,197 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// Price is what it would cost to leave the active region now, as far as the log knows it. People see it
+// before they approve, and whenever they ask.
+type Price struct {
+	From   failover.Region `json:"from"`
+	To     failover.Region `json:"to"`
+	Stores []StorePrice    `json:"stores,omitempty"`
+	// Moved is how long it takes until clients are led to To, Stable until the service is declared stable,
+	// both from the first step on.
+	Moved  Estimate `json:"moved"`
+	Stable Estimate `json:"stable"`
+	// Back is the step with which going back becomes a failback: until it is done, an abort takes everything
+	// back that can be.
+	Back failover.StepID `json:"back"`
+	// Lasting are steps that nothing takes back.
+	Lasting []failover.StepID `json:"lasting,omitempty"`
+}
+
+// StorePrice is what would be lost of one store.
+type StorePrice struct {
+	Store string `json:"store"`
+	// AtMost is the bound: whatever was written since the copy's newest write. Zero without a sample.
+	AtMost failover.Duration `json:"at_most,omitempty"`
+	// Sampled is when the sample was taken, and Age how old it was when the failure began, or is now.
+	Sampled time.Time         `json:"sampled,omitzero"`
+	Age     failover.Duration `json:"age,omitempty"`
+	Detail  string            `json:"detail,omitempty"`
+	// Limit is what automation may accept. Zero: nothing was said.
+	Limit failover.Duration `json:"limit,omitempty"`
+}
+
+// Estimate is a time that was learned from earlier runs: the longest way through the plan.
+type Estimate struct {
+	Takes failover.Duration `json:"takes"`
+	// Unknown are the steps on the way that have never run here: their time is not in it.
+	Unknown []failover.StepID `json:"unknown,omitempty"`
+}
+
+// PriceOf tells what plan p would cost now. It reads s alone, and changes nothing.
+func PriceOf(s *failover.State, p *failover.Plan, now time.Time) Price {
+	out := Price{From: p.From, To: p.To, Back: FenceID}
+	began := now
+	switch {
+	case s.Incident != nil:
+		began = s.Incident.At.Add(-s.Incident.Held.D())
+	case s.Suspicion != nil:
+		began = s.Suspicion.Since
+	}
+	stores := map[string]bool{}
+	for store := range s.Loss {
+		stores[store] = true
+	}
+	if s.Settings != nil {
+		for store := range s.Settings.Policy.MaxLoss {
+			stores[store] = true
+		}
+	}
+	for _, store := range slices.Sorted(maps.Keys(stores)) {
+		one := StorePrice{Store: store}
+		if s.Settings != nil {
+			one.Limit = s.Settings.Policy.MaxLoss[store]
+		}
+		if sample, ok := s.Loss[store]; ok {
+			one.Sampled, one.Detail = sample.At, sample.Detail
+			one.Age = failover.Duration(max(0, began.Sub(sample.At)))
+			// What was written between the sample and the failure may be in no copy either.
+			one.AtMost = sample.Behind + one.Age
+		}
+		out.Stores = append(out.Stores, one)
+	}
+	w := &ways{s: s, p: p, known: map[failover.StepID]Estimate{}}
+	first := true
+	for _, st := range p.Steps {
+		if st.NoReturn && st.ID != FenceID {
+			out.Lasting = append(out.Lasting, st.ID)
+		}
+		if e := w.to(st.ID); st.Kind == failover.KindSwitch && (first || e.Takes < out.Moved.Takes) {
+			out.Moved, first = e, false // one of them is enough
+		}
+	}
+	out.Stable = w.to(StableID)
+	return out
+}
+
+// ways finds the longest way to each step of a plan.
+type ways struct {
+	s     *failover.State
+	p     *failover.Plan
+	known map[failover.StepID]Estimate
+}
+
+func (w *ways) to(id failover.StepID) Estimate {
+	if e, ok := w.known[id]; ok {
+		return e
+	}
+	st := w.p.Step(id)
+	if st == nil {
+		return Estimate{}
+	}
+	w.known[id] = Estimate{} // a plan has no cycles; if it had, this ends
+	var e Estimate
+	later := func(before Estimate) {
+		e.Takes = max(e.Takes, before.Takes)
+		for _, u := range before.Unknown {
+			if !slices.Contains(e.Unknown, u) {
+				e.Unknown = append(e.Unknown, u)
+			}
+		}
+	}
+	for _, dep := range st.After {
+		later(w.to(dep))
+	}
+	if len(st.AfterOne) > 0 { // the first of them is enough
+		soonest := w.to(st.AfterOne[0])
+		for _, dep := range st.AfterOne[1:] {
+			if one := w.to(dep); one.Takes < soonest.Takes {
+				soonest = one
+			}
+		}
+		later(soonest)
+	}
+	usual, runs := w.s.Usual(id)
+	switch {
+	case st.Kind == failover.KindStable || st.Kind == failover.KindFreeze:
+	case runs > 0:
+		e.Takes += usual
+	case id == FenceID && w.s.Settings != nil:
+		e.Takes += failover.Duration(w.s.FreezeWait(w.p.From)) // until no lease can be valid any more
+	case !slices.Contains(e.Unknown, id):
+		e.Unknown = append(e.Unknown, id)
+	}
+	w.known[id] = e
+	return e
+}
+
+// Lines are the price as a person reads it.
+func (p Price) Lines() []string {
+	var out []string
+	for _, s := range p.Stores {
+		out = append(out, "lost of "+s.line())
+	}
+	if len(p.Stores) == 0 {
+		out = append(out, "lost: not known, no store is watched (policy.max_loss names them)")
+	}
+	out = append(out,
+		fmt.Sprintf("lost of messages: those that stand in queues of %s wait there until it is back; they are not counted", p.From),
+		"clients are led to "+string(p.To)+" "+p.Moved.text(), "stable "+p.Stable.text(),
+		fmt.Sprintf("an abort takes back what was done until step %s is done; from then on the way back is a failback", p.Back))
+	for _, id := range p.Lasting {
+		out = append(out, fmt.Sprintf("nothing takes back step %s", id))
+	}
+	return out
+}
+
+func (s StorePrice) line() string {
+	limit := ""
+	if s.Limit > 0 {
+		limit = fmt.Sprintf("; automation accepts %s", s.Limit)
+	}
+	if s.Sampled.IsZero() {
+		return s.Store + ": not known, there is no sample" + limit
+	}
+	text := fmt.Sprintf("%s: what was written in the last %s at most (%s, sampled %s before", s.Store, s.AtMost.D().Round(time.Second), s.Detail, s.Age.D().Round(time.Second))
+	if s.Limit > 0 && s.AtMost > s.Limit {
+		limit += ", which is less"
+	}
+	return text + ")" + limit
+}
+
+func (e Estimate) text() string {
+	switch {
+	case len(e.Unknown) == 0:
+		return "about " + e.Takes.D().Round(time.Second).String() + " after the first step, by earlier runs"
+	case e.Takes == 0:
+		return "after a time that is not known: no step of the way has run here yet"
+	}
+	names := make([]string, 0, len(e.Unknown))
+	for _, id := range e.Unknown {
+		names = append(names, string(id))
+	}
+	more := ""
+	if len(names) > 4 {
+		names, more = names[:4], fmt.Sprintf(" and %d more", len(e.Unknown)-4)
+	}
+	return fmt.Sprintf("about %s after the first step, and what the steps take that have never run here: %s%s", e.Takes.D().Round(time.Second), strings.Join(names, ", "), more)
+}

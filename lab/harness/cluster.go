@@ -105,6 +105,9 @@ func (c *Cluster) prepare(ctx context.Context) error {
 	}
 	o := c.opt.Config
 	o.Dir = c.Dir
+	if c.opt.MariaDB {
+		o.Edits = append(restoring(c.Dir), o.Edits...)
+	}
 	text, summary, err := Configure(string(example), o)
 	if err != nil {
 		return err
@@ -115,7 +118,7 @@ func (c *Cluster) prepare(ctx context.Context) error {
 			return fmt.Errorf("make the world's directory: %w", err)
 		}
 	}
-	for path, content := range map[string]string{c.Config: text, filepath.Join(c.Dir, "slack-bot"): "xoxb-lab\n", filepath.Join(c.Dir, "slack-app"): "xapp-lab\n", filepath.Join(c.Dir, "hook-key"): hooks.Secret + "\n"} {
+	for path, content := range map[string]string{c.Config: text, filepath.Join(c.Dir, "slack-bot"): "xoxb-lab\n", filepath.Join(c.Dir, "slack-app"): "xapp-lab\n", filepath.Join(c.Dir, "hook-key"): hooks.Secret + "\n", mariaPassword(c.Dir): world.MariaDBPassword + "\n"} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			return fmt.Errorf("write %s: %w", path, err)
 		}

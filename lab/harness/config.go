@@ -7,11 +7,13 @@ package harness
 
 import (
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
 
 	"github.com/failoverd/failoverd/lab/pki"
+	"github.com/failoverd/failoverd/lab/world"
 )
 
 // ConfigOptions say how the example configuration becomes the world's.
@@ -39,6 +41,17 @@ var StopAPI = Edit{"start.ecs_service = { cluster = \"prod\", service = \"api\",
 	"stop.ecs_service = { cluster = \"prod\", service = \"api\", count = 0 }\nstop.proof = [\"confirmed\"]\nstop.timeout = \"30s\"\n" +
 		"start.ecs_service = { cluster = \"prod\", service = \"api\", count = 2 }",
 	"component api: stop.ecs_service with proof = [\"confirmed\"] only"}
+
+func mariaPassword(dir string) string { return filepath.Join(dir, "mariadb-password") }
+
+// restoring makes the restore of MariaDB a step, for which the workers wait.
+func restoring(dir string) []Edit {
+	return []Edit{
+		{"check.mariadb_backup = {", fmt.Sprintf("start.mariadb_restore = { bucket = \"messaging-backups-{region}\", prefix = \"mariadb/app/\", servers = { us-east-1 = %q, us-east-2 = %q }, user = %q, password_file = %q, databases = [\"app\"], max_age = \"26h\", takes = \"1h\" }\ncheck.mariadb_backup = {",
+			world.MariaDBAddress(world.Primary), world.MariaDBAddress(world.Secondary), world.MariaDBUser, mariaPassword(dir)), "MariaDB: restored"},
+		{`after = ["api", "queue"]`, `after = ["api", "queue", "mariadb"]`, "the workers wait for MariaDB"},
+	}
+}
 
 // SlackUser and SlackTeam are who may click in the world's Slack.
 const (

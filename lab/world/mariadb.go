@@ -28,7 +28,7 @@ const (
 	mariaCustomers, mariaSinceBackup = 2000, 25
 	mariaBackups                     = 4
 	mariaBegins                      = 20 * time.Second
-	mariaRights                      = "SELECT, INSERT, UPDATE, DELETE, CREATE, DROP, ALTER, INDEX, REFERENCES, LOCK TABLES, TRIGGER, EVENT, CREATE VIEW, SHOW VIEW, CREATE ROUTINE, ALTER ROUTINE, EXECUTE, CREATE TEMPORARY TABLES, PROCESS, RELOAD, BINLOG MONITOR, REPLICA MONITOR"
+	mariaRights                      = "GRANT ALL ON app.* TO %s; GRANT ALL ON `app\\_\\_re%%`.* TO %[1]s; GRANT ALL ON failoverd.* TO %[1]s;"
 	mariaSchema                      = `CREATE DATABASE app CHARACTER SET utf8mb4;
 USE app;
 CREATE TABLE customers (id INT PRIMARY KEY, name VARCHAR(40) NOT NULL, KEY (name));
@@ -79,7 +79,7 @@ func (w *World) startMariaDB(ctx context.Context, site string) error {
 	}
 	addr, _, _ := strings.Cut(MariaDBAddress(RegionOf(site)), ":")
 	p, err := w.Exec(ctx, site, append([]string{"mariadbd"}, append(flags, "--socket="+w.mariaSocket(site), "--pid-file="+dir+"/pid", "--bind-address="+addr, "--port=3306", "--skip-name-resolve",
-		"--log-bin=bin", fmt.Sprintf("--server-id=%d", octets[site]))...), ProcOptions{Name: "mariadb-" + site})
+		"--log-bin=bin", "--log-bin-trust-function-creators=1", fmt.Sprintf("--server-id=%d", octets[site]))...), ProcOptions{Name: "mariadb-" + site})
 	if err != nil {
 		return err
 	}
@@ -98,8 +98,8 @@ func (w *World) startMariaDB(ctx context.Context, site string) error {
 	if !fresh {
 		return nil
 	}
-	_, err = w.mariaClient(ctx, site, fmt.Sprintf("CREATE USER %s IDENTIFIED BY '%s'; GRANT %s ON *.* TO %[1]s; CREATE USER %[4]s IDENTIFIED BY '%[5]s'; GRANT SELECT, INSERT ON app.* TO %[4]s;",
-		MariaDBUser, MariaDBPassword, mariaRights, mariaAppUser, mariaAppPassword))
+	_, err = w.mariaClient(ctx, site, fmt.Sprintf("CREATE USER %s IDENTIFIED BY '%s'; CREATE USER %s IDENTIFIED BY '%s'; GRANT SELECT, INSERT ON app.* TO %[3]s;",
+		MariaDBUser, MariaDBPassword, mariaAppUser, mariaAppPassword)+fmt.Sprintf(mariaRights, MariaDBUser))
 	if err == nil && site == E1 {
 		err = w.seed(ctx)
 	}

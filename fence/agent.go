@@ -397,19 +397,7 @@ func (a *Agent) deadlines() Deadlines {
 // never later than the lease would have said.
 func (a *Agent) stop(now time.Duration) {
 	if !a.stopping {
-		a.stopping = true
-		grace := a.cfg.Terms.Stop.Grace.D()
-		if g := a.holder.terms.Stop.Grace.D(); g > 0 {
-			grace = g
-		}
-		a.stopKillAt = now + grace
-		if a.overdue {
-			// Nobody knows for how long the lease has been over: no grace.
-			a.stopKillAt, a.overdue = now, false
-		}
-		if a.holder.held && a.holder.Bound() {
-			a.stopKillAt = min(a.stopKillAt, a.holder.KillAt())
-		}
+		a.stopKillAt, a.stopping = a.killBy(now), true
 		a.cfg.Log.Warn("stopping the workers", "why", a.reason(now), "kill_in", (a.stopKillAt - now).String())
 	} else if now < a.stopKillAt {
 		return
@@ -417,6 +405,27 @@ func (a *Agent) stop(now time.Duration) {
 	if err := a.cfg.Worker.Stop(a.stopKillAt); err != nil {
 		a.cfg.Log.Error("the workers could not be told to stop", "error", err)
 	}
+}
+
+// killBy is when workers that are told to stop now are killed; those that were told
+// earlier get no more time.
+func (a *Agent) killBy(now time.Duration) time.Duration {
+	if a.stopping {
+		return a.stopKillAt
+	}
+	if a.overdue {
+		// Nobody knows for how long the lease has been over: no grace.
+		a.overdue = false
+		return now
+	}
+	grace := a.cfg.Terms.Stop.Grace.D()
+	if g := a.holder.terms.Stop.Grace.D(); g > 0 {
+		grace = g
+	}
+	if a.holder.held && a.holder.Bound() {
+		return min(now+grace, a.holder.KillAt())
+	}
+	return now + grace
 }
 
 func (a *Agent) reason(now time.Duration) string {
@@ -434,7 +443,9 @@ func (a *Agent) reason(now time.Duration) string {
 
 // shutdown ends the worker and says goodbye.
 func (a *Agent) shutdown() error {
-	deadline := a.cfg.Clock.Boot() + a.cfg.Terms.Stop.Grace.D()
+	a.mu.Lock()
+	deadline := a.killBy(a.cfg.Clock.Boot()) // whoever ends the agent does not lengthen its lease
+	a.mu.Unlock()
 	if err := a.cfg.Worker.Stop(deadline); err != nil {
 		a.cfg.Log.Error("the workers could not be told to stop", "error", err)
 	}

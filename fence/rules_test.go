@@ -70,3 +70,45 @@ func TestWatchdogIsNotFedPastTheStop(t *testing.T) {
 		}
 	})
 }
+
+// G5: whoever ends an agent whose lease is running out does not lengthen the lease: its
+// worker is dead when it is over, however little is left of the grace.
+func TestShutdownKeepsTheDeadline(t *testing.T) {
+	for name, after := range map[string]time.Duration{
+		"the stop has not begun": 62 * time.Second, "the stop is under way": 70 * time.Second,
+	} {
+		agentIn(t, nil, func(r *rig) {
+			r.worker.mu.Lock()
+			r.worker.stubborn = true
+			r.worker.mu.Unlock()
+			time.Sleep(time.Second) // the first request has left, and is answered
+			r.leader.set(func(l *fakeLeader) { l.silent = true })
+			sent := time.Hour
+			time.Sleep(sent + after - r.clock.Boot())
+			r.runs(true)
+			r.cancel()
+			time.Sleep(30 * time.Second)
+			r.runs(false)
+			if r.worker.died >= sent+75*time.Second {
+				t.Errorf("%s: the worker lived until %s after a request for a lease of 75 s", name, r.worker.died-sent)
+			}
+		})
+	}
+	// The leader's grace is shorter than that of the agent's own file.
+	agentIn(t, func(c *Config) { c.Terms.Stop.Grace = d(30 * time.Second) }, func(r *rig) {
+		r.worker.mu.Lock()
+		r.worker.stubborn = true
+		r.worker.mu.Unlock()
+		time.Sleep(time.Second)
+		r.leader.set(func(l *fakeLeader) { l.silent = true })
+		sent := time.Hour
+		time.Sleep(sent + 62*time.Second - r.clock.Boot())
+		r.runs(true)
+		r.cancel()
+		time.Sleep(60 * time.Second)
+		r.runs(false)
+		if r.worker.died >= sent+75*time.Second {
+			t.Errorf("a longer grace: the worker lived until %s after a request for a lease of 75 s", r.worker.died-sent)
+		}
+	})
+}

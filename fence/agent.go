@@ -311,11 +311,15 @@ func (a *Agent) checkClocks(now time.Duration) {
 	real := a.cfg.Clock.Real()
 	boot, wall := now-a.bootAt, real.Sub(a.realAt)
 	a.bootAt, a.realAt = now, real
-	if jump := wall - boot; jump > a.cfg.Terms.Stop.Safety.D() && a.holder.held {
+	jump := wall - boot
+	if jump <= a.cfg.Terms.Stop.Safety.D() {
+		return
+	}
+	if a.holder.held {
 		a.cfg.Log.Warn("real time jumped ahead of CLOCK_BOOTTIME: the lease counts as ended", "jump", jump.String())
-		a.holder.Forget()
 		a.overdue = true
 	}
+	a.holder.Forget() // also what was asked for before: its lease would count from then
 }
 
 // feed tells the service manager that the agent is alive, as long as a death by

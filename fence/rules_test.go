@@ -112,3 +112,23 @@ func TestShutdownKeepsTheDeadline(t *testing.T) {
 		}
 	})
 }
+
+// G6: what was asked for before the host paused the machine is answered with a lease of
+// which nobody knows how much is over, also when none was held then.
+func TestAskedBeforeAPause(t *testing.T) {
+	agentIn(t, nil, func(r *rig) {
+		r.leader.set(func(l *fakeLeader) { l.delay = 2 * time.Second })
+		time.Sleep(time.Second) // the first request has left
+		r.runs(false)
+		r.leader.set(func(l *fakeLeader) { l.silent = true })
+		r.clock.jump(0, 10*time.Minute)
+		time.Sleep(5 * time.Second)
+		r.runs(false)
+		if st := r.agent.Status(); st.Active {
+			t.Errorf("active by a request from before the pause: %+v", st)
+		}
+		r.leader.set(func(l *fakeLeader) { l.silent, l.delay = false, 0 })
+		time.Sleep(10 * time.Second)
+		r.runs(true)
+	})
+}

@@ -131,8 +131,8 @@ var agents = []mutant{
 	{
 		name: "old-request-said-again", rule: "S10",
 		says: "an agent's old request counts when a node says it again",
-		edits: []edit{{"internal/daemon/leader.go", `		if old {
-`, `		if old && false {
+		edits: []edit{{"internal/daemon/leader.go", `	if l.older(a) {
+`, `	if l.older(a) && false {
 `}},
 		tests: []test{{pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
 	},

@@ -109,7 +109,11 @@ func (h *Holder) Received(a Answer, now time.Duration) bool {
 		h.sentence = "the cluster answered with an older epoch than this agent has seen"
 		return false
 	}
-	h.epoch = a.Epoch
+	if a.Epoch > h.epoch {
+		// The log may be that of a recovered cluster, and shorter than the one that granted
+		// what is held: its entries come after all of that one's.
+		h.epoch, h.index = a.Epoch, 0
+	}
 	was := h.sentence
 	h.sentence = a.Sentence
 	if !a.Granted {

@@ -314,6 +314,33 @@ func TestLateRefusalStillBinds(t *testing.T) {
 	}
 }
 
+// A cluster that was recovered may have a log that is shorter than the one that granted the
+// lease which is held: its grants are no earlier ones for that (L1).
+func TestGrantOfARecoveredCluster(t *testing.T) {
+	h := NewHolder(1, 0)
+	h.Sent("r1", 100*s)
+	old := granted("r1")
+	old.Index = 600
+	take(t, h, old, 101*s, true)
+	h.Sent("r2", 300*s)
+	contained := refused("r2", func(g *failover.Grant) { g.Epoch += failover.EpochJump })
+	contained.Index = 500
+	take(t, h, contained, 301*s, true)
+	if h.Holding() != 0 {
+		t.Errorf("it says to the new log that it holds %d of the old one", h.Holding())
+	}
+	for i, request := range []string{"r3", "r4"} {
+		sent := 400*s + time.Duration(i)*10*s
+		h.Sent(request, sent)
+		grant := granted(request)
+		grant.Index, grant.Epoch = uint64(510+i), contained.Epoch
+		take(t, h, grant, sent+s, true)
+		if !h.MayRun(sent+s) || h.Holding() != grant.Index {
+			t.Errorf("request %s: runs %t, holding %d", request, h.MayRun(sent+s), h.Holding())
+		}
+	}
+}
+
 // Below the enforced rung a region stays one that is not active until a leader says
 // otherwise: what is refused for another reason, such as a component that runs under a
 // lease no more, or a cluster that was recovered, starts nothing there (S1).

@@ -117,7 +117,8 @@ func (h *Holder) Received(a Answer, now time.Duration) bool {
 	was := h.sentence
 	h.sentence = a.Sentence
 	if !a.Granted {
-		if a.Arming == failover.ArmEnforced {
+		// What would not bind the workers only says that they may run: a refusal does not.
+		if a.Arming == failover.ArmEnforced && a.OnIsol != "keep" {
 			h.bind(a.Arming, a.OnIsol)
 		}
 		if h.held && sent < h.sent && a.Index != 0 && a.Index < h.index {

@@ -371,3 +371,25 @@ func TestGoneUntilToldOtherwise(t *testing.T) {
 		t.Error("a region that has a lease is the active one")
 	}
 }
+
+// With keep a worker goes on whatever becomes of the lease. But none is started by a refusal:
+// the region may be frozen, and its components be seen stopped right now (S1).
+func TestRefusalStartsNothing(t *testing.T) {
+	for _, arming := range []failover.Arming{failover.ArmObserve, failover.ArmAdvisory, failover.ArmEnforced} {
+		h := NewHolder(0, 0)
+		h.Sent("a", 100*s)
+		take(t, h, refused("a", func(g *failover.Grant) { g.Arming, g.OnIsol, g.Freeze = arming, "keep", 7 }), 101*s, true)
+		if h.MayRun(101 * s) {
+			t.Errorf("%s: a worker starts in a region whose lease is frozen", arming)
+		}
+		grant := granted("b")
+		grant.Arming, grant.OnIsol = arming, "keep"
+		h.Sent("b", 102*s)
+		take(t, h, grant, 103*s, true)
+		h.Sent("c", 104*s)
+		take(t, h, refused("c", func(g *failover.Grant) { g.Arming, g.OnIsol, g.Freeze = arming, "keep", 8 }), 105*s, true)
+		if !h.MayRun(1000 * s) {
+			t.Errorf("%s: a worker that goes on with keep is stopped", arming)
+		}
+	}
+}

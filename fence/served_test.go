@@ -225,8 +225,8 @@ func TestLeaveRightAfterAPause(t *testing.T) {
 	agentIn(t, func(c *Config) {
 		serve(c)
 		c.Arming = failover.ArmObserve
+		c.Asker.(*fakeLeader).grant.Arming = failover.ArmObserve // before the first answer
 	}, func(r *rig) {
-		r.leader.set(func(l *fakeLeader) { l.grant.Arming = failover.ArmObserve })
 		time.Sleep(time.Second + tick/2)
 		r.clock.jump(0, time.Minute)
 		if l := r.agent.Leave(time.Minute); !l.Valid {

@@ -289,7 +289,7 @@ func (a *Agent) keep() (report bool) {
 		a.start()
 	case may && running && !a.stopping:
 		a.extend()
-	case !may && running:
+	case running && a.holder.MustNotRun(now):
 		a.stop(now)
 	case !running:
 		a.stopping = false

@@ -220,6 +220,12 @@ func (h *Holder) MayRun(now time.Duration) bool {
 	}
 }
 
+// MustNotRun reports whether workers that run are to be stopped. It is less than that none may
+// be started: those that an agent finds running before it is bound are not its to stop.
+func (h *Holder) MustNotRun(now time.Duration) bool {
+	return !h.MayRun(now) && (h.Bound() || h.gone)
+}
+
 // Renew is how often to ask; fallback before the terms are known.
 func (h *Holder) Renew(fallback time.Duration) time.Duration {
 	if r := h.terms.Renew.D(); r > 0 {

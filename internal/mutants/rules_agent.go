@@ -211,9 +211,9 @@ var agents = []mutant{
 	{
 		name: "report-before-the-workers-are-dead", rule: "G7",
 		says: "the agent reports for a freeze while its workers still run",
-		edits: []edit{{"fence/agent.go", `	case !may && running:
+		edits: []edit{{"fence/agent.go", `	case running && a.holder.MustNotRun(now):
 		a.stop(now)
-`, `	case !may && running:
+`, `	case running && a.holder.MustNotRun(now):
 		a.stop(now)
 		if f := a.holder.freeze; f != 0 && a.stoppedFor != f {
 			a.holder.Forget()

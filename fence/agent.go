@@ -334,6 +334,8 @@ func (a *Agent) feed() {
 		return
 	}
 	stop, held := a.holder.StopAt()
+	// The leader's terms may allow the watchdog less than the agent's own file does.
+	stop -= max(0, a.cfg.Terms.Stop.Watchdog-a.holder.terms.Stop.Watchdog).D()
 	if a.holder.Bound() && a.cfg.Worker.Running() && !(held && now <= stop) {
 		return
 	}

@@ -88,6 +88,8 @@ type Agent struct {
 	fed          time.Duration // when the watchdog was fed last
 	rehearsing   uint64        // the newest rehearsal that was begun
 	rehearsed    *failover.RehearsalResult
+	ahead        time.Duration // by which real time ran ahead under the lease that was asked for at aheadOf
+	aheadOf      time.Duration
 	overdue      bool   // the clocks say that the lease ended in the past
 	leaseFile    []byte // as it was written last
 }
@@ -311,10 +313,17 @@ func (a *Agent) checkClocks(now time.Duration) {
 	real := a.cfg.Clock.Real()
 	boot, wall := now-a.bootAt, real.Sub(a.realAt)
 	a.bootAt, a.realAt = now, real
-	jump := wall - boot
-	if jump <= a.cfg.Terms.Stop.Safety.D() {
+	jump, allowed := wall-boot, a.cfg.Terms.Stop.Safety.D()
+	if a.holder.sent != a.aheadOf {
+		a.aheadOf, a.ahead = a.holder.sent, 0
+	}
+	if jump >= -allowed { // a clock that is set back says nothing of a pause
+		a.ahead += jump
+	}
+	if jump = max(jump, a.ahead); jump <= allowed {
 		return
 	}
+	a.ahead = 0
 	if a.holder.held {
 		a.cfg.Log.Warn("real time jumped ahead of CLOCK_BOOTTIME: the lease counts as ended", "jump", jump.String())
 		a.overdue = true

@@ -140,3 +140,42 @@ func TestAskedBeforeAPause(t *testing.T) {
 		r.runs(true)
 	})
 }
+
+// G6: many short pauses of a machine are one long one, as far as its lease goes.
+func TestManyShortPauses(t *testing.T) {
+	agentIn(t, nil, func(r *rig) {
+		time.Sleep(time.Second)
+		r.runs(true)
+		r.leader.set(func(l *fakeLeader) { l.silent = true })
+		paused := time.Duration(0)
+		for range 20 { // each is no more than what is allowed for everything that nobody thought of
+			r.clock.jump(0, 3*time.Second)
+			paused += 3 * time.Second
+			time.Sleep(time.Second)
+		}
+		if real := r.clock.Boot() - time.Hour + paused; real < 75*time.Second {
+			t.Fatalf("only %s are over", real)
+		}
+		r.runs(false)
+	})
+	// One for each renewal is none to speak of, and so is a clock that is set to and fro.
+	agentIn(t, nil, func(r *rig) {
+		time.Sleep(time.Second)
+		for range 20 {
+			r.clock.jump(0, 2*time.Second)
+			time.Sleep(6 * time.Second)
+			r.runs(true)
+		}
+		r.leader.set(func(l *fakeLeader) { l.silent = true })
+		for range 20 {
+			r.clock.jump(0, 2*time.Second)
+			time.Sleep(time.Second)
+			r.clock.jump(0, -2*time.Second)
+			time.Sleep(time.Second)
+			r.runs(true)
+		}
+		if r.worker.starts != 1 {
+			t.Errorf("%d starts", r.worker.starts)
+		}
+	})
+}

@@ -108,6 +108,10 @@ type Executor struct {
 	// component had reported. Used by the fence's goroutine alone.
 	reported    map[failover.Component]reported
 	reportedFor uint64
+
+	// Since when what was confirmed through an API could not be seen again, by freeze and
+	// stop. Used by the fence's goroutine alone.
+	unread map[string]time.Time
 }
 
 // reported is when the newest of a component's reports was first seen.
@@ -122,7 +126,7 @@ func NewExecutor(j Journal, w World, opts Options, log *slog.Logger) *Executor {
 		journal: j, world: w, opts: opts.withDefaults(), log: log, started: time.Now(),
 		inflight: map[failover.StepID]context.CancelFunc{}, progress: map[failover.StepID]string{}, named: map[uint64]time.Time{},
 		wake: make(chan struct{}, 1), ended: make(chan struct{}, 1), flipping: make(chan struct{}, 1),
-		nextLook: map[failover.StepID]time.Time{},
+		nextLook: map[failover.StepID]time.Time{}, unread: map[string]time.Time{},
 	}
 	return x
 }

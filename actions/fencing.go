@@ -245,6 +245,10 @@ func (x *Executor) cancelStops(e *failover.Execution) bool {
 	return open
 }
 
+// unreadPatience is for how many time-outs of a call what was confirmed may be unreadable
+// before that counts no more: nobody but a person proves it anew, for its stop is done.
+const unreadPatience = 3
+
 // stillStopped looks again at what was confirmed through an API (rule G7).
 func (x *Executor) stillStopped(ctx context.Context, s *failover.State) bool {
 	e := s.Execution
@@ -264,12 +268,27 @@ func (x *Executor) stillStopped(ctx context.Context, s *failover.State) bool {
 		cctx, cancel := context.WithTimeout(ctx, x.opts.CallTimeout)
 		eff, err := action.Inspect(cctx)
 		cancel()
+		key := fmt.Sprintf("%d %s", s.Freeze.ID, st.ID)
 		if err == nil && eff.State == Present {
+			delete(x.unread, key)
 			continue
 		}
 		if ctx.Err() != nil {
 			return false
 		}
+		if err != nil || eff.State == Unknown {
+			since, again := x.unread[key]
+			if !again {
+				since = time.Now()
+				x.unread[key] = since
+			}
+			if time.Since(since) < unreadPatience*x.opts.CallTimeout {
+				x.say("fence", string(f.Component)+": cannot be seen again right now")
+				x.sleep(ctx, x.opts.Poll)
+				return false
+			}
+		}
+		delete(x.unread, key)
 		reason := "it could not be seen again right before the epoch advanced"
 		switch {
 		case err == nil && eff.State == Unknown:

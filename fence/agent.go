@@ -88,6 +88,8 @@ type Agent struct {
 	fed          time.Duration // when the watchdog was fed last
 	rehearsing   uint64        // the newest rehearsal that was begun
 	rehearsed    *failover.RehearsalResult
+	ahead        time.Duration // by which real time ran ahead under the lease that was asked for at aheadOf
+	aheadOf      time.Duration
 	overdue      bool   // the clocks say that the lease ended in the past
 	leaseFile    []byte // as it was written last
 }
@@ -289,7 +291,7 @@ func (a *Agent) keep() (report bool) {
 		a.start()
 	case may && running && !a.stopping:
 		a.extend()
-	case !may && running:
+	case running && a.holder.MustNotRun(now):
 		a.stop(now)
 	case !running:
 		a.stopping = false
@@ -311,11 +313,22 @@ func (a *Agent) checkClocks(now time.Duration) {
 	real := a.cfg.Clock.Real()
 	boot, wall := now-a.bootAt, real.Sub(a.realAt)
 	a.bootAt, a.realAt = now, real
-	if jump := wall - boot; jump > a.cfg.Terms.Stop.Safety.D() && a.holder.held {
+	jump, allowed := wall-boot, a.cfg.Terms.Stop.Safety.D()
+	if a.holder.sent != a.aheadOf {
+		a.aheadOf, a.ahead = a.holder.sent, 0
+	}
+	if jump >= -allowed { // a clock that is set back says nothing of a pause
+		a.ahead += jump
+	}
+	if jump = max(jump, a.ahead); jump <= allowed {
+		return
+	}
+	a.ahead = 0
+	if a.holder.held {
 		a.cfg.Log.Warn("real time jumped ahead of CLOCK_BOOTTIME: the lease counts as ended", "jump", jump.String())
-		a.holder.Forget()
 		a.overdue = true
 	}
+	a.holder.Forget() // also what was asked for before: its lease would count from then
 }
 
 // feed tells the service manager that the agent is alive, as long as a death by
@@ -330,6 +343,8 @@ func (a *Agent) feed() {
 		return
 	}
 	stop, held := a.holder.StopAt()
+	// The leader's terms may allow the watchdog less than the agent's own file does.
+	stop -= max(0, a.cfg.Terms.Stop.Watchdog-a.holder.terms.Stop.Watchdog).D()
 	if a.holder.Bound() && a.cfg.Worker.Running() && !(held && now <= stop) {
 		return
 	}
@@ -397,19 +412,7 @@ func (a *Agent) deadlines() Deadlines {
 // never later than the lease would have said.
 func (a *Agent) stop(now time.Duration) {
 	if !a.stopping {
-		a.stopping = true
-		grace := a.cfg.Terms.Stop.Grace.D()
-		if g := a.holder.terms.Stop.Grace.D(); g > 0 {
-			grace = g
-		}
-		a.stopKillAt = now + grace
-		if a.overdue {
-			// Nobody knows for how long the lease has been over: no grace.
-			a.stopKillAt, a.overdue = now, false
-		}
-		if a.holder.held && a.holder.Bound() {
-			a.stopKillAt = min(a.stopKillAt, a.holder.KillAt())
-		}
+		a.stopKillAt, a.stopping = a.killBy(now), true
 		a.cfg.Log.Warn("stopping the workers", "why", a.reason(now), "kill_in", (a.stopKillAt - now).String())
 	} else if now < a.stopKillAt {
 		return
@@ -417,6 +420,27 @@ func (a *Agent) stop(now time.Duration) {
 	if err := a.cfg.Worker.Stop(a.stopKillAt); err != nil {
 		a.cfg.Log.Error("the workers could not be told to stop", "error", err)
 	}
+}
+
+// killBy is when workers that are told to stop now are killed; those that were told
+// earlier get no more time.
+func (a *Agent) killBy(now time.Duration) time.Duration {
+	if a.stopping {
+		return a.stopKillAt
+	}
+	if a.overdue {
+		// Nobody knows for how long the lease has been over: no grace.
+		a.overdue = false
+		return now
+	}
+	grace := a.cfg.Terms.Stop.Grace.D()
+	if g := a.holder.terms.Stop.Grace.D(); g > 0 {
+		grace = g
+	}
+	if a.holder.held && a.holder.Bound() {
+		return min(now+grace, a.holder.KillAt())
+	}
+	return now + grace
 }
 
 func (a *Agent) reason(now time.Duration) string {
@@ -434,7 +458,9 @@ func (a *Agent) reason(now time.Duration) string {
 
 // shutdown ends the worker and says goodbye.
 func (a *Agent) shutdown() error {
-	deadline := a.cfg.Clock.Boot() + a.cfg.Terms.Stop.Grace.D()
+	a.mu.Lock()
+	deadline := a.killBy(a.cfg.Clock.Boot()) // whoever ends the agent does not lengthen its lease
+	a.mu.Unlock()
 	if err := a.cfg.Worker.Stop(deadline); err != nil {
 		a.cfg.Log.Error("the workers could not be told to stop", "error", err)
 	}

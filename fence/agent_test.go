@@ -321,8 +321,8 @@ func TestAgentOnLowerRungs(t *testing.T) {
 		"keep":     func(g *failover.Grant) { g.OnIsol = "keep" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			agentIn(t, nil, func(r *rig) {
-				r.leader.set(func(l *fakeLeader) { change(&l.grant) })
+			// Before the first answer: what has been bound stays bound.
+			agentIn(t, func(c *Config) { change(&c.Asker.(*fakeLeader).grant) }, func(r *rig) {
 				time.Sleep(20 * time.Second)
 				r.runs(true)
 				for i := range uint64(2) {

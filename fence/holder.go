@@ -109,11 +109,16 @@ func (h *Holder) Received(a Answer, now time.Duration) bool {
 		h.sentence = "the cluster answered with an older epoch than this agent has seen"
 		return false
 	}
-	h.epoch = a.Epoch
+	if a.Epoch > h.epoch {
+		// The log may be that of a recovered cluster, and shorter than the one that granted
+		// what is held: its entries come after all of that one's.
+		h.epoch, h.index = a.Epoch, 0
+	}
 	was := h.sentence
 	h.sentence = a.Sentence
 	if !a.Granted {
-		if a.Arming == failover.ArmEnforced {
+		// What would not bind the workers only says that they may run: a refusal does not.
+		if a.Arming == failover.ArmEnforced && a.OnIsol != "keep" {
 			h.bind(a.Arming, a.OnIsol)
 		}
 		if h.held && sent < h.sent && a.Index != 0 && a.Index < h.index {
@@ -213,6 +218,12 @@ func (h *Holder) MayRun(now time.Duration) bool {
 	default:
 		return h.arming != ""
 	}
+}
+
+// MustNotRun reports whether workers that run are to be stopped. It is less than that none may
+// be started: those that an agent finds running before it is bound are not its to stop.
+func (h *Holder) MustNotRun(now time.Duration) bool {
+	return !h.MayRun(now) && (h.Bound() || h.gone)
 }
 
 // Renew is how often to ask; fallback before the terms are known.

@@ -314,6 +314,33 @@ func TestLateRefusalStillBinds(t *testing.T) {
 	}
 }
 
+// A cluster that was recovered may have a log that is shorter than the one that granted the
+// lease which is held: its grants are no earlier ones for that (L1).
+func TestGrantOfARecoveredCluster(t *testing.T) {
+	h := NewHolder(1, 0)
+	h.Sent("r1", 100*s)
+	old := granted("r1")
+	old.Index = 600
+	take(t, h, old, 101*s, true)
+	h.Sent("r2", 300*s)
+	contained := refused("r2", func(g *failover.Grant) { g.Epoch += failover.EpochJump })
+	contained.Index = 500
+	take(t, h, contained, 301*s, true)
+	if h.Holding() != 0 {
+		t.Errorf("it says to the new log that it holds %d of the old one", h.Holding())
+	}
+	for i, request := range []string{"r3", "r4"} {
+		sent := 400*s + time.Duration(i)*10*s
+		h.Sent(request, sent)
+		grant := granted(request)
+		grant.Index, grant.Epoch = uint64(510+i), contained.Epoch
+		take(t, h, grant, sent+s, true)
+		if !h.MayRun(sent+s) || h.Holding() != grant.Index {
+			t.Errorf("request %s: runs %t, holding %d", request, h.MayRun(sent+s), h.Holding())
+		}
+	}
+}
+
 // Below the enforced rung a region stays one that is not active until a leader says
 // otherwise: what is refused for another reason, such as a component that runs under a
 // lease no more, or a cluster that was recovered, starts nothing there (S1).
@@ -342,5 +369,27 @@ func TestGoneUntilToldOtherwise(t *testing.T) {
 	say("g", true, func(*failover.Grant) {})
 	if !h.MayRun(102 * s) {
 		t.Error("a region that has a lease is the active one")
+	}
+}
+
+// With keep a worker goes on whatever becomes of the lease. But none is started by a refusal:
+// the region may be frozen, and its components be seen stopped right now (S1).
+func TestRefusalStartsNothing(t *testing.T) {
+	for _, arming := range []failover.Arming{failover.ArmObserve, failover.ArmAdvisory, failover.ArmEnforced} {
+		h := NewHolder(0, 0)
+		h.Sent("a", 100*s)
+		take(t, h, refused("a", func(g *failover.Grant) { g.Arming, g.OnIsol, g.Freeze = arming, "keep", 7 }), 101*s, true)
+		if h.MayRun(101 * s) {
+			t.Errorf("%s: a worker starts in a region whose lease is frozen", arming)
+		}
+		grant := granted("b")
+		grant.Arming, grant.OnIsol = arming, "keep"
+		h.Sent("b", 102*s)
+		take(t, h, grant, 103*s, true)
+		h.Sent("c", 104*s)
+		take(t, h, refused("c", func(g *failover.Grant) { g.Arming, g.OnIsol, g.Freeze = arming, "keep", 8 }), 105*s, true)
+		if !h.MayRun(1000 * s) {
+			t.Errorf("%s: a worker that goes on with keep is stopped", arming)
+		}
 	}
 }

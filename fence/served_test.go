@@ -89,8 +89,9 @@ func TestLeaveFromBeforeTheArming(t *testing.T) {
 			t.Error("the lease of an agent that gives nobody leave proves nothing")
 		}
 	})
-	agentIn(t, func(c *Config) { c.Worker = NewServed(c.Clock) }, func(r *rig) {
-		r.leader.set(func(l *fakeLeader) { l.grant.Arming = failover.ArmAdvisory })
+	agentIn(t, func(c *Config) {
+		c.Worker, c.Asker.(*fakeLeader).grant.Arming = NewServed(c.Clock), failover.ArmAdvisory
+	}, func(r *rig) {
 		time.Sleep(10 * time.Second)
 		if l := r.agent.Leave(10 * time.Minute); !l.Valid {
 			t.Fatalf("no leave on a lower rung: %+v", l)
@@ -173,8 +174,8 @@ func TestLeaveFromALongerLease(t *testing.T) {
 func TestNoLeaveInARegionThatWasLeft(t *testing.T) {
 	agentIn(t, func(c *Config) {
 		c.Worker, c.Arming = NewServed(c.Clock), failover.ArmObserve
+		c.Asker.(*fakeLeader).grant.Arming = failover.ArmObserve
 	}, func(r *rig) {
-		r.leader.set(func(l *fakeLeader) { l.grant.Arming = failover.ArmObserve })
 		time.Sleep(time.Second + tick/2)
 		if l := r.agent.Leave(10 * time.Minute); !l.Valid {
 			t.Fatalf("no leave: %+v", l)
@@ -225,8 +226,8 @@ func TestLeaveRightAfterAPause(t *testing.T) {
 	agentIn(t, func(c *Config) {
 		serve(c)
 		c.Arming = failover.ArmObserve
+		c.Asker.(*fakeLeader).grant.Arming = failover.ArmObserve // before the first answer
 	}, func(r *rig) {
-		r.leader.set(func(l *fakeLeader) { l.grant.Arming = failover.ArmObserve })
 		time.Sleep(time.Second + tick/2)
 		r.clock.jump(0, time.Minute)
 		if l := r.agent.Leave(time.Minute); !l.Valid {

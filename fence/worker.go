@@ -46,6 +46,7 @@ type Child struct {
 	env       []string
 	clock     boottime.Clock
 	unit      *Unit // the worker is a systemd unit; nil: a child of the guard
+	loose     loose // the unit without a guard
 
 	mu     sync.Mutex
 	proc   *os.Process // the guard; nil: none
@@ -97,7 +98,7 @@ func (c *Child) Start(d Deadlines) error {
 	c.proc, c.stdin, c.stdout, c.pgid, c.told = cmd.Process, stdin, stdout, 0, ""
 	c.mu.Unlock()
 	go c.listen(cmd.Process, stdout, started)
-	if err := c.Extend(d); err != nil {
+	if err := c.tell(d); err != nil {
 		return err
 	}
 	pgid, ok := <-started
@@ -245,6 +246,14 @@ func (n *nursery) killAll() {
 
 // Extend implements Worker.
 func (c *Child) Extend(d Deadlines) error {
+	if !c.guarded() && c.unit != nil {
+		return c.Start(d) // somebody else has started it: systemd changes nothing, and it has a guard
+	}
+	return c.tell(d)
+}
+
+// tell tells the guard the deadlines.
+func (c *Child) tell(d Deadlines) error {
 	line := "unbound\n"
 	if d.Kill != 0 {
 		line = fmt.Sprintf("deadline %d %d\n", d.Term, d.Kill)
@@ -261,6 +270,9 @@ func (c *Child) Extend(d Deadlines) error {
 
 // Stop implements Worker.
 func (c *Child) Stop(killAt time.Duration) error {
+	if !c.guarded() && c.unit != nil {
+		return c.loose.stop(c.unit, c.clock.Boot() >= killAt)
+	}
 	err := c.say(fmt.Sprintf("stop %d\n", killAt))
 	// The guard may itself be stopped: the agent kills as well.
 	c.mu.Lock()
@@ -295,13 +307,22 @@ func (c *Child) say(line string) error {
 
 // Running implements Worker.
 func (c *Child) Running() bool {
+	switch {
+	case c.guarded():
+		return true
+	case c.unit != nil:
+		return c.loose.alive(c.unit, c.clock.Boot())
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.proc != nil {
-		return true
-	}
 	// The group is what counts: a worker may have left children.
 	return c.pgid != 0 && syscall.Kill(-c.pgid, 0) == nil
+}
+
+func (c *Child) guarded() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.proc != nil
 }
 
 // Exited implements Worker.

@@ -123,11 +123,10 @@ func (l *leadership) ask(ctx context.Context, a fence.Ask, passedOn bool) (fence
 	if known := l.tenure.State().Agents[a.Agent]; known != nil && (known.Region != a.Region || known.Component != a.Component) {
 		return ans, fmt.Errorf("agent %s is known for %s in %s, not for %s in %s: an agent's name is never reused", a.Agent, known.Component, known.Region, a.Component, a.Region)
 	}
-	old := l.older(a)
+	if l.older(a) {
+		return ans, fmt.Errorf("agent %s has asked for something since: this request is an old one that is said again, or came late", a.Agent)
+	}
 	if passedOn {
-		if old {
-			return ans, fmt.Errorf("agent %s has asked for something since: this request is an old one that is said again, or came late", a.Agent)
-		}
 		// The signature may be an old one that is said again all the same: to a leader that
 		// has not heard the agent itself. A freeze's ID is never used twice, so that a report
 		// of it stays true; a goodbye, and that an agent stops its workers, may be so no

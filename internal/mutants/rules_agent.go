@@ -131,8 +131,8 @@ var agents = []mutant{
 	{
 		name: "old-request-said-again", rule: "S10",
 		says: "an agent's old request counts when a node says it again",
-		edits: []edit{{"internal/daemon/leader.go", `		if old {
-`, `		if old && false {
+		edits: []edit{{"internal/daemon/leader.go", `	if l.older(a) {
+`, `	if l.older(a) && false {
 `}},
 		tests: []test{{pkg: "internal/daemon", name: "TestNodesDoNotSpeakForAgents"}},
 	},
@@ -211,9 +211,9 @@ var agents = []mutant{
 	{
 		name: "report-before-the-workers-are-dead", rule: "G7",
 		says: "the agent reports for a freeze while its workers still run",
-		edits: []edit{{"fence/agent.go", `	case !may && running:
+		edits: []edit{{"fence/agent.go", `	case running && a.holder.MustNotRun(now):
 		a.stop(now)
-`, `	case !may && running:
+`, `	case running && a.holder.MustNotRun(now):
 		a.stop(now)
 		if f := a.holder.freeze; f != 0 && a.stoppedFor != f {
 			a.holder.Forget()
@@ -303,8 +303,8 @@ var agents = []mutant{
 	{
 		name: "paused-machine-not-noticed", rule: "G6",
 		says: "real time that ran ahead of the boot clock, on a machine paused by its host, does not end the lease",
-		edits: []edit{{"fence/agent.go", `	if jump := wall - boot; jump > a.cfg.Terms.Stop.Safety.D() && a.holder.held {
-`, `	if jump := wall - boot; jump > time.Hour && a.holder.held {
+		edits: []edit{{"fence/agent.go", `; jump <= allowed {
+`, `; jump <= time.Hour {
 `}},
 		tests: []test{{pkg: "fence", name: "TestAgentAfterAPause"}},
 	},

@@ -379,4 +379,69 @@ var agents = []mutant{
 		edits: []edit{{"fence/worker.go", `time.Now().Add(guardPatience)`, `time.Now().Add(guardPatience * 100_000)`}},
 		tests: []test{{pkg: "fence", name: "TestStoppedGuardDoesNotHoldItsAgent"}},
 	},
+	{
+		name: "shutdown-lengthens-the-lease", rule: "G5",
+		says: "an agent that is ended gives its worker the whole grace, however little its lease has left",
+		edits: []edit{{"fence/agent.go", `	deadline := a.killBy(a.cfg.Clock.Boot()) // whoever ends the agent does not lengthen its lease
+`, `	deadline := a.cfg.Clock.Boot() + a.cfg.Terms.Stop.Grace.D()
+`}},
+		tests: []test{{pkg: "fence", name: "TestShutdownKeepsTheDeadline"}},
+	},
+	{
+		name: "asked-before-a-pause", rule: "G6",
+		says: "what an agent without a lease asked for before its host paused it is answered with one that counts from then",
+		edits: []edit{{"fence/agent.go", `	a.holder.Forget() // also what was asked for before: its lease would count from then
+`, `	if a.holder.held {
+		a.holder.Forget()
+	}
+`}},
+		tests: []test{{pkg: "fence", name: "TestAskedBeforeAPause"}},
+	},
+	{
+		name: "short-pauses-not-added", rule: "G6",
+		says: "many pauses of a machine, each too short to count, are none",
+		edits: []edit{{"fence/agent.go", `	if jump = max(jump, a.ahead); jump <= allowed {
+`, `	if jump <= allowed {
+`}},
+		tests: []test{{pkg: "fence", name: "TestManyShortPauses"}},
+	},
+	{
+		name: "unit-of-somebody-else", rule: "G7",
+		says: "a unit that somebody else has started counts as dead, and its agent says that its workers have stopped",
+		edits: []edit{{"fence/worker.go", `		return c.loose.alive(c.unit, c.clock.Boot())
+`, `		return false
+`}},
+		tests: []test{{pkg: "fence", name: "TestUnitThatSomebodyElseStarted"}},
+	},
+	{
+		name: "refusal-starts-with-keep", rule: "S1",
+		says: "a refusal says that the component is kept running, and starts its workers in a region that is frozen",
+		edits: []edit{{"fence/holder.go", `		if a.Arming == failover.ArmEnforced && a.OnIsol != "keep" {
+`, `		if a.Arming == failover.ArmEnforced {
+`}},
+		tests: []test{{pkg: "fence", name: "TestRefusalStartsNothing"}},
+	},
+	{
+		name: "watchdog-by-its-own-budget", rule: "G5",
+		says: "the watchdog is fed for as long as the agent's own file allows, which is longer than the leader's terms do",
+		edits: []edit{{"fence/agent.go", `	stop -= max(0, a.cfg.Terms.Stop.Watchdog-a.holder.terms.Stop.Watchdog).D()
+`, ``}},
+		tests: []test{{pkg: "fence", name: "TestWatchdogIsNotFedPastTheStop"}},
+	},
+	{
+		name: "recovered-log-seems-older", rule: "L1",
+		says: "each grant of a recovered cluster, whose log is shorter, seems to come before the one that is held, and no lease is taken",
+		edits: []edit{{"fence/holder.go", `		h.epoch, h.index = a.Epoch, 0
+`, `		h.epoch = a.Epoch
+`}},
+		tests: []test{{pkg: "fence", name: "TestGrantOfARecoveredCluster"}},
+	},
+	{
+		name: "late-request-of-its-own", rule: "S1",
+		says: "an agent's own request that comes after a later one makes its lease prove again what it does not",
+		edits: []edit{{"internal/daemon/leader.go", `	if l.older(a) {
+`, `	if l.older(a) && passedOn {
+`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestAnOwnRequestThatComesLate"}},
+	},
 }

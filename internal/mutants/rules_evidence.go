@@ -170,4 +170,12 @@ var evidence = []mutant{
 		edits: []edit{{"failover/apply_evidence.go", `(left == 0 || left < before && s.Level() >= 3)`, `left == 0`}, {"failover/apply_evidence.go", `	before := len(`, `	_ = len(`}},
 		tests: []test{{pkg: "actions", name: "TestTheQuestionFollowsTheProofs"}},
 	},
+	{
+		name: "one-failed-read-ends-a-proof", rule: "L1",
+		says: "what was confirmed is no proof any more when it cannot be read once, right before the epoch advances",
+		edits: []edit{{"actions/fencing.go", `			if time.Since(since) < unreadPatience*x.opts.CallTimeout {
+`, `			if time.Since(since) < 0 {
+`}},
+		tests: []test{{pkg: "actions", name: "TestUnreadableAtTheLastMomentIsLookedAtAgain"}},
+	},
 }

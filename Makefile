@@ -111,9 +111,10 @@ bench-probes:
 	@$(GO) test ./monitor -run '^$$' -bench 'Engine|Peer' -benchtime 1x -count=1 > out/bench-probes.log 2>&1 || { cat out/bench-probes.log; exit 1; }
 	@grep -h '^bench:' out/bench-probes.log
 
-# What the tests and the demo need beside Go: ip, for network namespaces; the programs of the runbook's and the functions' examples.
+# What the tests and the demo need beside Go: ip, for network namespaces; the programs of the runbook's and the functions' examples;
+# a real MariaDB, of which the tests start servers of their own.
 deps:
-	@missing=; for p in ip=iproute2 openssl=openssl curl=curl python3=python3 node=nodejs; do \
+	@missing=; for p in ip=iproute2 openssl=openssl curl=curl python3=python3 node=nodejs mariadbd=mariadb-server; do \
 		command -v $${p%=*} >/dev/null || missing="$$missing $${p#*=}"; done; \
 	test -z "$$missing" || { apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates $$missing; }
 
@@ -126,7 +127,7 @@ kube-testbed:
 	tools/kube/testbed.sh run $(GO) test ./actions -run 'TestKubernetes' -count=1 -v
 
 # What a change must pass; nothing is written. The seeds of the fuzz targets run as tests.
-check: tidy
+check: deps tidy
 	@files=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); test -z "$$files" || { echo "gofmt (make fmt):"; echo "$$files"; exit 1; }
 	$(GO) vet ./...
 	cd lab && $(GO) vet ./...

@@ -39,6 +39,7 @@ var imports = map[string][]string{
 	"internal/iam":            {},
 	"internal/kube":           {"internal/cloud"},
 	"internal/kubetest":       {}, // the lab builds it, too
+	"internal/mariadbtest":    {},
 	"internal/mtls":           {},
 	"internal/sdnotify":       {},
 	"model":                   {},

@@ -150,7 +150,7 @@ func (s *Splitter) skip() error {
 		if s.start == len(s.buf) {
 			return io.EOF
 		}
-		if _, err := s.have(max(len(sandbox), len(s.delimiter))); err != nil { // as much as any look needs
+		if _, err := s.have(len(sandbox) + len(s.delimiter)); err != nil { // as much as any look needs
 			return err
 		}
 		rest := s.buf[s.start:]
@@ -167,8 +167,7 @@ func (s *Splitter) skip() error {
 			if err := s.comment(); err != nil {
 				return err
 			}
-		case len(rest) > len(command) && bytes.EqualFold(rest[:len(command)], []byte(command)) && isSpace(rest[len(command)]),
-			len(rest) == len(command) && bytes.EqualFold(rest, []byte(command)):
+		case len(rest) >= len(command) && bytes.EqualFold(rest[:len(command)], []byte(command)) && s.ends(rest[len(command):]):
 			if err := s.setDelimiter(); err != nil {
 				return err
 			}
@@ -179,6 +178,11 @@ func (s *Splitter) skip() error {
 }
 
 const command = "delimiter"
+
+// ends reports whether a word of the client's ends before rest.
+func (s *Splitter) ends(rest []byte) bool {
+	return len(rest) == 0 || isSpace(rest[0]) || bytes.HasPrefix(rest, s.delimiter)
+}
 
 // executable reports whether a comment is code to the server.
 func executable(text []byte) bool {
@@ -232,7 +236,7 @@ func (s *Splitter) setDelimiter() error {
 		n++
 	}
 	fields := bytes.Fields(s.buf[s.start+len(command) : s.start+n])
-	if len(fields) == 0 || bytes.IndexByte(fields[0], '\\') >= 0 {
+	if len(fields) == 0 || bytes.IndexByte(fields[0], '\\') >= 0 || n > len(command) && !isSpace(s.buf[s.start+len(command)]) {
 		return ErrDelimiter
 	}
 	s.delimiter = bytes.Clone(fields[0])

@@ -68,6 +68,7 @@ func TestSplit(t *testing.T) {
 		{"in its delimiter", "DELIMITER ;;\nSELECT 1;", nil, ErrHalf},
 		{"a comment at the end", "SELECT 1;\n-- Dump completed", []string{"SELECT 1"}, nil},
 		{"no delimiter", "SELECT 1;\nDELIMITER \nSELECT 2;", []string{"SELECT 1"}, ErrDelimiter},
+		{"the delimiter at once", "SELECT 1;DELIMITER;", []string{"SELECT 1"}, ErrDelimiter},
 		{"no delimiter at the end", "DELIMITER", nil, ErrDelimiter},
 		{"a delimiter with a backslash", "DELIMITER \\;\n", nil, ErrDelimiter},
 	} {

@@ -23,7 +23,7 @@ const module = "github.com/failoverd/failoverd/"
 var imports = map[string][]string{
 	"failover":                {},
 	"failover/plan":           {"failover"},
-	"probes":                  {"failover", "internal/cloud", "internal/dnsq", "internal/dump", "internal/iam", "internal/kube"},
+	"probes":                  {"failover", "internal/backup", "internal/cloud", "internal/dnsq", "internal/dump", "internal/iam", "internal/kube"},
 	"monitor":                 {"failover"},
 	"consensus":               {"failover", "internal/mtls"},
 	"fence":                   {"failover", "internal/boottime"},
@@ -32,6 +32,7 @@ var imports = map[string][]string{
 	"internal/notify":         {"failover"},
 	"internal/admin":          {"failover", "failover/plan", "consensus"},
 	"internal/web":            {"failover", "internal/admin"},
+	"internal/backup":         {"internal/cloud"},
 	"internal/boottime":       {},
 	"internal/cloud":          {},
 	"internal/dnsq":           {},

@@ -42,6 +42,7 @@ var imports = map[string][]string{
 	"internal/kubetest":       {}, // the lab builds it, too
 	"internal/mariadbtest":    {},
 	"internal/mtls":           {},
+	"internal/restore":        {"internal/backup", "internal/dump"},
 	"internal/sdnotify":       {},
 	"model":                   {},
 	"internal/mutants":        {}, // it reads the code as text

@@ -331,3 +331,6 @@ func (s *Splitter) quoted(i int, quote byte) (int, error) {
 		}
 	}
 }
+
+// At is how much of the file was given out or left out.
+func (s *Splitter) At() int64 { return s.at + int64(s.start) }

@@ -43,6 +43,7 @@ CREATE TRIGGER hen_before BEFORE INSERT ON hen FOR EACH ROW BEGIN /* a; comment 
  IF NEW.id > 100 THEN SET NEW.id = 100; END IF; END;;
 CREATE TRIGGER hen_after AFTER INSERT ON hen FOR EACH ROW INSERT INTO log (what) VALUES (NEW.name);;
 CREATE TRIGGER hen_second AFTER INSERT ON hen FOR EACH ROW FOLLOWS hen_after INSERT INTO log (what) VALUES ('second');;
+CREATE TRIGGER app.Hen_qualified AFTER UPDATE ON `app` . hen FOR EACH ROW INSERT INTO app.log (what) VALUES ('TRIGGER x BEFORE y ON z');;
 CREATE TRIGGER egg_gone BEFORE DELETE ON egg FOR EACH ROW INSERT INTO log (what) VALUES ('gone');;
 CREATE PROCEDURE p(IN n INT, OUT m INT) COMMENT 'it''s; one' BEGIN /* a comment; with a semicolon */ DECLARE `delimiter` INT DEFAULT 1; SELECT COUNT(*) INTO m FROM hen WHERE id > n; -- and one more;
  SET @s = 'DELIMITER ;;'; /*!50003 SET @t = 1; */ END;;

@@ -182,7 +182,7 @@ var kinds = []mutant{
 	{
 		name: "backup-as-young-as-its-copy", rule: "S7",
 		says: "a backup is as young as S3 says, whatever its name says",
-		edits: []edit{{"probes/mariadb_backup.go", `	if named.Before(asOf) {
+		edits: []edit{{"internal/backup/backup.go", `	if named.Before(asOf) {
 `, `	if named.Before(asOf) && false {
 `}},
 		tests: []test{{pkg: "probes", name: "TestMariaDBBackup"}},
@@ -196,7 +196,7 @@ var kinds = []mutant{
 	{
 		name: "backup-replaced-while-read", rule: "L1",
 		says:  "a backup that is replaced while it is read is read on",
-		edits: []edit{{"probes/mariadb_backup_read.go", `IfMatch: &b.etag, `, ``}},
+		edits: []edit{{"internal/backup/backup.go", `IfMatch: &f.ETag, `, ``}},
 		tests: []test{{pkg: "probes", name: "TestMariaDBBackupThatIsReplaced"}},
 	},
 }

@@ -27,7 +27,7 @@ var imports = map[string][]string{
 	"monitor":                 {"failover"},
 	"consensus":               {"failover", "internal/mtls"},
 	"fence":                   {"failover", "internal/boottime"},
-	"actions":                 {"failover", "failover/plan", "internal/cloud", "internal/dnsq", "internal/iam", "internal/kube"},
+	"actions":                 {"failover", "failover/plan", "internal/backup", "internal/cloud", "internal/dnsq", "internal/iam", "internal/kube", "internal/restore"},
 	"internal/config":         {"failover", "failover/plan", "probes", "actions", "internal/iam"},
 	"internal/notify":         {"failover"},
 	"internal/admin":          {"failover", "failover/plan", "consensus"},

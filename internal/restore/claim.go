@@ -172,7 +172,7 @@ func read(ctx context.Context, s *session, id string) (row, error) {
 // lock takes the server's lock, which the connection holds as long as it lives.
 func (r *run) lock(ctx context.Context) error {
 	for tries := 0; ; tries++ {
-		got, err := r.s.value(ctx, "SELECT GET_LOCK(?, 2)", lockName(r.id))
+		got, err := r.s.value(ctx, "SELECT GET_LOCK(?, ?)", lockName(r.id), min(2*tries, 4))
 		if err != nil || got == "1" {
 			return err
 		}

@@ -15,8 +15,8 @@ import (
 // shadow is the schema into which a database of the backup is loaded. A stale run has schemas of its own.
 func (r *run) shadow(db string) string { return shadowName(db, r.o.Token) }
 
-// options are what follows the name in CREATE DATABASE.
-var options = regexp.MustCompile("(?s)^.*?CREATE (?:DATABASE|SCHEMA)\\b.*?`(?:[^`]|``)+`")
+// dbOptions begins before what follows the name in CREATE DATABASE.
+var dbOptions = regexp.MustCompile("(?s)^.*?CREATE (?:DATABASE|SCHEMA)\\b.*?`(?:[^`]|``)+`")
 
 // load fills the shadow schemas with the backup's tables, and gathers what is made after the swap.
 func (r *run) load(ctx context.Context) error {
@@ -47,7 +47,7 @@ func (r *run) load(ctx context.Context) error {
 		case useDB:
 			text = "USE " + quote(r.shadow(p.name))
 		case createDB:
-			text = "ALTER DATABASE " + quote(r.shadow(p.name)) + options.ReplaceAllString(text, "")
+			text = "ALTER DATABASE " + quote(r.shadow(p.name)) + dbOptions.ReplaceAllString(text, "")
 			if strings.TrimSpace(text) == "ALTER DATABASE "+quote(r.shadow(p.name)) {
 				return nil
 			}

@@ -28,7 +28,10 @@ func disabled(text string) (string, error) {
 }
 
 // hasDefiner is the account in whose name something runs, at the beginning of its statement.
-var hasDefiner = regexp.MustCompile("^(?:[^'\"`(]|/\\*!\\d+)*?DEFINER=(`(?:[^`]|``)+`@`(?:[^`]|``)*`|`(?:[^`]|``)+`)")
+var hasDefiner = regexp.MustCompile("^[^'\"`(]*?DEFINER=(" + aName + "@" + aName + "|" + aName + ")")
+
+// aName is a quoted name, under ANSI_QUOTES, too.
+const aName = "(?:`(?:[^`]|``)*`|\"(?:[^\"]|\"\")*\")"
 
 // prepare turns what was gathered into what is carried out later: events that are off, in the name of accounts that there are.
 func (r *run) prepare(ctx context.Context) error {
@@ -61,7 +64,7 @@ func (r *run) prepare(ctx context.Context) error {
 		if m == nil || !p.make {
 			continue
 		}
-		definer := l.text[m[2]:m[3]]
+		definer := strings.ReplaceAll(l.text[m[2]:m[3]], `"`, "`")
 		why, ok := known[definer]
 		if !ok {
 			if why, err = r.mayBe(ctx, definer); err != nil {

@@ -131,10 +131,10 @@ type later struct {
 // Run restores, or finds that an earlier run of the same backup in the same epoch has. An error says that it is not done, and
 // whether anything was swapped only Look tells.
 func Run(ctx context.Context, o Options) (res Result, err error) {
-	if err := o.judge(time.Now()); err != nil {
+	if err := o.Judge(time.Now()); err != nil {
 		return Result{}, err
 	}
-	r := &run{o: o, live: slices.Sorted(slices.Values(o.Databases)), id: identity(o.Databases)}
+	r := &run{o: o, live: sorted(o.Databases), id: identity(o.Databases)}
 	r.res.File = o.File
 	if r.s, err = dial(ctx, o.Server, o.Step); err != nil {
 		return Result{}, err
@@ -152,21 +152,19 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	if err != nil {
 		return Result{}, err
 	}
-	switch same := row.key == o.File.Key && row.etag == o.File.ETag && row.epoch == o.Epoch; {
-	case row.state == stateDone && same:
-		r.res.Already, r.res.Notes = true, row.notes()
-		r.res.Tables, r.res.Bytes = row.tables, row.bytes
-		return r.res, nil
-	case row.swapped:
+	// One restore an epoch: what is written from then on is the service's own, and a backup that comes later is no reason to
+	// lose it.
+	mine := row.epoch == o.Epoch
+	if row.swapped {
 		// A run has died behind its swap: what it has begun is ended first, whatever comes then.
 		r.report("an earlier run has swapped %s in: making its triggers, views, routines and events", row.key)
 		if err := r.finish(ctx, row); err != nil {
 			return Result{}, err
 		}
-		if same {
-			r.res.Tables, r.res.Bytes, r.res.Notes = row.tables, row.bytes, row.notes()
-			return r.res, nil
-		}
+	}
+	if mine && (row.swapped || row.state == stateDone) {
+		file := backup.File{Key: row.key, ETag: row.etag, AsOf: row.asOf}
+		return Result{File: file, Already: !row.swapped, Tables: row.tables, Bytes: row.bytes, Notes: row.notes()}, nil
 	}
 	if err := r.examine(ctx); err != nil {
 		return Result{}, err
@@ -191,6 +189,8 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 	return r.res, nil
 }
 
+func sorted(names []string) []string { return slices.Sorted(slices.Values(names)) }
+
 // report tells how far it is.
 func (r *run) report(format string, args ...any) {
 	if r.o.Report != nil {
@@ -199,21 +199,33 @@ func (r *run) report(format string, args ...any) {
 	}
 }
 
-// judge refuses what is known to be wrong with a backup before it is read.
-func (o *Options) judge(now time.Time) error {
-	if len(o.Databases) == 0 {
-		return errors.New("no databases are named")
-	}
-	for _, db := range o.Databases {
-		if slices.Contains([]string{"mysql", "sys", "information_schema", "performance_schema", ownSchema}, strings.ToLower(db)) || len(shadowName(db, ^uint64(0))) > 64 {
-			return fmt.Errorf("database %q cannot be restored: it is the server's own or its name is longer than %d bytes", db, 64-len(shadowName("", ^uint64(0))))
-		}
+// Judge refuses what is known to be wrong with a backup before it is read.
+func (o *Options) Judge(now time.Time) error {
+	if err := Restorable(o.Databases); err != nil {
+		return err
 	}
 	if age := now.Sub(o.File.AsOf); o.MaxAge > 0 && age > o.MaxAge && !o.allows(AllowOld) {
 		return refuse(allow(AllowOld, "bring a younger one"), "the backup %s is %s old, and may be %s", o.File.Key, age.Round(time.Minute), o.MaxAge)
 	}
 	if why := o.File.Shrunken(o.Usual, o.MinSize); why != "" && !o.allows(AllowSmall) {
 		return refuse(allow(AllowSmall, "bring a whole one"), "the backup %s restores nothing: %s", o.File.Key, why)
+	}
+	return nil
+}
+
+// Restorable says what is wrong with the names of databases.
+func Restorable(databases []string) error {
+	most := 64 - len(replacedName("", ^uint64(0))) // characters of a schema's name
+	for _, db := range databases {
+		if slices.Contains([]string{"mysql", "sys", "information_schema", "performance_schema", ownSchema}, strings.ToLower(db)) {
+			return fmt.Errorf("%q is no database to restore: it is the server's own", db)
+		}
+		if db == "" || len(db) > most {
+			return fmt.Errorf("%q is empty or longer than %d bytes, so that no schema can be named after it", db, most)
+		}
+	}
+	if len(databases) == 0 {
+		return errors.New("no databases are named")
 	}
 	return nil
 }

@@ -33,6 +33,8 @@ const (
 	errNoDefiner   = 1449
 	errBinlogOff   = 1419
 	errNoVariable  = 1193
+	errExists      = 1050
+	errTrigger     = 1359 // exists
 )
 
 // code is the server's number of an error; zero if it is none of the server's.
@@ -55,6 +57,7 @@ func config(of *mysql.Config) *mysql.Config {
 	c := of.Clone()
 	c.DBName, c.MaxAllowedPacket, c.MultiStatements, c.InterpolateParams = "", 0, false, true
 	c.Timeout, c.ClientFoundRows, c.ParseTime = dialTimeout, true, false
+	c.Logger = &mysql.NopLogger{} // an error is returned, or logged by whoever gets it
 	c.ConnectionAttributes = "program_name:failoverd-restore"
 	return c
 }

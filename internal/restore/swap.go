@@ -72,11 +72,16 @@ func (r *run) stage(ctx context.Context) error {
 			return err
 		}
 	}
+	var rows []string
 	for i, l := range r.later {
 		// In hexadecimal digits: its bytes are of any character set.
 		db := strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(r.inLive(l.db), "`"), "`"), "``", "`")
-		if err := r.s.exec(ctx, fmt.Sprintf("INSERT INTO failoverd.later VALUES (?, ?, ?, ?, X'%X')", l.text), r.id, i, db, strconv.Itoa(int(l.role))); err != nil {
-			return err
+		rows = append(rows, fmt.Sprintf("('%s', %d, %s, '%d', X'%X')", r.id, i, literal(db), l.role, l.text))
+		if len(rows) == 100 || len(l.text) > 1<<16 || i == len(r.later)-1 {
+			if err := r.s.exec(ctx, "INSERT INTO failoverd.later VALUES "+strings.Join(rows, ", ")); err != nil {
+				return err
+			}
+			rows = nil
 		}
 	}
 	if err := r.set(ctx, "state=?, epoch=?, backup=?, etag=?, as_of=?, names=?, tables_=?, bytes=?, note=?", stateSwapping, r.o.Epoch, r.o.File.Key, r.o.File.ETag,
@@ -126,7 +131,7 @@ func (r *run) clear(ctx context.Context, moves bool) error {
 				if err != nil {
 					return fmt.Errorf("keeping the definition of %s %s: %w", strings.ToLower(k.what), full, err)
 				}
-				if err := r.s.exec(ctx, fmt.Sprintf("INSERT INTO failoverd.kept VALUES (?, ?, ?, ?, X'%X')", was[k.show]), r.id, n, db, was["sql_mode"]); err != nil {
+				if err := r.s.exec(ctx, fmt.Sprintf("INSERT INTO failoverd.kept VALUES (?, ?, ?, ?, X'%X')", was[k.show]), r.id, n, db, strings.Join([]string{was["character_set_client"], was["collation_connection"], was["sql_mode"]}, " ")); err != nil {
 					return err
 				}
 				n++

@@ -85,11 +85,11 @@ func (r *run) checkTarget(ctx context.Context) error {
 		return refuse(fmt.Sprintf("SET GLOBAL max_allowed_packet=%d there, and in its configuration", max(64<<20, (r.said.longest/(1<<20)+2)<<20)),
 			"the backup %s has a statement of %d bytes, and the server at %s takes %s", r.o.File.Key, r.said.longest, r.o.Server.Addr, most)
 	}
-	if r.o.Since.IsZero() || r.o.allows(AllowRows) {
+	if r.o.Since.IsZero() || time.Until(r.o.Since) > 0 || r.o.allows(AllowRows) {
 		return nil
 	}
 	// By the server's own clock, which is whole seconds here; it knows of no write before its last start.
-	age := max(0, time.Since(r.o.Since)).Seconds()
+	age := time.Since(r.o.Since).Seconds()
 	for _, db := range r.live {
 		written, err := r.s.column(ctx, `SELECT CONCAT(TABLE_NAME, ' at ', UPDATE_TIME, 'Z') FROM information_schema.TABLES
 			WHERE TABLE_SCHEMA=? AND TABLE_TYPE='BASE TABLE' AND UPDATE_TIME >= UTC_TIMESTAMP() - INTERVAL ? SECOND ORDER BY UPDATE_TIME DESC LIMIT 3`, db, fmt.Sprintf("%.0f", age))

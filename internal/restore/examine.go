@@ -45,12 +45,16 @@ func (r *run) examine(ctx context.Context) error {
 	}()
 	db := ""
 	bad := ""
+	note := func(format string, args ...any) { // the first one; damage that shows at the end says more
+		if bad == "" {
+			bad = fmt.Sprintf(format, args...)
+		}
+	}
 	err := r.each(ctx, copied, "reading", func(st dump.Statement, _ string) error {
 		said.longest = max(said.longest, len(st.Text))
 		switch p := classify(st.Text); p.role {
 		case other:
-			bad = fmt.Sprintf("at byte %d it says %.80q, and %s", st.At, st.Text, p.why)
-			return errStop
+			note("at byte %d it says %.80q, and %s", st.At, st.Text, p.why)
 		case useDB, createDB:
 			db = p.name
 		case table:
@@ -66,18 +70,18 @@ func (r *run) examine(ctx context.Context) error {
 				_, err = unqualified(string(st.Text), cmp.Or(db, r.live[0])) // without a name of its own there is one database
 			}
 			if err != nil {
-				bad = fmt.Sprintf("at byte %d is the %s %s: %v", st.At, strings.ToLower(p.what), p.name, err)
-				return errStop
+				note("at byte %d is the %s %s: %v", st.At, strings.ToLower(p.what), p.name, err)
 			}
 		}
 		return nil
 	})
-	_ = copied.CloseWithError(err) // nil: the end
+	if errors.Is(err, dump.ErrHalf) { // all of it was read, and its end says more
+		_ = copied.Close()
+	} else {
+		_ = copied.CloseWithError(err) // nil: the end
+	}
 	h := <-heads
-	switch {
-	case bad != "":
-		return r.unfit(bad)
-	case err != nil && ctx.Err() != nil:
+	if err != nil && ctx.Err() != nil {
 		return fmt.Errorf("reading %s: %w", r.o.File.Key, err)
 	}
 	for _, e := range []error{h.err, err} {
@@ -86,6 +90,9 @@ func (r *run) examine(ctx context.Context) error {
 				return r.unfit(e.Error())
 			}
 		}
+	}
+	if bad != "" {
+		return r.unfit(bad)
 	}
 	if err := errors.Join(err, h.err); err != nil {
 		return fmt.Errorf("reading %s: %w", r.o.File.Key, err)
@@ -101,8 +108,6 @@ func (r *run) examine(ctx context.Context) error {
 	r.said = said
 	return nil
 }
-
-var errStop = errors.New("stop")
 
 // unfit refuses a backup that restores nothing: no override makes it one.
 func (r *run) unfit(why string) error {

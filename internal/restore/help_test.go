@@ -64,7 +64,7 @@ func zipped(t testing.TB, text []byte) []byte {
 }
 
 var (
-	definers = regexp.MustCompile("DEFINER=`[^`]*`@`[^`]*`")
+	definers = regexp.MustCompile("DEFINER=[`\"][^`\"]*[`\"]@[`\"][^`\"]*[`\"]")
 	enabled  = regexp.MustCompile("(ON COMPLETION (?:NOT )?PRESERVE) ENABLE")
 )
 

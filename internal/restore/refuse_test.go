@@ -37,7 +37,7 @@ func TestRefuses(t *testing.T) {
 		{"a bit flipped", flipped, nil, "restores nothing: it is damaged", ""},
 		{"empty", nil, nil, "it is empty", ""},
 		{"rubbish", bytes.Repeat([]byte("rubbish\n"), 1000), nil, "restores nothing: ", ""},
-		{"of another database", other, nil, "holds the databases shop, and app was to be restored; name in databases all", ""},
+		{"of another database", other, nil, "holds the databases app, shop, and app was to be restored; name in databases all", ""},
 		{"of one more", bytes.Replace(text, []byte("-- Dump completed"), []byte("CREATE DATABASE `more`;\nUSE `more`;\n--\n-- Current Database: `more`\n--\n-- Dump completed"), 1), nil, "holds the databases app, more", ""},
 		{"nine days old", text, func(o *Options) { o.MaxAge, o.File.AsOf = 26*time.Hour, time.Now().Add(-9*24*time.Hour) }, `is 216h0m0s old, and may be 26h0m0s; bring a younger one, or put "old" into allow`, AllowOld},
 		{"shrunken", text, func(o *Options) { o.Usual, o.MinSize = int64(3*len(text)), 50 }, `less than 50 % of what is usual is not all of it; bring a whole one, or put "small" into allow`, AllowSmall},

@@ -34,6 +34,7 @@ const (
 	errBinlogOff   = 1419
 	errNoVariable  = 1193
 	errExists      = 1050
+	errLockWait    = 1205
 	errTrigger     = 1359 // exists
 )
 

@@ -48,8 +48,16 @@ func (r *run) swap(ctx context.Context) (row, error) {
 		return row{}, err
 	}
 	r.report("swapping %d tables in", loaded)
-	if err := r.s.exec(ctx, "RENAME TABLE "+strings.Join(slices.Concat(pairs, from, to), ", ")); err != nil {
-		return row{}, fmt.Errorf("swapping the tables, of which none was: %w", err)
+	for {
+		err := r.s.exec(ctx, "RENAME TABLE "+strings.Join(slices.Concat(pairs, from, to), ", "))
+		if err == nil {
+			break
+		}
+		if code(err) != errLockWait {
+			return row{}, fmt.Errorf("swapping the tables, of which none was: %w", err)
+		}
+		// What was loaded stays loaded: it waits on.
+		r.report("all is loaded; waiting for transactions that hold the live tables: see SHOW PROCESSLIST at %s", r.o.Server.Addr)
 	}
 	return read(ctx, r.s, r.id)
 }

@@ -17,6 +17,9 @@ func (r *run) checkServer(ctx context.Context) error {
 	if !strings.Contains(version, "MariaDB") {
 		return refuse("name a MariaDB server", "the server at %s is %s, no MariaDB", r.o.Server.Addr, version)
 	}
+	if newer("10.6", version) { // before, RENAME TABLE may stop half way when the server dies
+		return refuse("upgrade the server to 10.6 or later", "the server at %s is MariaDB %s, which does not rename several tables as a whole", r.o.Server.Addr, version)
+	}
 	if err := r.checkOther(ctx); err != nil {
 		return err
 	}
@@ -84,6 +87,17 @@ func (r *run) checkTarget(ctx context.Context) error {
 	if n, err := strconv.Atoi(most); err != nil || r.said.longest+1024 > n {
 		return refuse(fmt.Sprintf("SET GLOBAL max_allowed_packet=%d there, and in its configuration", max(64<<20, (r.said.longest/(1<<20)+2)<<20)),
 			"the backup %s has a statement of %d bytes, and the server at %s takes %s", r.o.File.Key, r.said.longest, r.o.Server.Addr, most)
+	}
+	for _, db := range r.live {
+		// It would follow the table out of the live schema. Seen are those on which the account has any right.
+		follow, err := r.s.column(ctx, `SELECT CONCAT(CONSTRAINT_SCHEMA, '.', TABLE_NAME, ' (', CONSTRAINT_NAME, ')') FROM information_schema.REFERENTIAL_CONSTRAINTS
+			WHERE UNIQUE_CONSTRAINT_SCHEMA=? AND NOT FIND_IN_SET(CONSTRAINT_SCHEMA, ?) LIMIT 3`, db, strings.Join(r.live, ","))
+		if err != nil {
+			return err
+		}
+		if len(follow) > 0 {
+			return refuse("restore that database along with it, or drop the constraints", "foreign keys of other databases refer to %s at %s: %s", db, r.o.Server.Addr, strings.Join(follow, ", "))
+		}
 	}
 	if r.o.Since.IsZero() || time.Until(r.o.Since) > 0 || r.o.allows(AllowRows) {
 		return nil

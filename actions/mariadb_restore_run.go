@@ -97,6 +97,7 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 		select {
 		case <-r.ended:
 			if r.err != nil {
+				e.Over = r.err.Error()
 				e.Detail = "nothing was restored: " + r.err.Error()
 				if e.State == Partial {
 					e.Detail = fmt.Sprintf("the tables of %s are in, and what belongs to them is not: %v", st.Key, r.err)

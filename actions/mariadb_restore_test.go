@@ -168,7 +168,11 @@ func TestMariaDBRestoreBesideTheLooks(t *testing.T) {
 	if err := x.Do(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
-	inspect(t, x, Partial, "reading app/1.sql")
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(inspect(t, x, Partial, "").Detail, "reading app/1.sql"); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it does not say how far it is")
+		}
+	}
 	other := restoring1(t, c, d)
 	inspect(t, other, Partial, "a restore is at work on connection ")
 	x.now.alone.Reset(0)

@@ -22,7 +22,7 @@ func TestMain(m *testing.M) { mariadbtest.Main(m) }
 // server is a target as docs/operations.md describes it: the binary log is on, the account has no SUPER, and functions are trusted.
 func server(t testing.TB) *mariadbtest.Server {
 	t.Helper()
-	s := mariadbtest.Shared(t, "target", "--log-bin-trust-function-creators=1", "--max-allowed-packet=32M", "--event-scheduler=ON")
+	s := mariadbtest.Shared(t, "target", "--log-bin-trust-function-creators=1", "--max-allowed-packet=17M", "--event-scheduler=ON")
 	s.Feed(t, grants)
 	return s
 }

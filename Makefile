@@ -127,7 +127,7 @@ kube-testbed:
 	tools/kube/testbed.sh run $(GO) test ./actions -run 'TestKubernetes' -count=1 -v
 
 # What a change must pass; nothing is written. The seeds of the fuzz targets run as tests.
-check: tidy
+check: deps tidy
 	@files=$$(gofmt -l $$(git ls-files -co --exclude-standard '*.go')); test -z "$$files" || { echo "gofmt (make fmt):"; echo "$$files"; exit 1; }
 	$(GO) vet ./...
 	cd lab && $(GO) vet ./...

@@ -23,15 +23,16 @@ const module = "github.com/failoverd/failoverd/"
 var imports = map[string][]string{
 	"failover":                {},
 	"failover/plan":           {"failover"},
-	"probes":                  {"failover", "internal/cloud", "internal/dnsq", "internal/dump", "internal/iam", "internal/kube"},
+	"probes":                  {"failover", "internal/backup", "internal/cloud", "internal/dnsq", "internal/dump", "internal/iam", "internal/kube"},
 	"monitor":                 {"failover"},
 	"consensus":               {"failover", "internal/mtls"},
 	"fence":                   {"failover", "internal/boottime"},
-	"actions":                 {"failover", "failover/plan", "internal/cloud", "internal/dnsq", "internal/iam", "internal/kube"},
+	"actions":                 {"failover", "failover/plan", "internal/backup", "internal/cloud", "internal/dnsq", "internal/iam", "internal/kube", "internal/restore"},
 	"internal/config":         {"failover", "failover/plan", "probes", "actions", "internal/iam"},
 	"internal/notify":         {"failover"},
 	"internal/admin":          {"failover", "failover/plan", "consensus"},
 	"internal/web":            {"failover", "internal/admin"},
+	"internal/backup":         {"internal/cloud"},
 	"internal/boottime":       {},
 	"internal/cloud":          {},
 	"internal/dnsq":           {},
@@ -39,7 +40,9 @@ var imports = map[string][]string{
 	"internal/iam":            {},
 	"internal/kube":           {"internal/cloud"},
 	"internal/kubetest":       {}, // the lab builds it, too
+	"internal/mariadbtest":    {},
 	"internal/mtls":           {},
+	"internal/restore":        {"internal/backup", "internal/dump"},
 	"internal/sdnotify":       {},
 	"model":                   {},
 	"internal/mutants":        {}, // it reads the code as text

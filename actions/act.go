@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -287,6 +288,10 @@ func (r *run) awaitPresent(ctx context.Context) bool {
 		}
 		if r.finishIfPresent(ctx) {
 			return true
+		}
+		if r.last.Over != "" && r.last.State != Present && (r.tokens() || r.idempotent()) {
+			r.lastErr = errors.New(r.last.Over)
+			return false // tried again, as often as it may be
 		}
 		if r.already && r.last.State != Present && r.last.State != Unknown {
 			r.found, r.already = "", false

@@ -55,6 +55,9 @@ type Effect struct {
 	// Ending says of a stop that all it asks for stands, and that what still runs needs
 	// only time: to ask again would change nothing.
 	Ending bool
+	// Over says why what Do has begun has ended without its effect; "" while it goes on. Waiting for it any longer is
+	// in vain, and another attempt may be made at once. Only an action of which a repetition does no harm says so.
+	Over string
 	// Lacks says what would keep Do from being whole, although the world could be read;
 	// "" if nothing would. Readiness tells of it.
 	Lacks string

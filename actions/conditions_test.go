@@ -112,6 +112,20 @@ func TestRetriesAreBounded(t *testing.T) {
 	})
 }
 
+// What Do has begun and what has ended without its effect is not waited for: it is tried again, and that is counted.
+func TestWhatIsOverIsTriedAgain(t *testing.T) {
+	inStage(t, func(s *failover.Settings) { s.Components[0].Start.Retries, s.Components[0].Start.Kind = 2, "counted" }, func(st *stage) {
+		e := st.effect("start-api")
+		e.never, e.over = true, "the backup restores nothing"
+		st.elect(nil)
+		begun := time.Now()
+		s := st.waitFor("a question", 10*time.Minute, questioned)
+		if n := e.times(); n != 3 || time.Since(begun) > 4*time.Minute || !strings.Contains(s.Execution.Question.Text, "after 2 retries") || !strings.Contains(s.Execution.Question.Text, "the backup restores nothing") {
+			t.Fatalf("tried %d times within %s; %s", n, time.Since(begun), s.Execution.Question.Text)
+		}
+	})
+}
+
 // P4: an inventory that shrank beyond the limit is refused, until a person
 // accepts it.
 func TestShrunkInventoryIsRefused(t *testing.T) {

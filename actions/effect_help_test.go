@@ -38,6 +38,7 @@ type effect struct {
 	unburnable bool
 	inventory  int    // what Inspect says that the selector matched
 	lacks      string // and what would keep Do from being whole
+	over       string // and why what Do has begun came to nothing
 	inspects   int
 }
 
@@ -166,6 +167,9 @@ func (e *effect) Inspect(ctx context.Context) (Effect, error) {
 	}
 	prev, err := json.Marshal(previously{Value: e.value, Token: e.token})
 	eff := Effect{State: Absent, Detail: "value " + e.value, Previous: prev, Token: e.token, Inventory: e.inventory, Lacks: e.lacks}
+	if len(e.asked) > 0 {
+		eff.Over = e.over
+	}
 	switch {
 	case e.vague:
 		eff.State = Unknown

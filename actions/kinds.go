@@ -27,6 +27,7 @@ type Kinds struct {
 	Gate           *GateConfig              `toml:"gate" json:"gate,omitempty"`
 	S3Object       *S3ObjectConfig          `toml:"s3_object" json:"s3_object,omitempty"`
 	Route53Weights *Route53WeightsConfig    `toml:"route53_weights" json:"route53_weights,omitempty"`
+	MariaDBRestore *MariaDBRestoreConfig    `toml:"mariadb_restore" json:"mariadb_restore,omitempty"`
 	Exec           *ExecConfig              `toml:"exec" json:"exec,omitempty"`
 	HTTPCall       *HTTPCallConfig          `toml:"http_call" json:"http_call,omitempty"`
 	Approval       *ApprovalConfig          `toml:"approval" json:"approval,omitempty"`
@@ -71,6 +72,9 @@ type Deps struct {
 	Regions []failover.Region
 	Node    failover.NodeID
 	Service string // the service's name
+	// Epoch is the one in force, and Since when the execution began that is under way; zero: none is.
+	Epoch uint64
+	Since time.Time
 	// Resolvers are the DNS servers to ask, "ip:port". Empty: the host's own.
 	Resolvers []string
 	Cloud     *cloud.Clients // nil if the configuration uses no AWS kind

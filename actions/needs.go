@@ -123,6 +123,10 @@ func (c *S3ObjectConfig) needs(failover.Region) []Need {
 	return []Need{{What: "S3", Region: c.Region}, {What: "Route 53's health checkers and name servers (no control plane)"}}
 }
 
+func (c *MariaDBRestoreConfig) needs(r failover.Region) []Need {
+	return []Need{{What: "S3", Region: r}, {What: "MariaDB at " + c.Servers[r], Region: r}}
+}
+
 func (c *Route53WeightsConfig) needs(failover.Region) []Need {
 	return []Need{{What: "Route 53's control plane", Region: route53Region, Latent: true}}
 }

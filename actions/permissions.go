@@ -135,3 +135,12 @@ func (c *NACLConfig) Permissions(r failover.Region) []iam.Permission {
 		{Acts: true, Actions: []string{"ec2:ReplaceNetworkAclAssociation"}, Resources: []string{fmt.Sprintf("arn:aws:ec2:%s:*:network-acl/*", r), fmt.Sprintf("arn:aws:ec2:%s:*:subnet/*", r)}},
 	}
 }
+
+// Permissions implements Permitted.
+func (c *MariaDBRestoreConfig) Permissions(failover.Region) []iam.Permission {
+	list := iam.Permission{Actions: []string{"s3:ListBucket"}, Resources: []string{"arn:aws:s3:::" + c.Bucket}}
+	if c.Prefix != "" {
+		list.Condition = map[string]map[string]string{"StringLike": {"s3:prefix": c.Prefix + "*"}}
+	}
+	return []iam.Permission{list, {Actions: []string{"s3:GetObject"}, Resources: []string{"arn:aws:s3:::" + c.Bucket + "/" + c.Prefix + "*"}}}
+}

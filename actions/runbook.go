@@ -350,6 +350,28 @@ func (c *S3ObjectConfig) byHand(region failover.Region, _ []failover.Region) (do
 	return do, "every name server of the zone answers with the addresses of " + string(region) + ", once the health check has read it three times"
 }
 
+func (c *MariaDBRestoreConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	host, port, _ := strings.Cut(c.Servers[region], ":")
+	at := fmt.Sprintf("--host=%s --port=%s --user=%s --password", word(host), word(port), word(c.User))
+	do = []string{
+		fmt.Sprintf("aws s3api list-objects-v2 --region %s --bucket %s --prefix %s --query 'sort_by(Contents,&LastModified)[-3:].[Key,Size,LastModified]' --output text   # the newest is the last", region, word(c.Bucket), word(c.Prefix)),
+		fmt.Sprintf("aws s3 cp --region %s s3://%s/KEY - > backup.sql   # KEY is its name; with .gz: - | zcat > backup.sql, with .zst: - | zstdcat > backup.sql", region, word(c.Bucket)),
+		`tail -1 backup.sql   # "-- Dump completed on ...", or it is not whole: take the one before`,
+		fmt.Sprintf("mariadb-dump %s --single-transaction --routines --events --databases %s > before.sql   # what stands there now: the way back", at, words(c.Databases)),
+		fmt.Sprintf("mariadb %s --execute 'SET GLOBAL event_scheduler=OFF'   # it needs SUPER: the events of a backup are on", at),
+		fmt.Sprintf("mariadb %s --comments < backup.sql   # a backup of one database without its name: the name behind --comments", at),
+	}
+	return do, "the last command has said nothing, and the newest rows are of the day of the backup"
+}
+
+func words(names []string) string {
+	var out []string
+	for _, n := range names {
+		out = append(out, word(n))
+	}
+	return strings.Join(out, " ")
+}
+
 func (c *ExecConfig) byHand(failover.Region, []failover.Region) (do []string, see string) {
 	var env []string
 	for k, v := range c.Env {

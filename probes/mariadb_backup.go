@@ -6,16 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/failoverd/failoverd/failover"
-	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/backup"
 	"github.com/failoverd/failoverd/internal/dump"
 )
 
@@ -100,7 +98,8 @@ func (c *MariaDBBackupConfig) probe(d Deps) (*mariaDBBackup, error) {
 	if d.Cloud == nil {
 		return nil, fmt.Errorf("backups in %s: there are no AWS clients", c.Bucket)
 	}
-	return &mariaDBBackup{cfg: c, deps: d, client: d.Cloud.S3(string(d.Region)), known: map[backup]fileWord{}, part: rangeSize}, nil
+	place := backup.Place{Client: d.Cloud.S3(string(d.Region)), Bucket: c.Bucket, Prefix: c.Prefix, Takes: c.takes()}
+	return &mariaDBBackup{cfg: c, deps: d, place: place, known: map[backup.File]fileWord{}}, nil
 }
 
 // NewCheck implements CheckConfig.
@@ -114,21 +113,13 @@ func (c *MariaDBBackupCheckConfig) NewCheck(d Deps) (Check, error) {
 }
 
 type mariaDBBackup struct {
-	cfg    *MariaDBBackupConfig
-	deps   Deps
-	client *s3.Client
-	all    bool  // read a file to its end
-	part   int64 // of it, that is asked for at once
+	cfg   *MariaDBBackupConfig
+	deps  Deps
+	place backup.Place
+	all   bool // read a file to its end
 
-	known map[backup]fileWord // of those that were looked at
-	now   *reading            // under way, with all; else nil
-}
-
-// backup is one file of the bucket.
-type backup struct {
-	key, etag string
-	size      int64
-	asOf      time.Time // nothing that was written later is in it
+	known map[backup.File]fileWord // of those that were looked at
+	now   *reading                 // under way, with all; else nil
 }
 
 // fileWord is what a file says of itself.
@@ -140,15 +131,13 @@ type fileWord struct {
 
 // Probe implements Probe.
 func (p *mariaDBBackup) Probe(ctx context.Context) failover.Observation {
-	o := p.deps.observation("mariadb_backup", p.place())
+	o := p.deps.observation("mariadb_backup", p.place.String())
 	ctx, cancel := p.deps.within(ctx)
 	defer cancel()
 	r := p.look(ctx, o.At)
 	r.latency = time.Since(o.At)
 	return r.finish(o)
 }
-
-func (p *mariaDBBackup) place() string { return "s3://" + p.cfg.Bucket + "/" + p.cfg.Prefix }
 
 type mariaDBBackupCheck struct{ probe *mariaDBBackup }
 
@@ -161,38 +150,38 @@ func (p *mariaDBBackup) look(ctx context.Context, now time.Time) result {
 	if err := p.deps.Cloud.Credentials(ctx); err != nil {
 		return unsaid("credentials", err)
 	}
-	all, other, err := p.list(ctx)
+	all, other, err := p.place.List(ctx)
 	bad := func(format string, args ...any) result {
 		return result{outcome: failover.Failed, reason: failover.ReasonContent, detail: fmt.Sprintf(format, args...)}
 	}
 	switch {
 	case err != nil:
-		return unsaid("ListObjectsV2 of "+p.place(), err)
+		return unsaid("ListObjectsV2 of "+p.place.String(), err)
 	case len(all) == 0:
-		return bad("there is no backup under %s in %s (%d other objects): it wants files that end with .sql, .sql.gz or .sql.zst; is the bucket replicated?", p.place(), p.deps.Region, other)
+		return bad("there is no backup under %s in %s (%d other objects): it wants files that end with .sql, .sql.gz or .sql.zst; is the bucket replicated?", p.place, p.deps.Region, other)
 	}
 	var passed []string // newer ones, and why they do not count
 	for i := len(all) - 1; i >= 0 && i >= len(all)-mostBackups; i-- {
 		b := all[i]
-		age := now.Sub(b.asOf)
+		age := now.Sub(b.AsOf)
 		if age > p.cfg.maxAge() {
-			return bad("the newest of %d backups in %s that may count, %s, is %s old, and may be %s: has the backup of last night run, and was it replicated?%s", len(all), p.deps.Region, b.key, age.Round(time.Minute), p.cfg.maxAge(), because(passed))
+			return bad("the newest of %d backups in %s that may count, %s, is %s old, and may be %s: has the backup of last night run, and was it replicated?%s", len(all), p.deps.Region, b.Key, age.Round(time.Minute), p.cfg.maxAge(), because(passed))
 		}
-		said, err := p.word(ctx, b, median(all[:i]))
+		said, err := p.word(ctx, b, backup.Usual(all[:i]))
 		switch {
 		case err != nil:
 			return notRead(b, err)
 		case said.wrong != "":
-			passed = append(passed, b.key+" restores nothing: "+said.wrong)
+			passed = append(passed, b.Key+" restores nothing: "+said.wrong)
 			continue
 		}
-		r := result{outcome: failover.OK, lastWrite: b.asOf}
+		r := result{outcome: failover.OK, lastWrite: b.AsOf}
 		if len(passed) > 0 {
 			r.outcome, r.reason = failover.Slow, failover.ReasonContent
 		}
-		r.detail = fmt.Sprintf("the newest backup in %s is %s: as of %s or %s ago, %s, of MariaDB %s", p.deps.Region, b.key, b.asOf.UTC().Format(time.RFC3339), age.Round(time.Minute), size(b.size), cmp.Or(said.summary.Server, "of an unknown version"))
+		r.detail = fmt.Sprintf("the newest backup in %s is %s: as of %s or %s ago, %s, of MariaDB %s", p.deps.Region, b.Key, b.AsOf.UTC().Format(time.RFC3339), age.Round(time.Minute), backup.Size(b.Size), cmp.Or(said.summary.Server, "of an unknown version"))
 		if p.all {
-			r.detail += fmt.Sprintf("; read to its end: %d tables of %s, %s uncompressed", said.summary.Tables, few(said.summary.Databases), size(said.summary.Bytes))
+			r.detail += fmt.Sprintf("; read to its end: %d tables of %s, %s uncompressed", said.summary.Tables, few(said.summary.Databases), backup.Size(said.summary.Bytes))
 		}
 		if said.unsaid != "" {
 			r.detail += "; " + said.unsaid
@@ -204,15 +193,14 @@ func (p *mariaDBBackup) look(ctx context.Context, now time.Time) result {
 }
 
 // notRead is that a backup could not be looked at, or not to its end yet.
-func notRead(b backup, err error) result {
+func notRead(b backup.File, err error) result {
 	if r, ok := errors.AsType[errReading](err); ok {
 		return result{outcome: failover.NoResult, reason: failover.ReasonOther, detail: r.text}
 	}
-	switch cloud.ErrorCode(err) {
-	case "PreconditionFailed", "NoSuchKey":
-		return result{outcome: failover.NoResult, reason: failover.ReasonOther, detail: b.key + " was replaced or deleted while it was looked at"}
+	if backup.Replaced(err) {
+		return result{outcome: failover.NoResult, reason: failover.ReasonOther, detail: b.Key + " was replaced or deleted while it was looked at"}
 	}
-	return unsaid("GetObject of "+b.key, err)
+	return unsaid("GetObject of "+b.Key, err)
 }
 
 // mostBackups is how many of the newest are looked at for one that could be restored.
@@ -226,9 +214,9 @@ func because(passed []string) string {
 }
 
 // word says what is known of a backup beside its age.
-func (p *mariaDBBackup) word(ctx context.Context, b backup, usual int64) (fileWord, error) {
-	if b.size*100 < usual*int64(p.cfg.minSize()) {
-		return fileWord{wrong: fmt.Sprintf("it has %d bytes, and those before it %d; less than %d %% of what is usual is not all of it", b.size, usual, p.cfg.minSize())}, nil
+func (p *mariaDBBackup) word(ctx context.Context, b backup.File, usual int64) (fileWord, error) {
+	if why := b.Shrunken(usual, p.cfg.minSize()); why != "" {
+		return fileWord{wrong: why}, nil
 	}
 	said, err := p.file(ctx, b)
 	if err != nil || said.wrong != "" {
@@ -244,7 +232,7 @@ func (p *mariaDBBackup) word(ctx context.Context, b backup, usual int64) (fileWo
 }
 
 // file says what the file is. A file whose ETag has not changed is not read again.
-func (p *mariaDBBackup) file(ctx context.Context, b backup) (fileWord, error) {
+func (p *mariaDBBackup) file(ctx context.Context, b backup.File) (fileWord, error) {
 	if said, ok := p.known[b]; ok {
 		return said, nil
 	}
@@ -273,12 +261,12 @@ func wordOf(s dump.Summary, err error) (fileWord, error) {
 }
 
 // ends reads the beginning of a backup, and its end where that tells something.
-func (p *mariaDBBackup) ends(ctx context.Context, b backup) (fileWord, error) {
+func (p *mariaDBBackup) ends(ctx context.Context, b backup.File) (fileWord, error) {
 	const head, tail = 256 << 10, 4 << 10
-	if b.size == 0 { // S3 has no range of it
+	if b.Size == 0 { // S3 has no range of it
 		return fileWord{wrong: dump.ErrNotADump.Error()}, nil
 	}
-	body, err := p.get(ctx, b, aws.String(fmt.Sprintf("bytes=0-%d", head-1)))
+	body, err := p.place.Get(ctx, b, aws.String(fmt.Sprintf("bytes=0-%d", head-1)))
 	if err != nil {
 		return fileWord{}, err
 	}
@@ -287,11 +275,11 @@ func (p *mariaDBBackup) ends(ctx context.Context, b backup) (fileWord, error) {
 	if err != nil || said.wrong != "" {
 		return said, err
 	}
-	if !strings.HasSuffix(b.key, ".sql") {
+	if !strings.HasSuffix(b.Key, ".sql") {
 		said.unsaid = "whether it is whole only reading all of it tells, as the check mariadb_backup does"
 		return said, nil
 	}
-	end, err := p.get(ctx, b, aws.String(fmt.Sprintf("bytes=-%d", tail)))
+	end, err := p.place.Get(ctx, b, aws.String(fmt.Sprintf("bytes=-%d", tail)))
 	if err != nil {
 		return said, err
 	}
@@ -304,87 +292,4 @@ func (p *mariaDBBackup) ends(ctx context.Context, b backup) (fileWord, error) {
 		said.wrong = dump.ErrIncomplete.Error()
 	}
 	return said, nil
-}
-
-func onceS3(o *s3.Options) { o.RetryMaxAttempts = 1 }
-
-// list reads what is in the bucket, oldest first, and how many objects are no backups.
-// S3 lists in the order of the keys, which need not be that of time.
-// https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectsV2.html
-func (p *mariaDBBackup) list(ctx context.Context) (all []backup, other int, err error) {
-	pages := s3.NewListObjectsV2Paginator(p.client, &s3.ListObjectsV2Input{Bucket: &p.cfg.Bucket, Prefix: &p.cfg.Prefix})
-	for n := 0; pages.HasMorePages(); n++ {
-		if n == 50 {
-			return nil, 0, fmt.Errorf("more than %d,000 objects under %s: name a prefix under which only backups of this database lie", n, p.place())
-		}
-		page, err := pages.NextPage(ctx, onceS3)
-		if err != nil {
-			return nil, 0, err
-		}
-		for _, o := range page.Contents {
-			key := aws.ToString(o.Key)
-			if !slices.ContainsFunc([]string{".sql", ".sql.gz", ".sql.zst"}, func(end string) bool { return strings.HasSuffix(key, end) }) {
-				other++
-				continue
-			}
-			all = append(all, backup{key, aws.ToString(o.ETag), aws.ToInt64(o.Size), p.asOf(key, aws.ToTime(o.LastModified))})
-		}
-	}
-	slices.SortStableFunc(all, func(a, b backup) int { return a.asOf.Compare(b.asOf) })
-	return all, other, nil
-}
-
-// keyTime is a date in a key, with or without the time of day: 2026-11-28, 20261128T0305, 2026-11-28_03-05-12.
-var keyTime = regexp.MustCompile(`(20\d\d)-?([01]\d)-?([0-3]\d)(?:[T_-]?([012]\d)[-:]?([0-5]\d)(?:[-:]?([0-5]\d))?)?`)
-
-// asOf is a time after which nothing that was written is in a backup. S3 knows when the
-// file was there; a copy or a replica may be younger than the backup, and then its name
-// may know better.
-func (p *mariaDBBackup) asOf(key string, modified time.Time) time.Time {
-	asOf := modified.Add(-p.cfg.takes())
-	found := keyTime.FindAllStringSubmatch(key, -1)
-	if len(found) == 0 {
-		return asOf
-	}
-	part := found[len(found)-1]
-	day, err := time.Parse("20060102", part[1]+part[2]+part[3])
-	if err != nil {
-		return asOf
-	}
-	named := day.Add(24 * time.Hour) // some time of that day
-	if part[4] != "" {
-		if at, err := time.Parse("20060102150405", part[1]+part[2]+part[3]+part[4]+part[5]+cmp.Or(part[6], "00")); err == nil {
-			named = at
-		}
-	}
-	if named.Before(asOf) {
-		return named
-	}
-	return asOf
-}
-
-// median is the usual size; zero where there was none before.
-func median(all []backup) int64 {
-	if len(all) == 0 {
-		return 0
-	}
-	var sizes []int64
-	for _, b := range all[max(0, len(all)-14):] {
-		sizes = append(sizes, b.size)
-	}
-	slices.Sort(sizes)
-	return sizes[len(sizes)/2]
-}
-
-// size is a number of bytes for people.
-func size(n int64) string {
-	switch {
-	case n >= 10<<30:
-		return fmt.Sprintf("%d GiB", n>>30)
-	case n >= 10<<20:
-		return fmt.Sprintf("%d MiB", n>>20)
-	case n >= 10<<10:
-		return fmt.Sprintf("%d KiB", n>>10)
-	}
-	return fmt.Sprintf("%d bytes", n)
 }

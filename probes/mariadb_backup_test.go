@@ -273,7 +273,7 @@ func TestMariaDBBackupIsReadBesideTheLooks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.all, p.part = true, part
+	p.all, p.place.Part = true, part
 	c := mariaDBBackupCheck{p}
 	verify(t, c, Unknown, "app/1.sql is being read to its end: 68 KiB of 191 KiB, ")
 	verify(t, c, Unknown, " left")
@@ -309,7 +309,7 @@ func TestMariaDBBackupThatIsReplaced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p.all, p.part = true, 64<<10
+	p.all, p.place.Part = true, 64<<10
 	b.before = func(_ http.ResponseWriter, r *http.Request) bool {
 		if strings.HasPrefix(r.Header.Get("Range"), "bytes=65536-") {
 			b.objects["app/1.sql"] = object{body, time.Now().Add(time.Minute)}

@@ -106,6 +106,8 @@ func (v *validator) prepare(path string, p *Part) {
 		v.bad(path, "set policy.prepare_after, or take it out", "has no effect: policy.prepare_after is 0")
 	case p.Start.Irreversible:
 		v.bad(path, "take irreversible or prepare out", "a step that cannot be undone is not begun on a suspicion")
+	case p.Start.MariaDBRestore != nil:
+		v.bad(path, "take prepare out", "a restore replaces what is there, once in each epoch, and the epoch has not advanced yet")
 	case p.Start.Ask || p.Start.Approval != nil:
 		v.bad(path, "take ask or prepare out", "a step that asks a person is not begun on a suspicion")
 	case p.Stop != nil && (!p.Agent || p.Arming != failover.ArmEnforced):

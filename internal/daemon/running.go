@@ -230,7 +230,7 @@ type currentWorld struct{ d *Daemon }
 
 // Action implements actions.World.
 func (w currentWorld) Action(st failover.Step) (actions.Action, error) {
-	return w.d.running.Load().world.action(st, w.d.core.Node().State().Readings[st.ID])
+	return w.d.running.Load().world.action(st, w.d.core.Node().State())
 }
 
 // Check implements actions.World.

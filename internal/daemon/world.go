@@ -24,14 +24,18 @@ type world struct {
 	log       *slog.Logger
 }
 
-// action makes a step's action. kept is what the log keeps for a step of that name.
-func (w *world) action(st failover.Step, kept failover.Reading) (actions.Action, error) {
+// action makes a step's action, by what the log says now.
+func (w *world) action(st failover.Step, now *failover.State) (actions.Action, error) {
+	kept, since := now.Readings[st.ID], time.Time{}
+	if now.Execution != nil {
+		since = now.Execution.StartedAt
+	}
 	if kept.Of != st.Fingerprint() {
 		kept = failover.Reading{} // of another configuration
 	}
 	return actions.Build(st.Action, st.Version, config.FillNode(st.Params, w.node), actions.Deps{
 		Region: st.Region, Regions: w.regions, Node: w.node, Service: w.service, Resolvers: w.resolvers, Cloud: w.cloud, Quiet: &w.quiet, Recall: kept,
-		Log: w.log.With("step", st.ID),
+		Epoch: now.Epoch, Since: since, Log: w.log.With("step", st.ID),
 	})
 }
 

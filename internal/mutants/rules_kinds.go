@@ -188,7 +188,7 @@ var kinds = []mutant{
 	{
 		name: "backup-as-young-as-its-copy", rule: "S7",
 		says: "a backup is as young as S3 says, whatever its name says",
-		edits: []edit{{"probes/mariadb_backup.go", `	if named.Before(asOf) {
+		edits: []edit{{"internal/backup/backup.go", `	if named.Before(asOf) {
 `, `	if named.Before(asOf) && false {
 `}},
 		tests: []test{{pkg: "probes", name: "TestMariaDBBackup"}},
@@ -202,7 +202,61 @@ var kinds = []mutant{
 	{
 		name: "backup-replaced-while-read", rule: "L1",
 		says:  "a backup that is replaced while it is read is read on",
-		edits: []edit{{"probes/mariadb_backup_read.go", `IfMatch: &b.etag, `, ``}},
+		edits: []edit{{"internal/backup/backup.go", `IfMatch: &f.ETag, `, ``}},
 		tests: []test{{pkg: "probes", name: "TestMariaDBBackupThatIsReplaced"}},
+	},
+	{
+		name: "restore-by-a-stale-token", rule: "E4",
+		says: "a restore goes on although a newer token stands in the server",
+		edits: []edit{{"internal/restore/claim.go", `	if now.token > r.o.Token {
+`, `	if now.token > r.o.Token && now.state == "" {
+`}},
+		tests: []test{{pkg: "internal/restore", name: "TestStale"}, {pkg: "actions", name: "TestMariaDBRestore"}},
+	},
+	{
+		name: "restore-beside-an-earlier-one", rule: "E4",
+		says:  "a restore does not end the earlier run whose connection still lives",
+		edits: []edit{{"internal/restore/claim.go", `"KILL "+holder`, `"DO "+holder`}},
+		tests: []test{{pkg: "internal/restore", name: "TestStale"}, {pkg: "actions", name: "TestMariaDBRestoreBesideTheLooks"}},
+	},
+	{
+		name: "restore-swap-without-its-turn", rule: "E4",
+		says:  "the swap does not rename the table that holds the token",
+		edits: []edit{{"internal/restore/swap.go", `slices.Concat(pairs, from, to)`, `slices.Concat(from, to)`}},
+		tests: []test{{pkg: "internal/restore", name: "TestDeath"}},
+	},
+	{
+		name: "restore-unread", rule: "L1",
+		says: "a backup that is cut off is restored",
+		edits: []edit{{"internal/restore/examine.go", `			if errors.Is(e, of) {
+				return r.unfit(e.Error())
+			}
+`, `			if errors.Is(e, of) {
+				h.err, err = nil, nil
+			}
+`}},
+		tests: []test{{pkg: "internal/restore", name: "TestRefuses"}},
+	},
+	{
+		name: "restore-with-events-on", rule: "S1",
+		says:  "the events of a backup run in a region that is not stable",
+		edits: []edit{{"internal/restore/objects.go", `	return text[:m[2]] + "DISABLE" + text[m[3]:], nil`, `	return text, nil`}},
+		tests: []test{{pkg: "internal/restore", name: "TestRestore"}},
+	},
+	{
+		name: "restore-twice-in-an-epoch", rule: "E2",
+		says: "what the service has written since a restore is lost to a second one",
+		edits: []edit{{"internal/restore/restore.go", `	mine := row.epoch == o.Epoch
+`, `	mine := row.epoch == o.Epoch && row.key == ""
+`}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBRestore"}},
+	},
+	{
+		name: "restore-over-new-rows", rule: "S7",
+		says: "rows that were written since the execution began are restored over",
+		edits: []edit{{"internal/restore/target.go", `		if len(written) > 0 {
+`, `		if len(written) > 0 && r.o.Epoch == 0 {
+`}},
+		tests: []test{{pkg: "internal/restore", name: "TestRefuses"}},
 	},
 }

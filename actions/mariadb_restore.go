@@ -1,0 +1,198 @@
+package actions
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/go-sql-driver/mysql"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/backup"
+	"github.com/failoverd/failoverd/internal/restore"
+)
+
+// MariaDBRestoreConfig restores MariaDB in the region being entered from the newest backup in that region's own
+// bucket, as mariadb-dump writes it: .sql, .sql.gz or .sql.zst, one file each. The file is read to its end before anything is
+// touched, loaded beside the live schemas and swapped in as a whole (internal/restore). It is done once in each epoch: what is written
+// after it is the service's own.
+type MariaDBRestoreConfig struct {
+	// Bucket is the region's own, such as "backups-{region}".
+	Bucket string `toml:"bucket" json:"bucket"`
+	// Prefix is where the backups of these databases lie, and nothing else.
+	Prefix string `toml:"prefix" json:"prefix"`
+	// Servers are where MariaDB is in each region, "host:port". That of the other region is only asked whether
+	// it is the same one, which a restore would overwrite.
+	Servers map[failover.Region]string `toml:"servers" json:"servers"`
+	// User needs what docs/operations.md lists, and no SUPER.
+	User         string `toml:"user" json:"user"`
+	PasswordFile string `toml:"password_file" json:"password_file"`
+	// CAFile holds the certificates by which the server is known. Empty: the connection is in the clear.
+	CAFile string `toml:"ca_file" json:"ca_file,omitempty"`
+	// Databases are what a backup holds, all of it. They are replaced as a whole.
+	Databases []string `toml:"databases" json:"databases"`
+	// MaxAge is how old the backup may be. Zero: 26 hours, for daily ones.
+	MaxAge failover.Duration `toml:"max_age" json:"max_age,omitempty"`
+	// Takes is how long a backup takes from its snapshot until it is in the bucket. Zero: 1 hour.
+	Takes failover.Duration `toml:"takes" json:"takes,omitempty"`
+	// MinSize is the share of the usual size, in percent, that it must have. Zero: 50.
+	MinSize int `toml:"min_size" json:"min_size,omitempty"`
+	// Key names one backup. Empty: the newest.
+	Key string `toml:"key" json:"key,omitempty"`
+	// Allow lifts refusals: "old", "small", "newer" (a newer server's), "rows" (written since the failover began), "replica",
+	// "original" (it is not asked whether it is the other region's server).
+	Allow []restore.Override `toml:"allow" json:"allow,omitempty"`
+}
+
+// Validate implements Config.
+func (c *MariaDBRestoreConfig) Validate(role Role) error {
+	switch {
+	case role == RoleStop || role == RoleSwitch:
+		return badParam("bucket", "a restore brings data into the region being entered, and can only stand under start")
+	case c.Bucket == "" || strings.Contains(c.Bucket, "/"):
+		return badParam("bucket", "%q is no bucket's name; name the region's own, such as \"backups-{region}\"", c.Bucket)
+	case strings.HasPrefix(c.Prefix, "/"):
+		return badParam("prefix", "%q begins with a slash, with which no key begins that is meant", c.Prefix)
+	case len(c.Servers) == 0:
+		return badParam("servers", "is missing; name MariaDB in each region, such as { us-east-2 = \"db.us-east-2.example.net:3306\" }")
+	case c.User == "":
+		return badParam("user", "is missing")
+	case !strings.HasPrefix(c.PasswordFile, "/"):
+		return badParam("password_file", "%q is not an absolute path", c.PasswordFile)
+	case c.CAFile != "" && !strings.HasPrefix(c.CAFile, "/"):
+		return badParam("ca_file", "%q is not an absolute path", c.CAFile)
+	case len(c.Databases) == 0:
+		return badParam("databases", "is missing; name all that a backup holds")
+	case c.MinSize < 0 || c.MinSize > 100:
+		return badParam("min_size", "%d is not a share in percent", c.MinSize)
+	case c.MaxAge < 0:
+		return badParam("max_age", "%s is negative", c.MaxAge)
+	case c.Takes < 0:
+		return badParam("takes", "%s is negative", c.Takes)
+	}
+	seen := map[string]failover.Region{}
+	for _, r := range slices.Sorted(maps.Keys(c.Servers)) {
+		at := c.Servers[r]
+		if _, _, err := net.SplitHostPort(at); err != nil {
+			return badParam("servers", "%q of %s is not \"host:port\"", at, r)
+		}
+		if other, ok := seen[at]; ok {
+			return badParam("servers", "%q is named for %s and for %s: a restore would overwrite the original", at, other, r)
+		}
+		seen[at] = r
+	}
+	for i, db := range c.Databases {
+		if slices.Contains(c.Databases[:i], db) {
+			return badParam("databases", "%q is listed twice", db)
+		}
+	}
+	if err := restore.Restorable(c.Databases); err != nil {
+		return badParam("databases", "%v", err)
+	}
+	for _, a := range c.Allow {
+		if !slices.Contains(restore.Overrides, a) {
+			return badParam("allow", "%q is none of %v", a, restore.Overrides)
+		}
+	}
+	return nil
+}
+
+// Version implements Config.
+func (c *MariaDBRestoreConfig) Version() int { return 1 }
+
+// HoldsToken says that the server holds the token.
+func (c *MariaDBRestoreConfig) HoldsToken() {}
+
+// Timeout implements Config.
+func (c *MariaDBRestoreConfig) Timeout() time.Duration { return 4 * time.Hour }
+
+// New implements Config.
+func (c *MariaDBRestoreConfig) New(d Deps) (Action, error) {
+	if d.Cloud == nil {
+		return nil, errors.New("there are no AWS clients")
+	}
+	if c.Servers[d.Region] == "" {
+		return nil, fmt.Errorf("servers names no MariaDB in %s", d.Region)
+	}
+	x := &mariaDBRestore{cfg: c, region: d.Region, epoch: d.Epoch, since: d.Since, patience: restorePatience, pause: restorePause}
+	x.place = backup.Place{Client: d.Cloud.S3(string(d.Region)), Bucket: c.Bucket, Prefix: c.Prefix, Takes: time.Duration(cmp.Or(c.Takes, failover.Duration(time.Hour)))}
+	for r, at := range c.Servers {
+		if r != d.Region {
+			x.other = at
+		}
+	}
+	return x, nil
+}
+
+// server is how the account gets to a server. Its secrets are read each time: they may be renewed.
+func (x *mariaDBRestore) server(at string) (*mysql.Config, error) {
+	password, err := os.ReadFile(x.cfg.PasswordFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the password of %s: %w", x.cfg.User, err)
+	}
+	m := mysql.NewConfig()
+	m.Net, m.Addr, m.User, m.Passwd = "tcp", at, x.cfg.User, strings.TrimSpace(string(password))
+	if x.cfg.CAFile == "" {
+		return m, nil
+	}
+	pem, err := os.ReadFile(x.cfg.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("reading the certificates by which MariaDB is known: %w", err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pem) {
+		return nil, fmt.Errorf("%s holds no certificate", x.cfg.CAFile)
+	}
+	host, _, _ := net.SplitHostPort(at)
+	m.TLS = &tls.Config{RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS12}
+	return m, nil
+}
+
+// newest is the backup to restore, and the usual size of those before it.
+func (x *mariaDBRestore) newest(ctx context.Context) (f backup.File, usual int64, err error) {
+	all, other, err := x.place.List(ctx)
+	if err != nil {
+		return f, 0, fmt.Errorf("listing the backups under %s: %w", x.place, err)
+	}
+	i := len(all) - 1
+	if x.cfg.Key != "" {
+		i = slices.IndexFunc(all, func(f backup.File) bool { return f.Key == x.cfg.Key })
+	}
+	switch {
+	case len(all) == 0:
+		return f, 0, fmt.Errorf("there is no backup under %s (%d other objects): it wants files that end with %s; is the bucket replicated?", x.place, other, strings.Join(backup.Endings, ", "))
+	case i < 0:
+		return f, 0, fmt.Errorf("there is no backup %s under %s, among %d; the newest is %s", x.cfg.Key, x.place, len(all), all[len(all)-1].Key)
+	}
+	return all[i], backup.Usual(all[:i]), nil
+}
+
+// options are a restore by an attempt.
+func (x *mariaDBRestore) options(ctx context.Context, a Attempt) (o restore.Options, err error) {
+	o = restore.Options{Databases: x.cfg.Databases, Allow: x.cfg.Allow, Token: a.Token, Epoch: a.Epoch, Since: x.since, MinSize: x.cfg.minSize(), MaxAge: x.maxAge()}
+	if o.Server, err = x.server(x.cfg.Servers[x.region]); err != nil {
+		return o, err
+	}
+	if x.other != "" {
+		if o.Other, err = x.server(x.other); err != nil {
+			return o, err
+		}
+	}
+	o.File, o.Usual, err = x.newest(ctx)
+	return o, err
+}
+
+func (c *MariaDBRestoreConfig) minSize() int { return cmp.Or(c.MinSize, 50) }
+
+func (x *mariaDBRestore) maxAge() time.Duration {
+	return time.Duration(cmp.Or(x.cfg.MaxAge, failover.Duration(26*time.Hour)))
+}

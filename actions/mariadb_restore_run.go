@@ -1,0 +1,252 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"sync/atomic"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/backup"
+	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/restore"
+)
+
+// A restore takes longer than a call may. Do begins it and leaves it running; each Inspect tells how far it is and that somebody still
+// wants it. When nobody has looked for a while (the leader has changed, the execution was aborted) it ends itself, and the server with it.
+// That its writes come after the attempt's deadline is what the token is for: the swap of a stale one fails as a whole, and the next
+// attempt ends its connection first.
+
+// mariaDBRestore is the action.
+type mariaDBRestore struct {
+	cfg    *MariaDBRestoreConfig
+	region failover.Region
+	other  string // the other region's server; "": none is named
+	place  backup.Place
+	epoch  uint64
+	since  time.Time
+	now    *restoring // begun by this action; nil: none
+
+	patience, pause time.Duration
+}
+
+const (
+	// restorePatience is how long a restore goes on without anybody looking: the executor looks every second.
+	restorePatience = 30 * time.Second
+	// restorePause is the time before what failed, and was not refused, is tried again from its beginning.
+	restorePause = 5 * time.Second
+)
+
+// restoring is a restore under way.
+type restoring struct {
+	token uint64
+	stop  context.CancelFunc
+	alone *time.Timer // ends it when nobody looks any more
+	line  atomic.Pointer[string]
+	ended chan struct{}
+	err   error // after ended
+}
+
+// restoredBefore is what stood at the server before a change.
+type restoredBefore struct {
+	Token uint64 `json:"token,omitempty"`
+	Epoch uint64 `json:"epoch,omitempty"`
+	Key   string `json:"key,omitempty"`
+	ETag  string `json:"etag,omitempty"`
+}
+
+// ChecksToken implements TokenChecker.
+func (x *mariaDBRestore) ChecksToken() {}
+
+// Inspect implements Action.
+func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
+	if x.now != nil {
+		x.now.alone.Reset(x.patience)
+	}
+	server, err := x.server(x.cfg.Servers[x.region])
+	if err != nil {
+		return Effect{}, err
+	}
+	st, err := restore.Look(ctx, server, x.cfg.Databases)
+	if err != nil {
+		return Effect{}, fmt.Errorf("asking MariaDB in %s what it was restored from: %w", x.region, err)
+	}
+	previous, err := json.Marshal(restoredBefore{st.Token, st.Epoch, st.Key, st.ETag})
+	if err != nil {
+		return Effect{}, err
+	}
+	e := Effect{State: Absent, Token: st.Token, Previous: previous}
+	ours := st.Epoch == x.epoch && x.epoch > 0
+	switch {
+	case st.Done && ours:
+		e.State, e.Detail = Present, fmt.Sprintf("MariaDB in %s is restored from %s as of %s", x.region, st.Key, st.AsOf.UTC().Format(time.RFC3339))
+		for _, note := range st.Notes {
+			e.Detail += "; " + note
+		}
+		return e, nil
+	case st.Half:
+		e.State = Partial
+		e.Detail = fmt.Sprintf("the tables of %s are in, and not yet all that belongs to them", st.Key)
+	case st.Running != 0:
+		e.State, e.Detail = Partial, fmt.Sprintf("a restore is at work on connection %d of MariaDB in %s", st.Running, x.region)
+	}
+	if r := x.now; r != nil {
+		select {
+		case <-r.ended:
+			if r.err != nil {
+				e.Over = r.err.Error()
+				e.Detail = "nothing was restored: " + r.err.Error()
+				if e.State == Partial {
+					e.Detail = fmt.Sprintf("the tables of %s are in, and what belongs to them is not: %v", st.Key, r.err)
+				}
+			}
+		default:
+			e.State, e.Detail = Partial, *r.line.Load()
+		}
+		return e, nil
+	}
+	if e.State == Partial {
+		return e, nil
+	}
+	f, usual, err := x.newest(ctx)
+	if err != nil {
+		e.Lacks = err.Error()
+		e.Detail = e.Lacks
+		return e, nil //nolint:nilerr // the server could be read: what lacks is said
+	}
+	e.Detail = fmt.Sprintf("the newest backup for %s is %s as of %s, %s; it is not restored", x.region, f.Key, f.AsOf.UTC().Format(time.RFC3339), backup.Size(f.Size))
+	o := restore.Options{Databases: x.cfg.Databases, Allow: x.cfg.Allow, File: f, Usual: usual, MinSize: x.cfg.minSize(), MaxAge: x.maxAge()}
+	if err := o.Judge(time.Now()); err != nil {
+		e.Lacks = err.Error()
+		e.Detail += "; " + e.Lacks
+	}
+	return e, nil
+}
+
+// Do implements Action. What ends soon, such as what is refused, is told at once.
+func (x *mariaDBRestore) Do(ctx context.Context, a Attempt) error {
+	if err := cloud.CheckEffectDeadline(ctx, "mariadb_restore"); err != nil {
+		return err
+	}
+	if err := x.end(ctx); err != nil {
+		return err
+	}
+	o, err := x.options(ctx, a)
+	if err != nil {
+		return err
+	}
+	r := x.begin(o, a)
+	x.now = r
+	wait := time.Until(a.Deadline) / 2
+	select {
+	case <-r.ended:
+		return r.err
+	case <-time.After(wait):
+		return nil
+	case <-ctx.Done():
+		r.stop()
+		<-r.ended
+		return fmt.Errorf("restoring MariaDB in %s: %w", x.region, ctx.Err())
+	}
+}
+
+// end stops what this action has begun before, and waits for it.
+func (x *mariaDBRestore) end(ctx context.Context) error {
+	if x.now == nil {
+		return nil
+	}
+	x.now.stop()
+	select {
+	case <-x.now.ended:
+		x.now = nil
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("ending the restore that was under way: %w", ctx.Err())
+	}
+}
+
+// begin starts a restore beside the looks. Its context is its own: those of the calls end with them.
+func (x *mariaDBRestore) begin(o restore.Options, a Attempt) *restoring {
+	ctx, stop := context.WithCancel(context.Background())
+	r := &restoring{token: a.Token, stop: stop, ended: make(chan struct{}), alone: time.AfterFunc(x.patience, stop)}
+	say := func(line string) {
+		r.line.Store(&line)
+		a.Report("%s", line)
+	}
+	say("restoring " + o.File.Key)
+	file := o.File
+	o.Report = say
+	o.Open = func(ctx context.Context) (io.ReadCloser, error) { return x.place.Open(ctx, file), nil }
+	go func() {
+		defer close(r.ended)
+		defer stop()
+		defer r.alone.Stop()
+		for {
+			_, r.err = restore.Run(ctx, o)
+			var refused *restore.RefusedError
+			if r.err == nil || ctx.Err() != nil || errors.Is(r.err, restore.ErrStaleToken) || errors.As(r.err, &refused) || backup.Replaced(r.err) {
+				r.err = stale(r.err)
+				return
+			}
+			say("it is tried again from its beginning: " + r.err.Error())
+			select {
+			case <-time.After(x.pause):
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return r
+}
+
+// Undo implements Action: what was there before is put back.
+func (x *mariaDBRestore) Undo(ctx context.Context, a Attempt) error {
+	if err := cloud.CheckEffectDeadline(ctx, "mariadb_restore"); err != nil {
+		return err
+	}
+	if err := x.end(ctx); err != nil {
+		return err
+	}
+	server, err := x.server(x.cfg.Servers[x.region])
+	if err != nil {
+		return err
+	}
+	a.Report("putting back what stood in MariaDB in %s before", x.region)
+	return stale(restore.Undo(ctx, restore.Options{Server: server, Databases: x.cfg.Databases, Token: a.Token, Epoch: a.Epoch}))
+}
+
+// Restored implements Restorer: nothing of this epoch is in, or what was is again.
+func (x *mariaDBRestore) Restored(now Effect, previous json.RawMessage) bool {
+	var was, is restoredBefore
+	if json.Unmarshal(previous, &was) != nil || json.Unmarshal(now.Previous, &is) != nil {
+		return false
+	}
+	if now.State == Present {
+		return was.Epoch == is.Epoch && was.Key == is.Key && was.ETag == is.ETag
+	}
+	return now.State == Absent
+}
+
+// Burn implements Burner.
+func (x *mariaDBRestore) Burn(ctx context.Context, a Attempt) error {
+	if err := x.end(ctx); err != nil {
+		return err
+	}
+	server, err := x.server(x.cfg.Servers[x.region])
+	if err != nil {
+		return err
+	}
+	a.Report("replacing the token alone by %d, and ending what is under way", a.Token)
+	return stale(restore.Burn(ctx, server, x.cfg.Databases, a.Token))
+}
+
+// stale is the executor's word for a token that is not the newest.
+func stale(err error) error {
+	if errors.Is(err, restore.ErrStaleToken) {
+		return fmt.Errorf("%w (%w)", ErrStaleToken, err)
+	}
+	return err
+}

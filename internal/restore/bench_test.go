@@ -1,0 +1,68 @@
+package restore
+
+import (
+	"context"
+	"flag"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/internal/mariadbtest"
+)
+
+var mebibytes = flag.Int("mb", 200, "size of the dump of BenchmarkRestore in MiB")
+
+// The same dump by mariadb's own client and by a restore, which reads it once more before. Both of one connection, on a server that
+// flushes each commit.
+func BenchmarkRestore(b *testing.B) {
+	s := mariadbtest.Shared(b, "bench", "--log-bin-trust-function-creators=1", "--innodb-buffer-pool-size=256M", "--innodb-flush-log-at-trx-commit=1", "--innodb-flush-method=fsync")
+	s.Feed(b, grants)
+	s.Feed(b, "CREATE DATABASE app; USE app; CREATE TABLE a (id INT AUTO_INCREMENT PRIMARY KEY, k INT, t VARCHAR(200), p BLOB, KEY (k)); INSERT INTO a (k, t, p) SELECT seq * 7919 % 100000, REPEAT(MD5(seq), 6), UNHEX(REPEAT(MD5(seq), 5)) FROM seq_1_to_"+
+		"100000; CREATE TABLE b LIKE a; CREATE TABLE c LIKE a; CREATE TABLE d LIKE a;")
+	rows := 3000 * *mebibytes / 4
+	for _, t := range []string{"a", "b", "c", "d"} {
+		s.Feed(b, "USE app; TRUNCATE "+t+"; INSERT INTO "+t+" (k, t, p) SELECT seq * 7919 % 100000, REPEAT(MD5(seq), 6), UNHEX(REPEAT(MD5(seq), 4)) FROM seq_1_to_"+strconv.Itoa(rows))
+	}
+	file := filepath.Join(b.TempDir(), "dump.sql")
+	if err := os.WriteFile(file, s.Dumped(b, "--databases", "app", "--single-transaction"), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	info, err := os.Stat(file)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		s.Feed(b, "DROP DATABASE app")
+		text, err := os.ReadFile(file)
+		if err != nil {
+			b.Fatal(err)
+		}
+		begun := time.Now()
+		if _, err := s.Client(text); err != nil {
+			b.Fatal(err)
+		}
+		client := time.Since(begun)
+		text = nil
+		s.Feed(b, "DROP DATABASE app")
+		o := options(s, nil, "app")
+		o.File.Size = info.Size()
+		o.Open = func(context.Context) (io.ReadCloser, error) { return os.Open(file) }
+		begun = time.Now()
+		var read time.Duration
+		o.Report = func(line string) {
+			if read == 0 && strings.HasPrefix(line, "loading") {
+				read = time.Since(begun)
+			}
+		}
+		if _, err := Run(b.Context(), o); err != nil {
+			b.Fatal(err)
+		}
+		ours := time.Since(begun)
+		b.Logf("bench: restore mb=%d client_s=%.2f ours_s=%.2f ratio=%.2f verified_by_s=%.2f", info.Size()>>20, client.Seconds(), ours.Seconds(), ours.Seconds()/client.Seconds(), read.Seconds())
+		b.ReportMetric(ours.Seconds()/client.Seconds(), "×client")
+	}
+}

@@ -1,0 +1,117 @@
+package restore
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+)
+
+// What restores nothing, or not what it should, is refused before anything live is touched, and it is said how it would go.
+func TestRefuses(t *testing.T) {
+	s := server(t)
+	text, before, after, _ := small(t, s)
+	other := bytes.ReplaceAll(text, []byte("`app`"), []byte("`shop`"))
+	gz := zipped(t, text)
+	flipped := bytes.Clone(gz)
+	flipped[len(flipped)/2] ^= 4
+	replaced := func(old, by string) []byte {
+		out := bytes.Replace(text, []byte(old), []byte(by), 1)
+		if bytes.Equal(out, text) {
+			t.Fatalf("%q is not in the dump", old)
+		}
+		return out
+	}
+	for _, tt := range []struct {
+		name string
+		file []byte
+		set  func(o *Options)
+		want string // "" restores
+		lift Override
+	}{
+		{"cut off", text[:len(text)-60], nil, `it does not end with "-- Dump completed"`, ""},
+		{"cut off in a statement", text[:len(text)/2], nil, `restores nothing: it does not end with "-- Dump completed"`, ""},
+		{"compressed and cut off", gz[:len(gz)-9], nil, "it is damaged or cut off", ""},
+		{"a bit flipped", flipped, nil, "restores nothing: it is damaged", ""},
+		{"empty", nil, nil, "it is empty", ""},
+		{"rubbish", bytes.Repeat([]byte("rubbish\n"), 1000), nil, "restores nothing: ", ""},
+		{"of another database", other, nil, "holds the databases app, shop, and app was to be restored; name in databases all", ""},
+		{"of one more", bytes.Replace(text, []byte("-- Dump completed"), []byte("CREATE DATABASE `more`;\nUSE `more`;\n--\n-- Current Database: `more`\n--\n-- Dump completed"), 1), nil, "holds the databases app, more", ""},
+		{"nine days old", text, func(o *Options) { o.MaxAge, o.File.AsOf = 26*time.Hour, time.Now().Add(-9*24*time.Hour) }, `is 216h0m0s old, and may be 26h0m0s; bring a younger one, or put "old" into allow`, AllowOld},
+		{"shrunken", text, func(o *Options) { o.Usual, o.MinSize = int64(3*len(text)), 50 }, `less than 50 % of what is usual is not all of it; bring a whole one, or put "small" into allow`, AllowSmall},
+		{"of a newer server", replaced("-- Server version\t10.11.19", "-- Server version\t12.1.2"), nil, `is of MariaDB 12.1.2-MariaDB`, AllowNewer},
+		{"a statement of its own", replaced("DROP TABLE IF EXISTS `egg`;", "GRANT ALL ON *.* TO x;\nDROP TABLE IF EXISTS `egg`;"), nil, "GRANT ALL ON *.* TO x", ""},
+		{"past the shadow", replaced("DROP TABLE IF EXISTS `egg`;", "DROP TABLE IF EXISTS `app`.`egg`;"), nil, "names the database app itself", ""},
+		{"a client's command", replaced("DROP TABLE IF EXISTS `egg`;", "\\! rm -rf /tmp/x\n;"), nil, "mariadb-dump writes no such statement", ""},
+		{"a statement that is too long", replaced("INSERT INTO `egg` VALUES", "INSERT INTO `egg` VALUES /* "+strings.Repeat("x", 18<<20)+" */"), nil, "and the server at " + s.Addr + " takes 17825792; SET GLOBAL max_allowed_packet=67108864", ""},
+		{"in a character set that hides a quote", replaced("SET NAMES utf8mb4", "SET NAMES gbk"), nil, "in which the end of a string cannot be told", ""},
+		{"the other region's server", text, func(o *Options) {
+			o.Other = account(s)
+			o.Other.Addr = strings.Replace(s.Addr, "127.0.0.1", "localhost", 1)
+		}, "are the same server", AllowMissing},
+		{"rows since", text, func(o *Options) { o.Since = time.Now().Add(-time.Hour) }, `after the service was fenced: `, AllowRows},
+		{"rows before", text, func(o *Options) { o.Since = time.Now().Add(time.Hour) }, "", ""},
+		{"another account", text, func(o *Options) { o.Server.Passwd = "wrong" }, "connecting to MariaDB at " + s.Addr + " as restorer: Error 1045", ""},
+	} {
+		o := options(s, tt.file, "app")
+		if tt.set != nil {
+			tt.set(&o)
+		}
+		steps := 0
+		o.Step = func(_ context.Context, _ int, statement string) error {
+			if strings.Contains(statement, "__restore_") {
+				steps++
+			}
+			return nil
+		}
+		_, err := Run(t.Context(), o)
+		if tt.want != "" {
+			if err == nil || !strings.Contains(err.Error(), tt.want) || len(err.Error()) > 600 {
+				t.Errorf("%s: %v, want %q", tt.name, err, tt.want)
+			}
+			if steps > 0 || schemas(t, s) != "app failoverd" && schemas(t, s) != "app" {
+				t.Errorf("%s: it was begun: %d, %s", tt.name, steps, schemas(t, s))
+			}
+			same(t, tt.name, everything(t, s, "app"), before)
+		}
+		if tt.lift == "" && tt.want != "" {
+			continue
+		}
+		if tt.lift != "" {
+			var refused *RefusedError
+			if !errors.As(err, &refused) || !strings.Contains(refused.Way, string(tt.lift)) {
+				t.Errorf("%s: %v says nothing of %q", tt.name, err, tt.lift)
+			}
+			o = options(s, tt.file, "app")
+			if tt.set != nil {
+				tt.set(&o)
+			}
+			o.Allow = []Override{tt.lift}
+			_, err = Run(t.Context(), o)
+		}
+		if err != nil {
+			t.Errorf("%s, allowed: %v", tt.name, err)
+			continue
+		}
+		same(t, tt.name+", allowed", everything(t, s, "app"), after)
+		text2, before2, _, _ := small(t, s) // the live one as before
+		if before2 != before || !bytes.Equal(bytes.Split(text2, []byte("-- Dump completed"))[0], bytes.Split(text, []byte("-- Dump completed"))[0]) {
+			t.Fatal("another start")
+		}
+	}
+}
+
+// A server that trusts no functions is found out before anything is swapped.
+func TestRefusesBeforeTheSwap(t *testing.T) {
+	s := server(t)
+	text, before, _, _ := small(t, s)
+	s.Feed(t, "SET GLOBAL log_bin_trust_function_creators=0")
+	defer s.Feed(t, "SET GLOBAL log_bin_trust_function_creators=1")
+	_, err := Run(t.Context(), options(s, text, "app"))
+	if err == nil || !strings.Contains(err.Error(), "SET GLOBAL log_bin_trust_function_creators=1 there") {
+		t.Errorf("%v", err)
+	}
+	same(t, "refused", everything(t, s, "app"), before)
+}

@@ -158,7 +158,7 @@ func TestStale(t *testing.T) {
 			if i == at {
 				what = fmt.Sprintf("stopped before statement %d, %.80q", i, text)
 				if _, err := Run(t.Context(), options(s, backup, "app")); err != nil {
-					t.Errorf("the next leader, %s: %v", what, err)
+					t.Fatalf("the next leader, %s: %v", what, err)
 				}
 				// And the application writes.
 				s.Feed(t, "USE app; INSERT INTO hen (id) VALUES (70)")

@@ -158,6 +158,7 @@ FUZZTIME ?= 30s
 fuzz:
 	$(GO) test ./consensus -run '^$$' -fuzz FuzzDecode -fuzztime $(FUZZTIME)
 	$(GO) test ./internal/admin -run '^$$' -fuzz FuzzCommand -fuzztime $(FUZZTIME)
+	$(GO) test ./internal/dump -run '^$$' -fuzz FuzzSplit -fuzztime $(FUZZTIME)
 
 fmt:
 	gofmt -w $$(git ls-files '*.go')

@@ -123,6 +123,10 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 		e.Lacks = err.Error()
 		e.Detail += "; " + e.Lacks
 	}
+	if st.Lacks != "" && e.Lacks == "" {
+		e.Lacks = fmt.Sprintf("the account %s may not do in MariaDB in %s what a restore needs; %s", x.cfg.User, x.region, st.Lacks)
+		e.Detail += "; " + e.Lacks
+	}
 	return e, nil
 }
 

@@ -81,7 +81,7 @@ func restorable(t *testing.T) (*mariadbtest.Server, *fakeBackups, *MariaDBRestor
 	return s, f, &MariaDBRestoreConfig{Bucket: "backups", Prefix: "app/", Servers: map[failover.Region]string{"us-east-2": s.Addr}, User: "restorer", PasswordFile: password, Databases: []string{"app"}}, d
 }
 
-func restoring1(t *testing.T, c *MariaDBRestoreConfig, d Deps) *mariaDBRestore {
+func restorer(t *testing.T, c *MariaDBRestoreConfig, d Deps) *mariaDBRestore {
 	t.Helper()
 	if err := c.Validate(RoleStart); err != nil {
 		t.Fatal(err)
@@ -106,7 +106,7 @@ func rows(t *testing.T, s *mariadbtest.Server) string {
 
 func TestMariaDBRestore(t *testing.T) {
 	s, f, c, d := restorable(t)
-	x := restoring1(t, c, d)
+	x := restorer(t, c, d)
 	before := inspect(t, x, Absent, "the newest backup for us-east-2 is app/1.sql as of ")
 	if before.Lacks != "" || before.Token != 0 {
 		t.Errorf("before: %+v", before)
@@ -132,10 +132,10 @@ func TestMariaDBRestore(t *testing.T) {
 	f.mu.Lock()
 	f.objects["app/2.sql"] = f.objects["app/1.sql"]
 	f.mu.Unlock()
-	inspect(t, restoring1(t, c, d), Present, "from app/1.sql")
+	inspect(t, restorer(t, c, d), Present, "from app/1.sql")
 	later := d
 	later.Epoch = 3
-	next := restoring1(t, c, later)
+	next := restorer(t, c, later)
 	inspect(t, next, Absent, "the newest backup for us-east-2 is app/2.sql")
 	do(t, x.Do, 12, done.Previous)
 	if rows(t, s) != "3" {
@@ -161,7 +161,7 @@ func TestMariaDBRestore(t *testing.T) {
 // next one does not wait for it.
 func TestMariaDBRestoreBesideTheLooks(t *testing.T) {
 	s, f, c, d := restorable(t)
-	x := restoring1(t, c, d)
+	x := restorer(t, c, d)
 	f.hang = make(chan struct{})
 	a := attempt(11, inspect(t, x, Absent, ""))
 	a.Epoch, a.Deadline = 2, time.Now().Add(400*time.Millisecond)
@@ -173,7 +173,7 @@ func TestMariaDBRestoreBesideTheLooks(t *testing.T) {
 			t.Fatal("it does not say how far it is")
 		}
 	}
-	other := restoring1(t, c, d)
+	other := restorer(t, c, d)
 	inspect(t, other, Partial, "a restore is at work on connection ")
 	x.now.alone.Reset(0)
 	select {
@@ -203,7 +203,7 @@ func TestMariaDBRestoreBesideTheLooks(t *testing.T) {
 // What would be refused is told beforehand, and by Do at once.
 func TestMariaDBRestoreLacks(t *testing.T) {
 	s, f, c, d := restorable(t)
-	x := restoring1(t, c, d)
+	x := restorer(t, c, d)
 	f.age = 50 * time.Hour
 	before := inspect(t, x, Absent, "")
 	if !strings.Contains(before.Lacks, `is 51h0m0s old, and may be 26h0m0s; bring a younger one, or put "old" into allow`) {
@@ -215,11 +215,11 @@ func TestMariaDBRestoreLacks(t *testing.T) {
 		t.Errorf("Do gives %v", err)
 	}
 	f.age, f.objects = 0, map[string][]byte{"app/readme": nil}
-	if e := inspect(t, restoring1(t, c, d), Absent, ""); !strings.Contains(e.Lacks, "there is no backup under s3://backups/app/ (1 other objects)") {
+	if e := inspect(t, restorer(t, c, d), Absent, ""); !strings.Contains(e.Lacks, "there is no backup under s3://backups/app/ (1 other objects)") {
 		t.Errorf("it lacks %q", e.Lacks)
 	}
 	c.Servers = map[failover.Region]string{"us-east-2": "127.0.0.1:1"}
-	if _, err := restoring1(t, c, d).Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), "asking MariaDB in us-east-2") {
+	if _, err := restorer(t, c, d).Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), "asking MariaDB in us-east-2") {
 		t.Errorf("without a server: %v", err)
 	}
 	if rows(t, s) != "0" {

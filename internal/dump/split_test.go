@@ -37,6 +37,7 @@ func TestSplit(t *testing.T) {
 		{"two", "SELECT 1;SELECT 2 ;\n", []string{"SELECT 1", "SELECT 2"}, nil},
 		{"the sandbox line", "/*M!999999\\- enable the sandbox mode */ \n-- x\nSELECT 1;\n", []string{"SELECT 1"}, nil},
 		{"executable comments are kept", "/*!40101 SET NAMES utf8mb4 */;/*M!100616 SET @a=1 */;", []string{"/*!40101 SET NAMES utf8mb4 */", "/*M!100616 SET @a=1 */"}, nil},
+		{"executable comments hide nothing", "SELECT /*!50003 1;SELECT 2 */;SELECT /*M! '*/;' */;", []string{"SELECT /*!50003 1", "SELECT 2 */", "SELECT /*M! '*/;' */"}, nil},
 		{"comments within are kept", "SELECT 1 /* a; 'b */ + 2 -- c; \"d\n + 3 # e;`\n;", []string{"SELECT 1 /* a; 'b */ + 2 -- c; \"d\n + 3 # e;`"}, nil},
 		{"two minus signs are no comment", "SELECT 1--1;SELECT 2--\t;\n;", []string{"SELECT 1--1", "SELECT 2--\t;"}, nil},
 		{"strings", `INSERT INTO a VALUES ('a;b''c\';d',"e;\"f;""g",'\\');SELECT 2;`, []string{`INSERT INTO a VALUES ('a;b''c\';d',"e;\"f;""g",'\\')`, "SELECT 2"}, nil},

@@ -6,6 +6,9 @@ import (
 	"flag"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -61,10 +64,8 @@ func whole(t *testing.T, s *mariadbtest.Server, what string) (swapped bool) {
 	return false
 }
 
-var errDied = errors.New("killed by the test")
-
 // A run that dies before any of its statements, or while the server is at it, and is run again by another leader, ends as one
-// that lives; the live schema is never half swapped. What dies is the connection: a process that is killed is no more to the server.
+// that lives; the live schema is never half swapped.
 func TestDeath(t *testing.T) {
 	s := server(t)
 	backup, before, after, live := small(t, s)
@@ -76,6 +77,10 @@ func TestDeath(t *testing.T) {
 	}
 	same(t, "undisturbed", everything(t, s, "app"), after)
 	t.Logf("%d statements", n)
+	file := filepath.Join(t.TempDir(), "backup.sql")
+	if err := os.WriteFile(file, backup, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	random := rand.New(rand.NewPCG(1, 2))
 	swaps := map[bool]int{}
 	again := before
@@ -93,15 +98,26 @@ func TestDeath(t *testing.T) {
 					cancel()
 				case 1: // and while the server is at it
 					time.AfterFunc(time.Duration(random.IntN(3000))*time.Microsecond, cancel)
-				default: // it is gone, and tells nobody
-					return errDied
 				}
 			}
 			return nil
 		}
-		_, err := Run(ctx, dies)
+		var err error
+		if how == 2 { // its process is killed, and tells nobody
+			us := random.IntN(2) * random.IntN(3000)
+			what += fmt.Sprintf(", kill -9 after %d µs", us)
+			cmd := exec.CommandContext(t.Context(), os.Args[0])
+			cmd.Env = append(os.Environ(), fmt.Sprintf("RESTORE_DIES=%s %d %d %d %s", s.Addr, tokens, at, us, file))
+			tokens += 2
+			var out []byte
+			if out, err = cmd.CombinedOutput(); us == 0 && cmd.ProcessState.ExitCode() != -1 {
+				t.Fatalf("%s: %v, %s", what, err, out)
+			}
+		} else {
+			_, err = Run(ctx, dies)
+		}
 		cancel()
-		if err == nil && how != 1 {
+		if err == nil && how == 0 {
 			t.Fatalf("%s: it lived", what)
 		}
 		swapped := whole(t, s, what)
@@ -158,7 +174,7 @@ func TestStale(t *testing.T) {
 			if i == at {
 				what = fmt.Sprintf("stopped before statement %d, %.80q", i, text)
 				if _, err := Run(t.Context(), options(s, backup, "app")); err != nil {
-					t.Errorf("the next leader, %s: %v", what, err)
+					t.Fatalf("the next leader, %s: %v", what, err)
 				}
 				// And the application writes.
 				s.Feed(t, "USE app; INSERT INTO hen (id) VALUES (70)")

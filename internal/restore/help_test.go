@@ -5,9 +5,12 @@ import (
 	"compress/gzip"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"os"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -17,7 +20,39 @@ import (
 	"github.com/failoverd/failoverd/internal/mariadbtest"
 )
 
-func TestMain(m *testing.M) { mariadbtest.Main(m) }
+func TestMain(m *testing.M) {
+	if how := os.Getenv("RESTORE_DIES"); how != "" {
+		die(how)
+	}
+	mariadbtest.Main(m)
+}
+
+// die is a process of its own that restores and is killed at a statement, or while the server is at it.
+func die(how string) {
+	var file string
+	var at, us int
+	s := new(mariadbtest.Server)
+	if _, err := fmt.Sscan(how, &s.Addr, &tokens, &at, &us, &file); err != nil {
+		panic(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		panic(err)
+	}
+	o := options(s, text, "app")
+	o.Step = func(_ context.Context, i int, _ string) error {
+		if i == at {
+			time.AfterFunc(time.Duration(us)*time.Microsecond, func() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) })
+			if us == 0 {
+				select {}
+			}
+		}
+		return nil
+	}
+	_, err = Run(context.Background(), o)
+	fmt.Println("it lived:", err)
+	os.Exit(3)
+}
 
 // server is a target as docs/operations.md describes it: the binary log is on, the account has no SUPER, and functions are trusted.
 func server(t testing.TB) *mariadbtest.Server {

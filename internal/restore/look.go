@@ -23,7 +23,8 @@ type Status struct {
 	Half      bool      // its tables are in, and not all that belongs to them
 	Tables    int
 	Notes     []string
-	// At is where there is a run at work: the server's number of its connection; zero if there is none.
+	Lacks     string // the grants that the account lacks, as statements; "": none
+	// Running is where a run is at work: the server's number of its connection; zero if there is none.
 	Running uint64
 	Turn    string // the table that holds the token; "": none
 }
@@ -47,6 +48,9 @@ func Look(ctx context.Context, server *mysql.Config, databases []string) (Status
 	out := Status{Token: now.token, Epoch: now.epoch, Key: now.key, ETag: now.etag, AsOf: now.asOf, At: now.at, Done: now.state == stateDone, Half: now.swapped, Tables: now.tables, Notes: now.notes(), Turn: now.turn}
 	if now.state == stateSwapping && !now.swapped {
 		out.Key, out.ETag = "", "" // it came to nothing
+	}
+	if out.Lacks, err = rights(ctx, s, sorted(databases)); err != nil {
+		return Status{}, err
 	}
 	out.Running, _ = strconv.ParseUint(holder, 10, 64) // "" is none
 	return out, nil

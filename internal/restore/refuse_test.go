@@ -115,3 +115,24 @@ func TestRefusesBeforeTheSwap(t *testing.T) {
 	}
 	same(t, "refused", everything(t, s, "app"), before)
 }
+
+// What the account may not do is found out at the start, and said as the grants that give it.
+func TestRights(t *testing.T) {
+	s := server(t)
+	text, before, after, _ := small(t, s)
+	if st, err := Look(t.Context(), account(s), []string{"app"}); err != nil || st.Lacks != "" {
+		t.Errorf("%+v, %v", st, err)
+	}
+	s.Feed(t, "REVOKE TRIGGER, EVENT ON app.* FROM restorer@'127.0.0.1'; REVOKE ALL ON `app\\_\\_re%`.* FROM restorer@'127.0.0.1'")
+	_, err := Run(t.Context(), options(s, text, "app"))
+	const grants = "GRANT EVENT, TRIGGER ON `app`.* TO 'restorer'@'127.0.0.1'; GRANT ALL ON `app\\_\\_re%`.* TO 'restorer'@'127.0.0.1'"
+	if want := "the account restorer may not do at " + s.Addr + " what a restore needs; " + grants; err == nil || err.Error() != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+	same(t, "refused", everything(t, s, "app"), before)
+	s.Feed(t, grants)
+	if _, err := Run(t.Context(), options(s, text, "app")); err != nil {
+		t.Error(err)
+	}
+	same(t, "granted", everything(t, s, "app"), after)
+}

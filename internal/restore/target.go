@@ -23,6 +23,13 @@ func (r *run) checkServer(ctx context.Context) error {
 	if err := r.checkOther(ctx); err != nil {
 		return err
 	}
+	lacks, err := rights(ctx, r.s, r.live)
+	if err != nil {
+		return err
+	}
+	if lacks != "" {
+		return refuse(lacks, "the account %s may not do at %s what a restore needs", r.o.Server.User, r.o.Server.Addr)
+	}
 	from, err := r.s.record(ctx, "SHOW ALL SLAVES STATUS")
 	switch {
 	case code(err) == errNoPrivilege: // it needs SLAVE MONITOR, which is not asked of the account

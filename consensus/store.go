@@ -65,6 +65,10 @@ func OpenDisk(dir, node string, log *slog.Logger) (*Disk, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	if _, err := os.Stat(filepath.Join(dir, knownFile)); d.Empty && err == nil {
+		// It was one of a cluster, and its log is gone: with the votes that it has given.
+		d.Identity.Disk, d.Identity.Starts = NewID(), 1
+	}
 	return d, nil
 }
 

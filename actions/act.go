@@ -231,7 +231,7 @@ func (r *run) attempt(ctx context.Context) error {
 	until := time.Now().Add(r.x.opts.CallTimeout)
 	res, ok := r.x.propose(ctx, failover.StepStarted{
 		Execution: r.e.ID, Step: r.st.ID, Epoch: state.Epoch, PlanHash: r.e.PlanHash,
-		Previous: previous, Until: until.UTC(),
+		Previous: previous, Until: until,
 	}, "")
 	if !ok {
 		return fmt.Errorf("the intent was not committed: nothing was done")

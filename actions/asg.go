@@ -160,13 +160,16 @@ func (g *asg) emptied(ctx context.Context, group *types.AutoScalingGroup, p asgP
 		left = append(left, line)
 	}
 	if group.WarmPoolConfiguration != nil {
-		pool, err := g.client.DescribeWarmPool(ctx, &autoscaling.DescribeWarmPoolInput{AutoScalingGroupName: &g.cfg.Group})
-		if err != nil {
-			return e, fmt.Errorf("describing the warm pool of %s in %s: %w", g.cfg.Group, g.region, err)
-		}
-		for _, i := range pool.Instances {
-			if i.LifecycleState != types.LifecycleStateWarmedStopped && i.LifecycleState != types.LifecycleStateWarmedHibernated {
-				left = append(left, fmt.Sprintf("%s is %s", aws.ToString(i.InstanceId), i.LifecycleState))
+		in := &autoscaling.DescribeWarmPoolInput{AutoScalingGroupName: &g.cfg.Group}
+		for pages := autoscaling.NewDescribeWarmPoolPaginator(g.client, in); pages.HasMorePages(); { // 50 at a time
+			pool, err := pages.NextPage(ctx)
+			if err != nil {
+				return e, fmt.Errorf("describing the warm pool of %s in %s: %w", g.cfg.Group, g.region, err)
+			}
+			for _, i := range pool.Instances {
+				if i.LifecycleState != types.LifecycleStateWarmedStopped && i.LifecycleState != types.LifecycleStateWarmedHibernated {
+					left = append(left, fmt.Sprintf("%s is %s", aws.ToString(i.InstanceId), i.LifecycleState))
+				}
 			}
 		}
 	}

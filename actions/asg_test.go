@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -57,10 +58,16 @@ func (f *fakeASG) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			body += "</member></AutoScalingGroups>"
 		}
 	case "DescribeWarmPool":
-		for n, s := range f.warm {
+		const page = 50
+		from, _ := strconv.Atoi(r.Form.Get("NextToken")) // "" is the first
+		for n := from; n < min(from+page, len(f.warm)); n++ {
+			s := f.warm[n]
 			body += fmt.Sprintf("<member><InstanceId>i-warm%d</InstanceId><LifecycleState>%s</LifecycleState><HealthStatus>Healthy</HealthStatus></member>", n+1, s)
 		}
 		body = "<Instances>" + body + "</Instances>"
+		if from+page < len(f.warm) {
+			body += fmt.Sprintf("<NextToken>%d</NextToken>", from+page)
+		}
 	case "DescribeScalingActivities":
 		if f.failure != "" {
 			body = fmt.Sprintf("<Activities><member><ActivityId>a</ActivityId><StartTime>%s</StartTime><StatusCode>Failed</StatusCode><StatusMessage>%s</StatusMessage></member></Activities>", time.Now().UTC().Format(time.RFC3339), f.failure)
@@ -120,7 +127,10 @@ func TestASGStop(t *testing.T) {
 	stillEnds(t, a, true, "i-1 is Terminating:Wait")
 	f.instances, f.warm = nil, []string{"Warmed:Stopped", "Warmed:Running"}
 	inspect(t, a, Partial, "i-warm2 is Warmed:Running")
-	f.warm[1] = "Warmed:Stopped"
+	// AWS shows 50 of a pool at a time.
+	f.warm = append(slices.Repeat([]string{"Warmed:Stopped"}, 50), "Warmed:Running")
+	inspect(t, a, Partial, "i-warm51 is Warmed:Running")
+	f.warm = []string{"Warmed:Stopped", "Warmed:Stopped"}
 	inspect(t, a, Present, "")
 	do(t, a.Do, 8, inspect(t, a, Present, "").Previous)
 	// An empty group that could launch by itself is not stopped.

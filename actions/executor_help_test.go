@@ -39,6 +39,7 @@ type stage struct {
 // leader is one tenure. It dies at a write or at an effect, as it is told.
 type leader struct {
 	st     *stage
+	exec   *Executor
 	term   uint64
 	ctx    context.Context
 	cancel context.CancelFunc
@@ -161,6 +162,7 @@ func (st *stage) elect(change func(*leader)) *leader {
 	st.apply(failover.Lead{Node: "n"}, "", "", st.term)
 	st.mu.Unlock()
 	x := NewExecutor(l, st, Options{}, slog.New(slog.DiscardHandler))
+	l.exec = x
 	go func() {
 		defer close(l.ended)
 		x.Run(l.ctx)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
@@ -190,6 +191,29 @@ func TestTheLeadersOwnClockJumps(t *testing.T) {
 				t.Errorf("by %s: asked %d times: the first one was on its way", by, n)
 			}
 		})
+	}
+}
+
+// It is the monotonic clock that this rests on: a time without its reading, such as UTC makes, is compared by the
+// wall clock, wherever it was kept. (Not in a bubble, whose times have none.)
+func TestUntilIsMonotonic(t *testing.T) {
+	st := newStage(t, nil)
+	l := st.elect(nil)
+	defer st.end()
+	own := func() map[uint64]time.Time {
+		l.exec.mu.Lock()
+		defer l.exec.mu.Unlock()
+		return maps.Clone(l.exec.named)
+	}
+	for end := time.Now().Add(10 * time.Second); len(own()) == 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("nothing is known of this leader's own attempts")
+		}
+	}
+	for token, until := range own() {
+		if until == until.Round(0) {
+			t.Errorf("attempt %d: until %s, by the wall clock", token, until)
+		}
 	}
 }
 

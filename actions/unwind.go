@@ -165,7 +165,7 @@ func (r *run) overtaken(rec failover.StepRecord) string {
 func (r *run) intendUndo(ctx context.Context, rec failover.StepRecord, until time.Time) (failover.Result, bool) {
 	return r.x.propose(ctx, failover.StepStarted{
 		Execution: r.e.ID, Step: r.st.ID, Epoch: r.x.journal.State().Epoch, PlanHash: r.e.PlanHash, Undo: true,
-		Previous: rec.First().Previous, Until: until.UTC(),
+		Previous: rec.First().Previous, Until: until,
 	}, "")
 }
 
@@ -295,7 +295,7 @@ func (x *Executor) burn(ctx context.Context, exec uint64, st failover.Step) {
 		token = rec.Last().Token // of an earlier leader: the world shows whether it landed
 	} else {
 		res, ok := x.propose(ctx, failover.StepStarted{
-			Execution: e.ID, Step: st.ID, Epoch: x.journal.State().Epoch, PlanHash: e.PlanHash, Burn: true, Until: until.UTC(),
+			Execution: e.ID, Step: st.ID, Epoch: x.journal.State().Epoch, PlanHash: e.PlanHash, Burn: true, Until: until,
 		}, "")
 		if !ok || x.journal.Prove(ctx) != nil {
 			return // the next leader, or the next look, goes on

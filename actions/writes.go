@@ -13,13 +13,19 @@ import (
 // propose commits a command and logs a refusal: the next look at the state
 // decides what follows.
 func (x *Executor) propose(ctx context.Context, c failover.Command, why string) (failover.Result, bool) {
+	started, starts := c.(failover.StepStarted)
+	until := started.Until // with its monotonic reading, which UTC takes away and the log has not
+	if starts {
+		started.Until = until.UTC()
+		c = started
+	}
 	res, err := x.journal.Propose(ctx, c, why)
 	if err != nil && ctx.Err() == nil {
 		x.log.Info("not accepted", "command", c.Name(), "why", err.Error())
 	}
-	if started, ok := c.(failover.StepStarted); ok && err == nil && !started.Until.IsZero() {
+	if starts && err == nil && !until.IsZero() {
 		x.mu.Lock()
-		x.named[res.Index] = started.Until // with its monotonic reading, which the log has not
+		x.named[res.Index] = until
 		x.mu.Unlock()
 	}
 	return res, err == nil

@@ -65,6 +65,10 @@ func OpenDisk(dir, node string, log *slog.Logger) (*Disk, error) {
 	if err != nil {
 		return nil, errors.Join(err, store.Close())
 	}
+	if _, err := os.Stat(filepath.Join(dir, knownFile)); d.Empty && err == nil {
+		// It was one of a cluster, and its log is gone: with the votes that it has given.
+		d.Identity.Disk, d.Identity.Starts = NewID(), 1
+	}
 	return d, nil
 }
 
@@ -164,5 +168,18 @@ func replaceFile(path string, data []byte) error {
 	if err := os.Rename(tmp.Name(), path); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
+	if err := syncDir(filepath.Dir(path)); err != nil {
+		return fmt.Errorf("writing %s: %w", path, err)
+	}
 	return nil
+}
+
+// syncDir keeps what files a directory names: without it a machine that loses its power
+// finds the old file under the name (fsync(2)).
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

@@ -54,6 +54,45 @@ func TestDiskCountsItsStarts(t *testing.T) {
 	}
 }
 
+// A node whose log was taken away has forgotten its votes, also if the rest of its directory is there:
+// it is another disk (T3).
+func TestDiskWithoutItsLogIsAnotherOne(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	open := func() *Disk {
+		t.Helper()
+		d, err := OpenDisk(dir, "third", quiet())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := open()
+	was := d.Identity
+	s := failover.NewState()
+	s.Index = 9
+	s.Nodes["third"] = failover.NodeRecord{Disk: was.Disk, Starts: was.Starts}
+	if err := errors.Join(d.Store.SetUint64([]byte("CurrentTerm"), 4), d.CountStart(), gate(t, dir, Hello{Node: "third"}).Learn(s), d.Close()); err != nil {
+		t.Fatal(err)
+	}
+	d = open() // an ordinary start
+	if d.Identity.Disk != was.Disk || d.Identity.Starts != 2 {
+		t.Errorf("%+v, was %+v", d.Identity, was)
+	}
+	if err := errors.Join(d.Close(), os.Remove(filepath.Join(dir, "raft.db"))); err != nil {
+		t.Fatal(err)
+	}
+	d = open()
+	defer func() { _ = d.Close() }()
+	other := gate(t, "", Hello{Node: "first"})
+	if err := other.Learn(s); err != nil {
+		t.Fatal(err)
+	}
+	err := other.Judge(Hello{Node: "third", Disk: d.Identity.Disk, Starts: d.Identity.Starts, Empty: d.Empty})
+	if err == nil || !strings.Contains(err.Error(), "another disk than the one that this cluster knows") {
+		t.Errorf("it may take part: %v", err)
+	}
+}
+
 // What is wrong with a data directory is said in words that name the way out.
 func TestDiskProblems(t *testing.T) {
 	write := func(t *testing.T, dir, name string, data []byte) {

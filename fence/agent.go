@@ -88,10 +88,10 @@ type Agent struct {
 	fed          time.Duration // when the watchdog was fed last
 	rehearsing   uint64        // the newest rehearsal that was begun
 	rehearsed    *failover.RehearsalResult
-	ahead        time.Duration // by which real time ran ahead under the lease that was asked for at aheadOf
-	aheadOf      time.Duration
-	overdue      bool   // the clocks say that the lease ended in the past
-	leaseFile    []byte // as it was written last
+	ahead        time.Duration // by which real time has run ahead of CLOCK_BOOTTIME, all in all
+	aheadAt      []mark        // by which it had when requests were sent, the oldest first
+	overdue      bool          // the clocks say that the lease ended in the past
+	leaseFile    []byte        // as it was written last
 }
 
 // NewAgent returns an agent; Run makes it work.
@@ -219,6 +219,7 @@ func (a *Agent) nextAsk() Ask {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	now := a.cfg.Clock.Boot()
+	a.markClocks(now)
 	msg := Ask{
 		Seq:     uint64(now), // it only rises, and an agent's name is new with each start
 		Request: a.cfg.NewID(), Agent: a.cfg.Agent, Region: a.cfg.Region, Component: a.cfg.Component,
@@ -305,30 +306,6 @@ func (a *Agent) keep() (report bool) {
 		}
 	}
 	return report
-}
-
-// checkClocks notices a virtual machine that was paused by its host: real time
-// advanced more than CLOCK_BOOTTIME did (rule G6). It counts as expiry.
-func (a *Agent) checkClocks(now time.Duration) {
-	real := a.cfg.Clock.Real()
-	boot, wall := now-a.bootAt, real.Sub(a.realAt)
-	a.bootAt, a.realAt = now, real
-	jump, allowed := wall-boot, a.cfg.Terms.Stop.Safety.D()
-	if a.holder.sent != a.aheadOf {
-		a.aheadOf, a.ahead = a.holder.sent, 0
-	}
-	if jump >= -allowed { // a clock that is set back says nothing of a pause
-		a.ahead += jump
-	}
-	if jump = max(jump, a.ahead); jump <= allowed {
-		return
-	}
-	a.ahead = 0
-	if a.holder.held {
-		a.cfg.Log.Warn("real time jumped ahead of CLOCK_BOOTTIME: the lease counts as ended", "jump", jump.String())
-		a.overdue = true
-	}
-	a.holder.Forget() // also what was asked for before: its lease would count from then
 }
 
 // feed tells the service manager that the agent is alive, as long as a death by

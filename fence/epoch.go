@@ -34,6 +34,11 @@ func writeEpoch(path string, epoch uint64) error {
 	if path == "" {
 		return nil
 	}
+	// Another agent of this host may have seen a later one. A file that cannot be read is
+	// written over: what it held was read when this agent began.
+	if kept, err := readEpoch(path); err == nil && kept >= epoch {
+		return nil
+	}
 	return replace(path, []byte(strconv.FormatUint(epoch, 10)+"\n"), true)
 }
 
@@ -59,5 +64,20 @@ func replace(path string, data []byte, sync bool) error {
 	if err := os.Rename(tmp, path); err != nil {
 		return fmt.Errorf("writing %s: %w", path, err)
 	}
+	if sync {
+		if err := syncDir(filepath.Dir(path)); err != nil {
+			return fmt.Errorf("writing %s: %w", path, err)
+		}
+	}
 	return nil
+}
+
+// syncDir keeps what files a directory names: without it a machine that loses its power
+// finds the old file under the name (fsync(2)).
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
 }

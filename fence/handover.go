@@ -31,6 +31,8 @@ type Handover struct {
 	// BootAt and RealAt are the last look at both clocks (rule G6).
 	BootAt time.Duration `json:"boot_at"`
 	RealAt time.Time     `json:"real_at"`
+	// Ahead is by how much real time has run ahead under the lease.
+	Ahead  time.Duration `json:"ahead,omitempty"`
 	Worker HandedWorker  `json:"worker"`
 }
 
@@ -137,13 +139,13 @@ func (a *Agent) handOver() (Handover, error) {
 	defer a.mu.Unlock()
 	h := a.holder
 	switch {
-	case a.stopping:
+	case a.stopping, a.overdue:
 		return Handover{}, errors.New("its workers are being stopped")
 	case a.rehearsing != 0 && (a.rehearsed == nil || a.rehearsed.ID != a.rehearsing):
 		return Handover{}, errors.New("it rehearses its fence")
 	}
 	return Handover{
-		Agent: a.cfg.Agent, Stopped: a.stoppedFor, Would: a.would, Rehearsing: a.rehearsing, Rehearsed: a.rehearsed, BootAt: a.bootAt, RealAt: a.realAt,
+		Agent: a.cfg.Agent, Stopped: a.stoppedFor, Would: a.would, Rehearsing: a.rehearsing, Rehearsed: a.rehearsed, BootAt: a.bootAt, RealAt: a.realAt, Ahead: a.underLease(),
 		Lease: heldLease{
 			Held: h.held, Index: h.index, Sent: h.sent, Terms: h.terms, Arming: h.arming, Isolation: h.isolation,
 			Epoch: h.epoch, Freeze: h.freeze, Gone: h.gone, Sentence: h.sentence,
@@ -166,7 +168,7 @@ func (a *Agent) takeOver(h *Handover) error {
 	a.holder.arming, a.holder.isolation, a.holder.epoch = l.Arming, l.Isolation, max(a.holder.epoch, l.Epoch)
 	a.holder.freeze, a.holder.gone, a.holder.sentence = l.Freeze, l.Gone, l.Sentence
 	a.stoppedFor, a.would, a.rehearsing, a.rehearsed = h.Stopped, h.Would, h.Rehearsing, h.Rehearsed
-	a.bootAt, a.realAt = h.BootAt, h.RealAt
+	a.bootAt, a.realAt, a.ahead, a.aheadAt = h.BootAt, h.RealAt, h.Ahead, []mark{{sent: l.Sent}}
 	a.cfg.Log.Info("took over from the earlier program of this process", "epoch", l.Epoch, "lease", l.Held)
 	return nil
 }

@@ -303,7 +303,7 @@ var agents = []mutant{
 	{
 		name: "paused-machine-not-noticed", rule: "G6",
 		says: "real time that ran ahead of the boot clock, on a machine paused by its host, does not end the lease",
-		edits: []edit{{"fence/agent.go", `; jump <= allowed {
+		edits: []edit{{"fence/clocks.go", `; jump <= allowed {
 `, `; jump <= time.Hour {
 `}},
 		tests: []test{{pkg: "fence", name: "TestAgentAfterAPause"}},

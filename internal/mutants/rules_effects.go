@@ -35,7 +35,7 @@ func (r *run) newAttempt(`},
 		edits: []edit{{"actions/act.go", `	until := time.Now().Add(r.x.opts.CallTimeout)
 	res, ok := r.x.propose(ctx, failover.StepStarted{
 		Execution: r.e.ID, Step: r.st.ID, Epoch: state.Epoch, PlanHash: r.e.PlanHash,
-		Previous: previous, Until: until.UTC(),
+		Previous: previous, Until: until,
 	}, "")
 `, `	until := time.Now().Add(r.x.opts.CallTimeout)
 	if !already {
@@ -45,7 +45,7 @@ func (r *run) newAttempt(`},
 	}
 	res, ok := r.x.propose(ctx, failover.StepStarted{
 		Execution: r.e.ID, Step: r.st.ID, Epoch: state.Epoch, PlanHash: r.e.PlanHash,
-		Previous: previous, Until: until.UTC(),
+		Previous: previous, Until: until,
 	}, "")
 `}},
 		tests: []test{{pkg: "actions", name: "TestCrashMatrix"}},

@@ -352,6 +352,18 @@ func TestKubernetesCronJob(t *testing.T) {
 		c.patch(jobKind, "report-1", `{"status":{"conditions":[{"type":"Complete","status":"True"}]}}`, "status")
 	}
 	c.sees(stop, Present, "0 ready, 0 starting, 0 ending")
+	if c.fake != nil {
+		// A job that is deleted is gone at once, and its pod goes on until it has been told.
+		gone := &unstructured.Unstructured{Object: map[string]any{}}
+		gone.SetName("report-29000000")
+		gone.SetUID("gone")
+		c.make(podKind, map[string]any{"kind": "Pod", "apiVersion": "v1", "metadata": map[string]any{"name": "report-29000000-x", "ownerReferences": owner("Job", gone)}, "spec": podSpec()})
+		c.bind("report-29000000-x", node)
+		c.patch(podKind, "report-29000000-x", `{"status":{"phase":"Running","conditions":[{"type":"Ready","status":"True"}]}}`, "status")
+		c.sees(stop, Partial, "1 ready, 0 starting, 0 ending")
+		c.patch(podKind, "report-29000000-x", `{"status":{"phase":"Succeeded"}}`, "status")
+		c.sees(stop, Present, "0 ready, 0 starting, 0 ending")
+	}
 	do(t, stop.Undo, 2, before.Previous)
 	c.sees(stop, Absent, "not suspended")
 }

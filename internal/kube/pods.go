@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -210,21 +211,22 @@ func (c *Client) podsOfCronJob(ctx context.Context, cron Object) ([]Object, erro
 	if err != nil {
 		return nil, err
 	}
-	var mine []types.UID
+	mine := map[types.UID]bool{} // of the jobs that there are
 	for _, j := range all {
-		if owns(j, cron.GetUID()) {
-			mine = append(mine, j.GetUID())
-		}
-	}
-	if len(mine) == 0 {
-		return nil, nil
+		mine[j.GetUID()] = owns(j, cron.GetUID())
 	}
 	list, err := c.List(ctx, pods, cron.GetNamespace(), "")
 	if err != nil {
 		return nil, err
 	}
+	// A job that is deleted is gone at once, and its pods after it (concurrencyPolicy Replace
+	// deletes those that run): it is known by the name that a CronJob gives.
 	return slices.DeleteFunc(list, func(p Object) bool {
-		return !slices.ContainsFunc(mine, func(uid types.UID) bool { return owns(p, uid) })
+		return !slices.ContainsFunc(p.GetOwnerReferences(), func(r metav1.OwnerReference) bool {
+			of, there := mine[r.UID]
+			when, named := strings.CutPrefix(r.Name, cron.GetName()+"-")
+			return of || !there && r.Kind == "Job" && named && strings.Trim(when, "0123456789") == ""
+		})
 	}), nil
 }
 

@@ -69,9 +69,7 @@ func fakeAgent() {
 	}
 	fmt.Println("ready")
 	for range time.Tick(100 * time.Millisecond) {
-		if err := c.Extend(life()); err != nil {
-			panic(err)
-		}
+		_ = c.Extend(life()) // a guard that has just been killed hears nothing; an agent goes on
 	}
 }
 

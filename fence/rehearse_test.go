@@ -54,6 +54,7 @@ func TestAgentKillsOrphans(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = agent.Process.Kill(); _ = agent.Wait() })
 	stray, guard := number(t, dir+"/stray"), number(t, dir+"/guard")
+	t.Cleanup(func() { _ = syscall.Kill(stray, syscall.SIGKILL) }) // it has ended, unless the test has failed
 	if err := syscall.Kill(guard, syscall.SIGKILL); err != nil {
 		t.Fatal(err)
 	}

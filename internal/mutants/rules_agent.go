@@ -389,18 +389,20 @@ var agents = []mutant{
 	},
 	{
 		name: "asked-before-a-pause", rule: "G6",
-		says: "what an agent without a lease asked for before its host paused it is answered with one that counts from then",
-		edits: []edit{{"fence/agent.go", `	a.holder.Forget() // also what was asked for before: its lease would count from then
+		says: "what an agent without a lease asked for before its host paused it is answered with one that counts from then, and the pause is not counted under it",
+		edits: []edit{{"fence/clocks.go", `	a.holder.Forget() // also what was asked for before: its lease would count from then
 `, `	if a.holder.held {
 		a.holder.Forget()
 	}
+`}, {"fence/clocks.go", `	return a.ahead - a.aheadAt[0].ahead
+`, `	return 0
 `}},
 		tests: []test{{pkg: "fence", name: "TestAskedBeforeAPause"}},
 	},
 	{
 		name: "short-pauses-not-added", rule: "G6",
 		says: "many pauses of a machine, each too short to count, are none",
-		edits: []edit{{"fence/agent.go", `	if jump = max(jump, a.ahead); jump <= allowed {
+		edits: []edit{{"fence/clocks.go", `	if jump = max(jump, a.underLease()); jump <= allowed {
 `, `	if jump <= allowed {
 `}},
 		tests: []test{{pkg: "fence", name: "TestManyShortPauses"}},

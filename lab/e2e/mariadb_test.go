@@ -41,8 +41,8 @@ func TestMariaDBComesAlong(t *testing.T) {
 	})
 	leader := s.Raft.Leader
 	r.do(r.c.KillNode(r.ctx, leader))
+	r.do(r.c.StartNode(r.ctx, leader)) // two of five are in the dark: another one is not to be missed for long
 	r.stable()
-	r.do(r.c.StartNode(r.ctx, leader))
 	r.movedSafely(at, 1)
 	for what, want := range map[string]string{
 		"SELECT COUNT(*) FROM app.customers":                                                             "2000",

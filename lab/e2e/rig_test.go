@@ -102,7 +102,11 @@ func start(t *testing.T, opts ...option) *rig {
 		}
 		_ = os.RemoveAll(dir)
 	})
-	if err := c.WaitHealthy(r.ctx, 30*time.Second, nil); err != nil {
+	wait := 30 * time.Second
+	if o.MariaDB {
+		wait = time.Minute
+	}
+	if err := c.WaitHealthy(r.ctx, wait, nil); err != nil {
 		t.Fatal(err)
 	}
 	return r

@@ -122,16 +122,21 @@ func (s *State) pausedSentence() string {
 // been taken and still count.
 const sampleGap = 2 * time.Minute
 
+// FailureBegan is since when the active region has been seen to fail, and now while it has not.
+func (s *State) FailureBegan(now time.Time) time.Time {
+	switch {
+	case s.Incident != nil:
+		return s.Incident.At.Add(-s.Incident.Held.D())
+	case s.Suspicion != nil:
+		return s.Suspicion.Since
+	}
+	return now
+}
+
 // lossObjection says why too much data may be lost. The samples were taken
 // before the failure; how old they may be counts from its beginning.
 func (s *State) lossObjection(now time.Time) string {
-	began := now
-	switch {
-	case s.Incident != nil:
-		began = s.Incident.At.Add(-s.Incident.Held.D())
-	case s.Suspicion != nil:
-		began = s.Suspicion.Since
-	}
+	began := s.FailureBegan(now)
 	if s.Suspicion != nil && !s.Suspicion.DownSince.IsZero() && s.Suspicion.DownSince.Before(began) {
 		// The hold began anew since; the failure did not. One more hold is allowed for
 		// and no more: a region that is only cut off may be written to all the while.

@@ -50,13 +50,7 @@ type Estimate struct {
 // PriceOf tells what plan p would cost now. It reads s alone, and changes nothing.
 func PriceOf(s *failover.State, p *failover.Plan, now time.Time) Price {
 	out := Price{From: p.From, To: p.To, Back: FenceID}
-	began := now
-	switch {
-	case s.Incident != nil:
-		began = s.Incident.At.Add(-s.Incident.Held.D())
-	case s.Suspicion != nil:
-		began = s.Suspicion.Since
-	}
+	began := s.FailureBegan(now)
 	stores := map[string]bool{}
 	for store := range s.Loss {
 		stores[store] = true

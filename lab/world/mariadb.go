@@ -21,15 +21,23 @@ import (
 // mariaHost is the last octet of a region's MariaDB.
 const mariaHost = 41
 
-// Accounts of both servers: failoverd's, with the rights that docs/operations.md names and no SUPER, and the application's.
+// The accounts of both servers: failoverd's, and the application's.
 const (
-	MariaDBUser, MariaDBPassword     = "failoverd", "lab-restores"
-	mariaAppUser, mariaAppPassword   = "app", "lab-app"
-	mariaCustomers, mariaSinceBackup = 2000, 25
-	mariaBackups                     = 4
-	mariaBegins                      = 20 * time.Second
-	mariaRights                      = "GRANT ALL ON app.* TO %s; GRANT ALL ON `app\\_\\_re%%`.* TO %[1]s; GRANT ALL ON failoverd.* TO %[1]s;"
-	mariaSchema                      = `CREATE DATABASE app CHARACTER SET utf8mb4;
+	MariaDBUser, MariaDBPassword   = "failoverd", "lab-restores"
+	mariaAppUser, mariaAppPassword = "app", "lab-app"
+)
+
+// mariaRights are failoverd's, those that docs/operations.md names, and no SUPER.
+const mariaRights = "GRANT ALL ON app.* TO %s; GRANT ALL ON `app\\_\\_re%%`.* TO %[1]s; GRANT ALL ON failoverd.* TO %[1]s;"
+
+const (
+	mariaBackups     = 4    // one a day
+	mariaCustomers   = 2000 // in the newest
+	mariaSinceBackup = 25   // came after it
+	mariaBegins      = 20 * time.Second
+)
+
+const mariaSchema = `CREATE DATABASE app CHARACTER SET utf8mb4;
 USE app;
 CREATE TABLE customers (id INT PRIMARY KEY, name VARCHAR(40) NOT NULL, KEY (name));
 CREATE TABLE deliveries (id BIGINT AUTO_INCREMENT PRIMARY KEY, message VARCHAR(64) NOT NULL, customer INT NOT NULL, region VARCHAR(20) NOT NULL, at TIMESTAMP(3) DEFAULT CURRENT_TIMESTAMP(3),
@@ -42,7 +50,6 @@ CREATE PROCEDURE top(IN n INT) BEGIN SELECT * FROM busy ORDER BY deliveries DESC
 CREATE EVENT forget ON SCHEDULE EVERY 1 DAY DO DELETE FROM deliveries WHERE at < NOW() - INTERVAL 90 DAY;;
 DELIMITER ;
 `
-)
 
 // MariaDBAddress is where a region's MariaDB listens.
 func MariaDBAddress(reg string) string {
@@ -165,7 +172,7 @@ func (w *World) backUp(ctx context.Context, path string) error {
 	return os.WriteFile(path, out.Bytes(), 0o600)
 }
 
-// mariaBackups are the backups that S3 has of the last days, the newest first.
+// mariaFiles are the backups that S3 has of the last days, the newest first.
 func (w *World) mariaFiles() (out []region.Backup) {
 	for age := range mariaBackups {
 		out = append(out, region.Backup{Key: fmt.Sprintf("mariadb/app/%d.sql.gz", mariaBackups-age), File: w.mariaBackup(mariaBackups - age), Age: time.Duration(age)*24*time.Hour + 10*time.Minute})

@@ -65,7 +65,10 @@ func TestNACLFence(t *testing.T) {
 	if err := a.Do(t.Context(), at); err == nil || !strings.Contains(err.Error(), "InvalidAssociationID.NotFound") {
 		t.Errorf("by an association that is no more: %v", err)
 	}
-	eventually(t, "what was asked for to be told", func() bool { e := state(); return e.State == actions.Unknown && strings.Contains(e.Detail, "it counts in") })
+	eventually(t, "what was asked for to be told", func() bool {
+		e := state()
+		return e.State == actions.Unknown && strings.Contains(e.Detail, "it counts in")
+	})
 	eventually(t, "the fence to count", func() bool { return state().State == actions.Present })
 	if err := a.Undo(t.Context(), at); err != nil {
 		t.Fatal(err)

@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/durable"
 )
 
 // Hello is what a node says of itself at the beginning of each raft connection,
@@ -151,7 +152,7 @@ func (g *Gatekeeper) Learn(s *failover.State) error {
 	if string(data) == g.saved || g.path == "" {
 		return nil
 	}
-	if err := replaceFile(g.path, data); err != nil {
+	if err := durable.Replace(g.path, data, 0o600); err != nil {
 		return err
 	}
 	g.saved = string(data)

@@ -16,6 +16,8 @@ import (
 	raftboltdb "github.com/hashicorp/raft-boltdb/v2"
 	"go.etcd.io/bbolt"
 	berrors "go.etcd.io/bbolt/errors"
+
+	"github.com/failoverd/failoverd/internal/durable"
 )
 
 // Disk is a node's data directory: the raft log, its snapshots, and who it
@@ -81,7 +83,7 @@ func (d *Disk) CountStart() error {
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", d.identity, err)
 	}
-	return replaceFile(d.identity, data)
+	return durable.Replace(d.identity, data, 0o600)
 }
 
 // Close releases the directory.
@@ -153,33 +155,4 @@ func thisStart(path, node string) (DiskIdentity, error) {
 	}
 	id.Starts++
 	return id, nil
-}
-
-func replaceFile(path string, data []byte) error {
-	tmp, err := os.CreateTemp(filepath.Dir(path), ".new-*")
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	_, werr := tmp.Write(data)
-	if err := errors.Join(werr, tmp.Sync(), tmp.Close()); err != nil {
-		_ = os.Remove(tmp.Name()) // the write error is the one that matters
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := os.Rename(tmp.Name(), path); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	if err := syncDir(filepath.Dir(path)); err != nil {
-		return fmt.Errorf("writing %s: %w", path, err)
-	}
-	return nil
-}
-
-// syncDir keeps what files a directory names: without it a machine that loses its power
-// finds the old file under the name (fsync(2)).
-func syncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

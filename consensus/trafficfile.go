@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/durable"
 )
 
 // Traffic is where the log last sent the clients, as this node has kept it.
@@ -62,7 +63,7 @@ func (f *TrafficFile) Keep(t Traffic) error {
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(f.path, data); err != nil {
+	if err := durable.Replace(f.path, data, 0o600); err != nil {
 		return fmt.Errorf("where the traffic goes (%s since epoch %d) could not be kept: %w; this node ends rather than answer from memory", t.Region, t.Epoch, err)
 	}
 	f.kept = t

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/durable"
 )
 
 // Status is what the agent tells local applications.
@@ -66,7 +67,7 @@ func (a *Agent) writeLeaseFile(now time.Duration) {
 		return
 	}
 	if err == nil {
-		err = replace(a.cfg.LeaseFile, data, false)
+		err = durable.Refresh(a.cfg.LeaseFile, data, readable)
 	}
 	if err == nil {
 		a.leaseFile = data

@@ -16,6 +16,7 @@ import (
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/cloud"
 	"github.com/failoverd/failoverd/internal/config"
+	"github.com/failoverd/failoverd/internal/durable"
 	"github.com/failoverd/failoverd/internal/notify"
 	"github.com/failoverd/failoverd/monitor"
 	"github.com/failoverd/failoverd/probes"
@@ -176,11 +177,7 @@ func (d *Daemon) take(ctx context.Context, s *failover.State) (*running, error) 
 }
 
 func keepLast(dir, text string) error {
-	path := filepath.Join(dir, lastFile)
-	if err := os.WriteFile(path+".new", []byte(text), 0o600); err != nil {
-		return fmt.Errorf("keeping the configuration in force: %w", err)
-	}
-	if err := os.Rename(path+".new", path); err != nil {
+	if err := durable.Replace(filepath.Join(dir, lastFile), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("keeping the configuration in force: %w", err)
 	}
 	return nil

@@ -446,4 +446,29 @@ var agents = []mutant{
 `}},
 		tests: []test{{pkg: "internal/daemon", name: "TestAnOwnRequestThatComesLate"}},
 	},
+	{
+		name: "epoch-file-falls", rule: "T4",
+		says:  "of two agents of a host the one that hears of an older epoch writes it over the later one",
+		edits: []edit{{"fence/epoch.go", `err == nil && kept >= epoch {`, `err == nil && kept == epoch {`}},
+		tests: []test{{pkg: "fence", name: "TestEpochFileNeverFalls"}},
+	},
+	{
+		name: "paused-before-the-answer", rule: "G6",
+		says: "what a machine was paused between a request and its answer is not counted under the lease",
+		edits: []edit{{"fence/clocks.go", `	a.aheadAt = append(a.aheadAt, mark{sent, a.ahead})
+`, ``}},
+		tests: []test{{pkg: "fence", name: "TestPausedBeforeTheAnswer"}},
+	},
+	{
+		name: "pause-by-its-own-file", rule: "G6",
+		says:  "a pause is none as long as the agent's own file allows it, although the leader's terms do not",
+		edits: []edit{{"fence/clocks.go", `		allowed = min(allowed, s)`, `		allowed = max(allowed, s)`}},
+		tests: []test{{pkg: "fence", name: "TestPausedForLessThanItsOwnFileAllows"}},
+	},
+	{
+		name: "pauses-not-handed-over", rule: "G6",
+		says:  "an agent that is replaced forgets for how long its machine was paused under the lease",
+		edits: []edit{{"fence/handover.go", `h.BootAt, h.RealAt, h.Ahead, []mark`, `h.BootAt, h.RealAt, 0, []mark`}},
+		tests: []test{{pkg: "fence", name: "TestPausesAreHandedOver"}},
+	},
 }

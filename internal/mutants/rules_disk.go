@@ -169,4 +169,18 @@ var disks = []mutant{
 		edits: []edit{{"internal/web/server.go", ` || region != to && region != left:`, `:`}},
 		tests: []test{{pkg: "internal/web", name: "TestGate"}},
 	},
+	{
+		name: "name-not-on-the-disk", rule: "T1",
+		says: "a file that is kept has its new name in memory alone: a machine that loses its power says where the traffic went before",
+		edits: []edit{{"internal/durable/durable.go", `	if err := syncDir(dir); err != nil {
+`, `	if err := error(nil); err != nil {
+`}},
+		tests: []test{{pkg: "consensus", name: "TestKeptFilesAreDurable"}, {pkg: "fence", name: "TestEpochIsDurable"}, {pkg: "internal/daemon", name: "TestTheLastConfigurationIsDurable"}},
+	},
+	{
+		name: "log-taken-away", rule: "T3",
+		says:  "a data directory whose raft log was taken away is the disk that it was, and votes again in a term in which it has voted",
+		edits: []edit{{"consensus/store.go", `d.Empty && err == nil {`, `d.Empty && err == nil && false {`}},
+		tests: []test{{pkg: "consensus", name: "TestDiskWithoutItsLogIsAnotherOne"}},
+	},
 }

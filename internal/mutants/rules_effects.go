@@ -434,4 +434,12 @@ func (r *run) newAttempt(`},
 `}},
 		tests: []test{{pkg: "actions", name: "TestTheLeadersOwnClockJumps"}},
 	},
+	{
+		name: "deadline-without-its-clock", rule: "E3",
+		says: "the time until which a call may be sent loses its monotonic reading, and the leader's wall clock decides after all",
+		edits: []edit{{"actions/writes.go", `		x.named[res.Index] = until
+`, `		x.named[res.Index] = until.UTC()
+`}},
+		tests: []test{{pkg: "actions", name: "TestUntilIsMonotonic"}},
+	},
 }

@@ -142,6 +142,20 @@ var kinds = []mutant{
 		tests: []test{{pkg: "actions", name: "TestNACLIsHeldByTheNextLeader"}},
 	},
 	{
+		name: "half-a-warm-pool", rule: "G7",
+		says: "of a warm pool only the first fifty instances are looked at, and the group counts as stopped while another one runs",
+		edits: []edit{{"actions/asg.go", `pages.HasMorePages(); { // 50 at a time
+`, `pages != nil; pages = nil { // 50 at a time
+`}},
+		tests: []test{{pkg: "actions", name: "TestASGStop"}},
+	},
+	{
+		name: "pods-of-a-deleted-job", rule: "G7",
+		says:  "the pods of a job that was deleted are nobody's, and their CronJob counts as stopped while they run",
+		edits: []edit{{"internal/kube/pods.go", `			return of || !there &&`, `			return of || false && !there &&`}},
+		tests: []test{{pkg: "actions", name: "TestKubernetesCronJob"}},
+	},
+	{
 		name: "kubernetes-change-after-its-deadline", rule: "E2",
 		says: "a change in a cluster is tried again after its deadline, because the API server said Retry-After",
 		edits: []edit{{"internal/kube/kube.go", `	cfg.Wrap(inTime)

@@ -42,7 +42,7 @@ var before = regexp.MustCompile(`(?s)^(?:\s+|--(?:[ \t][^\n]*)?(?:\n|$)|#[^\n]*(
 func TestSplitAsTheClient(t *testing.T) {
 	s := mariadbtest.Shared(t, "oracle", "--max-allowed-packet=64M")
 	s.Feed(t, mariadbtest.Rich)
-	s.Feed(t, "USE app; INSERT INTO types (id, u) SELECT 9, REPEAT(UNHEX('00010a0d1a22275c3bff'), 100000); INSERT INTO types (s) SELECT RANDOM_BYTES(1000) FROM seq_1_to_200;")
+	s.Feed(t, "USE app; INSERT INTO types (id, u) SELECT 9, REPEAT(UNHEX('00010a0d1a22275c3bff'), 100000); INSERT INTO types (s) VALUES (UNHEX('5CFF783431')); INSERT INTO types (s) SELECT RANDOM_BYTES(1000) FROM seq_1_to_200;")
 	for name, args := range map[string][]string{
 		"all":              {"--databases", "app", "shop`s", "--routines", "--events", "--triggers", "--single-transaction"},
 		"one":              {"app", "--routines", "--events", "--hex-blob", "--skip-extended-insert"},
@@ -63,10 +63,11 @@ func TestSplitAsTheClient(t *testing.T) {
 	}
 }
 
-// ascii is a statement without what the server's log writes in its own way: the bytes that are no ASCII.
-func ascii(text string) string { return foreign.ReplaceAllString(text, "") }
+// ascii is a statement with one mark for each run of what the server's log writes in its own way, the bytes that are
+// no ASCII. Without the mark, what stands on its two sides could come to look like such a byte.
+func ascii(text string) string { return foreign.ReplaceAllString(text, "\uFFFD") }
 
-var foreign = regexp.MustCompile(`(?s)\\x[0-9A-F]{2}|[^\x00-\x7f]`)
+var foreign = regexp.MustCompile(`(?s)(?:\\x[0-9A-F]{2}|[^\x00-\x7f])+`)
 
 func compare(t *testing.T, s *mariadbtest.Server, name string, text []byte) {
 	t.Helper()
@@ -80,7 +81,7 @@ func compare(t *testing.T, s *mariadbtest.Server, name string, text []byte) {
 		// The client asks some things for itself, and turns USE into a call.
 		use := regexp.MustCompile("^USE `(.*)`$").FindStringSubmatch(got[i])
 		switch {
-		case ascii(w) == ascii(string(bytes.ToValidUTF8([]byte(got[i]), nil))), use != nil && w == strings.ReplaceAll(use[1], "``", "`"):
+		case ascii(w) == ascii(string(bytes.ToValidUTF8([]byte(got[i]), []byte("\uFFFD")))), use != nil && w == strings.ReplaceAll(use[1], "``", "`"):
 			i++
 		case w == "select @@version_comment limit 1", w == "SELECT DATABASE()", w == "":
 		default:

@@ -74,7 +74,7 @@ func (c *caller) client(id failover.NodeID) *http.Client {
 	want := mtls.Identity{Role: mtls.RoleNode, Name: string(id)}
 	dial := func(ctx context.Context, network, addr string) (net.Conn, error) {
 		// Built anew for each connection: a renewed certificate takes effect.
-		config, err := c.material.Client([]string{mtls.ProtoHTTP}, func(got mtls.Identity) error {
+		config, err := c.material.Client([]string{mtls.ProtoHTTP2, mtls.ProtoHTTP}, func(got mtls.Identity) error {
 			if got != want {
 				return fmt.Errorf("%s answered as %s, expected %s", addr, got, want)
 			}
@@ -86,89 +86,55 @@ func (c *caller) client(id failover.NodeID) *http.Client {
 		return dialTLS(ctx, network, addr, config, c.timeout)
 	}
 	cl := &http.Client{Transport: &http.Transport{
-		// As many as there are agents that ask at once in most clusters: a leader keeps a way for each of their words.
-		DialTLSContext: dial, MaxIdleConnsPerHost: 8, IdleConnTimeout: 30 * time.Second,
+		DialTLSContext: dial, IdleConnTimeout: 30 * time.Second, ResponseHeaderTimeout: 5 * c.timeout,
+		// HTTP/2, since most of the ways that an agent or a leader tries at once are given up, and with HTTP/1.1
+		// each request that is given up takes its connection along: the next one would pay for a handshake. All
+		// requests to a node share one connection then, so one that is dead must be seen soon.
+		ForceAttemptHTTP2: true, HTTP2: &http.HTTP2Config{SendPingTimeout: c.timeout, PingTimeout: c.timeout, WriteByteTimeout: 2 * c.timeout},
+		MaxIdleConnsPerHost: 2, // to nodes of versions before this one
 	}}
 	c.clients[id] = cl
 	return cl
 }
 
-// call posts a request and decodes the answer into out, which may be nil. It returns when
-// ctx ends, but the request comes to its own end, by ctx's deadline at the latest: one that
-// is broken off takes its connection along. Of the ways that an agent or a leader tries at
-// once most are given up, and each would cost the next request a handshake.
+// call posts a request and decodes the answer into out, which may be nil.
 func (c *caller) call(ctx context.Context, to failover.NodeID, path string, in, out any) error {
-	req, spec, err := c.request(to, path, in)
-	if err != nil {
-		return err
-	}
-	type answer struct {
-		data []byte
-		err  error
-	}
-	answered := make(chan answer, 1)
-	go func() {
-		limit := time.Now().Add(5 * c.timeout)
-		if d, ok := ctx.Deadline(); ok {
-			limit = d
-		}
-		own, cancel := context.WithDeadline(context.WithoutCancel(ctx), limit)
-		defer cancel()
-		data, err := c.exchange(req.WithContext(own), to, spec)
-		answered <- answer{data, err}
-	}()
-	var got answer
-	select {
-	case got = <-answered:
-	case <-ctx.Done():
-		return fmt.Errorf("node %s (%s): %w", to, spec.Address, ctx.Err())
-	}
-	if got.err != nil || out == nil {
-		return got.err
-	}
-	if err := json.Unmarshal(got.data, out); err != nil {
-		return fmt.Errorf("node %s: its answer cannot be read: %w", to, err)
-	}
-	return nil
-}
-
-// request is what call posts, and to whom.
-func (c *caller) request(to failover.NodeID, path string, in any) (*http.Request, failover.NodeSpec, error) {
 	spec, ok := c.nodes()[to]
 	if !ok {
-		return nil, spec, fmt.Errorf("node %s is not a member of the cluster", to)
+		return fmt.Errorf("node %s is not a member of the cluster", to)
 	}
 	body, err := json.Marshal(in)
 	if err != nil {
-		return nil, spec, fmt.Errorf("request to %s: %w", to, err)
+		return fmt.Errorf("request to %s: %w", to, err)
 	}
-	req, err := http.NewRequest(http.MethodPost, "https://"+spec.Address+path, bytes.NewReader(body))
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+spec.Address+path, bytes.NewReader(body))
 	if err != nil {
-		return nil, spec, fmt.Errorf("request to %s: %w", to, err)
+		return fmt.Errorf("request to %s: %w", to, err)
 	}
 	if c.hello != nil {
 		if h := c.hello(); !h.Empty {
 			req.Header.Set(generationHeader, strconv.FormatUint(h.Generation, 10))
 		}
 	}
-	return req, spec, nil
-}
-
-// exchange posts a request and reads the answer to its end.
-func (c *caller) exchange(req *http.Request, to failover.NodeID, spec failover.NodeSpec) ([]byte, error) {
 	resp, err := c.client(to).Do(req)
 	if err != nil {
-		return nil, fmt.Errorf("node %s (%s): %w", to, spec.Address, err)
+		return fmt.Errorf("node %s (%s): %w", to, spec.Address, err)
 	}
 	defer func() { _ = resp.Body.Close() }() // read to its end or given up
 	data, err := io.ReadAll(io.LimitReader(resp.Body, maxBody))
 	if err != nil {
-		return nil, fmt.Errorf("node %s: reading its answer: %w", to, err)
+		return fmt.Errorf("node %s: reading its answer: %w", to, err)
 	}
 	if resp.StatusCode != http.StatusOK {
-		return nil, fmt.Errorf("node %s: %s", to, strings.TrimSpace(string(data)))
+		return fmt.Errorf("node %s: %s", to, strings.TrimSpace(string(data)))
 	}
-	return data, nil
+	if out == nil {
+		return nil
+	}
+	if err := json.Unmarshal(data, out); err != nil {
+		return fmt.Errorf("node %s: its answer cannot be read: %w", to, err)
+	}
+	return nil
 }
 
 func (c *caller) close() {

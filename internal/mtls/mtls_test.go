@@ -145,12 +145,13 @@ func TestMux(t *testing.T) {
 	}{
 		{"a node speaks raft", peer, ProtoRaft, is(node("third")), "raft", ""},
 		{"a node speaks HTTP", peer, ProtoHTTP, is(node("third")), "http", ""},
-		{"an agent speaks HTTP", agent, ProtoHTTP, anyone, "http", ""},
+		{"an agent speaks HTTP", agent, ProtoHTTP2, anyone, "http", ""},
+		{"an agent of an earlier version", agent, ProtoHTTP, anyone, "http", ""},
 		{"an agent asks for raft", agent, ProtoRaft, anyone, "", "a peer without a node's certificate asked for raft"},
 		{"another authority's client", foreign, ProtoRaft, anyone, "", "the peer's certificate is not ours"},
 		{"no member", stranger, ProtoRaft, anyone, "", "node stranger is not a member"},
 		{"the wrong node at the address", peer, ProtoRaft, is(node("use2b")), "", "answered as node third"},
-		{"no protocol in common", peer, "h2", anyone, "", "no application protocol"},
+		{"no protocol in common", peer, "h3", anyone, "", "no application protocol"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			got, err := greet(t, addr, c.who, c.proto, c.expect)

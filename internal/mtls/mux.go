@@ -17,7 +17,8 @@ const (
 	// ProtoRaftPlain is the protocol of versions that do not greet each other at
 	// the beginning of a connection. It is offered while a cluster is upgraded.
 	ProtoRaftPlain = "failoverd-raft/1"
-	ProtoHTTP      = "http/1.1"
+	ProtoHTTP2     = "h2"
+	ProtoHTTP      = "http/1.1" // of nodes and agents of versions before HTTP/2
 )
 
 // handshakeTimeout bounds what an unknown peer can hold open.
@@ -37,7 +38,7 @@ type Mux struct {
 // closed and logged.
 func NewMux(ln net.Listener, m *Material, allowed func(Identity) error, log *slog.Logger) *Mux {
 	mux := &Mux{
-		ln: ln, config: m.Server([]string{ProtoRaft, ProtoRaftPlain, ProtoHTTP}, allowed), log: log,
+		ln: ln, config: m.Server([]string{ProtoRaft, ProtoRaftPlain, ProtoHTTP2, ProtoHTTP}, allowed), log: log,
 		raft: newQueue(ln.Addr()), http: newQueue(ln.Addr()),
 	}
 	mux.wg.Go(mux.accept)

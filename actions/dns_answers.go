@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -22,6 +23,7 @@ type question struct {
 	name, typ string
 	values    []string // addresses or names, plain
 	alias     []string // names whose addresses are right as well
+	optional  bool     // the name need not have this type
 }
 
 // askAll asks every server every question. It lists the servers that answer
@@ -43,37 +45,62 @@ func askAll(ctx context.Context, dns *dnsq.Client, servers []dnsq.Server, questi
 			continue
 		}
 		wg.Go(func() {
+			said := 0
 			for _, q := range questions {
-				if why := askOne(ctx, dns, s, q); why != "" {
+				n, why := askOne(ctx, dns, s, q)
+				if why != "" {
 					note(0, why)
 					return
 				}
+				said += n
 			}
-			note(asks*len(questions), "")
+			note(said, "")
 		})
 	}
 	wg.Wait()
+	if asked == 0 && len(others) == 0 {
+		// Nobody has said anything wrong, since nobody was asked.
+		others = []string{"no name server could be asked: the zone has none, or none of the records is an A, AAAA or CNAME"}
+	}
 	slices.Sort(others)
 	return asked, slices.Compact(others)
 }
 
-// askOne returns what a server says wrongly, or "".
-func askOne(ctx context.Context, dns *dnsq.Client, s dnsq.Server, q question) string {
+// askOne returns how many answers a server gives, and what it says wrongly, or "".
+func askOne(ctx context.Context, dns *dnsq.Client, s dnsq.Server, q question) (said int, wrong string) {
 	for range asks {
 		a, err := dns.Ask(ctx, s.Addr, q.name, q.typ)
+		if e, ok := errors.AsType[*dnsq.Error](err); ok && e.Kind == dnsq.NoData && q.optional {
+			continue
+		}
 		if err != nil {
-			return fmt.Sprintf("%s: %v", s.Name, err)
+			return 0, fmt.Sprintf("%s: %v", s.Name, err)
+		}
+		if q.typ != string(types.RRTypeCname) && len(a.Addrs) == 0 && a.CNAME != "" {
+			// A name server follows aliases inside its zone only, and a balancer's name is elsewhere.
+			if a.Addrs, err = behind(ctx, dns, a.CNAME, q.typ); err != nil {
+				return 0, fmt.Sprintf("%s answers for %s that it is an alias of %s: %v", s.Name, q.name, a.CNAME, err)
+			}
+			if len(a.Addrs) == 0 && q.optional {
+				continue
+			}
 		}
 		if got := wrongAnswer(a, q); got != "" {
-			return fmt.Sprintf("%s (%s) answers %s for %s", s.Name, s.Addr, got, q.name)
+			return 0, fmt.Sprintf("%s (%s) answers %s for %s", s.Name, s.Addr, got, q.name)
 		}
+		said++
 	}
-	return ""
+	return said, ""
 }
 
-// wrongAnswer returns the part of an answer that is not the target region's. A
-// name server follows aliases inside its zone, so that only the first step of a
-// CNAME counts.
+// behind is the addresses of one type that a name leads to.
+func behind(ctx context.Context, dns *dnsq.Client, name, typ string) ([]netip.Addr, error) {
+	addrs, err := dns.Addrs(ctx, name)
+	return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return a.Is4() != (typ == string(types.RRTypeA)) }), err
+}
+
+// wrongAnswer returns the part of an answer that is not the target region's. Of a
+// CNAME only the first step counts.
 func wrongAnswer(a dnsq.Answer, q question) string {
 	if q.typ == string(types.RRTypeCname) {
 		if len(a.Aliases) == 0 || !slices.Contains(q.values, a.Aliases[0]) {
@@ -82,7 +109,7 @@ func wrongAnswer(a dnsq.Answer, q question) string {
 		return ""
 	}
 	if len(a.Addrs) == 0 {
-		return "an alias of " + a.CNAME
+		return "an alias of " + a.CNAME + ", which has no such address,"
 	}
 	for _, ip := range a.Addrs {
 		if !slices.ContainsFunc(q.values, func(v string) bool { p, err := netip.ParseAddr(v); return err == nil && p == ip }) {
@@ -112,15 +139,21 @@ func (p places) others(ctx context.Context) (asked int, others []string) {
 	if err != nil {
 		return 0, []string{err.Error()}
 	}
+	// Clients with IPv6 are clients too, though not every name has an address for them; only a name that leads
+	// nowhere by IPv4 must have one.
+	var four, six []string
+	for _, a := range want {
+		if a.Is4() {
+			four = append(four, a.String())
+		} else {
+			six = append(six, a.String())
+		}
+	}
 	var questions []question
 	for _, name := range p.names {
-		q := question{name: name, typ: string(types.RRTypeA)}
-		for _, a := range want {
-			if a.Is4() {
-				q.values = append(q.values, a.String())
-			}
-		}
-		questions = append(questions, q)
+		questions = append(questions,
+			question{name: name, typ: string(types.RRTypeA), values: four, optional: len(four) == 0},
+			question{name: name, typ: string(types.RRTypeAaaa), values: six, optional: len(four) > 0})
 	}
 	return askAll(ctx, p.dns, servers, questions)
 }

@@ -257,7 +257,8 @@ func (z *fakeZone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 	r := new(dns.Msg)
 	r.SetReply(q)
 	for _, rec := range records {
-		if !strings.EqualFold(rec.Name, q.Question[0].Name) || rec.Type != dns.TypeToString[q.Question[0].Qtype] || (rec.Weight != nil && *rec.Weight == 0) {
+		// A name that is an alias has no other records, whatever is asked for.
+		if !strings.EqualFold(rec.Name, q.Question[0].Name) || (rec.Type != dns.TypeToString[q.Question[0].Qtype] && rec.Type != "CNAME") || (rec.Weight != nil && *rec.Weight == 0) {
 			continue
 		}
 		answers := rec.Values

@@ -7,12 +7,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -23,6 +25,7 @@ import (
 
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/dnsq"
 )
 
 // fakeObject is one object of S3 that honours conditions.
@@ -321,5 +324,47 @@ func TestTrafficParameters(t *testing.T) {
 		if err := tt.c.Validate(RoleStop); err == nil {
 			t.Errorf("%T may stop something", tt.c)
 		}
+	}
+}
+
+// What the name servers must say before clients count as moved, for names of every shape.
+func TestPlaces(t *testing.T) {
+	one, two := []value{{"10.1.0.1"}}, []value{{"10.2.0.1"}}
+	six1, six2 := []value{{"2001:db8:1::1"}}, []value{{"2001:db8:2::1"}}
+	base := []record{
+		{Name: "example.net", Type: "NS", Values: []value{{"ns1.example.net."}}}, {Name: "ns1.example.net", Type: "A", Values: []value{{"127.0.0.1"}}},
+		{Name: "use2.example.net", Type: "A", Values: two},
+	}
+	dual := record{Name: "use2.example.net", Type: "AAAA", Values: six2}
+	for what, c := range map[string]struct {
+		records []record
+		want    string // in what is wrong; "" if clients have moved
+		asked   int
+	}{
+		"an address":                       {[]record{{Name: "api.example.net", Type: "A", Values: two}}, "", 4},
+		"the old address":                  {[]record{{Name: "api.example.net", Type: "A", Values: one}}, "answers 10.1.0.1 for api.example.net", 0},
+		"one of two is old":                {[]record{{Name: "api.example.net", Type: "A", Values: append(one, two...)}}, "answers 10.1.0.1", 0},
+		"IPv6 has moved too":               {[]record{dual, {Name: "api.example.net", Type: "A", Values: two}, {Name: "api.example.net", Type: "AAAA", Values: six2}}, "", 8},
+		"IPv6 has not moved":               {[]record{dual, {Name: "api.example.net", Type: "A", Values: two}, {Name: "api.example.net", Type: "AAAA", Values: six1}}, "answers 2001:db8:1::1", 0},
+		"old IPv6, and none where it goes": {[]record{{Name: "api.example.net", Type: "A", Values: two}, {Name: "api.example.net", Type: "AAAA", Values: six1}}, "answers 2001:db8:1::1", 0},
+		"an alias elsewhere":               {[]record{{Name: "api.example.net", Type: "CNAME", Values: []value{{"lb2.elb.example."}}}, {Name: "lb2.elb.example", Type: "A", Values: two}}, "", 4},
+		"an alias elsewhere, to the old":   {[]record{{Name: "api.example.net", Type: "CNAME", Values: []value{{"lb1.elb.example."}}}, {Name: "lb1.elb.example", Type: "A", Values: one}}, "answers 10.1.0.1", 0},
+		"nothing":                          {nil, "has no A record", 0},
+		"nothing but the old by IPv6":      {[]record{{Name: "api.example.net", Type: "AAAA", Values: six1}}, "has no A record", 0},
+	} {
+		z := newZone(append(slices.Clone(base), c.records...)...)
+		server := z.serveDNS(t)
+		_, port, _ := net.SplitHostPort(server)
+		asked, others := places{[]string{"api.example.net"}, "use2.example.net", &dnsq.Client{Resolvers: []string{server}, Port: port}}.others(t.Context())
+		got := strings.Join(others, "; ")
+		if asked != c.asked || (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
+			t.Errorf("%s: %d answers, wrong: %q", what, asked, got)
+		}
+	}
+	if asked, others := askAll(t.Context(), &dnsq.Client{}, nil, []question{{name: "api.example.net", typ: "A"}}); asked != 0 || len(others) != 1 {
+		t.Errorf("nobody was asked: %d, %q", asked, others)
+	}
+	if asked, others := askAll(t.Context(), &dnsq.Client{}, []dnsq.Server{{Name: "ns1", Addr: "127.0.0.1:1"}}, nil); asked != 0 || len(others) != 1 {
+		t.Errorf("nothing was asked: %d, %q", asked, others)
 	}
 }

@@ -51,6 +51,9 @@ func TestDNSAnswer(t *testing.T) {
 	verify(t, check("api.example.net. 60 IN A 10.1.0.1"), Fail, "answers 10.1.0.1")
 	verify(t, check("api.example.net. 60 IN A 10.2.0.1", "api.example.net. 60 IN A 10.1.0.1"), Fail, "should lead to")
 	verify(t, check(), Unknown, "does not exist")
+	// By IPv6, too: a record that was forgotten leads those who have it to the old region.
+	verify(t, check("api.example.net. 60 IN A 10.2.0.2", "api.example.net. 60 IN AAAA 2001:db8:1::1"), Fail, "answers 2001:db8:1::1 for api.example.net")
+	verify(t, check("api.example.net. 60 IN A 10.2.0.2", "api.example.net. 60 IN AAAA 2001:db8:2::1", "api.us-east-2.example.net. 60 IN AAAA 2001:db8:2::1"), Pass, "lead to 10.2.0.1, 10.2.0.2, 2001:db8:2::1")
 	// A resolver keeps what it has for the rest of the TTL, and every name counts.
 	verify(t, check("api.example.net. 60 IN A 10.1.0.1"), Fail, "answers 10.1.0.1 for api.example.net for another 60s")
 	more := check("api.example.net. 60 IN A 10.2.0.1", "ws.example.net. 60 IN A 10.1.0.1").(*dnsAnswer)

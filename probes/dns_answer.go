@@ -2,6 +2,7 @@ package probes
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -96,7 +97,12 @@ func (c *dnsAnswer) Check(ctx context.Context) Finding {
 	var wrong, silent []string
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	note := func(name, who, lasts string, a dnsq.Answer, err error) {
+	// Clients with IPv6 are clients too, though not every name has an address for them.
+	four := slices.ContainsFunc(want, netip.Addr.Is4)
+	note := func(name, typ, who, lasts string, a dnsq.Answer, err error) {
+		if e, ok := errors.AsType[*dnsq.Error](err); ok && e.Kind == dnsq.NoData && (typ == "A") != four {
+			return
+		}
 		got, err := c.addrs(ctx, a, err)
 		mu.Lock()
 		defer mu.Unlock()
@@ -123,15 +129,19 @@ func (c *dnsAnswer) Check(ctx context.Context) Finding {
 			}
 			wg.Go(func() {
 				for range askTimes {
-					a, err := c.dns.Ask(ctx, s.Addr, name, "A")
-					note(name, s.Name+" ("+s.Addr+")", "", a, err)
+					for _, typ := range []string{"A", "AAAA"} {
+						a, err := c.dns.Ask(ctx, s.Addr, name, typ)
+						note(name, typ, s.Name+" ("+s.Addr+")", "", a, err)
+					}
 				}
 			})
 		}
 		for _, r := range slices.Concat(c.deps.Resolvers, c.cfg.Resolvers) {
 			wg.Go(func() {
-				a, err := (&dnsq.Client{Resolvers: []string{r}}).Resolve(ctx, name, "A")
-				note(name, "resolver "+r, fmt.Sprintf(" for another %ds", a.TTL), a, err) // what is left of the TTL
+				for _, typ := range []string{"A", "AAAA"} {
+					a, err := (&dnsq.Client{Resolvers: []string{r}}).Resolve(ctx, name, typ)
+					note(name, typ, "resolver "+r, fmt.Sprintf(" for another %ds", a.TTL), a, err) // what is left of the TTL
+				}
 			})
 		}
 		wg.Wait()

@@ -209,8 +209,7 @@ type Server struct {
 }
 
 // Authoritative finds the name servers of the zone that holds name: the
-// delegation that the resolvers know, each with all its addresses. Servers whose
-// names do not resolve are listed without address. The error is an *Error.
+// delegation that the resolvers know, as Locate gives them. The error is an *Error.
 func (c *Client) Authoritative(ctx context.Context, name string) ([]Server, error) {
 	zone := dns.Fqdn(name)
 	var last error
@@ -235,8 +234,10 @@ func (c *Client) Authoritative(ctx context.Context, name string) ([]Server, erro
 	return nil, last
 }
 
-// Locate resolves the names of name servers. A server whose name does not
-// resolve is listed without address.
+// Locate resolves the names of name servers. A server is listed with its addresses of
+// one family, IPv4 if this host has a route there: all of Route 53's servers have IPv6
+// addresses too, and most hosts in AWS cannot reach those. It is the same server either
+// way. A server whose name does not resolve is listed without address.
 func (c *Client) Locate(ctx context.Context, names []string) []Server {
 	port := c.Port
 	if port == "" {
@@ -249,11 +250,39 @@ func (c *Client) Locate(ctx context.Context, names []string) []Server {
 		if err != nil {
 			out = append(out, Server{Name: n})
 		}
-		for _, ip := range addrs {
+		for _, ip := range oneFamily(addrs, routed) {
 			out = append(out, Server{Name: n, Addr: net.JoinHostPort(ip.String(), port)})
 		}
 	}
 	return out
+}
+
+// oneFamily is the addresses of the first family that has one with a route, IPv4 before
+// IPv6; all, if none has: what is wrong there is to be seen.
+func oneFamily(addrs []netip.Addr, routed func(netip.Addr) bool) []netip.Addr {
+	for _, four := range []bool{true, false} {
+		var out []netip.Addr
+		for _, ip := range addrs {
+			if ip.Is4() == four && routed(ip) {
+				out = append(out, ip)
+			}
+		}
+		if len(out) > 0 {
+			return out
+		}
+	}
+	return addrs
+}
+
+// routed says whether this host knows a way to an address. Nothing is sent: the kernel
+// looks for a route when a UDP socket is connected.
+func routed(ip netip.Addr) bool {
+	conn, err := net.DialUDP("udp", nil, net.UDPAddrFromAddrPort(netip.AddrPortFrom(ip, 53)))
+	if err != nil {
+		return false
+	}
+	_ = conn.Close() // nothing was sent
+	return true
 }
 
 // dialEach bounds the attempt to reach one address, so that the next has its turn:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"testing"
 	"time"
@@ -87,7 +88,7 @@ func TestADeadResolverIsPassedOver(t *testing.T) {
 
 func TestAuthoritative(t *testing.T) {
 	server := serve(t, "example.net. 60 IN NS ns1.example.net.", "example.net. 60 IN NS ns2.example.net.",
-		"ns1.example.net. 60 IN A 127.0.0.1", "api.example.net. 60 IN A 10.0.0.1")
+		"ns1.example.net. 60 IN A 127.0.0.1", "ns1.example.net. 60 IN AAAA 2001:db8::53", "api.example.net. 60 IN A 10.0.0.1")
 	_, port, _ := net.SplitHostPort(server)
 	c := &Client{Resolvers: []string{server}, Port: port}
 	servers, err := c.Authoritative(t.Context(), "api.example.net")
@@ -97,5 +98,23 @@ func TestAuthoritative(t *testing.T) {
 	a, err := c.Ask(t.Context(), servers[0].Addr, "api.example.net", "A")
 	if err != nil || len(a.Addrs) != 1 || a.TTL != 60 {
 		t.Errorf("asked directly, got %+v, %v", a, err)
+	}
+}
+
+// A host without IPv6 hears all of Route 53's servers, one without IPv4 too.
+func TestOneFamily(t *testing.T) {
+	addrs := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")}
+	for want, routed := range map[string]func(netip.Addr) bool{
+		"[192.0.2.1 192.0.2.2]":             func(netip.Addr) bool { return true },
+		"[192.0.2.2]":                       func(ip netip.Addr) bool { return ip == addrs[1] || ip.Is6() },
+		"[2001:db8::1]":                     netip.Addr.Is6,
+		"[192.0.2.1 192.0.2.2 2001:db8::1]": func(netip.Addr) bool { return false },
+	} {
+		if got := fmt.Sprint(oneFamily(addrs, routed)); got != want {
+			t.Errorf("got %s, want %s", got, want)
+		}
+	}
+	if !routed(netip.MustParseAddr("127.0.0.1")) {
+		t.Error("no route to the host itself")
 	}
 }

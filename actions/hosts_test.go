@@ -34,7 +34,7 @@ func TestStepsTouchTheirRegionOnly(t *testing.T) {
 		{"ec2_instances stop", halt, &EC2InstancesConfig{Tags: map[string]string{"role": "queue"}}},
 		{"lambda_event_source start", &fakeLambda{states: map[string]string{"a": "Disabled", "b": "Disabled"}}, &LambdaEventSourceConfig{Functions: []string{"handler"}, Enabled: true}},
 		{"lambda_event_source stop", &fakeLambda{states: map[string]string{"a": "Enabled", "b": "Enabled"}}, &LambdaEventSourceConfig{Functions: []string{"handler"}}},
-		{"nacl", newACLs(), &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}}},
+		{"nacl", newACLs(), &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}, Open: map[failover.Region]string{"us-east-2": "acl-a"}}},
 		{"s3_object", &fakeObject{}, &S3ObjectConfig{Bucket: "bucket", Key: "key", Region: "us-east-2", Names: []string{"api.example.net"}, SameAs: "api.us-east-2.example.net"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -39,6 +39,11 @@ type NACLConfig struct {
 	// ACL is the ID of the network ACL of each region that denies everything, in the VPC
 	// of the subnets: one that was just created, without rules of its own, does.
 	ACL map[failover.Region]string `toml:"acl" json:"acl"`
+	// Open is the ID of the network ACL of each region that the subnets get when the region is entered: before anything
+	// starts there, a step takes away what an earlier failover has left. It is the one that they have on any other day.
+	Open map[failover.Region]string `toml:"open" json:"open,omitempty"`
+	// Opens makes of the configuration that step. It is never written by people.
+	Opens bool `json:"opens,omitempty"`
 	// Settle is how long the ACL must have been seen at all subnets before it counts:
 	// AWS does not say how long it takes to reach every host. Zero: 15 s.
 	Settle failover.Duration `toml:"settle" json:"settle,omitempty"`
@@ -70,8 +75,22 @@ func (c *NACLConfig) Validate(role Role) error {
 		if !strings.HasPrefix(c.ACL[r], "acl-") {
 			return badParam("acl", "%q of %s is no ID of a network ACL (acl-…)", c.ACL[r], r)
 		}
+		switch open := c.Open[r]; {
+		case role == "" && open == "": // of a version before this one, which left the opening to people
+		case !strings.HasPrefix(open, "acl-"):
+			return badParam("open", "%q of %s is no ID of a network ACL (acl-…): write the one that the subnets have when they are not cut off, so that the way back can open them", open, r)
+		case open == c.ACL[r]:
+			return badParam("open", "%s of %s is the one that denies everything", open, r)
+		}
 	}
 	return nil
+}
+
+// Opening is the configuration of the step that lifts what the stop may have left in the region that is entered.
+func (c *NACLConfig) Opening() Config {
+	open := *c
+	open.Opens = true
+	return &open
 }
 
 // Cuts says which subnet of a region an address lies in that would be cut off; "" if none.
@@ -105,7 +124,14 @@ func (c *NACLConfig) New(d Deps) (Action, error) {
 	if len(c.Subnets[d.Region]) == 0 {
 		return nil, badParam("subnets", "has none in %s", d.Region)
 	}
-	return &nacl{cfg: c, region: d.Region, quiet: d.quiet(), client: d.Cloud.EC2(string(d.Region))}, nil
+	if c.Opens && c.Open[d.Region] == "" {
+		return nil, badParam("open", "has none for %s", d.Region)
+	}
+	x := &nacl{cfg: c, region: d.Region, quiet: d.quiet(), client: d.Cloud.EC2(string(d.Region))}
+	if c.Opens {
+		return &naclOpening{*x}, nil
+	}
+	return x, nil
 }
 
 // nacl believes the associations that it reads. A subnet has exactly one, whose ID is a

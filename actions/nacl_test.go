@@ -34,6 +34,12 @@ func newACLs() *fakeACLs {
 	return &fakeACLs{has: map[string]string{"subnet-a": "acl-a", "subnet-b": "acl-b"}, turn: map[string]int{}, block: "10.0.8.0/24", vpc: "vpc-1", refuse: map[string]string{}}
 }
 
+func cutOff() *fakeACLs {
+	f := newACLs()
+	f.has = map[string]string{"subnet-a": "acl-deny", "subnet-b": "acl-deny"}
+	return f
+}
+
 func fenced() map[failover.Region]map[string]string {
 	return map[failover.Region]map[string]string{"us-east-2": {"subnet-a": "10.0.8.0/24", "subnet-b": "10.0.9.0/24"}}
 }
@@ -115,7 +121,7 @@ func (f *fakeACLs) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // fence makes the action, at a moment of its own.
 func fence(t *testing.T, f *fakeACLs, settle time.Duration, q *Quiet) Action {
 	t.Helper()
-	c := &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}, Settle: failover.Duration(settle)}
+	c := &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}, Open: map[failover.Region]string{"us-east-2": "acl-a"}, Settle: failover.Duration(settle)}
 	if err := c.Validate(RoleStop); err != nil {
 		t.Fatal(err)
 	}
@@ -305,9 +311,67 @@ func TestNACLWithoutOneSubnet(t *testing.T) {
 	}
 }
 
+// What an earlier failover has left is taken away in the region that is entered; what somebody else has given a subnet is
+// not touched, and whether the fence is one does not matter.
+func TestNACLOpening(t *testing.T) {
+	f := newACLs()
+	f.has, f.allows, f.block = map[string]string{"subnet-a": "acl-deny", "subnet-b": "acl-b"}, true, "10.0.7.0/24"
+	c := &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}, Open: map[failover.Region]string{"us-east-2": "acl-a"}}
+	a, err := c.Opening().New(testDeps(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if c.Opens {
+		t.Error("the stop opens")
+	}
+	before := inspect(t, a, Partial, "1 of 2 subnets in us-east-2 are not cut off; acl-deny still denies everything to subnet-a")
+	if err := a.Do(t.Context(), attempt(1, before)); err != nil {
+		t.Fatal(err)
+	}
+	inspect(t, a, Present, "2 of 2")
+	if f.has["subnet-a"] != "acl-a" || f.has["subnet-b"] != "acl-b" || len(f.calls) != 1 {
+		t.Errorf("%v, %v", f.has, f.calls)
+	}
+	if err := a.Do(t.Context(), attempt(2, before)); err != nil || len(f.calls) != 1 {
+		t.Errorf("again: %v, %v", err, f.calls)
+	}
+	if err := a.Undo(t.Context(), attempt(3, before)); err != nil || f.has["subnet-a"] != "acl-deny" || f.has["subnet-b"] != "acl-b" {
+		t.Errorf("undone: %v, %v", err, f.has)
+	}
+	if now := inspect(t, a, Partial, ""); !a.(Restorer).Restored(now, before.Previous) || a.(Witness).Overtaken(now, before.Previous) != "" {
+		t.Error("undone, and it does not count as that")
+	}
+	f.has["subnet-a"] = "acl-c" // by hand, meanwhile
+	now := inspect(t, a, Present, "2 of 2")
+	if err := a.Undo(t.Context(), attempt(4, before)); err != nil || f.has["subnet-a"] != "acl-c" {
+		t.Errorf("what a person has given it is taken away: %v, %v", err, f.has)
+	}
+	if a.(Restorer).Restored(now, before.Previous) || !strings.Contains(a.(Witness).Overtaken(now, before.Previous), "subnet subnet-a was cut off and has acl-c now") {
+		t.Error("what a person has given it counts as undone")
+	}
+	// All are cut off, and AWS refuses one: the other is opened.
+	f.has, f.refuse["subnet-a"] = map[string]string{"subnet-a": "acl-deny", "subnet-b": "acl-deny"}, "Server.Internal"
+	all := inspect(t, a, Absent, "0 of 2")
+	if a.(Untouchable).Untouched(all.Previous) || !a.(Untouchable).Untouched(now.Previous) {
+		t.Error("it does not know whether there was anything to do")
+	}
+	if err := a.Do(t.Context(), attempt(5, all)); err == nil || f.has["subnet-b"] != "acl-a" {
+		t.Errorf("one is refused: %v, %v", err, f.has)
+	}
+	// Of one that is not shown nobody knows, and it keeps no other closed.
+	delete(f.refuse, "subnet-a")
+	delete(f.has, "subnet-b")
+	if e := inspect(t, a, Unknown, "subnet-b show no network ACL"); e.Lacks == "" {
+		t.Error("readiness is not told")
+	}
+	if err := a.Do(t.Context(), attempt(6, all)); err == nil || f.has["subnet-a"] != "acl-a" || !strings.Contains(err.Error(), "subnet-b in us-east-2") {
+		t.Errorf("one is missing: %v, %v", err, f.has)
+	}
+}
+
 func TestNACLConfig(t *testing.T) {
 	good := func() *NACLConfig {
-		return &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-1"}}
+		return &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-1"}, Open: map[failover.Region]string{"us-east-2": "acl-2"}}
 	}
 	for want, c := range map[string]func(c *NACLConfig){
 		"subnets: is missing":           func(c *NACLConfig) { c.Subnets = nil },
@@ -316,6 +380,8 @@ func TestNACLConfig(t *testing.T) {
 		`subnet-a = "10.0.8.0" of us`:   func(c *NACLConfig) { c.Subnets["us-east-2"]["subnet-a"] = "10.0.8.0" },
 		`subnet-a = "fd00::/64" of us`:  func(c *NACLConfig) { c.Subnets["us-east-2"]["subnet-a"] = "fd00::/64" },
 		"vpc-1 = \"10.0.0.0/24\" of us": func(c *NACLConfig) { c.Subnets["us-east-2"]["vpc-1"] = "10.0.0.0/24" },
+		`open: "" of us-east-2 is`:      func(c *NACLConfig) { c.Open = nil },
+		"open: acl-1 of us-east-2 is":   func(c *NACLConfig) { c.Open["us-east-2"] = "acl-1" },
 		"settle: -1ns is negative":      func(c *NACLConfig) { c.Settle = -1 },
 	} {
 		bad := good()
@@ -334,6 +400,20 @@ func TestNACLConfig(t *testing.T) {
 	}
 	if got := good().Cuts("us-east-2", netip.MustParseAddr("10.0.9.7")) + good().Cuts("us-east-1", netip.MustParseAddr("10.0.9.7")) + good().Cuts("us-east-2", netip.MustParseAddr("10.0.7.7")); got != "subnet-b" {
 		t.Errorf("it cuts off %q", got)
+	}
+	old := good()
+	if old.Open = nil; old.Validate("") != nil {
+		t.Error("the log of a version without it cannot be read")
+	}
+	if _, err := old.Opening().New(testDeps(t, newACLs())); err == nil {
+		t.Error("it opens with nothing")
+	}
+	opening, ok := good().Opening().(*NACLConfig)
+	if !ok {
+		t.Fatal("another kind")
+	}
+	if do, see := opening.byHand("us-east-2", nil); !strings.Contains(strings.Join(do, "\n"), "--network-acl-id acl-2 ") || see != "none of the subnets has acl-1" {
+		t.Errorf("opened by hand:\n%s\n%s", strings.Join(do, "\n"), see)
 	}
 	do, see := good().byHand("us-east-2", nil)
 	if text := strings.Join(do, "\n"); strings.Count(text, "replace-network-acl-association --region us-east-2 --association-id ASSOCIATION --network-acl-id acl-1 ") != 2 || !strings.Contains(text, "Name=association.subnet-id,Values=subnet-b ") || !strings.Contains(see, "acl-1") {

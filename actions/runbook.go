@@ -50,7 +50,9 @@ func Runbook(s *failover.Settings, p *failover.Plan) (string, error) {
 		switch st.Kind {
 		case failover.KindStart:
 			title = "Start " + string(st.Component) + " in " + string(st.Region)
-			if c := s.Component(st.Component); c != nil && c.Agent {
+			if opening(st) {
+				title = "Open the network of " + string(st.Component) + " in " + string(st.Region) + ", if it is cut off. See first that nothing of it runs there that should have stopped"
+			} else if c := s.Component(st.Component); c != nil && c.Agent {
 				title += ". " + unleased(st.Action)
 			}
 		case failover.KindSwitch:
@@ -204,7 +206,17 @@ func (c *EC2InstancesConfig) byHand(region failover.Region, _ []failover.Region)
 		"every one is running, and both its status checks are ok"
 }
 
+// opening reports whether a start only lifts what an earlier failover has left.
+func opening(st failover.Step) bool {
+	c, err := Decode(st.Action, st.Version, st.Params)
+	n, ok := c.(*NACLConfig)
+	return err == nil && ok && n.Opens
+}
+
 func (c *NACLConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	if c.Opens {
+		return c.backByHand(region)
+	}
 	where, acl := "--region "+word(string(region)), word(c.ACL[region])
 	do = append(do, fmt.Sprintf("aws ec2 describe-network-acls %s --network-acl-ids %s --query 'NetworkAcls[].Entries[].[RuleNumber,RuleAction]' --output text   # go on only if each says deny", where, acl))
 	for _, id := range slices.Sorted(maps.Keys(c.Subnets[region])) {
@@ -218,10 +230,14 @@ func (c *NACLConfig) byHand(region failover.Region, _ []failover.Region) (do []s
 // backByHand implements backByHand.
 func (c *NACLConfig) backByHand(region failover.Region) (do []string, see string) {
 	where, acl := "--region "+word(string(region)), c.ACL[region]
+	previous := "PREVIOUS   # ASSOCIATION is the second of that line, PREVIOUS what %s had before: what made the subnet says which"
+	if open := c.Open[region]; open != "" {
+		previous = word(open) + "   # ASSOCIATION is the second of the line of %s"
+	}
 	for _, id := range slices.Sorted(maps.Keys(c.Subnets[region])) {
 		do = append(do,
 			fmt.Sprintf("aws ec2 describe-network-acls %s --filters %s --query 'NetworkAcls[].Associations[].[SubnetId,NetworkAclAssociationId,NetworkAclId]' --output text   # go on only if the last of the line of %s is %s", where, word("Name=association.subnet-id,Values="+id), word(id), word(acl)),
-			fmt.Sprintf("aws ec2 replace-network-acl-association %s --association-id ASSOCIATION --network-acl-id PREVIOUS   # ASSOCIATION is the second of that line, PREVIOUS what %s had before: what made the subnet says which", where, word(id)))
+			fmt.Sprintf("aws ec2 replace-network-acl-association %s --association-id ASSOCIATION --network-acl-id "+previous, where, word(id)))
 	}
 	return do, fmt.Sprintf("none of the subnets has %s", acl)
 }

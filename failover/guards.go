@@ -29,6 +29,7 @@ const (
 	GuardLoss      = "loss"
 	GuardStandby   = "standby"
 	GuardFollowed  = "failure-followed-us"
+	GuardFenced    = "fenced"
 	// What was prepared for another plan is undone before an execution begins.
 	GuardPreparation = "preparation"
 )
@@ -36,7 +37,7 @@ const (
 // Overridable lists the guards that --override accepts for an execution that a
 // person asks for. The others bind automation only.
 func Overridable() []string {
-	return []string{GuardPause, GuardLoss, GuardStandby, GuardFollowed}
+	return []string{GuardPause, GuardLoss, GuardStandby, GuardFollowed, GuardFenced}
 }
 
 // byHand is how a person acts where automation may not.
@@ -72,6 +73,9 @@ func (s *State) AutoGuard(now time.Time) (guard, reason string) {
 	if reason := s.lossObjection(now); reason != "" {
 		return GuardLoss, reason + "; " + override(GuardLoss)
 	}
+	if reason := s.fenceObjection(); reason != "" {
+		return GuardFenced, reason + "; " + override(GuardFenced)
+	}
 	return "", ""
 }
 
@@ -89,7 +93,7 @@ func (s *State) HandGuard(now time.Time, overrides []string) (guard, reason stri
 	if s.Paused(now) {
 		paused = s.pausedSentence() + "; `failoverd resume` ends the pause"
 	}
-	if objects(GuardPause, paused) || objects(GuardLoss, s.lossObjection(now)) {
+	if objects(GuardPause, paused) || objects(GuardLoss, s.lossObjection(now)) || objects(GuardFenced, s.fenceObjection()) {
 		return guard, reason
 	}
 	return "", ""
@@ -116,6 +120,27 @@ func LeaderGuard(j Judgement, sb Standby, overrides []string) (guard, reason str
 
 func (s *State) pausedSentence() string {
 	return "automation is paused by " + s.Pause.By + " until " + s.Pause.Until.Format(time.RFC3339) + " (" + s.Pause.Why + ")"
+}
+
+// fenceObjection says why the region that would be entered must not be opened: what was only cut off there when it was
+// left may run on behind the fence, and would work again when it is lifted, beside what is started anew.
+func (s *State) fenceObjection() string {
+	to := s.Settings.Other(s.Active)
+	for _, h := range s.Holds {
+		if h.Step.Kind != KindStop || h.Step.Region != to || h.Step.Proves != Resource {
+			continue
+		}
+		c := s.Settings.Component(h.Component)
+		if c == nil || c.Stop == nil || !slices.ContainsFunc(c.Stop.Actions(), func(a ActionSpec) bool { return a.Kind == h.Step.Action && a.Opens != nil }) {
+			continue // the plan does not lift it
+		}
+		if !slices.ContainsFunc(s.Holds, func(o StandingHold) bool {
+			return o.Component == h.Component && o.Step.Kind == KindStop && o.Step.Region == to && o.Step.Proves != Resource && o.Status == HoldKept
+		}) {
+			return fmt.Sprintf("%s is cut off in %s by %s, and nothing has shown since that its old processes have ended: they would work again when the plan opens the network there; end them and see that they have ended", h.Component, to, h.Step.Action)
+		}
+	}
+	return ""
 }
 
 // sampleGap is how long before the failure the newest sample of a loss may have

@@ -1,6 +1,8 @@
 package failover_test
 
 import (
+	"encoding/json"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,6 +50,55 @@ func TestStandingHold(t *testing.T) {
 }
 
 // P4: what keeps coming back is not stopped for ever without a person.
+// S1: what was only cut off in a region may run on behind the fence. Its network is not opened until something else has
+// shown that it has ended, or a person says so.
+func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
+	c := current(t)
+	objects := func() bool {
+		t.Helper()
+		guard, why := c.s.AutoGuard(c.now)
+		if hand, _ := c.s.HandGuard(c.now, nil); hand != guard {
+			t.Errorf("to a person the guard %q objects, to automation %q", hand, guard)
+		}
+		if guard != "" && (guard != failover.GuardFenced || !strings.Contains(why, "workers is cut off in us-east-2 by nacl")) {
+			t.Errorf("guard %q: %s", guard, why)
+		}
+		if hand, why := c.s.HandGuard(c.now, []string{failover.GuardFenced}); hand != "" {
+			t.Errorf("in spite of it: %q: %s", hand, why)
+		}
+		return guard != ""
+	}
+	opens := map[failover.Region]json.RawMessage{east2: json.RawMessage("{}")}
+	part := c.s.Settings.Component("workers")
+	part.Stop.Also = []failover.ActionSpec{{Kind: "nacl", Proves: failover.Resource, Opens: opens}}
+	hold := func(id uint64, kind string, region failover.Region, proves failover.EvidenceClass, status failover.HoldStatus) failover.StandingHold {
+		return failover.StandingHold{ID: id, Component: "workers", Status: status, Step: failover.Step{Kind: failover.KindStop, Action: kind, Region: region, Proves: proves}}
+	}
+	for _, tt := range []struct {
+		name  string
+		holds []failover.StandingHold
+		want  bool
+	}{
+		{"never left", nil, false},
+		{"cut off alone", []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept)}, true},
+		{"cut off, as it seems", []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldUnseen)}, true},
+		{"stopped as well", []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept), hold(2, "ecs_service", east2, "", failover.HoldKept)}, false},
+		{"stopped as well, which nobody has seen", []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept), hold(2, "ecs_service", east2, "", failover.HoldUnseen)}, true},
+		{"running again", []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept), hold(2, "ecs_service", east2, "", failover.HoldViolated)}, true},
+		{"stopped elsewhere", []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept), hold(2, "ecs_service", east1, "", failover.HoldKept)}, true},
+		{"two fences", []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept), hold(2, "exec", east2, failover.Resource, failover.HoldKept)}, true},
+		{"cut off where we are", []failover.StandingHold{hold(1, "nacl", east1, failover.Resource, failover.HoldKept)}, false},
+		{"by something that the plan does not lift", []failover.StandingHold{hold(1, "exec", east2, failover.Resource, failover.HoldKept)}, false},
+	} {
+		if c.s.Holds = tt.holds; objects() != tt.want {
+			t.Errorf("%s: objects: %t", tt.name, !tt.want)
+		}
+	}
+	if !slices.Contains(failover.Overridable(), failover.GuardFenced) {
+		t.Error("a person cannot say that it has ended")
+	}
+}
+
 func TestStandingHoldIsLimited(t *testing.T) {
 	c, h := left(t)
 	apply := func() failover.ReapplyStarted {

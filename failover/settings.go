@@ -179,6 +179,13 @@ func (s StopSpec) Actions() []ActionSpec {
 	return append([]ActionSpec{*s.Action}, s.Also...)
 }
 
+// opens says that a stop leaves something that a plan has to lift.
+func (s *Settings) opens() bool {
+	return slices.ContainsFunc(s.Components, func(c ComponentSpec) bool {
+		return c.Stop != nil && slices.ContainsFunc(c.Stop.Actions(), func(a ActionSpec) bool { return a.Opens != nil })
+	})
+}
+
 // Accepts says whether the component's proof admits evidence of class c. A
 // person's attestation is always admitted: it is the way out of every
 // "could not be proven".
@@ -212,6 +219,9 @@ type ActionSpec struct {
 	// Proves is the class of evidence that a stop gives when it is seen to have
 	// taken effect. Empty means Confirmed.
 	Proves EvidenceClass `json:"proves,omitempty"`
+	// Opens are the parameters, by region, with which the same kind lifts what a stop of it may have left in a region that is
+	// entered. Nil: it leaves nothing.
+	Opens map[Region]json.RawMessage `json:"opens,omitempty"`
 	// Require are checks that must pass before the action is tried; Verify are
 	// checks that must pass after it has taken effect.
 	Require []CheckParams `json:"require,omitempty"`

@@ -67,6 +67,7 @@ func Derive(s *failover.Settings, from failover.Region) (failover.Plan, error) {
 	// The fence waits for evidence, not for the stops: lease expiry may prove
 	// what a dead control plane cannot.
 	p.Steps = append(p.Steps, failover.Step{ID: FenceID, Kind: failover.KindFence, Region: from, After: []failover.StepID{FreezeID}, NoReturn: true})
+	addOpenings(&p, order)
 	if err := addStarts(&p, order); err != nil {
 		return failover.Plan{}, err
 	}
@@ -125,6 +126,40 @@ func Preparation(p *failover.Plan) failover.Plan {
 	return out
 }
 
+// openPrefix begins the IDs of openings, which are starts like any other but that the others wait for them.
+const openPrefix = "open-"
+
+// openings are the steps that lift what an earlier failover has left in the region that is entered.
+func openings(p *failover.Plan) []failover.StepID {
+	var out []failover.StepID
+	for _, st := range p.Steps {
+		if st.Kind == failover.KindStart && strings.HasPrefix(string(st.ID), openPrefix) {
+			out = append(out, st.ID)
+		}
+	}
+	return out
+}
+
+// addOpenings lifts in the region that is entered what stops leave in one that was left. It waits for the fence, in a
+// preparation as well: until then both regions are held.
+func addOpenings(p *failover.Plan, order []failover.ComponentSpec) {
+	for _, c := range order {
+		if c.Stop == nil {
+			continue
+		}
+		for _, a := range c.Stop.Actions() {
+			if a.Opens[p.To] == nil {
+				continue
+			}
+			p.Steps = append(p.Steps, failover.Step{
+				ID: failover.StepID(openPrefix + string(c.Name) + "-" + a.Kind), Kind: failover.KindStart, Component: c.Name, Region: p.To,
+				Action: a.Kind, Version: a.Version, Params: a.Opens[p.To], After: []failover.StepID{FenceID},
+				Timeout: failover.Duration(defaultStartTimeout), OnError: "halt",
+			})
+		}
+	}
+}
+
 func addStarts(p *failover.Plan, order []failover.ComponentSpec) error {
 	starts := map[failover.Component]failover.StepID{}
 	byName := map[failover.Component]failover.ComponentSpec{}
@@ -140,7 +175,7 @@ func addStarts(p *failover.Plan, order []failover.ComponentSpec) error {
 			return err
 		}
 		step.Component = c.Name
-		step.After = append([]failover.StepID{FenceID}, startsBefore(c, byName, starts)...)
+		step.After = slices.Concat([]failover.StepID{FenceID}, openings(p), startsBefore(c, byName, starts))
 		starts[c.Name] = step.ID
 		p.Steps = append(p.Steps, step)
 	}
@@ -163,7 +198,7 @@ func startsBefore(c failover.ComponentSpec, byName map[failover.Component]failov
 }
 
 func addTraffic(p *failover.Plan, s *failover.Settings) error {
-	after := []failover.StepID{FenceID}
+	after := append([]failover.StepID{FenceID}, openings(p)...)
 	for _, name := range s.Traffic.After {
 		if s.Component(name) == nil {
 			return fmt.Errorf("traffic waits for component %q, which does not exist", name)

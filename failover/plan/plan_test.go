@@ -233,3 +233,37 @@ func TestSeveralSwitches(t *testing.T) {
 		t.Errorf("the end waits for %v and one of %v", st.After, st.AfterOne)
 	}
 }
+
+// What a stop leaves in a region is lifted when the region is entered: after the fence, before anything starts there or
+// is sent there, and never in a preparation.
+func TestOpenings(t *testing.T) {
+	s := service()
+	fence := act("nacl")
+	fence.Proves, fence.Opens = failover.Resource, map[failover.Region]json.RawMessage{east1: json.RawMessage(`{"opens":1}`), east2: json.RawMessage(`{"opens":2}`)}
+	s.Components[0].Stop.Also = []failover.ActionSpec{*fence}
+	s.Components[1].Start.Prepare = true // the API
+	s.Traffic.After = nil
+	for from, want := range map[failover.Region]string{east1: `{"opens":2}`, east2: `{"opens":1}`} {
+		p, err := plan.Derive(s, from)
+		if err != nil {
+			t.Fatal(err)
+		}
+		open := p.Step("open-workers-nacl")
+		if open == nil || open.Region != s.Other(from) || string(open.Params) != want || open.Kind != failover.KindStart || open.Proves != "" || open.Prepare || !slices.Equal(open.After, []failover.StepID{plan.FenceID}) {
+			t.Fatalf("leaving %s: %+v", from, open)
+		}
+		for _, st := range p.Steps {
+			enters := st.Kind == failover.KindStart || st.Kind == failover.KindSwitch && st.Action == "approval" // the other switches wait for that
+			if enters && st.ID != open.ID && !slices.Contains(st.After, open.ID) {
+				t.Errorf("leaving %s: %s waits for %v", from, st.ID, st.After)
+			}
+		}
+		if end := p.Step(plan.StableID); !slices.Contains(end.After, open.ID) {
+			t.Errorf("leaving %s: the end waits for %v", from, end.After)
+		}
+		prepared := plan.Preparation(&p)
+		if prepared.Step("start-api") == nil || prepared.Step(open.ID) != nil {
+			t.Errorf("leaving %s: a preparation has %+v", from, prepared.Steps)
+		}
+	}
+}

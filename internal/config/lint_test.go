@@ -38,23 +38,23 @@ func TestLint(t *testing.T) {
 			"", "component.api.start.require.vpc_peering: passes only when the node that leads is in the other region",
 		},
 		{
-			"a fence around a node", "stop.ecs_service =", `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24", subnet-b = "10.0.2.0/24" } }, acl = { us-east-1 = "acl-1" } }` + "\nstop.ecs_service =",
+			"a fence around a node", "stop.ecs_service =", `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24", subnet-b = "10.0.2.0/24" } }, acl = { us-east-1 = "acl-1" }, open = { us-east-1 = "acl-2" } }` + "\nstop.ecs_service =",
 			"component.workers.stop.nacl.subnets: node use1b (10.0.2.10) lies in subnet-b: the fence would cut off a node that has to decide and to act; move the node", "",
 		},
 		{
-			"a fence around agents", "stop.ecs_service =", `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24" } }, acl = { us-east-1 = "acl-1" } }` + "\nstop.ecs_service =",
+			"a fence around agents", "stop.ecs_service =", `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24" } }, acl = { us-east-1 = "acl-1" }, open = { us-east-1 = "acl-2" } }` + "\nstop.ecs_service =",
 			"", "component.workers.stop.nacl: cuts off the agents of workers in those subnets as well",
 		},
 		{
-			"a fence and a node's name", named, strings.Replace(named, "203.0.113.7", "third.example.net", 1) + `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24" } }, acl = { us-east-1 = "acl-1" } }` + "\n",
+			"a fence and a node's name", named, strings.Replace(named, "203.0.113.7", "third.example.net", 1) + `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24" } }, acl = { us-east-1 = "acl-1" }, open = { us-east-1 = "acl-2" } }` + "\n",
 			"", "whether node third (third.example.net) lies in one of the subnets that are cut off cannot be told from a name; write the node's IPv4 address",
 		},
 		{
-			"a fence and a node's IPv6 address", named, strings.Replace(named, "203.0.113.7:7700", "[2001:db8::7]:7700", 1) + `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24" } }, acl = { us-east-1 = "acl-1" } }` + "\n",
+			"a fence and a node's IPv6 address", named, strings.Replace(named, "203.0.113.7:7700", "[2001:db8::7]:7700", 1) + `stop.nacl = { subnets = { us-east-1 = { subnet-a = "10.0.9.0/24" } }, acl = { us-east-1 = "acl-1" }, open = { us-east-1 = "acl-2" } }` + "\n",
 			"", "whether node third (2001:db8::7) lies in one of the subnets that are cut off cannot be told from an IPv6 address; write the node's IPv4 address",
 		},
 		{
-			"a fence around a node's IPv4-mapped address", mapped, strings.Replace(mapped, "10.0.2.10:7700", "[::ffff:10.0.2.10]:7700", 1) + `stop.nacl = { subnets = { us-east-1 = { subnet-b = "10.0.2.0/24" } }, acl = { us-east-1 = "acl-1" } }` + "\n",
+			"a fence around a node's IPv4-mapped address", mapped, strings.Replace(mapped, "10.0.2.10:7700", "[::ffff:10.0.2.10]:7700", 1) + `stop.nacl = { subnets = { us-east-1 = { subnet-b = "10.0.2.0/24" } }, acl = { us-east-1 = "acl-1" }, open = { us-east-1 = "acl-2" } }` + "\n",
 			"component.workers.stop.nacl.subnets: node use1b (10.0.2.10) lies in subnet-b: the fence would cut off a node", "",
 		},
 		{

@@ -145,6 +145,9 @@ func (c *Config) actionSpecs(kinds actions.Kinds, common Common) []failover.Acti
 		if e, ok := k.Config.(interface{ Evidence() failover.EvidenceClass }); ok {
 			spec.Proves = e.Evidence()
 		}
+		if o, ok := k.Config.(interface{ Opening() actions.Config }); ok {
+			spec.Opens = params(c, o.Opening())
+		}
 		if spec.Timeout == 0 {
 			spec.Timeout = failover.Duration(k.Config.Timeout())
 		}

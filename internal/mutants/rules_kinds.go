@@ -142,6 +142,34 @@ var kinds = []mutant{
 		tests: []test{{pkg: "actions", name: "TestNACLIsHeldByTheNextLeader"}},
 	},
 	{
+		name: "fence-lifted-over-the-living", rule: "S1",
+		says: "what was only cut off in a region is let loose there when the service comes back",
+		edits: []edit{{"failover/guards.go", `	to := s.Settings.Other(s.Active)
+	for _, h`, `	to := s.Active
+	for _, h`}},
+		tests: []test{{pkg: "failover", name: "TestWhatIsOnlyCutOffIsNotLetLoose"}},
+	},
+	{
+		name: "two-fences-are-a-death", rule: "S1",
+		says:  "a second fence shows that what is behind the first has ended",
+		edits: []edit{{"failover/guards.go", ` && o.Step.Proves != Resource && o.Status`, ` && o.ID != h.ID && o.Status`}},
+		tests: []test{{pkg: "failover", name: "TestWhatIsOnlyCutOffIsNotLetLoose"}},
+	},
+	{
+		name: "opened-before-the-fence", rule: "S1",
+		says:  "the network of the region that is entered is opened before the other region has provably stopped",
+		edits: []edit{{"failover/plan/plan.go", `Params: a.Opens[p.To], After: []failover.StepID{FenceID},`, `Params: a.Opens[p.To], Prepare: true,`}},
+		tests: []test{{pkg: "failover/plan", name: "TestOpenings"}},
+	},
+	{
+		name: "opening-takes-what-is-others", rule: "E2",
+		says: "the opening of a network gives subnets its ACL that nobody had cut off",
+		edits: []edit{{"actions/nacl_open.go", `		if acl == x.cfg.ACL[x.region] {
+			return x.cfg.Open[x.region]`, `		if acl != "" {
+			return x.cfg.Open[x.region]`}},
+		tests: []test{{pkg: "actions", name: "TestNACLOpening"}},
+	},
+	{
 		name: "half-a-warm-pool", rule: "G7",
 		says: "of a warm pool only the first fifty instances are looked at, and the group counts as stopped while another one runs",
 		edits: []edit{{"actions/asg.go", `pages.HasMorePages(); { // 50 at a time

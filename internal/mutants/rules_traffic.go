@@ -234,4 +234,27 @@ var traffic = []mutant{
 `}},
 		tests: []test{{pkg: "actions", name: "TestARefusedCloseIsToldOf"}},
 	},
+	{
+		name: "nobody-asked-is-moved", rule: "S3",
+		says: "clients count as moved although no name server could be asked",
+		edits: []edit{{"actions/dns_answers.go", `	if asked == 0 && len(others) == 0 {
+`, `	if false {
+`}},
+		tests: []test{{pkg: "actions", name: "TestPlaces"}},
+	},
+	{
+		name: "old-by-ipv6-is-moved", rule: "S3",
+		says: "clients count as moved although a name leads those with IPv6 to the old region",
+		edits: []edit{{"actions/dns_answers.go", `			question{name: name, typ: string(types.RRTypeA), values: four, optional: len(four) == 0},
+			question{name: name, typ: string(types.RRTypeAaaa), values: six, optional: len(four) > 0})
+`, `			question{name: name, typ: string(types.RRTypeA), values: four, optional: len(six) < 0})
+`}},
+		tests: []test{{pkg: "actions", name: "TestPlaces"}},
+	},
+	{
+		name: "ipv6-servers-asked-without-ipv6", rule: "L1",
+		says:  "on a host without IPv6 no switch proves itself, since name servers have IPv6 addresses too",
+		edits: []edit{{"internal/dnsq/dnsq.go", `range oneFamily(addrs, routed) {`, `range oneFamily(addrs, func(netip.Addr) bool { return false }) {`}},
+		tests: []test{{pkg: "internal/dnsq", name: "TestAuthoritative"}},
+	},
 }

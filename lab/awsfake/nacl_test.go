@@ -28,7 +28,7 @@ func TestNACLFence(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &actions.NACLConfig{Subnets: map[failover.Region]map[string]string{"us-east-1": {"subnet-a": "10.0.8.0/24", "subnet-b": "10.0.9.0/24"}}, ACL: map[failover.Region]string{"us-east-1": "acl-deny"}, Settle: failover.Duration(200 * time.Millisecond)}
+	c := &actions.NACLConfig{Subnets: map[failover.Region]map[string]string{"us-east-1": {"subnet-a": "10.0.8.0/24", "subnet-b": "10.0.9.0/24"}}, ACL: map[failover.Region]string{"us-east-1": "acl-deny"}, Open: map[failover.Region]string{"us-east-1": "acl-a"}, Settle: failover.Duration(200 * time.Millisecond)}
 	a, err := c.New(actions.Deps{Region: "us-east-1", Cloud: clients, Quiet: new(actions.Quiet), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)

@@ -1,10 +1,17 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
+	"net"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/service/ecs"
 
 	"github.com/failoverd/failoverd/lab/harness"
 	"github.com/failoverd/failoverd/lab/region"
@@ -16,14 +23,14 @@ func fenceWorkers(settle string) option {
 	subnet := func(reg string, net int) string {
 		return fmt.Sprintf("{ %s = %q }", region.WalledID(reg), region.WalledCIDR(net))
 	}
-	_, one := region.WalledACLs(world.Primary)
-	_, two := region.WalledACLs(world.Secondary)
+	openOne, one := region.WalledACLs(world.Primary)
+	openTwo, two := region.WalledACLs(world.Secondary)
 	return func(o *harness.Options) {
 		o.Stubborn = true
 		o.Config.Edits = append(o.Config.Edits, harness.Edit{
 			Old: "stop.ecs_service = { cluster = \"prod\", service = \"workers\", count = 0 }\nstop.proof = [\"confirmed\", \"lease\"]\nstop.timeout = \"30s\"",
-			New: fmt.Sprintf("stop.nacl = { subnets = { us-east-1 = %s, us-east-2 = %s }, acl = { us-east-1 = %q, us-east-2 = %q }, settle = %q }\nstop.proof = [\"resource\"]\nstop.timeout = \"20m\"",
-				subnet(world.Primary, 1), subnet(world.Secondary, 2), one, two, settle),
+			New: fmt.Sprintf("stop.nacl = { subnets = { us-east-1 = %s, us-east-2 = %s }, acl = { us-east-1 = %q, us-east-2 = %q }, open = { us-east-1 = %q, us-east-2 = %q }, settle = %q }\nstop.proof = [\"resource\"]\nstop.timeout = \"20m\"",
+				subnet(world.Primary, 1), subnet(world.Secondary, 2), one, two, openOne, openTwo, settle),
 		})
 	}
 }
@@ -74,4 +81,42 @@ func TestStubbornWorkersAreFencedAtTheNetwork(t *testing.T) {
 	if got := r.acl(world.Primary); got != deny {
 		t.Errorf("the subnet has %s: the fence is a standing hold", got)
 	}
+
+	// The way home. Who lives behind the fence would work again: somebody has to end them first, and to say so.
+	r.until(150*time.Second, "the end", func(s *harness.Status) bool { return s.Current() == nil })
+	if out, err := r.c.CLI(r.ctx, "use2a", "failover", "--why", "home"); err == nil || !strings.Contains(out+err.Error(), "workers is cut off in us-east-1 by nacl") || !strings.Contains(out+err.Error(), "--override fenced") {
+		t.Errorf("what lives behind the fence may be let loose: %v\n%s", err, out)
+	}
+	r.scaleTo(world.E1, "workers", 0)
+	r.record(60*time.Second, "their end", func(rec world.Record) bool { return rec.Alive[world.Primary] == 0 })
+	r.order("failover", "--override", "fenced")
+	r.until(90*time.Second, "the epoch", func(s *harness.Status) bool { return s.Epoch == 3 })
+	r.until(60*time.Second, "the workers of us-east-1", func(s *harness.Status) bool {
+		return s.Current() != nil && s.Current().StepState("start-workers") == "done"
+	})
+	open, _ := region.WalledACLs(world.Primary)
+	if got := r.acl(world.Primary); got != open {
+		t.Errorf("the subnet of us-east-1 has %s, not %s", got, open)
+	}
+	home, err := r.w.Record(r.ctx)
+	r.do(err)
+	rec = r.record(30*time.Second, "messages in us-east-1", func(rec world.Record) bool {
+		return rec.Regions[world.Primary].Processed > home.Regions[world.Primary].Processed+5
+	})
+	if rec.Duplicates != 0 {
+		t.Errorf("%d duplicates", rec.Duplicates)
+	}
+}
+
+// scaleTo sets a service's desired count by its region's API, as somebody in that region would.
+func (r *rig) scaleTo(site, service string, n int32) {
+	r.Helper()
+	c := ecs.New(ecs.Options{
+		Region: world.RegionOf(site), BaseEndpoint: aws.String(world.Endpoint(world.RegionOf(site))), Credentials: credentials.NewStaticCredentialsProvider("AKIATEST", "secret", ""),
+		HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
+			return r.w.Dial(ctx, site, network, addr)
+		}}},
+	})
+	_, err := c.UpdateService(r.ctx, &ecs.UpdateServiceInput{Cluster: aws.String(world.Cluster), Service: &service, DesiredCount: &n})
+	r.do(err)
 }

@@ -1,0 +1,142 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// naclOpening gives the subnets that are cut off in the region that is entered the network ACL of other days. It touches
+// none that has another one, whoever gave it. It reads the associations alone: whether the fence would be one does not
+// matter here.
+type naclOpening struct{ nacl }
+
+// Inspect implements Action.
+func (x *naclOpening) Inspect(ctx context.Context) (Effect, error) {
+	has, err := x.associations(ctx)
+	if err != nil {
+		return Effect{}, err
+	}
+	was := map[string]string{}
+	var closed, unseen []string
+	for _, id := range x.subnets() {
+		switch a, seen := has[id]; {
+		case !seen:
+			unseen = append(unseen, id)
+		case a.acl == x.cfg.ACL[x.region]:
+			closed = append(closed, id)
+			fallthrough
+		default:
+			was[id] = a.acl
+		}
+	}
+	previous, err := json.Marshal(was)
+	if err != nil {
+		return Effect{}, err
+	}
+	n := len(x.subnets())
+	e := Effect{Previous: previous, Inventory: n, Detail: fmt.Sprintf("%d of %d subnets in %s are not cut off", n-len(closed)-len(unseen), n, x.region)}
+	switch {
+	case len(unseen) > 0:
+		e.State, e.Lacks = Unknown, fmt.Sprintf("%s show no network ACL, and every subnet has one: look at their IDs", strings.Join(unseen, ", "))
+		e.Detail += "; " + e.Lacks
+	case len(closed) == n:
+		e.State = Absent
+	case len(closed) > 0:
+		e.State = Partial
+	default:
+		e.State = Present
+	}
+	if len(closed) > 0 {
+		e.Detail += fmt.Sprintf("; %s still denies everything to %s", x.cfg.ACL[x.region], strings.Join(closed, ", "))
+	}
+	return e, nil
+}
+
+// Do implements Action.
+func (x *naclOpening) Do(ctx context.Context, a Attempt) error {
+	return x.replace(ctx, a, func(id, acl string) string {
+		if acl == x.cfg.ACL[x.region] {
+			return x.cfg.Open[x.region]
+		}
+		return acl
+	})
+}
+
+// Undo implements Action: a subnet that was cut off is so again, if it has what this step gave it.
+func (x *naclOpening) Undo(ctx context.Context, a Attempt) error {
+	var was map[string]string
+	if err := json.Unmarshal(a.Previous, &was); err != nil {
+		return fmt.Errorf("reading the previous network ACLs: %w", err)
+	}
+	return x.replace(ctx, a, func(id, acl string) string {
+		if acl == x.cfg.Open[x.region] && was[id] == x.cfg.ACL[x.region] {
+			return was[id]
+		}
+		return acl
+	})
+}
+
+// replace gives each subnet what wants says, of what it has. One that does not show what it has keeps no other from it.
+func (x *naclOpening) replace(ctx context.Context, a Attempt, wants func(id, acl string) string) error {
+	has, err := x.associations(ctx)
+	if err != nil {
+		return err
+	}
+	want := map[string]string{}
+	for id, is := range has {
+		want[id] = wants(id, is.acl)
+	}
+	err = x.set(ctx, a, has, want)
+	if len(has) < len(x.subnets()) {
+		missing := slices.DeleteFunc(x.subnets(), func(id string) bool { return has[id].acl != "" })
+		err = errors.Join(err, fmt.Errorf("%s in %s show no network ACL: look at their IDs", strings.Join(missing, ", "), x.region))
+	}
+	return err
+}
+
+// Restored implements Restorer: each subnet has what it had.
+func (x *naclOpening) Restored(now Effect, previous json.RawMessage) bool {
+	was, is, ok := x.both(now, previous)
+	if !ok {
+		return false
+	}
+	for id, acl := range was {
+		if is[id] != acl {
+			return false
+		}
+	}
+	return true
+}
+
+// Untouched implements Untouchable: every subnet is open already.
+func (x *naclOpening) Untouched(previous json.RawMessage) bool {
+	var was map[string]string
+	if json.Unmarshal(previous, &was) != nil {
+		return false
+	}
+	for _, id := range x.subnets() {
+		if acl := was[id]; acl == "" || acl == x.cfg.ACL[x.region] {
+			return false
+		}
+	}
+	return true
+}
+
+// Overtaken implements Witness.
+func (x *naclOpening) Overtaken(now Effect, previous json.RawMessage) string {
+	was, is, ok := x.both(now, previous)
+	if !ok {
+		return ""
+	}
+	var says []string
+	for _, id := range x.subnets() {
+		if acl := is[id]; was[id] == x.cfg.ACL[x.region] && acl != was[id] && acl != x.cfg.Open[x.region] && acl != "" {
+			says = append(says, fmt.Sprintf("subnet %s was cut off and has %s now", id, acl))
+		}
+	}
+	return strings.Join(says, "; ")
+}

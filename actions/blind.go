@@ -167,7 +167,7 @@ func wayBack(s *failover.Settings, e *failover.Execution, st failover.Step) (com
 		return nil, "" // it cannot be said, and what is asked stands without it
 	}
 	for _, start := range back.Steps {
-		if start.Kind != failover.KindStart || start.Component != st.Component || start.Region != st.Region || start.Action == "" {
+		if start.Kind != failover.KindStart || start.Component != st.Component || start.Region != st.Region || start.Action == "" || opening(start) {
 			continue
 		}
 		c, err := Decode(start.Action, start.Version, start.Params)

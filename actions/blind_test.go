@@ -202,6 +202,13 @@ func TestTheWayBackFromABlindStop(t *testing.T) {
 	if all := strings.Join(commands, "\n"); !strings.Contains(all, "aws ecs update-service --region east1 --cluster c1 --service workers --desired-count 14") || strings.Contains(all, "c2") || !strings.Contains(see, "at least 14 run") {
 		t.Errorf("%s\n%s", all, see)
 	}
+	// A fence beside it has an opening, which puts nothing back that the other stop has stopped.
+	opens := raw((&NACLConfig{Subnets: map[failover.Region]map[string]string{"east1": {"subnet-a": "10.0.8.0/24"}}, ACL: map[failover.Region]string{"east1": "acl-deny"}, Open: map[failover.Region]string{"east1": "acl-open"}}).Opening("east1"))
+	s.Components[1].Stop.Also = []failover.ActionSpec{{Kind: "nacl", Version: 1, Params: map[failover.Region]json.RawMessage{"east1": opens, "east2": opens}, Opens: map[failover.Region]json.RawMessage{"east1": opens}}}
+	commands, see = wayBack(&s, e, failover.Step{ID: "stop-workers", Kind: failover.KindStop, Component: "workers", Region: "east1"})
+	if all := strings.Join(commands, "\n"); !strings.Contains(all, "--desired-count 14") || strings.Contains(all, "acl") || !strings.Contains(see, "at least 14 run") {
+		t.Errorf("beside a fence: %s\n%s", all, see)
+	}
 	// What a start does not take back has commands of its own.
 	fence := raw(NACLConfig{Subnets: map[failover.Region]map[string]string{"east1": {"subnet-a": "10.0.8.0/24", "subnet-b": "10.0.9.0/24"}}, ACL: map[failover.Region]string{"east1": "acl-deny"}})
 	commands, see = wayBack(&s, e, failover.Step{ID: "stop-workers-nacl", Kind: failover.KindStop, Component: "workers", Region: "east1", Action: "nacl", Version: 1, Params: fence})

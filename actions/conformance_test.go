@@ -89,7 +89,7 @@ func subjects(z *fakeZone) []subject {
 		{"ec2_instances start", boot, &EC2InstancesConfig{Tags: map[string]string{"role": "queue"}, Running: true}, func() { boot.settle() }, false},
 		{"ec2_instances stop", halt, &EC2InstancesConfig{IDs: map[failover.Region][]string{"us-east-2": {"i-1", "i-2"}}}, func() { halt.settle() }, false},
 		{"nacl", newACLs(), &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}, Open: map[failover.Region]string{"us-east-2": "acl-a"}, Settle: 1}, func() {}, false},
-		{"nacl opening", cutOff(), (&NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}, Open: map[failover.Region]string{"us-east-2": "acl-a"}}).Opening(), func() {}, false},
+		{"nacl opening", cutOff(), (&NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}, Open: map[failover.Region]string{"us-east-2": "acl-a"}}).Opening("us-east-2"), func() {}, false},
 		{"http_call", &fakeHook{state: "absent"}, &HTTPCallConfig{IdempotentCall: true}, func() {}, false},
 		{"lambda_event_source start", on, &LambdaEventSourceConfig{Functions: []string{"handler"}, Enabled: true}, func() { on.settle() }, false},
 		{"lambda_event_source stop", off, &LambdaEventSourceConfig{Functions: []string{"handler"}}, func() { off.settle() }, false},

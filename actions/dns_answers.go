@@ -24,6 +24,25 @@ type question struct {
 	values    []string // addresses or names, plain
 	alias     []string // names whose addresses are right as well
 	optional  bool     // the name need not have this type
+	// more are further values, asked for when an answer is none of those that are known: of a name with many addresses each
+	// answer is a part. Nil: there are none.
+	more func() []string
+}
+
+// further asks for all addresses of a name, once, when somebody needs them.
+func further(ctx context.Context, dns *dnsq.Client, names ...string) func() []string {
+	return sync.OnceValue(func() (out []string) {
+		for _, name := range names {
+			addrs, err := dns.All(ctx, name)
+			if err != nil {
+				continue // what is not known is not right
+			}
+			for _, a := range addrs {
+				out = append(out, a.String())
+			}
+		}
+		return out
+	})
 }
 
 // askAll asks every server every question. It lists the servers that answer
@@ -85,7 +104,12 @@ func askOne(ctx context.Context, dns *dnsq.Client, s dnsq.Server, q question) (s
 				continue
 			}
 		}
-		if got := wrongAnswer(a, q); got != "" {
+		got := wrongAnswer(a, q)
+		if got != "" && q.more != nil {
+			q.values, q.more = slices.Concat(q.values, q.more()), nil
+			got = wrongAnswer(a, q)
+		}
+		if got != "" {
 			return 0, fmt.Sprintf("%s (%s) answers %s for %s", s.Name, s.Addr, got, q.name)
 		}
 		said++
@@ -95,7 +119,7 @@ func askOne(ctx context.Context, dns *dnsq.Client, s dnsq.Server, q question) (s
 
 // behind is the addresses of one type that a name leads to.
 func behind(ctx context.Context, dns *dnsq.Client, name, typ string) ([]netip.Addr, error) {
-	addrs, err := dns.Addrs(ctx, name)
+	addrs, err := dns.All(ctx, name) // not what one resolver has kept
 	return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return a.Is4() != (typ == string(types.RRTypeA)) }), err
 }
 
@@ -128,16 +152,12 @@ type places struct {
 	dns    *dnsq.Client
 }
 
-// others lists the name servers of the names' zone that lead elsewhere or do not
+// others lists the name servers of the names' zones that lead elsewhere or do not
 // answer.
 func (p places) others(ctx context.Context) (asked int, others []string) {
 	want, err := p.dns.Addrs(ctx, p.sameAs)
 	if err != nil {
 		return 0, []string{fmt.Sprintf("where clients should be sent is not known: %v", err)}
-	}
-	servers, err := p.dns.Authoritative(ctx, p.names[0])
-	if err != nil {
-		return 0, []string{err.Error()}
 	}
 	// Clients with IPv6 are clients too, though not every name has an address for them; only a name that leads
 	// nowhere by IPv4 must have one.
@@ -149,13 +169,21 @@ func (p places) others(ctx context.Context) (asked int, others []string) {
 			six = append(six, a.String())
 		}
 	}
-	var questions []question
-	for _, name := range p.names {
-		questions = append(questions,
-			question{name: name, typ: string(types.RRTypeA), values: four, optional: len(four) == 0},
-			question{name: name, typ: string(types.RRTypeAaaa), values: six, optional: len(four) > 0})
+	more := further(ctx, p.dns, p.sameAs)
+	for _, name := range p.names { // each may lie in a zone of its own
+		servers, err := p.dns.Authoritative(ctx, name)
+		if err != nil {
+			others = append(others, err.Error())
+			continue
+		}
+		n, wrong := askAll(ctx, p.dns, servers, []question{
+			{name: name, typ: string(types.RRTypeA), values: four, optional: len(four) == 0, more: more},
+			{name: name, typ: string(types.RRTypeAaaa), values: six, optional: len(four) > 0, more: more},
+		})
+		asked, others = asked+n, append(others, wrong...)
 	}
-	return askAll(ctx, p.dns, servers, questions)
+	slices.Sort(others)
+	return asked, slices.Compact(others)
 }
 
 // moved gives the state of a switch whose own part is done: clients count as moved

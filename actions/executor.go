@@ -109,6 +109,10 @@ type Executor struct {
 	reported    map[failover.Component]reported
 	reportedFor uint64
 
+	// When the end of a component's leases was proposed as evidence last. Used by the
+	// fence's goroutine alone.
+	expired map[failover.Component]time.Time
+
 	// Since when what was confirmed through an API could not be seen again, by freeze and
 	// stop. Used by the fence's goroutine alone.
 	unread map[string]time.Time

@@ -169,6 +169,8 @@ type fakeZone struct {
 	loseReply bool              // take the next batch and answer with an error
 	unread    bool              // take batches, and refuse every question
 	hold      map[string]record // what the name server still answers with; nil: the records
+	part      int               // how many values an answer has at most; others each time. Zero: all
+	drawn     int
 }
 
 func newZone(records ...record) *fakeZone {
@@ -263,7 +265,11 @@ func (z *fakeZone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 		}
 		answers := rec.Values
 		if rec.Alias != nil {
-			answers = records[dns.Fqdn(rec.Alias.Name)+" A "].Values
+			answers = records[dns.Fqdn(rec.Alias.Name)+" "+rec.Type+" "].Values
+		}
+		if z.part > 0 && len(answers) > z.part {
+			z.drawn += 5
+			answers = slices.Concat(answers, answers)[z.drawn%len(answers):][:z.part]
 		}
 		for _, v := range answers {
 			rr, err := dns.NewRR(rec.Name + " 60 IN " + rec.Type + " " + v.V)
@@ -279,12 +285,19 @@ func (z *fakeZone) ServeDNS(w dns.ResponseWriter, q *dns.Msg) {
 // serveDNS starts the zone's name server and returns its address.
 func (z *fakeZone) serveDNS(t *testing.T) string {
 	t.Helper()
-	pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+	return "127.0.0.1:" + z.serveDNSAt(t, "127.0.0.1:0")
+}
+
+// serveDNSAt does so at an address, and returns the port.
+func (z *fakeZone) serveDNSAt(t *testing.T, at string) string {
+	t.Helper()
+	pc, err := net.ListenPacket("udp", at)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s := &dns.Server{PacketConn: pc, Handler: z}
 	go func() { _ = s.ActivateAndServe() }()
 	t.Cleanup(func() { _ = s.Shutdown() })
-	return pc.LocalAddr().String()
+	_, port, _ := net.SplitHostPort(pc.LocalAddr().String())
+	return port
 }

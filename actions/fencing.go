@@ -81,7 +81,15 @@ func (x *Executor) gather(ctx context.Context, s *failover.State) {
 		switch {
 		case !f.LeaseProves():
 			lines = append(lines, string(f.Component)+": "+missing(e, f))
+		case waited >= need && time.Since(x.expired[f.Component]) < x.opts.Poll:
+			// It was refused, which is an entry of the log as well: proposed as fast as the log
+			// changes it would be proposed as fast as the log can write.
+			lines = append(lines, string(f.Component)+": "+missing(e, f))
 		case waited >= need:
+			if x.expired == nil {
+				x.expired = map[failover.Component]time.Time{}
+			}
+			x.expired[f.Component] = time.Now()
 			x.propose(ctx, failover.RecordEvidence{
 				Execution: e.ID, Component: f.Component, Class: failover.Lease, Epoch: e.Epoch, Freeze: s.Freeze.ID,
 				Waited: failover.Duration(waited),

@@ -86,8 +86,12 @@ func (c *NACLConfig) Validate(role Role) error {
 	return nil
 }
 
-// Opening is the configuration of the step that lifts what the stop may have left in the region that is entered.
-func (c *NACLConfig) Opening() Config {
+// Opening is the configuration of the step that lifts what the stop may have left in a region that is entered; nil where
+// it has no subnets.
+func (c *NACLConfig) Opening(r failover.Region) Config {
+	if len(c.Subnets[r]) == 0 {
+		return nil
+	}
 	open := *c
 	open.Opens = true
 	return &open

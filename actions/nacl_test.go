@@ -317,7 +317,7 @@ func TestNACLOpening(t *testing.T) {
 	f := newACLs()
 	f.has, f.allows, f.block = map[string]string{"subnet-a": "acl-deny", "subnet-b": "acl-b"}, true, "10.0.7.0/24"
 	c := &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}, Open: map[failover.Region]string{"us-east-2": "acl-a"}}
-	a, err := c.Opening().New(testDeps(t, f))
+	a, err := c.Opening("us-east-2").New(testDeps(t, f))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -405,10 +405,13 @@ func TestNACLConfig(t *testing.T) {
 	if old.Open = nil; old.Validate("") != nil {
 		t.Error("the log of a version without it cannot be read")
 	}
-	if _, err := old.Opening().New(testDeps(t, newACLs())); err == nil {
+	if _, err := old.Opening("us-east-2").New(testDeps(t, newACLs())); err == nil {
 		t.Error("it opens with nothing")
 	}
-	opening, ok := good().Opening().(*NACLConfig)
+	if good().Opening("us-east-1") != nil {
+		t.Error("it opens where it cuts nothing")
+	}
+	opening, ok := good().Opening("us-east-2").(*NACLConfig)
 	if !ok {
 		t.Fatal("another kind")
 	}

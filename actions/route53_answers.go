@@ -53,6 +53,11 @@ func (w *route53Weights) disagreeing(ctx context.Context, servers []dnsq.Server,
 				q.values = append(q.values, a.String())
 			}
 		}
+		if len(q.alias) > 0 {
+			q.more = further(ctx, w.dns, q.alias...)
+		}
+		// An alias to a balancer without IPv6 is answered with nothing, and leads nobody anywhere. One that answers is judged.
+		q.optional = q.typ == string(types.RRTypeAaaa) && len(q.alias) > 0 && !slices.ContainsFunc(q.values, func(v string) bool { return strings.Contains(v, ":") })
 	}
 	asked, wrong := askAll(ctx, w.dns, servers, questions)
 	return asked, append(others, wrong...)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -361,10 +362,92 @@ func TestPlaces(t *testing.T) {
 			t.Errorf("%s: %d answers, wrong: %q", what, asked, got)
 		}
 	}
+	// A large balancer's name answers with eight of its twelve addresses, others each time.
+	large := newZone(base[:2]...)
+	large.part = 8
+	for i := range 12 {
+		for _, name := range []string{"use2.example.net", "api.example.net", "lb2.elb.example"} {
+			r := large.records[name+". A "]
+			r.Name, r.Type, r.Values = name+".", "A", append(r.Values, value{fmt.Sprintf("10.2.0.%d", i+1)})
+			large.records[name+". A "] = r
+		}
+	}
+	server := large.serveDNS(t)
+	_, itsPort, _ := net.SplitHostPort(server)
+	many := places{[]string{"api.example.net"}, "use2.example.net", &dnsq.Client{Resolvers: []string{server}, Port: itsPort}}
+	if asked, others := many.others(t.Context()); asked != 4 || len(others) > 0 {
+		t.Errorf("twelve addresses: %d answers, wrong: %q", asked, others)
+	}
+	large.set(func() {
+		r := large.records["api.example.net. A "]
+		r.Values = append(r.Values, one...)
+		large.records["api.example.net. A "] = r
+	})
+	if _, others := many.others(t.Context()); len(others) != 1 || !strings.Contains(others[0], "answers 10.1.0.1 for api.example.net") {
+		t.Errorf("twelve addresses and an old one: %q", others)
+	}
+	// Names in zones of their own: each zone's servers know its names and no others.
+	one2, two2 := newZone(append(slices.Clone(base), record{Name: "api.example.net", Type: "A", Values: two})...), newZone(
+		record{Name: "example.org", Type: "NS", Values: []value{{"ns1.example.org."}}}, record{Name: "ns1.example.org", Type: "A", Values: []value{{"127.0.0.2"}}}, record{Name: "api.example.org", Type: "A", Values: two})
+	port := one2.serveDNSAt(t, "127.0.0.1:0")
+	two2.serveDNSAt(t, "127.0.0.2:"+port)
+	resolver := newZone()
+	for _, z := range []*fakeZone{one2, two2} {
+		maps.Copy(resolver.records, z.records)
+	}
+	both := places{[]string{"api.example.net", "api.example.org"}, "use2.example.net", &dnsq.Client{Resolvers: []string{resolver.serveDNS(t)}, Port: port}}
+	if asked, others := both.others(t.Context()); asked != 8 || len(others) > 0 {
+		t.Errorf("two zones: %d answers, wrong: %q", asked, others)
+	}
+	two2.set(func() { two2.records["api.example.org. A "] = record{Name: "api.example.org.", Type: "A", Values: one} })
+	if _, others := both.others(t.Context()); len(others) != 1 || !strings.Contains(others[0], "answers 10.1.0.1 for api.example.org") {
+		t.Errorf("the second zone has not moved: %q", others)
+	}
 	if asked, others := askAll(t.Context(), &dnsq.Client{}, nil, []question{{name: "api.example.net", typ: "A"}}); asked != 0 || len(others) != 1 {
 		t.Errorf("nobody was asked: %d, %q", asked, others)
 	}
 	if asked, others := askAll(t.Context(), &dnsq.Client{}, []dnsq.Server{{Name: "ns1", Addr: "127.0.0.1:1"}}, nil); asked != 0 || len(others) != 1 {
 		t.Errorf("nothing was asked: %d, %q", asked, others)
+	}
+}
+
+// An AAAA alias to a balancer without IPv6 leads nobody anywhere, and keeps nothing from being proven; one that leads to
+// the old region does.
+func TestAliasesWithoutIPv6(t *testing.T) {
+	alias := func(typ, to string) record {
+		r := record{Name: "api.example.net.", Type: typ}
+		r.Alias = &struct {
+			Zone     string `xml:"HostedZoneId"`
+			Name     string `xml:"DNSName"`
+			Evaluate bool   `xml:"EvaluateTargetHealth"`
+		}{"Z2", to, false}
+		return r
+	}
+	set := func(typ types.RRType) types.ResourceRecordSet {
+		return types.ResourceRecordSet{
+			Name: aws.String("api.example.net."), Type: typ, SetIdentifier: aws.String("us-east-2"), Weight: aws.Int64(255),
+			AliasTarget: &types.AliasTarget{DNSName: aws.String("lb2.elb.example.")},
+		}
+	}
+	z := newZone(alias("A", "lb2.elb.example"), alias("AAAA", "lb2.elb.example"), record{Name: "lb2.elb.example", Type: "A", Values: []value{{"10.2.0.1"}}},
+		record{Name: "lb1.elb.example", Type: "AAAA", Values: []value{{"2001:db8:1::1"}}})
+	server := z.serveDNS(t)
+	w := &route53Weights{cfg: &Route53WeightsConfig{}, region: "us-east-2", regions: []failover.Region{"us-east-1", "us-east-2"}, dns: &dnsq.Client{Resolvers: []string{server}}}
+	ask := func() (int, []string) {
+		return w.disagreeing(t.Context(), []dnsq.Server{{Name: "ns1", Addr: server}}, zoneRecords{Weighted: []types.ResourceRecordSet{set(types.RRTypeA), set(types.RRTypeAaaa)}})
+	}
+	if asked, others := ask(); asked != asks || len(others) > 0 {
+		t.Errorf("%d answers, wrong: %q", asked, others)
+	}
+	z.set(func() { z.records["api.example.net. AAAA "] = alias("AAAA", "lb1.elb.example") })
+	if _, others := ask(); len(others) != 1 || !strings.Contains(others[0], "answers 2001:db8:1::1 for api.example.net") {
+		t.Errorf("to the old region: %q", others)
+	}
+	z.set(func() {
+		z.records["api.example.net. AAAA "] = alias("AAAA", "lb2.elb.example")
+		z.records["lb2.elb.example. AAAA "] = record{Name: "lb2.elb.example.", Type: "AAAA", Values: []value{{"2001:db8:2::1"}}}
+	})
+	if asked, others := ask(); asked != 2*asks || len(others) > 0 {
+		t.Errorf("with IPv6: %d answers, wrong: %q", asked, others)
 	}
 }

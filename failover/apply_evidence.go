@@ -226,6 +226,12 @@ func (c AdvanceEpoch) apply(s *State, m Meta) (any, error) {
 			return nil, refuse("in-flight", "step %s is still in flight", st.ID)
 		}
 	}
+	for _, h := range s.Holds {
+		// What is stopped again there at this moment would be stopped in the active region.
+		if s.Level() >= 3 && h.Step.Kind == KindStop && h.Step.Region == e.To && h.Running != nil && m.At.Before(h.Running.Until) {
+			return nil, refuse("in-flight", "%s is being stopped again in %s until %s", h.Component, e.To, h.Running.Until.Format(time.RFC3339))
+		}
+	}
 	s.Epoch, s.Active, s.Freeze = c.Epoch, c.Region, nil
 	for _, id := range s.AgentIDs(e.From, "") {
 		// Whatever they held has provably ended; what they ask now is refused.

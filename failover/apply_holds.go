@@ -52,7 +52,7 @@ type (
 
 // makeHolds turns the stops of an execution that has advanced the epoch into
 // standing holds. Holds on the region that has become active end.
-func (s *State) makeHolds(m Meta, c Command, e *Execution) {
+func (s *State) makeHolds(m Meta, c AdvanceEpoch, e *Execution) {
 	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return !h.wanted(s.Active) })
 	n := uint64(0)
 	for _, st := range e.Plan.Steps {
@@ -61,6 +61,7 @@ func (s *State) makeHolds(m Meta, c Command, e *Execution) {
 		}
 		s.Holds = append(s.Holds, StandingHold{
 			ID: m.Index<<8 | n, Component: st.Component, Step: st, Epoch: s.Epoch, Since: m.At, Status: HoldUnseen,
+			Ended: s.Level() >= 3 && e.shownEnded(st.Component, c.Freeze),
 		})
 		n++
 		s.event(m, c, "standing hold: %s stays stopped in %s", st.Component, st.Region)
@@ -193,6 +194,12 @@ func (c ReleaseHold) apply(s *State, m Meta) (any, error) {
 			return nil, refuse("in-flight", "%s is being stopped right now: try again after %s", c.Component, h.Running.Until.Format(time.RFC3339))
 		}
 	}
+	cut := ""
+	for _, h := range s.Holds {
+		if h.Component == c.Component && h.Step.Proves == Resource && s.Level() >= 3 {
+			cut = "; by this word, what was only cut off there has ended: the plan opens the network when the region is entered"
+		}
+	}
 	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return h.Component == c.Component })
 	if len(s.Holds) == before {
 		return nil, refuse("hold", "there is no standing hold on %q", c.Component)
@@ -201,6 +208,6 @@ func (c ReleaseHold) apply(s *State, m Meta) (any, error) {
 		s.event(m, c, "standing hold of traffic ended: clients are not held in %s any more", s.Traffic)
 		return nil, nil
 	}
-	s.event(m, c, "standing hold of %s ended: it may start again in the region that was left; it still gets no lease there", c.Component)
+	s.event(m, c, "standing hold of %s ended: it may start again in the region that was left; it still gets no lease there%s", c.Component, cut)
 	return nil, nil
 }

@@ -400,6 +400,15 @@ func (e *Execution) Approved(step StepID) bool {
 	return slices.ContainsFunc(e.Approvals, func(a Approval) bool { return a.Step == step })
 }
 
+// shownEnded says that under the given freeze a component's processes were proven to have ended, and not only to be cut
+// off from what they would change.
+func (e *Execution) shownEnded(c Component, freeze uint64) bool {
+	f := fenced(e, c)
+	return f != nil && slices.ContainsFunc(e.Evidence, func(ev Evidence) bool {
+		return ev.Component == c && ev.Freeze == freeze && ev.Epoch == e.Epoch && ev.Void == "" && ev.Class != Resource && (StopSpec{Proof: f.Proof}).Accepts(ev.Class)
+	})
+}
+
 // AcceptedEvidence returns the newest evidence that proves component c under
 // the given freeze, or nil.
 func (e *Execution) AcceptedEvidence(f FencedComponent, freeze uint64) *Evidence {

@@ -70,11 +70,11 @@ func (s *State) AutoGuard(now time.Time) (guard, reason string) {
 	case recent >= p.MaxPerDay:
 		return GuardMaxPerDay, "the limit of automatic executions in 24 hours is reached (max_per_day); " + byHand
 	}
-	if reason := s.lossObjection(now); reason != "" {
-		return GuardLoss, reason + "; " + override(GuardLoss)
-	}
 	if reason := s.fenceObjection(); reason != "" {
 		return GuardFenced, reason + "; " + override(GuardFenced)
+	}
+	if reason := s.lossObjection(now); reason != "" {
+		return GuardLoss, reason + "; " + override(GuardLoss)
 	}
 	return "", ""
 }
@@ -93,7 +93,7 @@ func (s *State) HandGuard(now time.Time, overrides []string) (guard, reason stri
 	if s.Paused(now) {
 		paused = s.pausedSentence() + "; `failoverd resume` ends the pause"
 	}
-	if objects(GuardPause, paused) || objects(GuardLoss, s.lossObjection(now)) || objects(GuardFenced, s.fenceObjection()) {
+	if objects(GuardPause, paused) || objects(GuardFenced, s.fenceObjection()) || objects(GuardLoss, s.lossObjection(now)) {
 		return guard, reason
 	}
 	return "", ""
@@ -135,9 +135,9 @@ func (s *State) fenceObjection() string {
 			continue // the plan does not lift it
 		}
 		if !slices.ContainsFunc(s.Holds, func(o StandingHold) bool {
-			return o.Component == h.Component && o.Step.Kind == KindStop && o.Step.Region == to && o.Step.Proves != Resource && o.Status == HoldKept
+			return o.Component == h.Component && o.Step.Kind == KindStop && o.Step.Region == to && (o.Ended || o.Step.Proves != Resource && o.Status == HoldKept)
 		}) {
-			return fmt.Sprintf("%s is cut off in %s by %s, and nothing has shown since that its old processes have ended: they would work again when the plan opens the network there; end them and see that they have ended", h.Component, to, h.Step.Action)
+			return fmt.Sprintf("%s is cut off in %s by %s, and nothing has shown that its old processes have ended: they would work again when the plan opens the network there; end them, see that they have ended, and say so (`failoverd release %s --why …`)", h.Component, to, h.Step.Action, h.Component)
 		}
 	}
 	return ""

@@ -26,6 +26,44 @@ func left(t *testing.T) (*cluster, failover.StandingHold) {
 	return c, c.s.Holds[0]
 }
 
+// What the evidence showed when a region was left is known when it is entered again: that the processes ended, or only
+// that they were cut off.
+func TestHoldsKnowWhetherItHasEnded(t *testing.T) {
+	for _, tt := range []struct {
+		class failover.EvidenceClass
+		proof []failover.EvidenceClass
+		want  bool
+	}{
+		{failover.Confirmed, []failover.EvidenceClass{failover.Confirmed}, true},
+		{failover.Resource, []failover.EvidenceClass{failover.Confirmed, failover.Resource}, false},
+	} {
+		c, exec := current(t).opened()
+		c.s.Execution.Plan.Fenced[0].Proof = tt.proof
+		freeze := c.frozen(exec)
+		c.start(plan.FenceID)
+		c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: tt.class, Epoch: 1, Freeze: freeze})
+		c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze})
+		if h := c.s.Holds[0]; h.Ended != tt.want {
+			t.Errorf("left by %s: %+v", tt.class, h)
+		}
+	}
+}
+
+// S8: what is being stopped again in a region is not stopped in the active one.
+func TestNoEpochWhileAHoldIsApplied(t *testing.T) {
+	c, exec := current(t).opened()
+	freeze := c.frozen(exec)
+	c.start(plan.FenceID)
+	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
+	c.s.Holds = []failover.StandingHold{{
+		ID: 7, Component: "workers", Step: failover.Step{Kind: failover.KindStop, Region: east2}, Running: &failover.AttemptRecord{Number: 1, Until: c.now.Add(10 * time.Second)},
+	}}
+	next := failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze}
+	c.refused("in-flight", next)
+	c.now = c.now.Add(10 * time.Second)
+	c.must(next)
+}
+
 func TestStandingHold(t *testing.T) {
 	c, h := left(t)
 	if h.Component != "workers" || h.Step.Region != east1 || h.Status != failover.HoldUnseen {
@@ -74,6 +112,7 @@ func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
 	hold := func(id uint64, kind string, region failover.Region, proves failover.EvidenceClass, status failover.HoldStatus) failover.StandingHold {
 		return failover.StandingHold{ID: id, Component: "workers", Status: status, Step: failover.Step{Kind: failover.KindStop, Action: kind, Region: region, Proves: proves}}
 	}
+	ended := func(h failover.StandingHold) failover.StandingHold { h.Ended = true; return h }
 	for _, tt := range []struct {
 		name  string
 		holds []failover.StandingHold
@@ -87,12 +126,19 @@ func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
 		{"running again", []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept), hold(2, "ecs_service", east2, "", failover.HoldViolated)}, true},
 		{"stopped elsewhere", []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept), hold(2, "ecs_service", east1, "", failover.HoldKept)}, true},
 		{"two fences", []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept), hold(2, "exec", east2, failover.Resource, failover.HoldKept)}, true},
+		{"shown to have ended when it was left", []failover.StandingHold{ended(hold(1, "nacl", east2, failover.Resource, failover.HoldUnseen))}, false},
 		{"cut off where we are", []failover.StandingHold{hold(1, "nacl", east1, failover.Resource, failover.HoldKept)}, false},
 		{"by something that the plan does not lift", []failover.StandingHold{hold(1, "exec", east2, failover.Resource, failover.HoldKept)}, false},
 	} {
 		if c.s.Holds = tt.holds; objects() != tt.want {
 			t.Errorf("%s: objects: %t", tt.name, !tt.want)
 		}
+	}
+	// A person who ends the hold says so.
+	c.s.Holds = []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept)}
+	c.must(failover.ReleaseHold{Component: "workers"})
+	if text := c.s.Events[len(c.s.Events)-1].Text; objects() || !strings.Contains(text, "what was only cut off there has ended") {
+		t.Errorf("released: %s", text)
 	}
 	if !slices.Contains(failover.Overridable(), failover.GuardFenced) {
 		t.Error("a person cannot say that it has ended")

@@ -190,6 +190,8 @@ type StandingHold struct {
 	Step      Step      `json:"step"`  // the stop, with its parameters
 	Epoch     uint64    `json:"epoch"` // that made it
 	Since     time.Time `json:"since"`
+	// Ended says that what ran there had been shown to have ended when the region was left, and not only to be cut off.
+	Ended bool `json:"ended,omitempty"`
 	// Status is HoldUnseen until the stop was seen in effect.
 	Status HoldStatus `json:"status"`
 	Detail string     `json:"detail,omitempty"`

@@ -257,6 +257,7 @@ func TestMariaDBBackupIsReadBesideTheLooks(t *testing.T) {
 		}
 		if broken++; broken == 1 { // it breaks off in its midst
 			w.Header().Set("Content-Length", "10000")
+			w.Header().Set("Content-Range", fmt.Sprintf("bytes %d-%d/%d", from, from+9999, len(body)))
 			w.WriteHeader(http.StatusPartialContent)
 			_, _ = w.Write(body[from : from+5000])
 			return true

@@ -128,6 +128,17 @@ func (p Place) Get(ctx context.Context, f File, part *string) (io.ReadCloser, er
 	if err != nil {
 		return nil, err
 	}
+	if part != nil {
+		// What lies between may not know ranges, and gives the whole file from its beginning: it would be read twice.
+		first, _, _ := strings.Cut(strings.TrimPrefix(*part, "bytes="), "-")
+		if first != "" { // else it is the last bytes that were asked for
+			first += "-"
+		}
+		if got := aws.ToString(out.ContentRange); !strings.HasPrefix(got, "bytes "+first) {
+			_ = out.Body.Close() // nothing of it is read
+			return nil, fmt.Errorf("s3://%s/%s was asked for its %s, and the answer has the range %q", p.Bucket, f.Key, *part, got)
+		}
+	}
 	return out.Body, nil
 }
 

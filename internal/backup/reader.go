@@ -56,7 +56,10 @@ func (r *Reader) Read(p []byte) (int, error) {
 		if n > 0 {
 			return n, nil
 		}
-		if err != nil && (tries == partTries || r.ctx.Err() != nil || final(err)) {
+		if err == nil && tries >= partTries {
+			err = io.ErrNoProgress // answers without content, one after the other
+		}
+		if err != nil && (tries >= partTries || r.ctx.Err() != nil || final(err)) {
 			return 0, err
 		}
 		if err != nil {

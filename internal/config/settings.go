@@ -145,8 +145,15 @@ func (c *Config) actionSpecs(kinds actions.Kinds, common Common) []failover.Acti
 		if e, ok := k.Config.(interface{ Evidence() failover.EvidenceClass }); ok {
 			spec.Proves = e.Evidence()
 		}
-		if o, ok := k.Config.(interface{ Opening() actions.Config }); ok {
-			spec.Opens = params(c, o.Opening())
+		if o, ok := k.Config.(interface {
+			Opening(failover.Region) actions.Config
+		}); ok {
+			spec.Opens = map[failover.Region]json.RawMessage{}
+			for _, r := range c.Regions() {
+				if open := o.Opening(r); open != nil {
+					spec.Opens[r] = params(c, open)[r]
+				}
+			}
 		}
 		if spec.Timeout == 0 {
 			spec.Timeout = failover.Duration(k.Config.Timeout())

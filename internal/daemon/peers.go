@@ -399,6 +399,11 @@ func (p *peerServer) lease(core *Core, w http.ResponseWriter, r *http.Request, p
 func readJSON(w http.ResponseWriter, r *http.Request, into any) bool {
 	dec := json.NewDecoder(http.MaxBytesReader(w, r.Body, maxBody))
 	if err := dec.Decode(into); err != nil {
+		if r.Context().Err() != nil {
+			// Given up by whoever asked, who had an answer by another way: nothing is refused.
+			http.Error(w, "the request was given up", http.StatusServiceUnavailable)
+			return false
+		}
 		http.Error(w, "the request cannot be read: "+err.Error(), http.StatusBadRequest)
 		return false
 	}

@@ -106,7 +106,7 @@ func modeRow(st *failover.State, now time.Time) admin.Row {
 	if guard == "" || guard == failover.GuardLoss {
 		return admin.Row{Name: "automation", OK: true, Detail: "mode " + string(st.Settings.Policy.Mode)}
 	}
-	return admin.Row{Name: "automation", Advice: guard != failover.GuardPause, Detail: reason}
+	return admin.Row{Name: "automation", Advice: guard != failover.GuardPause && guard != failover.GuardFenced, Detail: reason}
 }
 
 // marginRow says what may still be lost before the quorum is.

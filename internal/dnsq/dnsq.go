@@ -13,6 +13,7 @@ import (
 	"net/netip"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -122,6 +123,46 @@ func (c *Client) Addrs(ctx context.Context, host string) ([]netip.Addr, error) {
 		}
 	}
 	return nil, &Error{Name: host, Type: "A/AAAA", Server: four.Server, Kind: NoData}
+}
+
+// allTimes is how often All asks each name server.
+const allTimes = 4
+
+// All is Addrs, and what the name servers of the name's zone answer beside it, each asked
+// several times: one answer may be a part of all addresses, drawn anew each time, or what a
+// resolver has kept. Name servers that do not answer add nothing. The error is an *Error.
+func (c *Client) All(ctx context.Context, host string) ([]netip.Addr, error) {
+	all, err := c.Addrs(ctx, host)
+	if _, is := netip.ParseAddr(host); err != nil || is == nil {
+		return all, err
+	}
+	servers, err := c.Authoritative(ctx, host)
+	if err != nil {
+		return all, nil //nolint:nilerr // the resolvers know addresses, and nobody else is known
+	}
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, s := range servers {
+		if s.Addr == "" {
+			continue
+		}
+		wg.Go(func() {
+			for range allTimes {
+				for _, typ := range []string{"A", "AAAA"} {
+					a, err := c.Ask(ctx, s.Addr, host, typ)
+					if err != nil {
+						continue
+					}
+					mu.Lock()
+					all = append(all, a.Addrs...)
+					mu.Unlock()
+				}
+			}
+		})
+	}
+	wg.Wait()
+	slices.SortFunc(all, byFamily)
+	return slices.Compact(all), nil
 }
 
 func systemAddrs(ctx context.Context, host string) ([]netip.Addr, error) {

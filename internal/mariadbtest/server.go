@@ -53,8 +53,8 @@ func Open(flags ...string) (*Server, error) {
 	return s, nil
 }
 
-// as gives flags for running as a user whom mariadbd accepts, which root is not.
-func (s *Server) as() ([]string, error) {
+// as is the user whom mariadbd accepts, which root is not; nil: this one.
+func (s *Server) as() (*syscall.Credential, error) {
 	if os.Getuid() != 0 {
 		return nil, nil
 	}
@@ -62,12 +62,12 @@ func (s *Server) as() ([]string, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mariadbd does not run as root, and there is no user mysql: %w", err)
 	}
-	uid, err1 := strconv.Atoi(u.Uid)
-	gid, err2 := strconv.Atoi(u.Gid)
+	uid, err1 := strconv.ParseUint(u.Uid, 10, 32)
+	gid, err2 := strconv.ParseUint(u.Gid, 10, 32)
 	if err := errors.Join(err1, err2); err != nil {
 		return nil, err
 	}
-	return []string{"--user=mysql"}, os.Chown(s.dir, uid, gid)
+	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, os.Chown(s.dir, int(uid), int(gid))
 }
 
 func (s *Server) start(flags []string) error {
@@ -78,7 +78,8 @@ func (s *Server) start(flags []string) error {
 	data := filepath.Join(s.dir, "data")
 	// Nothing of it outlives the test: it need not survive the loss of the machine's power.
 	lazy := []string{"--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M"}
-	install := exec.Command("mariadb-install-db", append(append([]string{"--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db"}, as...), lazy...)...)
+	install := exec.Command("mariadb-install-db", append([]string{"--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db"}, lazy...)...)
+	install.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	if out, err := install.CombinedOutput(); err != nil {
 		return fmt.Errorf("mariadb-install-db: %w; it said: %s", err, out)
 	}
@@ -91,11 +92,13 @@ func (s *Server) start(flags []string) error {
 	if err := l.Close(); err != nil {
 		return err
 	}
-	args := append([]string{"--no-defaults", "--datadir=" + data, "--socket=" + filepath.Join(s.dir, "s"), "--pid-file=" + filepath.Join(s.dir, "pid"),
-		"--bind-address=127.0.0.1", "--port=" + port, "--skip-name-resolve", "--log-bin=bin", "--server-id=1"}, as...)
+	args := []string{"--no-defaults", "--datadir=" + data, "--socket=" + filepath.Join(s.dir, "s"), "--pid-file=" + filepath.Join(s.dir, "pid"),
+		"--bind-address=127.0.0.1", "--port=" + port, "--skip-name-resolve", "--log-bin=bin", "--server-id=1"}
 	s.cmd = exec.Command("mariadbd", append(append(args, lazy...), flags...)...)
 	s.cmd.Stdout, s.cmd.Stderr = &s.log, &s.log
-	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	// It is that user from the beginning: were it to become so itself (--user), the kernel would forget that it is to end with
+	// the tests, and a test binary that is killed would leave it behind.
+	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Credential: as}
 	if err := s.cmd.Start(); err != nil {
 		return err
 	}

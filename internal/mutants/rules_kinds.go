@@ -152,8 +152,20 @@ var kinds = []mutant{
 	{
 		name: "two-fences-are-a-death", rule: "S1",
 		says:  "a second fence shows that what is behind the first has ended",
-		edits: []edit{{"failover/guards.go", ` && o.Step.Proves != Resource && o.Status`, ` && o.ID != h.ID && o.Status`}},
+		edits: []edit{{"failover/guards.go", `(o.Ended || o.Step.Proves != Resource && o.Status`, `(o.Ended || o.ID != h.ID && o.Status`}},
 		tests: []test{{pkg: "failover", name: "TestWhatIsOnlyCutOffIsNotLetLoose"}},
+	},
+	{
+		name: "cut-off-is-ended", rule: "S1",
+		says:  "what was only cut off when a region was left counts as ended when it is entered again",
+		edits: []edit{{"failover/execution.go", `ev.Void == "" && ev.Class != Resource && (StopSpec`, `ev.Void == "" && (StopSpec`}},
+		tests: []test{{pkg: "failover", name: "TestHoldsKnowWhetherItHasEnded"}},
+	},
+	{
+		name: "epoch-over-an-applied-hold", rule: "S8",
+		says:  "a region becomes active in which something is being stopped again at that moment",
+		edits: []edit{{"failover/apply_evidence.go", `h.Step.Region == e.To && h.Running != nil && m.At.Before(h.Running.Until) {`, `h.Step.Region == e.From && h.Running != nil && m.At.Before(h.Running.Until) {`}},
+		tests: []test{{pkg: "failover", name: "TestNoEpochWhileAHoldIsApplied"}},
 	},
 	{
 		name: "opened-before-the-fence", rule: "S1",

@@ -245,9 +245,8 @@ var traffic = []mutant{
 	{
 		name: "old-by-ipv6-is-moved", rule: "S3",
 		says: "clients count as moved although a name leads those with IPv6 to the old region",
-		edits: []edit{{"actions/dns_answers.go", `			question{name: name, typ: string(types.RRTypeA), values: four, optional: len(four) == 0},
-			question{name: name, typ: string(types.RRTypeAaaa), values: six, optional: len(four) > 0})
-`, `			question{name: name, typ: string(types.RRTypeA), values: four, optional: len(six) < 0})
+		edits: []edit{{"actions/dns_answers.go", `			{name: name, typ: string(types.RRTypeAaaa), values: six, optional: len(four) > 0, more: more},
+`, `			{name: name, typ: string(types.RRTypeA), values: four, optional: len(six) < 0, more: more},
 `}},
 		tests: []test{{pkg: "actions", name: "TestPlaces"}},
 	},
@@ -256,5 +255,19 @@ var traffic = []mutant{
 		says:  "on a host without IPv6 no switch proves itself, since name servers have IPv6 addresses too",
 		edits: []edit{{"internal/dnsq/dnsq.go", `range oneFamily(addrs, routed) {`, `range oneFamily(addrs, func(netip.Addr) bool { return false }) {`}},
 		tests: []test{{pkg: "internal/dnsq", name: "TestAuthoritative"}},
+	},
+	{
+		name: "no-ipv6-is-not-moved", rule: "L1",
+		says:  "an AAAA alias to a balancer without IPv6 keeps a switch from ever being proven",
+		edits: []edit{{"actions/route53_answers.go", `q.optional = q.typ == string(types.RRTypeAaaa)`, `q.optional = q.typ == string(types.RRTypeTxt)`}},
+		tests: []test{{pkg: "actions", name: "TestAliasesWithoutIPv6"}},
+	},
+	{
+		name: "one-answer-is-all-addresses", rule: "L1",
+		says: "a balancer with more addresses than an answer holds keeps a switch from ever being proven",
+		edits: []edit{{"actions/dns_answers.go", `		if got != "" && q.more != nil {
+`, `		if false {
+`}},
+		tests: []test{{pkg: "actions", name: "TestPlaces"}},
 	},
 }

@@ -191,7 +191,7 @@ func (d *demo) start(ctx context.Context, dir string) (*harness.Cluster, error) 
 		bin += "-unsafe"
 	}
 	opt := harness.Options{
-		Example: filepath.Join(d.Root, "config.toml.example"), Failoverd: bin,
+		Example: filepath.Join(d.Root, "config.toml.example"), Failoverd: bin, Unsafe: d.Unsafe != "",
 		Config: harness.ConfigOptions{Factor: d.Factor},
 		World:  world.Options{Dir: dir, Prefix: d.Prefix, Lab: lab, Log: slog.New(slog.DiscardHandler)},
 	}

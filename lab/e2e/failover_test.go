@@ -291,7 +291,7 @@ func TestSupervisedApprovedInSlack(t *testing.T) {
 
 // What the zeros mean: a daemon without its fence is found out by the same record.
 func TestUnsafeIsRed(t *testing.T) {
-	r := start(t, func(o *harness.Options) { o.Failoverd = unsafeBin })
+	r := start(t, func(o *harness.Options) { o.Failoverd, o.Unsafe = unsafeBin, true })
 	r.lose()
 	r.record(60*time.Second, "duplicates", func(rec world.Record) bool { return rec.Duplicates > 0 && rec.DualActiveMs > 0 })
 }

@@ -59,6 +59,8 @@ type Status struct {
 		ID      string `json:"id"`
 		Region  string `json:"region"`
 		Granted uint64 `json:"granted"`
+		// Enforced says that the end of its lease stops its workers: by the request that was heard last.
+		Enforced bool `json:"enforced"`
 	} `json:"agents"`
 	Members []struct {
 		ID    string `json:"id"`

@@ -78,7 +78,7 @@ func (c *NACLConfig) Validate(role Role) error {
 		switch open := c.Open[r]; {
 		case role == "" && open == "": // of a version before this one, which left the opening to people
 		case !strings.HasPrefix(open, "acl-"):
-			return badParam("open", "%q of %s is no ID of a network ACL (acl-…): write the one that the subnets have when they are not cut off, so that the way back can open them", open, r)
+			return badParam("open", "%q of %s is no ID of a network ACL (acl-…): write the one that the subnets have when they are not cut off, so that a plan that enters the region can open them", open, r)
 		case open == c.ACL[r]:
 			return badParam("open", "%s of %s is the one that denies everything", open, r)
 		}

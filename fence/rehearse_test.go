@@ -82,6 +82,11 @@ func TestRehearse(t *testing.T) {
 	if _, err := Rehearse(guard, canary, time.Nanosecond, boottime.System{}); err == nil || !strings.Contains(err.Error(), "stop budget") {
 		t.Errorf("a late kill: %v", err)
 	}
+	// On a busy host it may not ignore SIGTERM yet when it is sent: it has three times as long then.
+	slow := []string{"/bin/sh", "-c", "sleep 1.4; trap '' TERM; while :; do sleep 0.05; done"}
+	if detail, err := Rehearse(guard, slow, 2*time.Second, boottime.System{}); err != nil || !strings.Contains(detail, "was dead") {
+		t.Errorf("a busy host: %q, %v", detail, err)
+	}
 	if _, err := Rehearse([]string{"/nowhere/guard"}, canary, time.Second, boottime.System{}); err == nil {
 		t.Error("a guard that does not exist passed")
 	}

@@ -3,9 +3,7 @@ package actions
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -39,10 +37,15 @@ func (x *naclOpening) Inspect(ctx context.Context) (Effect, error) {
 	}
 	n := len(x.subnets())
 	e := Effect{Previous: previous, Inventory: n, Detail: fmt.Sprintf("%d of %d subnets in %s are not cut off", n-len(closed)-len(unseen), n, x.region)}
-	switch {
-	case len(unseen) > 0:
-		e.State, e.Lacks = Unknown, fmt.Sprintf("%s show no network ACL, and every subnet has one: look at their IDs", strings.Join(unseen, ", "))
+	if len(unseen) > 0 {
+		// There is none of that ID, or it would have one: nothing is cut off there. Readiness tells of it beforehand; after
+		// the fence nobody waits for it.
+		e.Lacks = fmt.Sprintf("%s show no network ACL, and every subnet has one: look at their IDs", strings.Join(unseen, ", "))
 		e.Detail += "; " + e.Lacks
+	}
+	switch {
+	case len(unseen) == n:
+		e.State = Unknown
 	case len(closed) == n:
 		e.State = Absent
 	case len(closed) > 0:
@@ -80,7 +83,7 @@ func (x *naclOpening) Undo(ctx context.Context, a Attempt) error {
 	})
 }
 
-// replace gives each subnet what wants says, of what it has. One that does not show what it has keeps no other from it.
+// replace gives each subnet that shows what it has what wants says, of that.
 func (x *naclOpening) replace(ctx context.Context, a Attempt, wants func(id, acl string) string) error {
 	has, err := x.associations(ctx)
 	if err != nil {
@@ -90,12 +93,7 @@ func (x *naclOpening) replace(ctx context.Context, a Attempt, wants func(id, acl
 	for id, is := range has {
 		want[id] = wants(id, is.acl)
 	}
-	err = x.set(ctx, a, has, want)
-	if len(has) < len(x.subnets()) {
-		missing := slices.DeleteFunc(x.subnets(), func(id string) bool { return has[id].acl != "" })
-		err = errors.Join(err, fmt.Errorf("%s in %s show no network ACL: look at their IDs", strings.Join(missing, ", "), x.region))
-	}
-	return err
+	return x.set(ctx, a, has, want)
 }
 
 // Restored implements Restorer: each subnet has what it had.

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
+	"testing/iotest"
 	"time"
 
 	"github.com/hashicorp/raft"
@@ -47,6 +48,20 @@ func TestRefusedRequestsAreSeen(t *testing.T) {
 	})).ServeHTTP(httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, pathBallot, nil))
 	if counted != nil {
 		t.Errorf("counted %v", counted)
+	}
+	// What was given up on its way is no refusal either: whoever asked has an answer by another way.
+	for _, given := range []bool{true, false} {
+		counted = nil
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		if given {
+			cancel()
+		}
+		r := httptest.NewRequestWithContext(ctx, http.MethodPost, pathBallot, io.MultiReader(strings.NewReader(`{"no`), iotest.ErrReader(context.Canceled)))
+		p.watched(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { readJSON(w, r, new(struct{})) })).ServeHTTP(httptest.NewRecorder(), r)
+		if (counted == nil) != given {
+			t.Errorf("given up %t: counted %v", given, counted)
+		}
 	}
 }
 

@@ -171,6 +171,7 @@ type fakeZone struct {
 	hold      map[string]record // what the name server still answers with; nil: the records
 	part      int               // how many values an answer has at most; others each time. Zero: all
 	drawn     int
+	private   bool
 }
 
 func newZone(records ...record) *fakeZone {
@@ -210,7 +211,7 @@ func (z *fakeZone) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case strings.Contains(r.URL.Path, "/change/"):
 		_, _ = fmt.Fprint(w, "<GetChangeResponse><ChangeInfo><Id>C1</Id><Status>PENDING</Status></ChangeInfo></GetChangeResponse>")
 	default:
-		_, _ = fmt.Fprint(w, "<GetHostedZoneResponse><HostedZone><Id>Z1</Id></HostedZone><DelegationSet><NameServers><NameServer>ns1.example.net</NameServer></NameServers></DelegationSet></GetHostedZoneResponse>")
+		_, _ = fmt.Fprintf(w, "<GetHostedZoneResponse><HostedZone><Id>Z1</Id><Config><PrivateZone>%t</PrivateZone></Config></HostedZone><DelegationSet><NameServers><NameServer>ns1.example.net</NameServer></NameServers></DelegationSet></GetHostedZoneResponse>", z.private)
 	}
 }
 

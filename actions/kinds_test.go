@@ -218,6 +218,16 @@ func TestWeights(t *testing.T) {
 	}
 }
 
+// The name servers of a private zone answer nobody outside: it is said, and never taken for moved.
+func TestAPrivateZoneProvesNothing(t *testing.T) {
+	z := zone()
+	z.private = true
+	w := weights(t, z)
+	before := inspect(t, w, Absent, "")
+	do(t, w.Do, 41, before.Previous)
+	inspect(t, w, Partial, "zone Z1 is a private one")
+}
+
 func TestAStaleWriterChangesNothing(t *testing.T) {
 	z := zone()
 	w := weights(t, z)

@@ -68,6 +68,9 @@ func (w *route53Weights) disagreeing(ctx context.Context, servers []dnsq.Server,
 func (w *route53Weights) nameServers(ctx context.Context) ([]dnsq.Server, error) {
 	if len(w.servers) == 0 {
 		out, err := w.client.GetHostedZone(ctx, &route53.GetHostedZoneInput{Id: &w.cfg.Zone})
+		if err == nil && out.HostedZone != nil && out.HostedZone.Config != nil && out.HostedZone.Config.PrivateZone {
+			return nil, fmt.Errorf("zone %s is a private one, whose name servers answer inside its VPCs alone: nothing shows that clients have moved; use a public zone, or skip this step when you have seen it yourself", w.cfg.Zone)
+		}
 		if err == nil && out.DelegationSet != nil {
 			w.servers = out.DelegationSet.NameServers
 		}

@@ -9,7 +9,7 @@ import (
 
 // naclOpening gives the subnets that are cut off in the region that is entered the network ACL of other days. It touches
 // none that has another one, whoever gave it. It reads the associations alone: whether the fence would be one does not
-// matter here.
+// matter here. What was there, and whether it is so again, it tells as the stop does.
 type naclOpening struct{ nacl }
 
 // Inspect implements Action.
@@ -94,34 +94,6 @@ func (x *naclOpening) replace(ctx context.Context, a Attempt, wants func(id, acl
 		want[id] = wants(id, is.acl)
 	}
 	return x.set(ctx, a, has, want)
-}
-
-// Restored implements Restorer: each subnet has what it had.
-func (x *naclOpening) Restored(now Effect, previous json.RawMessage) bool {
-	was, is, ok := x.both(now, previous)
-	if !ok {
-		return false
-	}
-	for id, acl := range was {
-		if is[id] != acl {
-			return false
-		}
-	}
-	return true
-}
-
-// Untouched implements Untouchable: every subnet is open already.
-func (x *naclOpening) Untouched(previous json.RawMessage) bool {
-	var was map[string]string
-	if json.Unmarshal(previous, &was) != nil {
-		return false
-	}
-	for _, id := range x.subnets() {
-		if acl := was[id]; acl == "" || acl == x.cfg.ACL[x.region] {
-			return false
-		}
-	}
-	return true
 }
 
 // Overtaken implements Witness.

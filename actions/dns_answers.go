@@ -45,60 +45,88 @@ func further(ctx context.Context, dns *dnsq.Client, names ...string) func() []st
 	})
 }
 
-// askAll asks every server every question. It lists the servers that answer
-// something else, and those that do not answer.
-func askAll(ctx context.Context, dns *dnsq.Client, servers []dnsq.Server, questions []question) (asked int, others []string) {
+// heard is what name servers have said.
+type heard struct {
+	asked  int      // right answers
+	wrong  []string // who answers something else, in sentences
+	silent []string // who says nothing
+}
+
+// state is the effect that the name servers show. One that says nothing shows nothing: nobody has led clients elsewhere.
+func (h heard) state() EffectState {
+	switch {
+	case len(h.wrong) > 0:
+		return Partial
+	case len(h.silent) > 0 || h.asked == 0: // nobody has said anything wrong, since nobody was asked
+		return Unknown
+	}
+	return Present
+}
+
+// why says what keeps the effect from being seen; "" if nothing does.
+func (h heard) why() string {
+	all := slices.Concat(h.wrong, h.silent)
+	if len(all) == 0 && h.asked == 0 {
+		return "no name server could be asked: the zone has none, or none of the records is an A, AAAA or CNAME"
+	}
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), "; ")
+}
+
+func (h *heard) add(more heard) {
+	h.asked += more.asked
+	h.wrong, h.silent = append(h.wrong, more.wrong...), append(h.silent, more.silent...)
+}
+
+// askAll asks every server every question.
+func askAll(ctx context.Context, dns *dnsq.Client, servers []dnsq.Server, questions []question) heard {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
-	note := func(n int, other string) {
-		mu.Lock()
-		defer mu.Unlock()
-		asked += n
-		if other != "" {
-			others = append(others, other)
-		}
-	}
+	var out heard
 	for _, s := range servers {
 		if s.Addr == "" {
-			note(0, s.Name+" has no address")
+			mu.Lock()
+			out.silent = append(out.silent, s.Name+" has no address")
+			mu.Unlock()
 			continue
 		}
 		wg.Go(func() {
-			said := 0
+			var its heard
 			for _, q := range questions {
-				n, why := askOne(ctx, dns, s, q)
-				if why != "" {
-					note(0, why)
-					return
+				if its.add(askOne(ctx, dns, s, q)); len(its.wrong)+len(its.silent) > 0 {
+					its.asked = 0 // it counts as a whole
+					break
 				}
-				said += n
 			}
-			note(said, "")
+			mu.Lock()
+			defer mu.Unlock()
+			out.add(its)
 		})
 	}
 	wg.Wait()
-	if asked == 0 && len(others) == 0 {
-		// Nobody has said anything wrong, since nobody was asked.
-		others = []string{"no name server could be asked: the zone has none, or none of the records is an A, AAAA or CNAME"}
-	}
-	slices.Sort(others)
-	return asked, slices.Compact(others)
+	return out
 }
 
-// askOne returns how many answers a server gives, and what it says wrongly, or "".
-func askOne(ctx context.Context, dns *dnsq.Client, s dnsq.Server, q question) (said int, wrong string) {
+// askOne asks a server one question several times, and ends at the first answer that is not right.
+func askOne(ctx context.Context, dns *dnsq.Client, s dnsq.Server, q question) (out heard) {
 	for range asks {
 		a, err := dns.Ask(ctx, s.Addr, q.name, q.typ)
-		if e, ok := errors.AsType[*dnsq.Error](err); ok && e.Kind == dnsq.NoData && q.optional {
-			continue
+		kind := dnsq.Other
+		if e, ok := errors.AsType[*dnsq.Error](err); ok {
+			kind = e.Kind
 		}
-		if err != nil {
-			return 0, fmt.Sprintf("%s: %v", s.Name, err)
+		switch {
+		case kind == dnsq.NoData && q.optional:
+			continue
+		case kind == dnsq.NoData || kind == dnsq.NXDomain:
+			return heard{wrong: []string{fmt.Sprintf("%s: %v", s.Name, err)}}
+		case err != nil:
+			return heard{silent: []string{fmt.Sprintf("%s: %v", s.Name, err)}}
 		}
 		if q.typ != string(types.RRTypeCname) && len(a.Addrs) == 0 && a.CNAME != "" {
 			// A name server follows aliases inside its zone only, and a balancer's name is elsewhere.
 			if a.Addrs, err = behind(ctx, dns, a.CNAME, q.typ); err != nil {
-				return 0, fmt.Sprintf("%s answers for %s that it is an alias of %s: %v", s.Name, q.name, a.CNAME, err)
+				return heard{silent: []string{fmt.Sprintf("%s answers for %s that it is an alias of %s: %v", s.Name, q.name, a.CNAME, err)}}
 			}
 			if len(a.Addrs) == 0 && q.optional {
 				continue
@@ -110,11 +138,11 @@ func askOne(ctx context.Context, dns *dnsq.Client, s dnsq.Server, q question) (s
 			got = wrongAnswer(a, q)
 		}
 		if got != "" {
-			return 0, fmt.Sprintf("%s (%s) answers %s for %s", s.Name, s.Addr, got, q.name)
+			return heard{wrong: []string{fmt.Sprintf("%s (%s) answers %s for %s", s.Name, s.Addr, got, q.name)}}
 		}
-		said++
+		out.asked++
 	}
-	return said, ""
+	return out
 }
 
 // behind is the addresses of one type that a name leads to.
@@ -152,12 +180,11 @@ type places struct {
 	dns    *dnsq.Client
 }
 
-// others lists the name servers of the names' zones that lead elsewhere or do not
-// answer.
-func (p places) others(ctx context.Context) (asked int, others []string) {
+// ask asks the name servers of the names' zones.
+func (p places) ask(ctx context.Context) (out heard) {
 	want, err := p.dns.Addrs(ctx, p.sameAs)
 	if err != nil {
-		return 0, []string{fmt.Sprintf("where clients should be sent is not known: %v", err)}
+		return heard{silent: []string{fmt.Sprintf("where clients should be sent is not known: %v", err)}}
 	}
 	// Clients with IPv6 are clients too, though not every name has an address for them; only a name that leads
 	// nowhere by IPv4 must have one.
@@ -173,27 +200,25 @@ func (p places) others(ctx context.Context) (asked int, others []string) {
 	for _, name := range p.names { // each may lie in a zone of its own
 		servers, err := p.dns.Authoritative(ctx, name)
 		if err != nil {
-			others = append(others, err.Error())
+			out.silent = append(out.silent, err.Error())
 			continue
 		}
-		n, wrong := askAll(ctx, p.dns, servers, []question{
+		out.add(askAll(ctx, p.dns, servers, []question{
 			{name: name, typ: string(types.RRTypeA), values: four, optional: len(four) == 0, more: more},
 			{name: name, typ: string(types.RRTypeAaaa), values: six, optional: len(four) > 0, more: more},
-		})
-		asked, others = asked+n, append(others, wrong...)
+		}))
 	}
-	slices.Sort(others)
-	return asked, slices.Compact(others)
+	return out
 }
 
 // moved gives the state of a switch whose own part is done: clients count as moved
 // when every name server leads them there.
 func (p places) moved(ctx context.Context, own string) Effect {
-	asked, others := p.others(ctx)
-	if len(others) > 0 {
-		return Effect{State: Partial, Detail: own + ", but not every name server answers so: " + strings.Join(others, "; ")}
+	h := p.ask(ctx)
+	if state := h.state(); state != Present {
+		return Effect{State: state, Detail: own + ", but not every name server answers so: " + h.why()}
 	}
-	return Effect{State: Present, Detail: fmt.Sprintf("%s, and %d answers of all name servers lead to %s", own, asked, p.sameAs)}
+	return Effect{State: Present, Detail: fmt.Sprintf("%s, and %d answers of all name servers lead to %s", own, h.asked, p.sameAs)}
 }
 
 func validPlaces(names []string, sameAs string) error {

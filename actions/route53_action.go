@@ -80,18 +80,17 @@ func (w *route53Weights) Inspect(ctx context.Context) (Effect, error) {
 		e.State, e.Detail = Partial, strings.Join(wrong, ", ")
 		return e, nil
 	}
-	asked, others := 0, []string(nil)
+	var h heard
 	if servers, err := w.nameServers(ctx); err != nil {
-		others = []string{err.Error()}
+		h.silent = []string{err.Error()}
 	} else {
-		asked, others = w.disagreeing(ctx, servers, z)
+		h = w.ask(ctx, servers, z)
 	}
-	if len(others) > 0 {
-		e.State = Partial
-		e.Detail = "the records are right" + w.pending(ctx) + ", but not every name server answers so: " + strings.Join(others, "; ")
+	if e.State = h.state(); e.State != Present {
+		e.Detail = "the records are right" + w.pending(ctx) + ", but not every name server answers so: " + h.why()
 		return e, nil
 	}
-	e.State, e.Detail = Present, fmt.Sprintf("all records send clients to %s, and so do %d answers of all name servers", w.region, asked)
+	e.Detail = fmt.Sprintf("all records send clients to %s, and so do %d answers of all name servers", w.region, h.asked)
 	return e, nil
 }
 

@@ -38,16 +38,15 @@ func (w *route53Weights) questions(z zoneRecords) []question {
 	return out
 }
 
-// disagreeing asks name servers and lists those that do not answer with the target
-// region, and those that do not answer.
-func (w *route53Weights) disagreeing(ctx context.Context, servers []dnsq.Server, z zoneRecords) (asked int, others []string) {
+// ask asks name servers whether they answer with the target region.
+func (w *route53Weights) ask(ctx context.Context, servers []dnsq.Server, z zoneRecords) (out heard) {
 	questions := w.questions(z)
 	for i := range questions {
 		q := &questions[i]
 		for _, target := range q.alias {
 			addrs, err := w.dns.Addrs(ctx, target)
 			if err != nil {
-				others = append(others, fmt.Sprintf("what %s is an alias of is not known: %v", q.name, err))
+				out.silent = append(out.silent, fmt.Sprintf("what %s is an alias of is not known: %v", q.name, err))
 			}
 			for _, a := range addrs {
 				q.values = append(q.values, a.String())
@@ -59,8 +58,8 @@ func (w *route53Weights) disagreeing(ctx context.Context, servers []dnsq.Server,
 		// An alias to a balancer without IPv6 is answered with nothing, and leads nobody anywhere. One that answers is judged.
 		q.optional = q.typ == string(types.RRTypeAaaa) && len(q.alias) > 0 && !slices.ContainsFunc(q.values, func(v string) bool { return strings.Contains(v, ":") })
 	}
-	asked, wrong := askAll(ctx, w.dns, servers, questions)
-	return asked, append(others, wrong...)
+	out.add(askAll(ctx, w.dns, servers, questions))
+	return out
 }
 
 // nameServers finds the zone's name servers: by the delegation set if the

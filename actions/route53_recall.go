@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -72,12 +71,12 @@ func (w *route53Weights) unread(ctx context.Context, cause error) (Effect, error
 	case z.token().Region != w.region:
 		e.State, e.Detail = Absent, says+"; by the token that the name servers have, nobody has moved clients to "+string(w.region)
 	default:
-		asked, others := w.disagreeing(ctx, k.servers, z)
-		if len(others) > 0 {
-			e.State, e.Detail = Partial, says+"; they were moved, but not every name server answers so: "+strings.Join(others, "; ")
+		h := w.ask(ctx, k.servers, z)
+		if e.State = h.state(); e.State != Present {
+			e.Detail = says + "; they were moved, but not every name server answers so: " + h.why()
 			break
 		}
-		e.State, e.Detail = Present, fmt.Sprintf("%s; token %d moved clients to %s, and %d answers of all name servers lead there", says, z.token().Token, w.region, asked)
+		e.Detail = fmt.Sprintf("%s; token %d moved clients to %s, and %d answers of all name servers lead there", says, z.token().Token, w.region, h.asked)
 	}
 	return e, nil
 }

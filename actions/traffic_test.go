@@ -356,10 +356,9 @@ func TestPlaces(t *testing.T) {
 		z := newZone(append(slices.Clone(base), c.records...)...)
 		server := z.serveDNS(t)
 		_, port, _ := net.SplitHostPort(server)
-		asked, others := places{[]string{"api.example.net"}, "use2.example.net", &dnsq.Client{Resolvers: []string{server}, Port: port}}.others(t.Context())
-		got := strings.Join(others, "; ")
-		if asked != c.asked || (got == "") != (c.want == "") || !strings.Contains(got, c.want) {
-			t.Errorf("%s: %d answers, wrong: %q", what, asked, got)
+		h := places{[]string{"api.example.net"}, "use2.example.net", &dnsq.Client{Resolvers: []string{server}, Port: port}}.ask(t.Context())
+		if want := map[bool]EffectState{true: Present, false: Partial}[c.want == ""]; h.asked != c.asked || h.state() != want || !strings.Contains(h.why(), c.want) {
+			t.Errorf("%s: %s, %+v", what, h.state(), h)
 		}
 	}
 	// A large balancer's name answers with eight of its twelve addresses, others each time.
@@ -375,16 +374,16 @@ func TestPlaces(t *testing.T) {
 	server := large.serveDNS(t)
 	_, itsPort, _ := net.SplitHostPort(server)
 	many := places{[]string{"api.example.net"}, "use2.example.net", &dnsq.Client{Resolvers: []string{server}, Port: itsPort}}
-	if asked, others := many.others(t.Context()); asked != 4 || len(others) > 0 {
-		t.Errorf("twelve addresses: %d answers, wrong: %q", asked, others)
+	if h := many.ask(t.Context()); h.asked != 4 || h.state() != Present {
+		t.Errorf("twelve addresses: %+v", h)
 	}
 	large.set(func() {
 		r := large.records["api.example.net. A "]
 		r.Values = append(r.Values, one...)
 		large.records["api.example.net. A "] = r
 	})
-	if _, others := many.others(t.Context()); len(others) != 1 || !strings.Contains(others[0], "answers 10.1.0.1 for api.example.net") {
-		t.Errorf("twelve addresses and an old one: %q", others)
+	if h := many.ask(t.Context()); h.state() != Partial || !strings.Contains(h.why(), "answers 10.1.0.1 for api.example.net") {
+		t.Errorf("twelve addresses and an old one: %+v", h)
 	}
 	// Names in zones of their own: each zone's servers know its names and no others.
 	one2, two2 := newZone(append(slices.Clone(base), record{Name: "api.example.net", Type: "A", Values: two})...), newZone(
@@ -396,19 +395,34 @@ func TestPlaces(t *testing.T) {
 		maps.Copy(resolver.records, z.records)
 	}
 	both := places{[]string{"api.example.net", "api.example.org"}, "use2.example.net", &dnsq.Client{Resolvers: []string{resolver.serveDNS(t)}, Port: port}}
-	if asked, others := both.others(t.Context()); asked != 8 || len(others) > 0 {
-		t.Errorf("two zones: %d answers, wrong: %q", asked, others)
+	if h := both.ask(t.Context()); h.asked != 8 || h.state() != Present {
+		t.Errorf("two zones: %+v", h)
 	}
 	two2.set(func() { two2.records["api.example.org. A "] = record{Name: "api.example.org.", Type: "A", Values: one} })
-	if _, others := both.others(t.Context()); len(others) != 1 || !strings.Contains(others[0], "answers 10.1.0.1 for api.example.org") {
-		t.Errorf("the second zone has not moved: %q", others)
+	if h := both.ask(t.Context()); h.state() != Partial || !strings.Contains(h.why(), "answers 10.1.0.1 for api.example.org") {
+		t.Errorf("the second zone has not moved: %+v", h)
 	}
-	if asked, others := askAll(t.Context(), &dnsq.Client{}, nil, []question{{name: "api.example.net", typ: "A"}}); asked != 0 || len(others) != 1 {
-		t.Errorf("nobody was asked: %d, %q", asked, others)
+	if h := askAll(t.Context(), &dnsq.Client{}, nil, []question{{name: "api.example.net", typ: "A"}}); h.state() != Unknown || !strings.Contains(h.why(), "no name server could be asked") {
+		t.Errorf("nobody was asked: %+v", h)
 	}
-	if asked, others := askAll(t.Context(), &dnsq.Client{}, []dnsq.Server{{Name: "ns1", Addr: "127.0.0.1:1"}}, nil); asked != 0 || len(others) != 1 {
-		t.Errorf("nothing was asked: %d, %q", asked, others)
+	if h := askAll(t.Context(), &dnsq.Client{}, []dnsq.Server{{Name: "ns1", Addr: "127.0.0.1:1"}}, nil); h.state() != Unknown {
+		t.Errorf("nothing was asked: %+v", h)
 	}
+}
+
+// A name server that says nothing shows nothing: clients have not been led elsewhere, and a standing hold writes nothing.
+func TestASilentNameServerIsNoViolation(t *testing.T) {
+	z := zone()
+	w := weights(t, z)
+	before := inspect(t, w, Absent, "")
+	do(t, w.Do, 41, before.Previous)
+	inspect(t, w, Present, "")
+	z.records["ns1.example.net. A "] = record{Name: "ns1.example.net.", Type: "A", Values: []value{{"127.0.0.1"}, {"127.0.0.9"}}} // nobody is there
+	inspect(t, w, Unknown, "but not every name server answers so: ns1.example.net: asking 127.0.0.9:")
+	z.hold = map[string]record{} // the one that answers knows none of the names
+	maps.Copy(z.hold, z.records)
+	delete(z.hold, "api.example.net. A us-east-2")
+	inspect(t, w, Partial, "has no A record")
 }
 
 // An AAAA alias to a balancer without IPv6 leads nobody anywhere, and keeps nothing from being proven; one that leads to
@@ -433,21 +447,21 @@ func TestAliasesWithoutIPv6(t *testing.T) {
 		record{Name: "lb1.elb.example", Type: "AAAA", Values: []value{{"2001:db8:1::1"}}})
 	server := z.serveDNS(t)
 	w := &route53Weights{cfg: &Route53WeightsConfig{}, region: "us-east-2", regions: []failover.Region{"us-east-1", "us-east-2"}, dns: &dnsq.Client{Resolvers: []string{server}}}
-	ask := func() (int, []string) {
-		return w.disagreeing(t.Context(), []dnsq.Server{{Name: "ns1", Addr: server}}, zoneRecords{Weighted: []types.ResourceRecordSet{set(types.RRTypeA), set(types.RRTypeAaaa)}})
+	ask := func() heard {
+		return w.ask(t.Context(), []dnsq.Server{{Name: "ns1", Addr: server}}, zoneRecords{Weighted: []types.ResourceRecordSet{set(types.RRTypeA), set(types.RRTypeAaaa)}})
 	}
-	if asked, others := ask(); asked != asks || len(others) > 0 {
-		t.Errorf("%d answers, wrong: %q", asked, others)
+	if h := ask(); h.asked != asks || h.state() != Present {
+		t.Errorf("%+v", h)
 	}
 	z.set(func() { z.records["api.example.net. AAAA "] = alias("AAAA", "lb1.elb.example") })
-	if _, others := ask(); len(others) != 1 || !strings.Contains(others[0], "answers 2001:db8:1::1 for api.example.net") {
-		t.Errorf("to the old region: %q", others)
+	if h := ask(); h.state() != Partial || !strings.Contains(h.why(), "answers 2001:db8:1::1 for api.example.net") {
+		t.Errorf("to the old region: %+v", h)
 	}
 	z.set(func() {
 		z.records["api.example.net. AAAA "] = alias("AAAA", "lb2.elb.example")
 		z.records["lb2.elb.example. AAAA "] = record{Name: "lb2.elb.example.", Type: "AAAA", Values: []value{{"2001:db8:2::1"}}}
 	})
-	if asked, others := ask(); asked != 2*asks || len(others) > 0 {
-		t.Errorf("with IPv6: %d answers, wrong: %q", asked, others)
+	if h := ask(); h.asked != 2*asks || h.state() != Present {
+		t.Errorf("with IPv6: %+v", h)
 	}
 }

@@ -133,9 +133,9 @@ var traffic = []mutant{
 	{
 		name: "written-is-moved", rule: "S3",
 		says: "a switch counts as done when it is written, whatever the name servers answer",
-		edits: []edit{{"actions/dns_answers.go", `	if len(others) > 0 {
-		return Effect{State: Partial,`, `	if len(others) > 9 {
-		return Effect{State: Partial,`}},
+		edits: []edit{{"actions/dns_answers.go", `	if state := h.state(); state != Present {
+		return Effect`, `	if state := h.state(); state == Absent {
+		return Effect`}},
 		tests: []test{{pkg: "actions", name: "TestS3Object"}, {pkg: "actions", name: "TestGate"}},
 	},
 	{
@@ -236,10 +236,8 @@ var traffic = []mutant{
 	},
 	{
 		name: "nobody-asked-is-moved", rule: "S3",
-		says: "clients count as moved although no name server could be asked",
-		edits: []edit{{"actions/dns_answers.go", `	if asked == 0 && len(others) == 0 {
-`, `	if false {
-`}},
+		says:  "clients count as moved although no name server could be asked",
+		edits: []edit{{"actions/dns_answers.go", `len(h.silent) > 0 || h.asked == 0:`, `len(h.silent) > 0:`}},
 		tests: []test{{pkg: "actions", name: "TestPlaces"}},
 	},
 	{
@@ -269,5 +267,13 @@ var traffic = []mutant{
 `, `		if false {
 `}},
 		tests: []test{{pkg: "actions", name: "TestPlaces"}},
+	},
+	{
+		name: "silence-is-a-violation", rule: "E2",
+		says: "a name server that does not answer makes a standing hold write the records anew",
+		edits: []edit{{"actions/dns_answers.go", `	case len(h.wrong) > 0:
+		return Partial`, `	case len(h.wrong)+len(h.silent) > 0:
+		return Partial`}},
+		tests: []test{{pkg: "actions", name: "TestASilentNameServerIsNoViolation"}},
 	},
 }

@@ -296,10 +296,8 @@ func (r *run) newAttempt(`},
 	{
 		name: "flip-without-the-answer", rule: "E3",
 		says: "an accepted change of records is taken for moved clients, whatever the name servers answer",
-		edits: []edit{{"actions/route53_action.go", `	if len(others) > 0 {
-		e.State = Partial
-`, `	if len(others) > 0 && false {
-		e.State = Partial
+		edits: []edit{{"actions/route53_action.go", `	if e.State = h.state(); e.State != Present {
+`, `	if e.State = Present; h.state() == Absent {
 `}},
 		tests: []test{{pkg: "actions", name: "TestWeights"}},
 	},

@@ -125,6 +125,9 @@ func (s *State) pausedSentence() string {
 // fenceObjection says why the region that would be entered must not be opened: what was only cut off there when it was
 // left may run on behind the fence, and would work again when it is lifted, beside what is started anew.
 func (s *State) fenceObjection() string {
+	if s.Level() < 3 {
+		return ""
+	}
 	to := s.Settings.Other(s.Active)
 	for _, h := range s.Holds {
 		if h.Step.Kind != KindStop || h.Step.Region != to || h.Step.Proves != Resource {

@@ -87,7 +87,6 @@ func TestStandingHold(t *testing.T) {
 	c.refused("hold", failover.ReleaseHold{Component: "workers"})
 }
 
-// P4: what keeps coming back is not stopped for ever without a person.
 // S1: what was only cut off in a region may run on behind the fence. Its network is not opened until something else has
 // shown that it has ended, or a person says so.
 func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
@@ -134,6 +133,19 @@ func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
 			t.Errorf("%s: objects: %t", tt.name, !tt.want)
 		}
 	}
+	// While a member may be of a version that knows no such guard, nobody is: all have to agree on what is refused.
+	c.s.Holds, c.s.Features = []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept)}, 2
+	if objects() {
+		t.Error("it objects below its feature level")
+	}
+	c.s.Features = failover.Features
+	if part.Stop.Also = nil; failover.LevelOf(failover.ProposeSettings{Settings: *c.s.Settings}) != 2 {
+		t.Error("every configuration is of the newest level")
+	}
+	part.Stop.Also = []failover.ActionSpec{{Kind: "nacl", Proves: failover.Resource, Opens: opens}}
+	if failover.LevelOf(failover.ProposeSettings{Settings: *c.s.Settings}) != 3 {
+		t.Error("a member of an older version could be told to open something")
+	}
 	// A person who ends the hold says so.
 	c.s.Holds = []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept)}
 	c.must(failover.ReleaseHold{Component: "workers"})
@@ -145,6 +157,7 @@ func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
 	}
 }
 
+// P4: what keeps coming back is not stopped for ever without a person.
 func TestStandingHoldIsLimited(t *testing.T) {
 	c, h := left(t)
 	apply := func() failover.ReapplyStarted {

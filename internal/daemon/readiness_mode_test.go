@@ -13,7 +13,7 @@ import (
 // What keeps automation from acting until a person has done something is no advice: it is told before the night, also
 // while nothing else is known.
 func TestAFenceThatMustNotBeLiftedIsTold(t *testing.T) {
-	s := &failover.State{Active: "east1", Settings: &failover.Settings{
+	s := &failover.State{Active: "east1", Features: failover.Features, Settings: &failover.Settings{
 		Primary: "east1", Secondary: "east2",
 		Policy: failover.Policy{Mode: failover.ModeAutomatic, MaxPerDay: 2, MaxLoss: map[string]failover.Duration{"mongo": 1}},
 		Components: []failover.ComponentSpec{{Name: "workers", Stop: &failover.StopSpec{Action: &failover.ActionSpec{

@@ -16,13 +16,24 @@ func TestRehearsalMakesReady(t *testing.T) {
 	if err == nil || !strings.Contains(before, "not ready because") || !strings.Contains(before, "has never rehearsed") {
 		t.Errorf("before any rehearsal: %v\n%s", err, before)
 	}
-	out, err := r.c.CLI(r.ctx, "use2a", "fence", "rehearse", "workers", "--why", "the yearly exercise")
+	// A person gives the order again when the nodes elect another leader at that moment: it has changed nothing then.
+	rehearse := func(component string) (out string, err error) {
+		for range 5 {
+			out, err = r.c.CLI(r.ctx, "use2a", "fence", "rehearse", component, "--why", "the yearly exercise")
+			if err == nil || !strings.Contains(err.Error(), "is not the leader of that term") && !strings.Contains(err.Error(), "no leader is known") {
+				break
+			}
+			time.Sleep(time.Second) // an election
+		}
+		return out, err
+	}
+	out, err := rehearse("workers")
 	if err != nil || strings.Count(out, "passed") != 3 {
 		t.Fatalf("rehearsal: %v\n%s", err, out)
 	}
 	t.Log(out)
 	for _, asked := range []string{"functions", "nightly"} {
-		if out, err := r.c.CLI(r.ctx, "use2a", "fence", "rehearse", asked, "--why", "the yearly exercise"); err != nil || strings.Count(out, "passed") != 2 {
+		if out, err := rehearse(asked); err != nil || strings.Count(out, "passed") != 2 {
 			t.Fatalf("rehearsal of what %s ask: %v\n%s", asked, err, out)
 		}
 	}

@@ -355,6 +355,16 @@ func TestReceive(t *testing.T) {
 		if got := n.State().Index; got != before {
 			t.Fatalf("something was committed: index %d → %d", before, got)
 		}
+		// Whoever gave an order that met an election hears what became of it, and what to do.
+		for _, other := range c.hosts {
+			if other == lead {
+				continue
+			}
+			if r := other.live().Receive(c.ctx, "n9", encode(failover.Meta{Why: "w", By: "somebody"}, minute())); r.Unknown || !strings.Contains(r.Failed, "has changed nothing: give it again when another node leads") {
+				t.Errorf("to one that does not lead: %+v", r)
+			}
+			break
+		}
 		// The time and the name are stamped by the leader.
 		year := time.Now().Add(365 * 24 * time.Hour)
 		r := n.Receive(c.ctx, "n9", encode(failover.Meta{Node: "n1", At: year}, failover.RegisterNode{Node: "n9", Record: failover.NodeRecord{Disk: "d"}}))

@@ -330,6 +330,9 @@ func (n *Node) Receive(ctx context.Context, from failover.NodeID, p Proposal) (o
 		reply.Guard, reply.Refused = refusal.Guard, refusal.Text
 	case err != nil:
 		reply.Failed, reply.Unknown = err.Error(), errors.Is(err, ErrUnknownOutcome)
+		if errors.Is(err, ErrNotLeader) {
+			reply.Failed = fmt.Sprintf("%s, where this was sent, does not lead any more, and has changed nothing: give it again when another node leads (%v)", n.id, err)
+		}
 	}
 	return reply
 }

@@ -20,7 +20,7 @@ func TestRehearsalMakesReady(t *testing.T) {
 	rehearse := func(component string) (out string, err error) {
 		for range 5 {
 			out, err = r.c.CLI(r.ctx, "use2a", "fence", "rehearse", component, "--why", "the yearly exercise")
-			if err == nil || !strings.Contains(err.Error(), "is not the leader of that term") && !strings.Contains(err.Error(), "no leader is known") {
+			if err == nil || !strings.Contains(err.Error(), "does not lead any more, and has changed nothing") && !strings.Contains(err.Error(), "no leader is known") {
 				break
 			}
 			time.Sleep(time.Second) // an election

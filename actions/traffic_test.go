@@ -417,11 +417,14 @@ func TestASilentNameServerIsNoViolation(t *testing.T) {
 	before := inspect(t, w, Absent, "")
 	do(t, w.Do, 41, before.Previous)
 	inspect(t, w, Present, "")
-	z.records["ns1.example.net. A "] = record{Name: "ns1.example.net.", Type: "A", Values: []value{{"127.0.0.1"}, {"127.0.0.9"}}} // nobody is there
+	z.set(func() { // nobody is there
+		z.records["ns1.example.net. A "] = record{Name: "ns1.example.net.", Type: "A", Values: []value{{"127.0.0.1"}, {"127.0.0.9"}}}
+	})
 	inspect(t, w, Unknown, "but not every name server answers so: ns1.example.net: asking 127.0.0.9:")
-	z.hold = map[string]record{} // the one that answers knows none of the names
-	maps.Copy(z.hold, z.records)
-	delete(z.hold, "api.example.net. A us-east-2")
+	z.set(func() { // the one that answers does not know the name
+		z.hold = maps.Clone(z.records)
+		delete(z.hold, "api.example.net. A us-east-2")
+	})
 	inspect(t, w, Partial, "has no A record")
 }
 

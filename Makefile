@@ -29,7 +29,7 @@ test: deps
 	$(GO) vet ./...
 	@$(MAKE) --no-print-directory race
 	@$(MAKE) --no-print-directory stories sim
-	cd lab && $(GO) vet ./... && $(GO) test -race -p 1 -timeout 40m ./... # one world at a time
+	cd lab && $(GO) vet ./... && $(GO) test -race -p 1 -timeout 70m ./... # one world at a time
 
 # Packages with tests in bubbles of fake time run on one processor each: under -race the runtime of Go 1.26 lets two
 # goroutines of a bubble share a race context when they find timers that have ended, and crashes (SIGSEGV in

@@ -58,7 +58,7 @@ func (r *rig) impairedBy(signal string) {
 	s := r.until(20*time.Second, "control-plane-impaired by "+signal, func(s *harness.Status) bool {
 		return s.Condition == "control-plane-impaired" && strings.Contains(s.Sentence, signal+" down")
 	})
-	time.Sleep(s.Hold.D() + time.Second)
+	time.Sleep(s.Hold.D() + r.slow*time.Second)
 	r.until(time.Second, "the condition to last", func(s *harness.Status) bool {
 		return s.Condition == "control-plane-impaired" && s.Execution == nil && s.Freeze == nil
 	})
@@ -67,7 +67,7 @@ func (r *rig) impairedBy(signal string) {
 // readiness waits until a node's readiness says all of some texts, and returns it.
 func (r *rig) readiness(node string, want ...string) (out string) {
 	r.Helper()
-	r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
+	r.do(r.poll(20*time.Second, func() (bool, string) {
 		out, _ = r.c.CLI(r.ctx, node, "readiness") // its status says whether it is ready, which it may not be
 		for _, w := range want {
 			if !strings.Contains(out, w) {

@@ -26,17 +26,14 @@ func TestConfigurationMovesWhileWorkersRun(t *testing.T) {
 		}
 		file := filepath.Join(r.c.Dir, name)
 		r.do(os.WriteFile(file, []byte(next), 0o600))
-		out, err := r.c.CLI(r.ctx, "use2a", "config", "apply", file, "--why", "a test", "--wait", "8s")
-		if err != nil {
-			r.Fatalf("%v: %s", err, out)
-		}
+		out := r.order("use2a", "config", "apply", file, "--wait", (r.slow * 8 * time.Second).String())
 		r.Log(out)
 		return out
 	}
 	inForce := func(old string) string {
 		r.Helper()
 		now := ""
-		r.do(r.c.Poll(r.ctx, 10*time.Second, func() (bool, string) {
+		r.do(r.poll(10*time.Second, func() (bool, string) {
 			seen := map[string]bool{}
 			for _, n := range harness.Nodes {
 				s, err := r.c.Status(r.ctx, n)
@@ -58,13 +55,11 @@ func TestConfigurationMovesWhileWorkersRun(t *testing.T) {
 		t.Errorf("said %s", out)
 	}
 	first := inForce(before.Config)
-	r.do(r.c.WaitHealthy(r.ctx, 15*time.Second, nil)) // its probes started anew
-	time.Sleep(3 * time.Second)                       // half a lease: workers that were told to stop would be gone
+	r.do(r.healthy(15 * time.Second)) // its probes started anew
+	r.sleep(3 * time.Second)          // half a lease: workers that were told to stop would be gone
 	r.nothingMoved(since)
 
-	if out, err := r.c.CLI(r.ctx, "use2a", "failover", "--why", "a test"); err != nil {
-		t.Fatal(err, out)
-	}
+	r.order("use2a", "failover")
 	r.until(10*time.Second, "the question", func(s *harness.Status) bool { return s.Execution != nil && s.Execution.Question != nil })
 	out = apply("more.toml", `max_per_day = 2`, `max_per_day = 4`)
 	if !strings.Contains(out, "it waits for execution ") {
@@ -73,9 +68,7 @@ func TestConfigurationMovesWhileWorkersRun(t *testing.T) {
 	if now := inForce(before.Config); now != first {
 		t.Errorf("configuration %s is in force during an execution that began with %s", now, first)
 	}
-	if out, err := r.c.CLI(r.ctx, "use2a", "abort", "--why", "a test"); err != nil {
-		t.Fatal(err, out)
-	}
+	r.order("use2a", "abort")
 	first = inForce(first)
 	r.nothingMoved(since)
 
@@ -83,7 +76,7 @@ func TestConfigurationMovesWhileWorkersRun(t *testing.T) {
 	apply("two.toml", "two_nodes = false", "two_nodes = true")
 	inForce(first)
 	order := []string{"failover", "--why", "through two nodes"}
-	if out, err := r.c.CLI(r.ctx, "use2b", order...); err == nil || !strings.Contains(err.Error(), "exit status 4: failoverd: not yet: order ") || !strings.Contains(err.Error(), "give the same command on another node by ") {
+	if out, err := r.tells("use2b", order...); err == nil || !strings.Contains(err.Error(), "exit status 4: failoverd: not yet: order ") || !strings.Contains(err.Error(), "give the same command on another node by ") {
 		t.Errorf("through one node: %v: %s", err, out)
 	}
 	if out, err := r.c.CLI(r.ctx, "use2a", "status"); err != nil || !strings.Contains(out, `waits for a second node until `) || !strings.Contains(out, `through node use2b ("through two nodes")`) {
@@ -93,13 +86,11 @@ func TestConfigurationMovesWhileWorkersRun(t *testing.T) {
 	if s, err := r.c.AnyStatus(r.ctx); err != nil || s.Execution != nil {
 		t.Errorf("something has begun: %v, %+v", err, s)
 	}
-	if out, err := r.c.CLI(r.ctx, "third", order...); err != nil || !strings.Contains(out, "has begun") {
+	if out, err := r.tells("third", order...); err != nil || !strings.Contains(out, "has begun") {
 		t.Errorf("through the second: %v: %s", err, out)
 	}
 	r.until(10*time.Second, "the question", func(s *harness.Status) bool { return s.Execution != nil && s.Execution.Question != nil })
-	if out, err := r.c.CLI(r.ctx, "use2b", "abort", "--why", "a test"); err != nil {
-		t.Error("one node stops:", err, out)
-	}
+	r.order("use2b", "abort") // one node is enough to stop
 	r.nothingMoved(since)
 }
 
@@ -123,8 +114,8 @@ func TestAgentsAndCertificatesAreRenewedWhileWorkersRun(t *testing.T) {
 	hup := func(what, text string) {
 		r.Helper()
 		before, sent := said(text), time.Time{}
-		r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
-			if time.Since(sent) > 3*time.Second { // one that is being replaced hears no signal
+		r.do(r.poll(20*time.Second, func() (bool, string) {
+			if time.Since(sent) > r.slow*3*time.Second { // one that is being replaced hears no signal
 				pids, err := r.c.Agents()
 				r.do(err)
 				for _, pid := range pids {
@@ -144,7 +135,7 @@ func TestAgentsAndCertificatesAreRenewedWhileWorkersRun(t *testing.T) {
 	hup("kept", "not replaced: the agent goes on as it was")
 	r.do(os.WriteFile(r.c.Config, good, 0o600))
 	hup("replaced again", "took over from the earlier program")
-	time.Sleep(8 * time.Second) // longer than a lease: every worker lives by what its new agent was granted
+	r.sleep(8 * time.Second) // longer than a lease: every worker lives by what its new agent was granted
 	r.workersLived(since)
 	r.nothingMoved(since)
 	at := r.lose()

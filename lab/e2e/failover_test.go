@@ -54,7 +54,7 @@ func TestRegionKilled(t *testing.T) {
 func TestIncidentP18LeaderKilledInEachPhase(t *testing.T) {
 	r := start(t)
 	// Slow control planes, so that no phase is over before it has been seen.
-	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "ecs", Op: "UpdateService", Mode: faults.Slow, DelayMs: 2500}))
+	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "ecs", Op: "UpdateService", Mode: faults.Slow, DelayMs: r.ms(2500)}))
 	at := r.lose()
 	running := func(kind string) func(*harness.Status) bool {
 		return func(s *harness.Status) bool {
@@ -83,7 +83,7 @@ func TestIncidentP18LeaderKilledInEachPhase(t *testing.T) {
 		leader := s.Raft.Leader
 		t.Logf("%s: kill %s", phase.name, leader)
 		r.do(r.c.KillNode(r.ctx, leader))
-		time.Sleep(300 * time.Millisecond)
+		r.sleep(300 * time.Millisecond)
 		r.do(r.c.StartNode(r.ctx, leader)) // the majority outside us-east-1 needs all three
 	}
 	r.stable()
@@ -114,7 +114,7 @@ func TestIncidentP5StaleLeaderIsRefusedByS3(t *testing.T) {
 // goes on. The region's services go dark, and its nodes stay: with the leader stopped there must be a majority left.
 func (r *rig) staleWriter(p parked) {
 	r.Helper()
-	r.do(r.w.Fault(r.ctx, p.site, faults.Fault{Service: p.service, Op: p.op, Mode: faults.Slow, DelayMs: 15000}))
+	r.do(r.w.Fault(r.ctx, p.site, faults.Fault{Service: p.service, Op: p.op, Mode: faults.Slow, DelayMs: r.ms(15000)}))
 	r.do(r.w.DarkServices(r.ctx, world.E1))
 	at, err := r.c.NoteTime(r.ctx, "dark services in e1")
 	r.do(err)
@@ -122,18 +122,18 @@ func (r *rig) staleWriter(p parked) {
 		return s.LeaderError == "" && s.Execution.StepState(p.step) == "running"
 	})
 	old := s.Raft.Leader
-	time.Sleep(400 * time.Millisecond) // intent, proof, and the write on its way; the call gives up only after 1.5 s
+	r.sleep(400 * time.Millisecond) // intent, proof, and the write on its way; the call gives up only after 1.5 s
 	r.do(r.c.Node(old).Stop())
 	r.do(r.w.ClearFaults(r.ctx, p.site)) // the one under way still waits
 	r.until(40*time.Second, "another leader to finish", func(s *harness.Status) bool {
 		return s.Raft.Leader != old && s.Execution == nil && s.Last != nil && s.Last.State == "stable"
 	})
-	r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) { // the weights may follow a little later
+	r.do(r.poll(20*time.Second, func() (bool, string) { // the weights may follow a little later
 		w, err := r.c.Weights(r.ctx, "api.example.net")
 		return err == nil && w[world.Secondary] == 255, "the weights"
 	}))
 	key := harness.KeyPrefix + upper(old)
-	r.do(r.c.Poll(r.ctx, 25*time.Second, func() (bool, string) {
+	r.do(r.poll(25*time.Second, func() (bool, string) {
 		calls, err := r.w.Calls(r.ctx, p.site)
 		if err != nil {
 			return false, err.Error()
@@ -149,7 +149,7 @@ func (r *rig) staleWriter(p parked) {
 		return false, "the write of " + old + " to arrive late"
 	}))
 	r.do(r.c.Node(old).Cont())
-	time.Sleep(3 * time.Second) // it wakes up, and may try whatever it had in mind
+	r.sleep(3 * time.Second) // it wakes up, and may try whatever it had in mind
 	changes, err := r.c.Changes(r.ctx)
 	r.do(err)
 	for _, c := range changes {
@@ -181,7 +181,7 @@ func upper(s string) string {
 // S4, S8: every node dies in mid-plan, and all come back.
 func TestAllNodesRestartInMidPlan(t *testing.T) {
 	r := start(t)
-	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "ecs", Op: "UpdateService", Mode: faults.Slow, DelayMs: 2500}))
+	r.do(r.w.Fault(r.ctx, world.E2, faults.Fault{Service: "ecs", Op: "UpdateService", Mode: faults.Slow, DelayMs: r.ms(2500)}))
 	at := r.lose()
 	r.until(40*time.Second, "the starts in us-east-2", func(s *harness.Status) bool {
 		return s.Epoch == 2 && s.Execution.StepState("start-workers") == "running"
@@ -249,16 +249,14 @@ func TestSupervisedTimesOutThenGoesOn(t *testing.T) {
 	r.until(10*time.Second, "the time-out, after which the question stays open without a limit", func(s *harness.Status) bool {
 		return s.Execution != nil && s.Execution.State == "awaiting-approval" && s.Execution.Question != nil && s.Execution.Question.Deadline.IsZero()
 	})
-	time.Sleep(3 * time.Second)
+	r.sleep(3 * time.Second)
 	r.weights(255, 0)
 	calls, err := r.c.Mutations(r.ctx)
 	r.do(err)
 	if len(calls) > 0 {
 		t.Errorf("%d mutating AWS calls although nobody has approved, the first %s", len(calls), calls[0].Op)
 	}
-	if out, err := r.c.CLI(r.ctx, "use2b", "approve", "--why", "late, but yes"); err != nil {
-		t.Fatal(err, out)
-	}
+	r.order("use2b", "approve")
 	r.stable()
 	r.movedSafely(at, 1)
 }
@@ -270,7 +268,7 @@ func TestSupervisedApprovedInSlack(t *testing.T) {
 	r.until(30*time.Second, "the question", func(s *harness.Status) bool { return s.Execution != nil && s.Execution.State == "awaiting-approval" })
 	click := func(user string) {
 		t.Helper()
-		r.do(r.c.Poll(r.ctx, 15*time.Second, func() (bool, string) {
+		r.do(r.poll(15*time.Second, func() (bool, string) {
 			d, err := r.w.SlackClick(r.ctx, slackfake.Click{Button: "Approve", User: user, Team: harness.SlackTeam})
 			if err != nil {
 				return false, err.Error()
@@ -279,7 +277,7 @@ func TestSupervisedApprovedInSlack(t *testing.T) {
 		}))
 	}
 	click("U0000000666")
-	time.Sleep(time.Second)
+	r.sleep(time.Second)
 	if s, err := r.c.AnyStatus(r.ctx); err != nil || s.Execution == nil || s.Execution.State != "awaiting-approval" {
 		t.Fatalf("after the click of somebody who may not approve: %s, error %v", describe(s), err)
 	}

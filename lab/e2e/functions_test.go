@@ -13,13 +13,13 @@ import (
 func TestFunctionsEndWithTheirLease(t *testing.T) {
 	r := start(t)
 	handled := func(region string) (first, last time.Time, n int) { return r.span(ledger.Handled, region) }
-	r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
+	r.do(r.poll(20*time.Second, func() (bool, string) {
 		_, _, n := handled(world.Primary)
 		return n >= 5, "functions to handle events in us-east-1"
 	}))
 	at := r.lose()
 	r.stable()
-	r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
+	r.do(r.poll(20*time.Second, func() (bool, string) {
 		_, _, n := handled(world.Secondary)
 		return n >= 5, "functions to handle events in us-east-2"
 	}))
@@ -33,7 +33,7 @@ func TestFunctionsEndWithTheirLease(t *testing.T) {
 	}
 	r.movedSafely(at, 1)
 	// The standing hold has turned the event source off in the region that is back.
-	r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
+	r.do(r.poll(20*time.Second, func() (bool, string) {
 		calls, err := r.w.Calls(r.ctx, world.E1)
 		for _, c := range calls {
 			if err == nil && c.Op == "UpdateEventSourceMapping" && c.Outcome == "ok" && c.At.After(first) {

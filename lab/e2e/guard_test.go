@@ -23,7 +23,7 @@ import (
 func TestStrangersAreRefused(t *testing.T) {
 	r := start(t)
 	sub := func(name string, f func(r *rig)) {
-		t.Run(name, func(t *testing.T) { f(&rig{T: t, c: r.c, w: r.w, ctx: r.ctx}) })
+		t.Run(name, func(t *testing.T) { f(r.sub(t)) })
 	}
 
 	sub("a node certificate of another authority", func(r *rig) {
@@ -43,7 +43,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	sub("an agent's certificate for the other region", func(r *rig) {
 		ask := func(region string) (int, error) {
 			return r.post(filepath.Join(r.c.Dir, "tls"), "agent-us-east-2", "/v1/lease",
-				fmt.Sprintf(`{"agent":"stranger","region":%q,"component":"workers","request":"1","lease":"6.25s"}`, region))
+				fmt.Sprintf(`{"agent":"stranger","region":%q,"component":"workers","request":"1","lease":%q}`, region, (r.slow*75*time.Second/factor).String()))
 		}
 		if status, err := ask(world.Secondary); err != nil || status == http.StatusForbidden || status == http.StatusBadRequest {
 			r.Errorf("asking for its own region: status %d, error %v", status, err)
@@ -73,7 +73,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	sub("a second process on the same data directory", func(r *rig) {
 		p, err := r.c.Run(r.ctx, "use2a", "second", r.c.Config)
 		r.do(err)
-		ctx, cancel := context.WithTimeout(r.ctx, 15*time.Second)
+		ctx, cancel := context.WithTimeout(r.ctx, r.slow*15*time.Second)
 		defer cancel()
 		err = p.Wait(ctx)
 		exit, ok := err.(*exec.ExitError) //nolint:errorlint // Wait returns it as os/exec does
@@ -85,7 +85,7 @@ func TestStrangersAreRefused(t *testing.T) {
 	})
 
 	if missing := r.c.Healthy(r.ctx); missing != "" {
-		r.do(r.c.WaitHealthy(r.ctx, 15*time.Second, nil))
+		r.do(r.healthy(15 * time.Second))
 	}
 }
 
@@ -101,7 +101,7 @@ func (r *rig) post(dir, name, path, body string) (int, error) {
 		TLSClientConfig: &tls.Config{Certificates: []tls.Certificate{cert}, InsecureSkipVerify: true, NextProtos: []string{"http/1.1"}, MinVersion: tls.VersionTLS13},
 	}
 	defer tr.CloseIdleConnections()
-	ctx, cancel := context.WithTimeout(r.ctx, 5*time.Second)
+	ctx, cancel := context.WithTimeout(r.ctx, r.slow*5*time.Second)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://"+world.NodeAddresses["use2a"]+":7700"+path, strings.NewReader(body))
 	r.do(err)

@@ -44,14 +44,6 @@ func (r *rig) acl(reg string) string {
 	return acls[region.WalledID(reg)]
 }
 
-// order gives a command to a node.
-func (r *rig) order(args ...string) {
-	r.Helper()
-	if out, err := r.c.CLI(r.ctx, "use2a", append(args, "--why", "a test")...); err != nil {
-		r.Fatalf("%v\n%s", err, out)
-	}
-}
-
 // S1: workers that run on when their lease ends are cut off by a network ACL, which is the proof that the other region may start:
 // they live on, and do nothing more.
 func TestStubbornWorkersAreFencedAtTheNetwork(t *testing.T) {
@@ -60,7 +52,7 @@ func TestStubbornWorkersAreFencedAtTheNetwork(t *testing.T) {
 	// The region that is entered is cut off as well, as it is after it was left: the plan opens it before anything starts there.
 	opens, closed := region.WalledACLs(world.Secondary)
 	r.giveACL(world.Secondary, closed)
-	r.order("failover")
+	r.order("use2a", "failover")
 	r.until(60*time.Second, "the epoch", func(s *harness.Status) bool { return s.Epoch == 2 })
 	left, err := r.w.Record(r.ctx)
 	r.do(err)

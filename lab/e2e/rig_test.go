@@ -19,7 +19,7 @@ import (
 	"github.com/failoverd/failoverd/lab/world"
 )
 
-// factor divides all durations: the hold is 7.5 s, a lease 6.25 s, its wait 6.8 s, the application's solo time 7.5 s.
+// factor divides all durations where the machine is not slow (gear): the hold is 7.5 s, a lease 6.25 s, its wait 6.8 s, the application's solo time 7.5 s.
 const factor = 12
 
 // fast keeps what must not become too short for a small machine with everything on it.
@@ -38,9 +38,44 @@ var fast = map[string]string{
 // rig is one world with a cluster in it, and the test's way to look at both.
 type rig struct {
 	*testing.T
-	c   *harness.Cluster
-	w   *world.World
-	ctx context.Context
+	c    *harness.Cluster
+	w    *world.World
+	ctx  context.Context
+	slow time.Duration // multiplies every time, those of the test itself included: gear
+}
+
+// sub is the same world in a subtest.
+func (r *rig) sub(t *testing.T) *rig { return &rig{T: t, c: r.c, w: r.w, ctx: r.ctx, slow: r.slow} }
+
+// gear is what this machine needs all times to be multiplied by: two where starting programs takes half as long again as it
+// takes a machine of two processors with nothing else to do. Time-outs that are a twelfth of the real ones tell a region that
+// has died from one that lives only as long as whoever answers gets a processor in time.
+func gear(t *testing.T) time.Duration {
+	t.Helper()
+	const usual, pairs = 115 * time.Millisecond, 5
+	var took []time.Duration
+	for range pairs {
+		begun := time.Now()
+		var both [2]*exec.Cmd
+		for i := range both {
+			both[i] = exec.CommandContext(t.Context(), failoverdBin, "version")
+			if err := both[i].Start(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, cmd := range both {
+			if err := cmd.Wait(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		took = append(took, time.Since(begun))
+	}
+	slices.Sort(took)
+	if took[pairs/2] <= usual*3/2 {
+		return 1
+	}
+	t.Logf("two programs start within %s here: all times of this world are twice as long", took[pairs/2])
+	return 2
 }
 
 // option changes how a rig is built.
@@ -64,9 +99,10 @@ func start(t *testing.T, opts ...option) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
+	slow := gear(t)
 	o := harness.Options{
 		Example: "../../config.toml.example", Failoverd: failoverdBin,
-		Config: harness.ConfigOptions{Factor: factor, Set: map[string]string{}},
+		Config: harness.ConfigOptions{Factor: factor / float64(slow), Slow: float64(slow), Set: map[string]string{}},
 		World:  world.Options{Dir: dir, Prefix: "e2e", Lab: labBin, Minute: factor * time.Second, Log: slog.New(slog.NewTextHandler(t.Output(), nil))},
 	}
 	for k, v := range fast {
@@ -79,7 +115,7 @@ func start(t *testing.T, opts ...option) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{T: t, c: c, w: c.W, ctx: t.Context()}
+	r := &rig{T: t, c: c, w: c.W, ctx: t.Context(), slow: slow}
 	t.Cleanup(func() {
 		for _, said := range c.Ended() {
 			// A machine that is busy may keep a write waiting for longer than the test's short
@@ -107,10 +143,44 @@ func start(t *testing.T, opts ...option) *rig {
 	if o.MariaDB {
 		wait = time.Minute
 	}
-	if err := c.WaitHealthy(r.ctx, wait, nil); err != nil {
-		t.Fatal(err)
-	}
+	r.do(r.healthy(wait))
 	return r
+}
+
+// healthy waits until everything runs in us-east-1.
+func (r *rig) healthy(limit time.Duration) error { return r.c.WaitHealthy(r.ctx, r.slow*limit, nil) }
+
+// poll calls look until it is true.
+func (r *rig) poll(limit time.Duration, look func() (done bool, waiting string)) error {
+	return r.c.Poll(r.ctx, r.slow*limit, look)
+}
+
+// sleep lets time go by in which something must not happen, or a trouble lasts.
+func (r *rig) sleep(d time.Duration) { time.Sleep(r.slow * d) }
+
+// ms is a delay that the world is told.
+func (r *rig) ms(n int) int { return int(r.slow) * n }
+
+// tells gives a command to a node as a person does, who gives it again when the answer is that it has met an election and has
+// changed nothing.
+func (r *rig) tells(node string, args ...string) (out string, err error) {
+	for begun := time.Now(); ; time.Sleep(time.Second) {
+		out, err = r.c.CLI(r.ctx, node, args...)
+		if err == nil || !strings.Contains(err.Error(), "give it again") && !strings.Contains(err.Error(), "no leader is known") || time.Since(begun) > r.slow*10*time.Second {
+			return out, err
+		}
+		r.Logf("%s: %v", node, err)
+	}
+}
+
+// order is tells for what must be accepted.
+func (r *rig) order(node string, args ...string) string {
+	r.Helper()
+	out, err := r.tells(node, append(args, "--why", "a test")...)
+	if err != nil {
+		r.Fatalf("%v: %v: %s", args, err, out)
+	}
+	return out
 }
 
 // memory is a directory in memory, or "" for the usual one. The time-outs of a world are a twelfth of the real ones, and a
@@ -159,7 +229,7 @@ func (r *rig) until(limit time.Duration, what string, cond func(s *harness.Statu
 				return s
 			}
 		}
-		if time.Since(begin) > limit {
+		if time.Since(begin) > r.slow*limit {
 			r.Fatalf("waited %s for %s; last status: %s, error %v", limit, what, describe(got), err)
 		}
 		time.Sleep(20 * time.Millisecond)
@@ -170,7 +240,7 @@ func (r *rig) until(limit time.Duration, what string, cond func(s *harness.Statu
 func (r *rig) record(limit time.Duration, what string, cond func(world.Record) bool) world.Record {
 	r.Helper()
 	var got world.Record
-	r.do(r.c.Poll(r.ctx, limit, func() (bool, string) {
+	r.do(r.poll(limit, func() (bool, string) {
 		var err error
 		if got, err = r.w.Record(r.ctx); err != nil {
 			return false, err.Error()
@@ -251,8 +321,8 @@ func (r *rig) movedSafely(lossAt time.Time, attempts int) harness.Verdict {
 	r.record(20*time.Second, "messages in us-east-2", func(rec world.Record) bool { return rec.Regions[world.Secondary].Acked > 5 })
 	r.do(r.w.PauseProviders(r.ctx, true))
 	r.do(r.w.Heal(r.ctx, world.E1))
-	r.do(r.c.Drain(r.ctx, 30*time.Second))
-	time.Sleep(3 * time.Second) // the old region is back: nothing there may start working
+	r.do(r.c.Drain(r.ctx, r.slow*30*time.Second))
+	r.sleep(3 * time.Second) // the old region is back: nothing there may start working
 	v, err := r.c.Judge(r.ctx, lossAt)
 	r.do(err)
 	r.Log(v.Line())

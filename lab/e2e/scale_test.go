@@ -81,9 +81,7 @@ func TestIncidentP17Flood(t *testing.T) {
 		t.Errorf("asks: %s", q)
 	}
 	r.do(r.w.ClearFaults(r.ctx, world.E2))
-	if out, err := r.c.CLI(r.ctx, "use2a", "retry", step, "--why", "the queue is read again"); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	r.order("use2a", "retry", step)
 	s = r.until(60*time.Second, "a stable execution", func(s *harness.Status) bool { return s.Execution == nil && s.Last != nil })
 	said := s.Last.Steps[step].Detail
 	t.Log(said)

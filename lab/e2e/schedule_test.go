@@ -16,7 +16,7 @@ func TestNothingFiresInTwoRegions(t *testing.T) {
 	fired := func(region string) (first, last time.Time, n int) { return r.span(ledger.Fired, region) }
 	await := func(region string) {
 		r.Helper()
-		r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
+		r.do(r.poll(20*time.Second, func() (bool, string) {
 			_, _, n := fired(region)
 			return n >= 3, "jobs to run by the clock in " + region
 		}))
@@ -35,7 +35,7 @@ func TestNothingFiresInTwoRegions(t *testing.T) {
 	}
 	r.movedSafely(at, 1)
 	// The standing hold has turned both off in the region that is back.
-	r.do(r.c.Poll(r.ctx, 20*time.Second, func() (bool, string) {
+	r.do(r.poll(20*time.Second, func() (bool, string) {
 		calls, err := r.w.Calls(r.ctx, world.E1)
 		off := map[string]bool{}
 		for _, c := range calls {

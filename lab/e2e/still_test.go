@@ -31,7 +31,7 @@ func TestNothingMoves(t *testing.T) {
 		{"one vantage loses sight of the region", func() error { return r.w.CutPair(r.ctx, world.Third, world.E1) }, func() error { return r.w.HealPair(r.ctx, world.Third, world.E1) },
 			"disagreement", hold * 13 / 10},
 		{"slow primary", func() error {
-			return r.w.Fault(r.ctx, world.E1, faults.Fault{Service: "alb", Mode: faults.Slow, DelayMs: 450})
+			return r.w.Fault(r.ctx, world.E1, faults.Fault{Service: "alb", Mode: faults.Slow, DelayMs: r.ms(450)})
 		}, func() error { return r.w.ClearFaults(r.ctx, world.E1) }, "brownout", hold * 13 / 10},
 		{"third vantage dead, then the region dark", func() error {
 			r.do(r.c.KillNode(r.ctx, "third"))
@@ -43,7 +43,7 @@ func TestNothingMoves(t *testing.T) {
 		}, "no-autonomy", hold * 13 / 10},
 	} {
 		ok := t.Run(tt.name, func(t *testing.T) {
-			r := &rig{T: t, c: r.c, w: r.w, ctx: r.ctx}
+			r := r.sub(t)
 			since := time.Now()
 			r.do(tt.begin())
 			r.until(hold, "condition "+tt.condition, func(s *harness.Status) bool { return s.Condition == tt.condition })
@@ -53,7 +53,7 @@ func TestNothingMoves(t *testing.T) {
 			}
 			r.do(tt.end())
 			r.nothingMoved(since)
-			r.do(r.c.WaitHealthy(r.ctx, 30*time.Second, nil))
+			r.do(r.healthy(30 * time.Second))
 			done := r.record(5*time.Second, "a record", func(world.Record) bool { return true }).Regions[world.Primary].Processed
 			r.record(20*time.Second, "us-east-1 to go on working", func(rec world.Record) bool { return rec.Regions[world.Primary].Processed > done })
 			r.nothingMoved(since)
@@ -72,7 +72,7 @@ func TestIncidentP1BlipIsPreparedForAndTakenBack(t *testing.T) {
 	time.Sleep(hold * 6 / 10) // the trouble itself, not a wait for something
 	r.do(r.w.LightServices(r.ctx, world.E1))
 	var events string
-	for end := time.Now().Add(40 * time.Second); !strings.Contains(events, "every step was undone"); time.Sleep(200 * time.Millisecond) {
+	for end := time.Now().Add(r.slow * 40 * time.Second); !strings.Contains(events, "every step was undone"); time.Sleep(200 * time.Millisecond) {
 		var err error
 		if events, err = r.c.CLI(r.ctx, "third", "events"); err != nil || time.Now().After(end) {
 			t.Fatalf("the preparation was not taken back: %v\n%s", err, events)
@@ -104,7 +104,7 @@ func TestIncidentP15MajorityLost(t *testing.T) {
 	r.until(10*time.Second, "no autonomy", func(s *harness.Status) bool { return s.Condition == "no-autonomy" })
 	r.lose()
 	r.record(20*time.Second, "the workers of us-east-1 to stop with their lease", func(rec world.Record) bool { return rec.Alive[world.Primary] == 0 })
-	time.Sleep(8 * time.Second) // another hold
+	r.sleep(8 * time.Second) // another hold
 	calls, err := r.c.Mutations(r.ctx)
 	r.do(err)
 	if len(calls) > 0 {
@@ -126,23 +126,21 @@ func TestIncidentP15MajorityLost(t *testing.T) {
 // A pause is in the log: it outlives a restart of every node, and keeps automation from a region that is really gone.
 func TestIncidentP4PauseSurvivesRestarts(t *testing.T) {
 	r := start(t)
-	if out, err := r.c.CLI(r.ctx, "use2a", "pause", "--for", "1h", "--why", "maintenance"); err != nil {
-		t.Fatal(err, out)
-	}
+	r.order("use2a", "pause", "--for", "1h")
 	r.restartAll()
-	r.do(r.c.WaitHealthy(r.ctx, 30*time.Second, nil))
+	r.do(r.healthy(30 * time.Second))
 	text, err := os.ReadFile(r.c.Config)
 	r.do(err)
 	other := filepath.Join(r.c.Dir, "other.toml")
 	r.do(os.WriteFile(other, []byte(strings.Replace(string(text), "max_per_day = 2", "max_per_day = 3", 1)), 0o600))
-	if out, err := r.c.CLI(r.ctx, "use2a", "config", "apply", other, "--why", "configuration management", "--wait", "8s"); err != nil || !strings.Contains(out, "in force") {
-		t.Fatal(err, out)
+	if out := r.order("use2a", "config", "apply", other, "--wait", (r.slow * 8 * time.Second).String()); !strings.Contains(out, "in force") {
+		t.Fatal(out)
 	}
-	r.do(r.c.WaitHealthy(r.ctx, 30*time.Second, nil)) // its probes started anew
+	r.do(r.healthy(30 * time.Second)) // its probes started anew
 	r.do(r.w.DarkServices(r.ctx, world.E1))
 	since := time.Now()
 	r.until(30*time.Second, "an incident that is refused", func(s *harness.Status) bool { return s.Incident != nil && s.Incident.Refusal != "" })
-	time.Sleep(2 * time.Second)
+	r.sleep(2 * time.Second)
 	if s, err := r.c.AnyStatus(r.ctx); err != nil || s.Pause == nil || s.Execution != nil || s.Last != nil || s.Epoch != 1 {
 		t.Errorf("paused: %s, error %v", describe(s), err)
 	}

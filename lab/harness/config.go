@@ -25,6 +25,8 @@ type ConfigOptions struct {
 	Edits []Edit
 	// Set overrides single keys, "section.key" → TOML value, after everything else and undivided.
 	Set map[string]string
+	// Slow multiplies every duration of Set; 0 means 1.
+	Slow float64
 }
 
 // Edit replaces a piece of the configuration's text.
@@ -121,6 +123,9 @@ func Configure(example string, o ConfigOptions) (text string, summary []string, 
 	text, n := divideDurations(text, o.Factor)
 	summary = append([]string{fmt.Sprintf("%d durations divided by %g, raft's timers included", n, o.Factor)}, summary...)
 	for path, value := range o.Set {
+		if o.Slow != 0 {
+			value, _ = divideDurations(value, 1/o.Slow)
+		}
 		if text, err = set(text, path, value); err != nil {
 			return "", nil, err
 		}

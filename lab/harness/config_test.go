@@ -12,12 +12,13 @@ func TestConfigure(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	text, summary, err := Configure(string(b), ConfigOptions{Factor: 4, Dir: "/tmp/w", Edits: []Edit{Supervised, StopAPI}, Set: map[string]string{"component.api.strategy": `"warm-standby"`}})
+	text, summary, err := Configure(string(b), ConfigOptions{Factor: 4, Dir: "/tmp/w", Edits: []Edit{Supervised, StopAPI}, Slow: 2,
+		Set: map[string]string{"component.api.strategy": `"warm-standby"`, "self_check.timeout": `"400ms"`}})
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{`hold = "22.5s"`, `heartbeat = "125ms"`, `ask = { wait = "3m45s", then = "hold" }`, `length = "18.75s"`, `mode = "supervised"`,
-		`stop.timeout = "7.5s"`, `address = "198.18.3.11:7700"`, `socket = "/tmp/w/sock/{node}.sock"`, `strategy = "warm-standby"`, `clock_error = "1%"`} {
+		`stop.timeout = "7.5s"`, `address = "198.18.3.11:7700"`, `socket = "/tmp/w/sock/{node}.sock"`, `strategy = "warm-standby"`, `timeout = "800ms"`, `clock_error = "1%"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the result lacks %s", want)
 		}

@@ -50,7 +50,7 @@ func (c *Cluster) hang(ctx context.Context) error {
 		top = aws.ToString(out.HealthCheck.Id)
 		ids[h.Name] = top
 	}
-	if err := c.Poll(ctx, 60*time.Second, func() (bool, string) {
+	if err := c.Poll(ctx, 2*time.Minute, func() (bool, string) {
 		good := c.CheckHealthy(ctx, top)
 		return good, "the health checks to find everything healthy"
 	}); err != nil {

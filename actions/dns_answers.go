@@ -83,6 +83,7 @@ func askAll(ctx context.Context, dns *dnsq.Client, servers []dnsq.Server, questi
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	var out heard
+	away := &elsewhere{dns: dns, by: map[string]func() ([]netip.Addr, error){}}
 	for _, s := range servers {
 		if s.Addr == "" {
 			mu.Lock()
@@ -93,7 +94,7 @@ func askAll(ctx context.Context, dns *dnsq.Client, servers []dnsq.Server, questi
 		wg.Go(func() {
 			var its heard
 			for _, q := range questions {
-				if its.add(askOne(ctx, dns, s, q)); len(its.wrong)+len(its.silent) > 0 {
+				if its.add(askOne(ctx, dns, away, s, q)); len(its.wrong)+len(its.silent) > 0 {
 					its.asked = 0 // it counts as a whole
 					break
 				}
@@ -108,7 +109,7 @@ func askAll(ctx context.Context, dns *dnsq.Client, servers []dnsq.Server, questi
 }
 
 // askOne asks a server one question several times, and ends at the first answer that is not right.
-func askOne(ctx context.Context, dns *dnsq.Client, s dnsq.Server, q question) (out heard) {
+func askOne(ctx context.Context, dns *dnsq.Client, away *elsewhere, s dnsq.Server, q question) (out heard) {
 	for range asks {
 		a, err := dns.Ask(ctx, s.Addr, q.name, q.typ)
 		kind := dnsq.Other
@@ -125,7 +126,7 @@ func askOne(ctx context.Context, dns *dnsq.Client, s dnsq.Server, q question) (o
 		}
 		if q.typ != string(types.RRTypeCname) && len(a.Addrs) == 0 && a.CNAME != "" {
 			// A name server follows aliases inside its zone only, and a balancer's name is elsewhere.
-			if a.Addrs, err = behind(ctx, dns, a.CNAME, q.typ); err != nil {
+			if a.Addrs, err = away.addrs(ctx, a.CNAME, q.typ); err != nil {
 				return heard{silent: []string{fmt.Sprintf("%s answers for %s that it is an alias of %s: %v", s.Name, q.name, a.CNAME, err)}}
 			}
 			if len(a.Addrs) == 0 && q.optional {
@@ -145,10 +146,29 @@ func askOne(ctx context.Context, dns *dnsq.Client, s dnsq.Server, q question) (o
 	return out
 }
 
-// behind is the addresses of one type that a name leads to.
-func behind(ctx context.Context, dns *dnsq.Client, name, typ string) ([]netip.Addr, error) {
-	addrs, err := dns.All(ctx, name) // not what one resolver has kept
-	return slices.DeleteFunc(addrs, func(a netip.Addr) bool { return a.Is4() != (typ == string(types.RRTypeA)) }), err
+// elsewhere knows where names outside a zone lead: each is asked for once in a look.
+type elsewhere struct {
+	dns *dnsq.Client
+	mu  sync.Mutex
+	by  map[string]func() ([]netip.Addr, error)
+}
+
+// addrs is the addresses of one type that a name leads to.
+func (e *elsewhere) addrs(ctx context.Context, name, typ string) (out []netip.Addr, err error) {
+	e.mu.Lock()
+	ask := e.by[name]
+	if ask == nil {
+		ask = sync.OnceValues(func() ([]netip.Addr, error) { return e.dns.All(ctx, name) }) // not what one resolver has kept
+		e.by[name] = ask
+	}
+	e.mu.Unlock()
+	addrs, err := ask()
+	for _, a := range addrs {
+		if a.Is4() == (typ == string(types.RRTypeA)) {
+			out = append(out, a)
+		}
+	}
+	return out, err
 }
 
 // wrongAnswer returns the part of an answer that is not the target region's. Of a

@@ -109,9 +109,9 @@ type Executor struct {
 	reported    map[failover.Component]reported
 	reportedFor uint64
 
-	// When the end of a component's leases was proposed as evidence last. Used by the
-	// fence's goroutine alone.
-	expired map[failover.Component]time.Time
+	// When the fence proposed last what the log may refuse, by what. Used by the fence's
+	// goroutine alone.
+	tried map[string]time.Time
 
 	// Since when what was confirmed through an API could not be seen again, by freeze and
 	// stop. Used by the fence's goroutine alone.

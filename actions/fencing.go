@@ -71,7 +71,7 @@ func (x *Executor) gather(ctx context.Context, s *failover.State) {
 		if !said && x.reportedFor == s.Freeze.ID {
 			delete(x.reported, f.Component) // what is said again later has a tail of its own
 		}
-		if said && x.tailOver(s, f.Component) {
+		if said && x.tailOver(s, f.Component) && (failover.StopSpec{Proof: f.Proof}).Accepts(failover.Confirmed) && x.again("agents "+string(f.Component)) {
 			x.confirm(ctx, e, f.Component, failover.Confirmed, failover.AgentsSource,
 				fmt.Sprintf("its %d agents report their workers dead", len(s.AgentIDs(e.From, f.Component))))
 			if x.proven(e.ID, f) {
@@ -81,15 +81,9 @@ func (x *Executor) gather(ctx context.Context, s *failover.State) {
 		switch {
 		case !f.LeaseProves():
 			lines = append(lines, string(f.Component)+": "+missing(e, f))
-		case waited >= need && time.Since(x.expired[f.Component]) < x.opts.Poll:
-			// It was refused, which is an entry of the log as well: proposed as fast as the log
-			// changes it would be proposed as fast as the log can write.
+		case waited >= need && !x.again("lease "+string(f.Component)):
 			lines = append(lines, string(f.Component)+": "+missing(e, f))
 		case waited >= need:
-			if x.expired == nil {
-				x.expired = map[failover.Component]time.Time{}
-			}
-			x.expired[f.Component] = time.Now()
 			x.propose(ctx, failover.RecordEvidence{
 				Execution: e.ID, Component: f.Component, Class: failover.Lease, Epoch: e.Epoch, Freeze: s.Freeze.ID,
 				Waited: failover.Duration(waited),
@@ -102,6 +96,19 @@ func (x *Executor) gather(ctx context.Context, s *failover.State) {
 	x.say("fence", strings.Join(lines, "; "))
 	// Leases from a pause may end in hours: nobody is left without a question for so long.
 	x.askForProof(ctx, waited >= min(need, s.Settings.Policy.Lease.Wait(0)))
+}
+
+// again reports whether something may be proposed that was not in the last while. What the log refuses is an entry as well: as
+// fast as the log changes it would be proposed as fast as the log can write.
+func (x *Executor) again(what string) bool {
+	if time.Since(x.tried[what]) < x.opts.Poll {
+		return false
+	}
+	if x.tried == nil {
+		x.tried = map[string]time.Time{}
+	}
+	x.tried[what] = time.Now()
+	return true
 }
 
 // tailOver reports whether the last effects of a component's killed workers have
@@ -220,6 +227,9 @@ func (x *Executor) advance(ctx context.Context, st failover.Step, token uint64) 
 		return false
 	}
 	if !x.stillStopped(ctx, s) {
+		return false
+	}
+	if !x.again("epoch") {
 		return false
 	}
 	_, ok := x.propose(ctx, failover.AdvanceEpoch{Execution: e.ID, Epoch: s.Epoch + 1, Region: e.To, Freeze: s.Freeze.ID}, "")

@@ -9,7 +9,8 @@ import (
 
 // naclOpening gives the subnets that are cut off in the region that is entered the network ACL of other days. It touches
 // none that has another one, whoever gave it. It reads the associations alone: whether the fence would be one does not
-// matter here. What was there, and whether it is so again, it tells as the stop does.
+// matter here. What was there, and whether it is so again, it tells as the stop does. It has no inventory: the subnets are
+// those that the configuration names, and one that it names no more is no reason to leave the others cut off.
 type naclOpening struct{ nacl }
 
 // Inspect implements Action.
@@ -36,7 +37,7 @@ func (x *naclOpening) Inspect(ctx context.Context) (Effect, error) {
 		return Effect{}, err
 	}
 	n := len(x.subnets())
-	e := Effect{Previous: previous, Inventory: n, Detail: fmt.Sprintf("%d of %d subnets in %s are not cut off", n-len(closed)-len(unseen), n, x.region)}
+	e := Effect{Previous: previous, Detail: fmt.Sprintf("%d of %d subnets in %s are not cut off", n-len(closed)-len(unseen), n, x.region)}
 	if len(unseen) > 0 {
 		// There is none of that ID, or it would have one: nothing is cut off there. Readiness tells of it beforehand; after
 		// the fence nobody waits for it.

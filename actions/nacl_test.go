@@ -325,6 +325,9 @@ func TestNACLOpening(t *testing.T) {
 		t.Error("the stop opens")
 	}
 	before := inspect(t, a, Partial, "1 of 2 subnets in us-east-2 are not cut off; acl-deny still denies everything to subnet-a")
+	if before.Inventory != 0 {
+		t.Errorf("an inventory of %d: a subnet that is configured no more would keep the others cut off", before.Inventory)
+	}
 	if err := a.Do(t.Context(), attempt(1, before)); err != nil {
 		t.Fatal(err)
 	}

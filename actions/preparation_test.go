@@ -145,6 +145,17 @@ func TestTokenIsBurntBeforeTheEnd(t *testing.T) {
 			t.Error("the late batch took effect after the execution was closed")
 		}
 	})
+	// One whose effect cannot be seen, and whose token can: a name server that says nothing is no reason to ask.
+	inStage(t, tokens, func(st *stage) {
+		sw := st.effect("switch-tokened")
+		sw.flight, sw.vague = 10*time.Minute, true
+		st.elect(nil)
+		s := st.waitFor("the switch", 10*time.Minute, func(*failover.State) bool { return sw.times() > 0 })
+		st.must(failover.Abort{Execution: s.Execution.ID})
+		if s = st.waitFor("the end", 5*time.Minute, func(s *failover.State) bool { return ended(s) || questioned(s) }); s.Execution != nil || len(sw.burnt) != 1 {
+			t.Errorf("burnt %d times, %+v", len(sw.burnt), s.Execution)
+		}
+	})
 	// A resource that cannot be reached: a person is asked, and may decide.
 	inStage(t, tokens, func(st *stage) {
 		sw := st.effect("switch-tokened")

@@ -373,7 +373,7 @@ func (c *MariaDBRestoreConfig) byHand(region failover.Region, _ []failover.Regio
 		fmt.Sprintf("aws s3api list-objects-v2 --region %s --bucket %s --prefix %s --query 'sort_by(Contents,&LastModified)[-3:].[Key,Size,LastModified]' --output text   # the newest is the last", region, word(c.Bucket), word(c.Prefix)),
 		fmt.Sprintf("aws s3 cp --region %s s3://%s/KEY - > backup.sql   # KEY is its name; with .gz: - | zcat > backup.sql, with .zst: - | zstdcat > backup.sql", region, word(c.Bucket)),
 		`tail -1 backup.sql   # "-- Dump completed on ...", or it is not whole: take the one before`,
-		fmt.Sprintf("mariadb-dump %s --single-transaction --routines --events --databases %s > before.sql   # what stands there now: the way back", at, words(c.Databases)),
+		fmt.Sprintf("mariadb-dump %s --single-transaction --routines --events --databases %s > %s   # what stands there now: the way back", at, words(c.Databases), word("before-"+host+".sql")),
 		fmt.Sprintf("mariadb %s --execute 'SET GLOBAL event_scheduler=OFF'   # it needs SUPER: the events of a backup are on", at),
 		fmt.Sprintf("mariadb %s --comments < backup.sql   # a backup of one database without its name: the name behind --comments", at),
 	}

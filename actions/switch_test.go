@@ -205,6 +205,12 @@ func TestADoneSwitchIsNotHandedOver(t *testing.T) {
 	inStage(t, threeSwitches, func(st *stage) {
 		var mu sync.Mutex
 		var outcomes []failover.StepState
+		// Stable not before that write has begun, and within the eight seconds that it takes.
+		st.checks["check-workers-look"] = func() Finding {
+			mu.Lock()
+			defer mu.Unlock()
+			return Finding{Pass: len(outcomes) > 0, Detail: "looked"}
+		}
 		st.elect(func(l *leader) {
 			l.slow = func(c failover.Command) time.Duration {
 				f, ok := c.(failover.StepFinished)

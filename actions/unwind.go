@@ -309,7 +309,7 @@ func (x *Executor) burn(ctx context.Context, exec uint64, st failover.Step) {
 	r := &run{x: x, e: e, st: st, action: action, token: token}
 	eff := r.look(ctx)
 	switch {
-	case eff.State != Unknown && eff.Token >= token:
+	case eff.Token >= token && !eff.Recalled: // read at the resource, whatever else could not be seen
 		x.finish(ctx, e, st, token, failover.StepDone, fmt.Sprintf("token %d stands at the resource: nothing older can take effect", eff.Token))
 	case ctx.Err() != nil:
 	default:

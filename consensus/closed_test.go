@@ -7,6 +7,19 @@ import (
 	"github.com/failoverd/failoverd/failover"
 )
 
+// What raft says when it is shut down it says of entries too that are committed: nobody may take it for "nothing was done".
+func TestAnOrderToAClosedRaftIsOfUnknownOutcome(t *testing.T) {
+	bubble(t, func(c *trio) {
+		_, tn := c.tenure()
+		if err := tn.node.raft.Shutdown().Error(); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := tn.node.apply(c.ctx, []byte("{}")); !errors.Is(err, ErrUnknownOutcome) {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
 // A node that is shut down asks raft nothing: raft keeps such a question, or refuses it,
 // as it happens, and whoever asked would wait for ever.
 func TestAClosedNodeGivesNothingAway(t *testing.T) {

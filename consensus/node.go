@@ -364,11 +364,12 @@ func (n *Node) apply(ctx context.Context, data []byte) (failover.Result, error) 
 	select {
 	case err := <-done:
 		switch {
-		case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress), errors.Is(err, raft.ErrRaftShutdown):
+		case errors.Is(err, raft.ErrNotLeader), errors.Is(err, raft.ErrLeadershipTransferInProgress):
 			return failover.Result{}, fmt.Errorf("%w (%w)", ErrNotLeader, err)
 		case err != nil:
 			// Leadership was lost while the entry was on its way, or raft did
-			// not take it in time.
+			// not take it in time, or was shut down: it says that of entries too
+			// that are committed.
 			return failover.Result{}, fmt.Errorf("%w (%w)", ErrUnknownOutcome, err)
 		}
 		res, ok := future.Response().(failover.Result)

@@ -47,6 +47,8 @@ type (
 	// that was left.
 	ReleaseHold struct {
 		Component Component `json:"component"`
+		// Ended is another word: what was only cut off there has ended. It stays held.
+		Ended bool `json:"ended,omitempty"`
 	}
 )
 
@@ -184,9 +186,28 @@ func (c NoteHold) apply(s *State, m Meta) (any, error) {
 	return nil, nil
 }
 
+// ended notes for the guard `fenced` what a person has seen.
+func (c ReleaseHold) ended(s *State, m Meta) (any, error) {
+	next, n := slices.Clone(s.Holds), 0
+	for i := range next {
+		if h := &next[i]; h.Component == c.Component && h.Step.Kind == KindStop && h.Step.Proves == Resource && !h.Ended {
+			h.Ended, n = true, n+1
+		}
+	}
+	if n == 0 {
+		return nil, refuse("hold", "nothing of %q is cut off in a region that was left without having been shown to have ended", c.Component)
+	}
+	s.Holds = next
+	s.event(m, c, "what was cut off of %s has ended, by this word: it stays cut off, and the plan opens the network when the region is entered", c.Component)
+	return nil, nil
+}
+
 func (c ReleaseHold) apply(s *State, m Meta) (any, error) {
 	if m.Why == "" {
 		return nil, refuse("why", "ending a standing hold needs a reason (--why): what was stopped may start again")
+	}
+	if c.Ended {
+		return c.ended(s, m)
 	}
 	before := len(s.Holds)
 	for i := range s.Holds {
@@ -197,7 +218,7 @@ func (c ReleaseHold) apply(s *State, m Meta) (any, error) {
 	cut := ""
 	for _, h := range s.Holds {
 		if h.Component == c.Component && h.Step.Proves == Resource && s.Level() >= 3 {
-			cut = "; by this word, what was only cut off there has ended: the plan opens the network when the region is entered"
+			cut = ", and what was only cut off there works again when the network is opened"
 		}
 	}
 	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return h.Component == c.Component })

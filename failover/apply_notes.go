@@ -205,8 +205,14 @@ func (c AcceptInventory) apply(s *State, m Meta) (any, error) {
 // inventorySteps are the steps whose inventory belongs to a component.
 func inventorySteps(s *State, c Component) []StepID {
 	var out []StepID
+	own := map[StepID]bool{StepID("stop-" + string(c)): true, StepID("start-" + string(c)): true}
+	if part := s.Settings.Component(c); part != nil && part.Stop != nil && s.Level() >= 3 {
+		for _, a := range part.Stop.Actions() { // further levels are named by their kinds
+			own[StepID("stop-"+string(c)+"-"+a.Kind)] = true
+		}
+	}
 	for id := range s.Inventory {
-		if id == StepID("stop-"+string(c)) || id == StepID("start-"+string(c)) {
+		if own[id] {
 			out = append(out, id)
 		}
 	}

@@ -133,17 +133,32 @@ func (s *State) fenceObjection() string {
 		if h.Step.Kind != KindStop || h.Step.Region != to || h.Step.Proves != Resource {
 			continue
 		}
-		c := s.Settings.Component(h.Component)
-		if c == nil || c.Stop == nil || !slices.ContainsFunc(c.Stop.Actions(), func(a ActionSpec) bool { return a.Kind == h.Step.Action && a.Opens != nil }) {
-			continue // the plan does not lift it
+		if !s.Settings.lifts(h.Step.Action) {
+			continue
 		}
 		if !slices.ContainsFunc(s.Holds, func(o StandingHold) bool {
-			return o.Component == h.Component && o.Step.Kind == KindStop && o.Step.Region == to && (o.Ended || o.Step.Proves != Resource && o.Status == HoldKept)
+			return o.Component == h.Component && o.Step.Kind == KindStop && o.Step.Region == to && (o.Ended || o.Status == HoldKept && s.Settings.showsEnd(o.Component, o.Step))
 		}) {
-			return fmt.Sprintf("%s is cut off in %s by %s, and nothing has shown that its old processes have ended: they would work again when the plan opens the network there; end them, see that they have ended, and say so (`failoverd release %s --why …`)", h.Component, to, h.Step.Action, h.Component)
+			return fmt.Sprintf("%s is cut off in %s by %s, and nothing has shown that its old processes have ended: they would work again when the plan opens the network there; end them, see that they have ended, and say so (`failoverd ended %s --why …`)", h.Component, to, h.Step.Action, h.Component)
 		}
 	}
 	return ""
+}
+
+// lifts reports whether the plan opens what a kind of stop has cut off, of whichever component: what it cut off may bear another
+// name by now.
+func (s *Settings) lifts(kind string) bool {
+	return slices.ContainsFunc(s.Components, func(c ComponentSpec) bool {
+		return c.Stop != nil && slices.ContainsFunc(c.Stop.Actions(), func(a ActionSpec) bool { return a.Kind == kind && a.Opens != nil })
+	})
+}
+
+// showsEnd reports whether a stop that holds shows that its component's processes have ended: one whose word counts for it, and
+// says more than that they are cut off. Of a component that is not configured any more nobody says whose word counts.
+func (s *Settings) showsEnd(c Component, st Step) bool {
+	class := st.Evidence()
+	part := s.Component(c)
+	return class != Resource && part != nil && part.Stop != nil && part.Stop.Accepts(class)
 }
 
 // sampleGap is how long before the failure the newest sample of a loss may have

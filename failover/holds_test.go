@@ -97,7 +97,7 @@ func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
 		if hand, _ := c.s.HandGuard(c.now, nil); hand != guard {
 			t.Errorf("to a person the guard %q objects, to automation %q", hand, guard)
 		}
-		if guard != "" && (guard != failover.GuardFenced || !strings.Contains(why, "workers is cut off in us-east-2 by nacl")) {
+		if guard != "" && (guard != failover.GuardFenced || !strings.Contains(why, "workers is cut off in us-east-2 by nacl") || !strings.Contains(why, "`failoverd ended workers --why …`")) {
 			t.Errorf("guard %q: %s", guard, why)
 		}
 		if hand, why := c.s.HandGuard(c.now, []string{failover.GuardFenced}); hand != "" {
@@ -133,6 +133,19 @@ func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
 			t.Errorf("%s: objects: %t", tt.name, !tt.want)
 		}
 	}
+	// A stop whose word does not count for the component does not show that it has ended.
+	both := []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept), hold(2, "ecs_service", east2, "", failover.HoldKept)}
+	proof := part.Stop.Proof
+	if c.s.Holds, part.Stop.Proof = both, []failover.EvidenceClass{failover.Lease, failover.Resource}; !objects() {
+		t.Error("a stop that proves nothing here shows that it has ended")
+	}
+	part.Stop.Proof = proof
+	// What was cut off under another name is opened all the same.
+	part.Name = "queue-workers"
+	if c.s.Holds = both[:1]; !objects() {
+		t.Error("nobody minds what was cut off under a name that it has no more")
+	}
+	part.Name = "workers"
 	// While a member may be of a version that knows no such guard, nobody is: all have to agree on what is refused.
 	c.s.Holds, c.s.Features = []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept)}, 2
 	if objects() {
@@ -146,10 +159,19 @@ func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
 	if failover.LevelOf(failover.ProposeSettings{Settings: *c.s.Settings}) != 3 {
 		t.Error("a member of an older version could be told to open something")
 	}
-	// A person who ends the hold says so.
-	c.s.Holds = []failover.StandingHold{hold(1, "nacl", east2, failover.Resource, failover.HoldKept)}
+	// A person who has seen the end of it says so, and it stays held.
+	c.s.Holds = slices.Clone(both[:1])
+	said := failover.ReleaseHold{Component: "workers", Ended: true}
+	if failover.LevelOf(said) != 3 || failover.LevelOf(failover.ReleaseHold{Component: "workers"}) != 2 {
+		t.Error("a member of an older version would take that word for another one")
+	}
+	c.must(said)
+	if text := c.s.Events[len(c.s.Events)-1].Text; objects() || len(c.s.Holds) != 1 || !c.s.Holds[0].Ended || !strings.Contains(text, "it stays cut off") {
+		t.Errorf("ended: %s, %+v", text, c.s.Holds)
+	}
+	c.refused("hold", said)
 	c.must(failover.ReleaseHold{Component: "workers"})
-	if text := c.s.Events[len(c.s.Events)-1].Text; objects() || !strings.Contains(text, "what was only cut off there has ended") {
+	if text := c.s.Events[len(c.s.Events)-1].Text; len(c.s.Holds) != 0 || !strings.Contains(text, "what was only cut off there works again when the network is opened") {
 		t.Errorf("released: %s", text)
 	}
 	if !slices.Contains(failover.Overridable(), failover.GuardFenced) {

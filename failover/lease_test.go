@@ -246,13 +246,19 @@ func TestGrantedAndUnboundIsNotForgotten(t *testing.T) {
 	freeze := c.frozen(exec)
 	c.refused("mode", failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Lease, Epoch: 1, Freeze: freeze, Waited: dur("90s")})
 
-	// A person's word ends it.
+	// A person's word ends it, and what its stops and its start have matched counts no more, those at further levels
+	// included.
 	c = current(t)
 	unbound("x")
 	c.holdingOn(time.Hour, 5*time.Minute, "b", "c")
+	c.s.Settings.Component("workers").Stop.Also = []failover.ActionSpec{{Kind: "nacl"}}
+	c.s.Inventory = map[failover.StepID]int{"stop-workers": 3, "stop-workers-nacl": 3, "start-workers": 3, "stop-workers-b": 2, "start-api": 1}
 	c.must(failover.AcceptInventory{Component: "workers"})
 	if c.s.Agents["x"] != nil {
 		t.Error("not given up")
+	}
+	if len(c.s.Inventory) != 2 || c.s.Inventory["stop-workers-b"] == 0 || c.s.Inventory["start-api"] == 0 {
+		t.Errorf("left of the inventory: %v", c.s.Inventory)
 	}
 }
 

@@ -25,11 +25,16 @@ func LevelOf(c Command) int {
 		}
 		return 2
 	case AddMember, RemoveMember, FinishMember, AttestNode, AckSettings, WithdrawSettings, ActivateSettings, KeepSource,
-		StartPreparation, EndPreparation, ReapplyStarted, ReapplyFinished, NoteHold, ReleaseHold, RefuseRequest, Suspend, NoteStuck,
+		StartPreparation, EndPreparation, ReapplyStarted, ReapplyFinished, NoteHold, RefuseRequest, Suspend, NoteStuck,
 		RecordInventory, AcceptInventory, RecordLoss, RehearseFence:
 		return 2
 	case RecordReadings:
 		return 3
+	case ReleaseHold:
+		if c.Ended {
+			return 3
+		}
+		return 2
 	case StepStarted:
 		if c.Burn {
 			return 2

@@ -95,9 +95,13 @@ func operateCommands(s *shared) []*cobra.Command {
 			onExecution(func(e *failover.Execution, args []string) failover.Command {
 				return failover.Skip{Execution: e.ID, Step: failover.StepID(args[0])}
 			})),
-		operate(s, "release COMPONENT", "End the standing hold that keeps a component stopped in a region that was left; also says that what was only cut off there has ended", cobra.ExactArgs(1),
+		operate(s, "release COMPONENT", "End the standing hold that keeps a component stopped in a region that was left", cobra.ExactArgs(1),
 			func(_ admin.Status, args []string) (failover.Command, error) {
 				return failover.ReleaseHold{Component: failover.Component(args[0])}, nil
+			}),
+		operate(s, "ended COMPONENT", "Give your word that what was only cut off in a region that was left has ended; it stays cut off until the region is entered", cobra.ExactArgs(1),
+			func(_ admin.Status, args []string) (failover.Command, error) {
+				return failover.ReleaseHold{Component: failover.Component(args[0]), Ended: true}, nil
 			}),
 		operate(s, "stable", "Declare the service stable although checks have not all passed", cobra.NoArgs,
 			onExecution(func(e *failover.Execution, _ []string) failover.Command {

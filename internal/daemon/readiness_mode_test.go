@@ -28,7 +28,7 @@ func TestAFenceThatMustNotBeLiftedIsTold(t *testing.T) {
 		Kind: failover.KindStop, Action: "nacl", Region: "east2", Proves: failover.Resource,
 	}}}
 	r := verdictOf([]admin.Row{modeRow(s, now)})
-	if r.Ready || !strings.Contains(r.Sentence, "workers is cut off in east2 by nacl") || !strings.Contains(r.Sentence, "failoverd release workers") {
+	if r.Ready || !strings.Contains(r.Sentence, "workers is cut off in east2 by nacl") || !strings.Contains(r.Sentence, "failoverd ended workers") {
 		t.Errorf("%+v", r)
 	}
 }

@@ -147,12 +147,15 @@ func (c *Client) All(ctx context.Context, host string) ([]netip.Addr, error) {
 			continue
 		}
 		wg.Go(func() {
-			for range allTimes {
-				for _, typ := range []string{"A", "AAAA"} {
-					a, err := c.Ask(ctx, s.Addr, host, typ)
-					if err != nil {
-						continue
-					}
+			silent := 0 // in a row: a packet that was lost is no silence, and a server that says nothing is not waited for eight times
+			for i := 0; i < 2*allTimes && silent < 2; i++ {
+				a, err := c.Ask(ctx, s.Addr, host, []string{"A", "AAAA"}[i%2])
+				if e, ok := errors.AsType[*Error](err); ok && e.Kind == Timeout {
+					silent++
+				} else {
+					silent = 0
+				}
+				if err == nil {
 					mu.Lock()
 					all = append(all, a.Addrs...)
 					mu.Unlock()

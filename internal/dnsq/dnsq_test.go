@@ -101,6 +101,31 @@ func TestAuthoritative(t *testing.T) {
 	}
 }
 
+// A name server that says nothing is not waited for as often as it would be asked.
+func TestASilentNameServerIsNotWaitedForLong(t *testing.T) {
+	silent, err := net.ListenPacket("udp", "127.0.0.2:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = silent.Close() }()
+	_, port, _ := net.SplitHostPort(silent.LocalAddr().String())
+	resolver := serve(t, "example.net. 60 IN NS ns1.example.net.", "ns1.example.net. 60 IN A 127.0.0.2", "lb.example.net. 60 IN A 10.0.0.1")
+	c := &Client{Resolvers: []string{resolver}, Port: port}
+	addrs, err := c.All(t.Context(), "lb.example.net")
+	if err != nil || len(addrs) != 1 {
+		t.Errorf("got %v, %v", addrs, err)
+	}
+	asked := 0
+	for buf := make([]byte, 512); silent.SetReadDeadline(time.Now().Add(50*time.Millisecond)) == nil; asked++ {
+		if _, _, err := silent.ReadFrom(buf); err != nil {
+			break
+		}
+	}
+	if asked != 2 {
+		t.Errorf("asked %d times, want 2", asked)
+	}
+}
+
 // A host without IPv6 hears all of Route 53's servers, one without IPv4 too.
 func TestOneFamily(t *testing.T) {
 	addrs := []netip.Addr{netip.MustParseAddr("192.0.2.1"), netip.MustParseAddr("192.0.2.2"), netip.MustParseAddr("2001:db8::1")}

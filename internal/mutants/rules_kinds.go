@@ -152,7 +152,7 @@ var kinds = []mutant{
 	{
 		name: "two-fences-are-a-death", rule: "S1",
 		says:  "a second fence shows that what is behind the first has ended",
-		edits: []edit{{"failover/guards.go", `(o.Ended || o.Step.Proves != Resource && o.Status`, `(o.Ended || o.ID != h.ID && o.Status`}},
+		edits: []edit{{"failover/guards.go", `	return class != Resource && part != nil`, `	return part != nil`}},
 		tests: []test{{pkg: "failover", name: "TestWhatIsOnlyCutOffIsNotLetLoose"}},
 	},
 	{
@@ -160,6 +160,20 @@ var kinds = []mutant{
 		says:  "what was only cut off when a region was left counts as ended when it is entered again",
 		edits: []edit{{"failover/execution.go", `ev.Void == "" && ev.Class != Resource && (StopSpec`, `ev.Void == "" && (StopSpec`}},
 		tests: []test{{pkg: "failover", name: "TestHoldsKnowWhetherItHasEnded"}},
+	},
+	{
+		name: "a-new-name-lifts-the-fence", rule: "S1",
+		says: "what was cut off under a name that is configured no more is let loose",
+		edits: []edit{{"failover/guards.go", `	return slices.ContainsFunc(s.Components, func(c ComponentSpec) bool {
+		return c.Stop != nil &&`, `	return slices.ContainsFunc(s.Components, func(c ComponentSpec) bool {
+		return c.Name == "workers" && c.Stop != nil &&`}},
+		tests: []test{{pkg: "failover", name: "TestWhatIsOnlyCutOffIsNotLetLoose"}},
+	},
+	{
+		name: "opening-with-an-inventory", rule: "L1",
+		says:  "a subnet that is configured no more keeps all others cut off",
+		edits: []edit{{"actions/nacl_open.go", `Effect{Previous: previous, Detail:`, `Effect{Previous: previous, Inventory: n, Detail:`}},
+		tests: []test{{pkg: "actions", name: "TestNACLOpening"}},
 	},
 	{
 		name: "epoch-over-an-applied-hold", rule: "S8",
@@ -304,6 +318,27 @@ var kinds = []mutant{
 `, `	mine := row.epoch == o.Epoch && row.key == ""
 `}},
 		tests: []test{{pkg: "actions", name: "TestMariaDBRestore"}},
+	},
+	{
+		name: "swap-without-all-rows", rule: "S7",
+		says: "a row that one of several connections could not put is missing from what is swapped in",
+		edits: []edit{{"internal/restore/fill.go", `	if err == nil {
+		err = context.Cause(f.ctx)
+	}
+`, ``}},
+		tests: []test{{pkg: "internal/restore", name: "TestARowThatCannotBePut"}},
+	},
+	{
+		name: "rows-in-any-order", rule: "S7",
+		says:  "rows of a table without a primary key lie in another order than in the backup",
+		edits: []edit{{"internal/restore/fill.go", `!strings.Contains(text, "PRIMARY KEY"):`, `strings.Contains(text, "PRIMARY KEYS"):`}},
+		tests: []test{{pkg: "internal/restore", name: "TestRestore"}},
+	},
+	{
+		name: "work-before-its-data", rule: "E1",
+		says:  "workers begin to work on a database that nobody has restored",
+		edits: []edit{{"failover/plan/plan.go", `		if id, ok := starts[dep]; ok {`, `		if id, ok := starts[dep]; ok && dep != "mariadb" {`}},
+		tests: []test{{pkg: "internal/sim", name: "TestSim"}, {pkg: "internal/config", name: "TestLint"}},
 	},
 	{
 		name: "restore-over-new-rows", rule: "S7",

@@ -276,4 +276,10 @@ var traffic = []mutant{
 		return Partial`}},
 		tests: []test{{pkg: "actions", name: "TestASilentNameServerIsNoViolation"}},
 	},
+	{
+		name: "silence-keeps-a-token-from-being-burnt", rule: "L1",
+		says:  "while a name server does not answer, the token of a batch whose fate is unknown is replaced again and again",
+		edits: []edit{{"actions/unwind.go", `	case eff.Token >= token && !eff.Recalled:`, `	case eff.State != Unknown && eff.Token >= token:`}},
+		tests: []test{{pkg: "actions", name: "TestTokenIsBurntBeforeTheEnd"}},
+	},
 }

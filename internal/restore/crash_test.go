@@ -69,14 +69,19 @@ func whole(t *testing.T, s *mariadbtest.Server, what string) (swapped bool) {
 func TestDeath(t *testing.T) {
 	s := server(t)
 	backup, before, after, live := small(t, s)
-	o := options(s, backup, "app")
-	n := 0
-	o.Step = func(context.Context, int, string) error { n++; return nil }
-	if _, err := Run(t.Context(), o); err != nil {
-		t.Fatal(err)
+	// Over three connections as well, where which statement is the n-th differs from run to run.
+	n := map[int]int{}
+	for _, connections := range []int{1, 3} {
+		live()
+		o := options(s, backup, "app")
+		o.Connections = connections
+		o.Step = func(context.Context, int, string) error { n[connections]++; return nil }
+		if _, err := Run(t.Context(), o); err != nil {
+			t.Fatal(err)
+		}
+		same(t, "undisturbed", everything(t, s, "app"), after)
 	}
-	same(t, "undisturbed", everything(t, s, "app"), after)
-	t.Logf("%d statements", n)
+	t.Logf("statements by connections: %v", n)
 	file := filepath.Join(t.TempDir(), "backup.sql")
 	if err := os.WriteFile(file, backup, 0o600); err != nil {
 		t.Fatal(err)
@@ -84,14 +89,22 @@ func TestDeath(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	swaps := map[bool]int{}
 	again := before
-	for k, at := range some(n, random) {
+	for k := range *points {
+		connections := 1 + 2*(k%2)
+		at := 1 + random.IntN(n[connections])
+		if k%4 < 2 { // more of those about the swap, which come late
+			at = n[connections]*2/3 + random.IntN(n[connections]/3)
+		}
 		live()
-		what := fmt.Sprintf("statement %d", at)
+		what := fmt.Sprintf("statement %d over %d connections", at, connections)
 		dies := options(s, backup, "app")
+		dies.Connections = connections
+		reached := false
 		ctx, cancel := context.WithCancel(t.Context())
 		how := k % 3
 		dies.Step = func(_ context.Context, i int, text string) error {
 			if i == at {
+				reached = true
 				what = fmt.Sprintf("%s, %d: %.80q", what, how, text)
 				switch how {
 				case 0: // its context ends before it, and whatever comes
@@ -107,17 +120,17 @@ func TestDeath(t *testing.T) {
 			us := random.IntN(2) * random.IntN(3000)
 			what += fmt.Sprintf(", kill -9 after %d µs", us)
 			cmd := exec.CommandContext(t.Context(), os.Args[0])
-			cmd.Env = append(os.Environ(), fmt.Sprintf("RESTORE_DIES=%s %d %d %d %s", s.Addr, tokens, at, us, file))
+			cmd.Env = append(os.Environ(), fmt.Sprintf("RESTORE_DIES=%s %d %d %d %d %s", s.Addr, tokens, at, us, connections, file))
 			tokens += 2
 			var out []byte
-			if out, err = cmd.CombinedOutput(); us == 0 && cmd.ProcessState.ExitCode() != -1 {
+			if out, err = cmd.CombinedOutput(); us == 0 && connections == 1 && cmd.ProcessState.ExitCode() != -1 {
 				t.Fatalf("%s: %v, %s", what, err, out)
 			}
 		} else {
 			_, err = Run(ctx, dies)
 		}
 		cancel()
-		if err == nil && how == 0 {
+		if err == nil && how == 0 && reached {
 			t.Fatalf("%s: it lived", what)
 		}
 		swapped := whole(t, s, what)
@@ -166,9 +179,10 @@ func TestStale(t *testing.T) {
 	if _, err := Run(t.Context(), count); err != nil {
 		t.Fatal(err)
 	}
-	for _, at := range some(n, rand.New(rand.NewPCG(3, 4)))[:(*points+1)/2] {
+	for k, at := range some(n, rand.New(rand.NewPCG(3, 4)))[:(*points+1)/2] {
 		live()
 		old := options(s, backup, "app")
+		old.Connections = 1 + 2*(k%2) // that many others go on as well
 		what := ""
 		old.Step = func(_ context.Context, i int, text string) error {
 			if i == at {

@@ -30,9 +30,9 @@ func TestMain(m *testing.M) {
 // die is a process of its own that restores and is killed at a statement, or while the server is at it.
 func die(how string) {
 	var file string
-	var at, us int
+	var at, us, connections int
 	s := new(mariadbtest.Server)
-	if _, err := fmt.Sscan(how, &s.Addr, &tokens, &at, &us, &file); err != nil {
+	if _, err := fmt.Sscan(how, &s.Addr, &tokens, &at, &us, &connections, &file); err != nil {
 		panic(err)
 	}
 	text, err := os.ReadFile(file)
@@ -40,6 +40,7 @@ func die(how string) {
 		panic(err)
 	}
 	o := options(s, text, "app")
+	o.Connections = connections
 	o.Step = func(_ context.Context, i int, _ string) error {
 		if i == at {
 			time.AfterFunc(time.Duration(us)*time.Microsecond, func() { _ = syscall.Kill(os.Getpid(), syscall.SIGKILL) })

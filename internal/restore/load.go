@@ -40,7 +40,14 @@ func (r *run) load(ctx context.Context) error {
 		return err
 	}
 	begun, at := time.Now(), ""
-	err := r.each(ctx, nil, "loading", func(st dump.Statement, db string) error {
+	f, err := r.fillers(ctx)
+	if err != nil {
+		return err
+	}
+	if f != nil {
+		f.schema = r.shadow(r.said.Databases[0])
+	}
+	err = r.each(ctx, nil, "loading", func(st dump.Statement, db string) error {
 		p := classify(st.Text)
 		text := string(st.Text)
 		switch p.role {
@@ -72,15 +79,18 @@ func (r *run) load(ctx context.Context) error {
 		case other:
 			return fmt.Errorf("%.80q: %s", text, p.why)
 		}
+		if taken, err := f.takes(p, text, st.At); taken || err != nil {
+			return err
+		}
 		if err := r.s.exec(ctx, text); err != nil {
-			return fmt.Errorf("loading %s, at byte %d of its SQL, table %s: %w", r.o.File.Key, st.At, at, err)
+			return r.loading(st.At, at, err)
 		}
 		if p.make && p.role == table && p.what == "TABLE" {
 			r.res.Tables++
 		}
 		return nil
 	})
-	if err != nil {
+	if err := f.finish(ctx, err); err != nil {
 		return err
 	}
 	r.report("loaded %s in %s", r.o.File.Key, time.Since(begun).Round(time.Second))

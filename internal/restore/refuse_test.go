@@ -103,6 +103,29 @@ func TestRefuses(t *testing.T) {
 	}
 }
 
+// A row that the server refuses ends the load, whichever connection it came over, and says where it stands. The next run
+// clears away what was loaded.
+func TestARowThatCannotBePut(t *testing.T) {
+	s := server(t)
+	text, before, after, _ := small(t, s)
+	twice := bytes.Replace(text, []byte("INSERT INTO `hen` VALUES"), []byte("INSERT INTO `hen` VALUES (3,NULL);\nINSERT INTO `hen` VALUES"), 1)
+	for _, connections := range []int{1, 3} {
+		o := options(s, twice, "app")
+		o.Connections = connections
+		if _, err := Run(t.Context(), o); err == nil || code(err) != 1062 || !strings.Contains(err.Error(), "hen: \"INSERT INTO `hen`") || !strings.Contains(err.Error(), "at byte ") {
+			t.Errorf("over %d: %v", connections, err)
+		}
+		same(t, "the live schema", everything(t, s, "app"), before)
+	}
+	if _, err := Run(t.Context(), options(s, text, "app")); err != nil {
+		t.Fatal(err)
+	}
+	same(t, "then", everything(t, s, "app"), after)
+	if got := schemas(t, s); strings.Contains(got, "__restore_") {
+		t.Errorf("there are %s", got)
+	}
+}
+
 // A server that trusts no functions is found out before anything is swapped.
 func TestRefusesBeforeTheSwap(t *testing.T) {
 	s := server(t)

@@ -3,7 +3,8 @@
 // at any point and be run again. It decides nothing about regions; whoever calls it has proven that the old one has stopped.
 //
 // Everything that changes the server goes through one connection, which holds a lock of the server's for as long
-// as it lives (claim.go): a run that has lost its connection can change nothing any more.
+// as it lives (claim.go): a run that has lost its connection can change nothing any more. Rows of the schemas beside the live ones
+// may come over others (fill.go).
 package restore
 
 import (
@@ -78,13 +79,16 @@ type Options struct {
 	// MaxAge is how old File may be. Zero: any.
 	MaxAge time.Duration
 
+	// Connections is over how many rows are put beside each other. Zero and one: over that of the run.
+	Connections int
+
 	// Token was never used before, and grows; Epoch is that of the token.
 	Token, Epoch uint64
 	// Since is when the live schema must have been left alone. Zero: not known, and not looked at.
 	Since time.Time
 	// Report is told how far it is, a few times a second at most. It may be nil.
 	Report func(line string)
-	// Step is called before each statement that may change something, for tests; nil.
+	// Step is called before each statement that may change something, one at a time, for tests; nil.
 	Step func(ctx context.Context, n int, statement string) error
 }
 

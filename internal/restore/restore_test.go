@@ -34,10 +34,14 @@ func TestRestore(t *testing.T) {
 		databases []string
 		over      bool // something is there already
 		gzip      bool
+
+		connections int
 	}{
-		{"of two databases", []string{"--databases", "app", "shop`s"}, both, false, false},
-		{"over what is there", []string{"--databases", "app", "shop`s", "--add-drop-database", "--add-drop-trigger", "--gtid", "--master-data=1", "--flush-logs"}, both, true, true},
-		{"of one", []string{"app", "--no-autocommit", "--skip-extended-insert"}, both[:1], true, true},
+		{"of two databases", []string{"--databases", "app", "shop`s"}, both, false, false, 0},
+		{"over what is there", []string{"--databases", "app", "shop`s", "--add-drop-database", "--add-drop-trigger", "--gtid", "--master-data=1", "--flush-logs"}, both, true, true, 4},
+		{"of one", []string{"app", "--no-autocommit", "--skip-extended-insert"}, both[:1], true, true, 1},
+		{"of one, over three connections", []string{"app", "--no-autocommit", "--skip-extended-insert"}, both[:1], true, false, 3},
+		{"of two databases, over two", []string{"--databases", "app", "shop`s", "--net-buffer-length=4096"}, both, false, true, 2},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			clean(t, s)
@@ -63,6 +67,7 @@ func TestRestore(t *testing.T) {
 				file = zipped(t, text)
 			}
 			o := options(s, file, tt.databases...)
+			o.Connections = tt.connections
 			var said []string
 			o.Report = func(line string) { said = append(said, line) }
 			res, err := Run(t.Context(), o)

@@ -7,19 +7,37 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/go-sql-driver/mysql"
 )
 
-// session is the one connection that changes anything. It is never made anew: when it is gone, the run is over.
+// session is a connection. That of a run is the one that changes anything but rows of its shadow schemas (fill.go), and is never made anew: when it is gone, the run is over.
 type session struct {
 	cfg  *mysql.Config
 	db   *sql.DB
 	conn *sql.Conn
 	id   uint64 // the server's number of it
-	n    int    // statements
-	step func(ctx context.Context, n int, statement string) error
+	*steps
+}
+
+// steps counts statements, over all connections of a run.
+type steps struct {
+	mu   sync.Mutex
+	n    int
+	step func(ctx context.Context, n int, statement string) error // or nil
+}
+
+// take is before each statement. One at a time: whoever looks need not be safe for more.
+func (s *steps) take(ctx context.Context, text string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.n++
+	if s.step == nil {
+		return nil
+	}
+	return s.step(ctx, s.n, text)
 }
 
 // The server's errors that are told apart. https://mariadb.com/kb/en/mariadb-error-codes/
@@ -36,6 +54,7 @@ const (
 	errExists      = 1050
 	errLockWait    = 1205
 	errTrigger     = 1359 // exists
+	errDeadlock    = 1213
 )
 
 // code is the server's number of an error; zero if it is none of the server's.
@@ -76,7 +95,7 @@ func dial(ctx context.Context, cfg *mysql.Config, step func(context.Context, int
 	if err != nil {
 		return nil, err
 	}
-	s := &session{cfg: cfg, db: db, step: step}
+	s := &session{cfg: cfg, db: db, steps: &steps{step: step}}
 	if s.conn, err = db.Conn(ctx); err == nil {
 		if err = s.conn.QueryRowContext(ctx, "SELECT CONNECTION_ID()").Scan(&s.id); err == nil {
 			_, err = s.conn.ExecContext(ctx, setup)
@@ -118,11 +137,8 @@ func kill(ctx context.Context, cfg *mysql.Config, id uint64) error {
 
 // exec carries out one statement.
 func (s *session) exec(ctx context.Context, text string, args ...any) error {
-	s.n++
-	if s.step != nil {
-		if err := s.step(ctx, s.n, text); err != nil {
-			return err
-		}
+	if err := s.take(ctx, text); err != nil {
+		return err
 	}
 	if _, err := s.conn.ExecContext(ctx, text, args...); err != nil {
 		return fmt.Errorf("%.120q: %w", text, err)

@@ -101,7 +101,7 @@ func (w *world) lever(kind string) *lever {
 
 // Action makes the action of a step: of the simulation's own kinds, or of the
 // real ones that they stand for.
-func (w *world) Action(node string, st failover.Step) (actions.Action, error) {
+func (w *world) Action(node string, st failover.Step, epoch uint64) (actions.Action, error) {
 	a := action{w: w, node: node, step: st.ID, kind: st.Action, region: string(st.Region), pool: string(st.Region)}
 	switch st.Action {
 	case "stop":
@@ -116,6 +116,9 @@ func (w *world) Action(node string, st failover.Step) (actions.Action, error) {
 		return tokened{a}, nil
 	case "gate":
 		return gate{a}, nil
+	case restoreKind:
+		a.kind, a.pool = restoreActs, pool(string(st.Component), a.region)
+		return restore{a, epoch}, nil
 	}
 	// The real kinds that stop and start something set a number: of tasks,
 	// machines, pods, or 1 for what is on.
@@ -171,6 +174,7 @@ type previous struct {
 	Desired int    `json:"desired"`
 	Token   uint64 `json:"token"`
 	Traffic string `json:"traffic"`
+	Epoch   uint64 `json:"epoch,omitempty"` // whose restore is in
 }
 
 // plane is where the control plane stands: of a region, or on the internet.
@@ -288,7 +292,10 @@ func (a action) send(ctx context.Context, at actions.Attempt, what string, e eff
 		a.w.mu.Unlock()
 		return errors.New("no answer")
 	}
-	wait := time.Duration(a.w.rng.Int64N(int64(a.w.late) + 1))
+	wait := e.takes + time.Duration(a.w.rng.Int64N(int64(a.w.late)+1))
+	if a.kind == restoreActs {
+		a.w.database(a.pool).running++
+	}
 	again := a.w.strikes(doneTwice, a.w.twice)
 	if what == "undo" {
 		wait = max(wait, a.w.undoes)
@@ -311,6 +318,7 @@ func (a action) send(ctx context.Context, at actions.Attempt, what string, e eff
 				return
 			}
 			changed, err := a.set(at, e)
+			a.w.rests(a, e)
 			if a.w.seam != nil {
 				a.w.seam.landed(a, at, what, changed)
 			}
@@ -402,7 +410,10 @@ type effect struct {
 	traffic  string
 	replaces uint64
 	undo     bool
-	again    bool // the second time that the world carries it out
+	epoch    uint64        // whose restore is to be in
+	burn     bool          // of a restore: the token alone is replaced
+	takes    time.Duration // before it is done
+	again    bool          // the second time that the world carries it out
 }
 
 // entry is a line of the record about one call.
@@ -460,6 +471,9 @@ func (a action) set(at actions.Attempt, e effect) (changed bool, err error) {
 		changed = l.traffic != e.traffic
 		l.token, l.traffic = at.Token, e.traffic
 		return changed, nil
+	}
+	if a.kind == restoreActs {
+		return a.replace(at, e, n)
 	}
 	n.Was, n.Is = w.desired[a.pool], e.count
 	switch {

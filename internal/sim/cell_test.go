@@ -260,16 +260,19 @@ func (c *cluster) standing() string {
 				}
 				tokens = append(tokens, a.Token)
 			}
-			kind := "switch"
+			holds := func() uint64 { return w.lever("switch").token }
 			if st.Action == "s3_object" {
-				kind = "object"
+				holds = func() uint64 { return w.lever("object").token }
+			}
+			if st.Action == restoreKind {
+				holds = func() uint64 { return w.database(pool(string(st.Component), string(st.Region))).token }
 			}
 			for _, h := range s.Holds { // what was handed over, and done since
 				if h.Step.ID == st.ID && h.Last != nil {
 					tokens = append(tokens, h.Last.Token)
 				}
 			}
-			right = right && slices.Contains(tokens, w.lever(kind).token)
+			right = right && slices.Contains(tokens, holds())
 		}
 	}
 	return fmt.Sprintf("wanted: %s; workers: %s; traffic %s, each token is the newest attempt's, or one's that was open with it: %t, consumed or handed over: %t; log: %s, active %s, traffic %s, epoch %d, holds %v, frozen %t, open %t",

@@ -199,7 +199,7 @@ func (c *cluster) boot(ctx context.Context, h *host) error {
 	h.core = daemon.NewCore(daemon.CoreConfig{
 		ID: failover.NodeID(h.id), Vantage: failover.Region(h.site), Settings: file, ConfigHash: hash,
 		Record:   failover.NodeRecord{Vantage: failover.Region(h.site), Version: "sim", Features: h.features, ConfigHash: hash, Disk: h.label, Starts: h.starts, Boot: boot},
-		Verdicts: eyes.Verdicts, Changed: eyes.Changed(), Peers: peers, Signer: badge("node " + h.id), World: nodeWorld{c.world, h.id},
+		Verdicts: eyes.Verdicts, Changed: eyes.Changed(), Peers: peers, Signer: badge("node " + h.id), World: nodeWorld{c.world, h},
 		Exec:  actions.Options{CallTimeout: 10 * time.Second, Poll: time.Second, Settle: 2 * time.Second},
 		Fatal: c.died(h, boot), Log: c.log,
 	}, node)
@@ -278,11 +278,15 @@ func (c *cluster) newest() *failover.State {
 // nodeWorld is the world as one node reaches it.
 type nodeWorld struct {
 	*world
-	node string
+	host *host
 }
 
 func (n nodeWorld) Action(st failover.Step) (actions.Action, error) {
-	return n.world.Action(n.node, st)
+	epoch := uint64(0)
+	if core := n.host.live(); core != nil {
+		epoch = core.Node().State().Epoch
+	}
+	return n.world.Action(n.host.id, st, epoch)
 }
 
 // newCluster makes everything and starts nothing.
@@ -299,6 +303,15 @@ func severalSwitches(s failover.Settings) failover.Settings {
 	return s
 }
 
+// withDatabase adds the database that the workers wait for: a failover restores it.
+func withDatabase(s failover.Settings) failover.Settings {
+	start := failover.ActionSpec{Kind: restoreKind, Version: 1, Params: s.Traffic.Switch[0].Params, Timeout: dur(10 * time.Minute), Tokens: true}
+	s.Components = append([]failover.ComponentSpec{{Name: "mariadb", Start: &start}}, s.Components...)
+	workers := &s.Components[1]
+	workers.After = append(workers.After, "mariadb")
+	return s
+}
+
 func clusterThatSees(c *cluster) *cluster {
 	for _, kind := range []string{"http", "mongo", "sqs"} {
 		c.sees = append(c.sees, failover.SignalState{Component: "workers", Kind: kind})
@@ -312,7 +325,7 @@ func newClusterOf(ctx context.Context, rng *rand.Rand, settings failover.Setting
 	own := func() *rand.Rand { return rand.New(rand.NewPCG(rng.Uint64(), rng.Uint64())) } //nolint:gosec // a seed gives the schedule again
 	c := &cluster{rng: own(), timers: simTimers, ctx: ctx, cells: map[cell]int{}, burning: map[uint64]bool{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings, log: log, fatal: fatal}
 	c.world = &world{
-		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, since: map[string]time.Time{}, fleet: map[string][]*task{}, levers: map[string]*lever{},
+		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, since: map[string]time.Time{}, fleet: map[string][]*task{}, levers: map[string]*lever{}, data: map[string]*database{},
 		dead: map[string]bool{}, sights: newSights(), stuck: map[string]chan struct{}{}, aimed: map[string]bool{}, struck: map[string]int{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
 	}
 	for id, spec := range c.settings.Nodes {

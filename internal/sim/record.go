@@ -27,6 +27,9 @@ func (c *cluster) begin(ctx context.Context) {
 		if comp.Stop != nil && comp.Stop.Action != nil {
 			c.rules.Stops[pool(string(comp.Name), east1)] = true
 		}
+		if comp.Start != nil && comp.Start.Kind == restoreKind {
+			c.rules.Restore = "start-" + string(comp.Name)
+		}
 	}
 	c.world.mu.Unlock()
 	for _, r := range []string{east1, east2} {

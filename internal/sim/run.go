@@ -62,6 +62,9 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 	if seed%2 == 1 {
 		s0 = severalSwitches(s0)
 	}
+	if seed%4 >= 2 {
+		s0 = withDatabase(s0)
+	}
 	s0.Policy.TwoNodes = seed%3 == 0
 	c := clusterThatSees(newClusterOf(ctx, rand.New(rand.NewPCG(seed, 8)), s0, log, func(err error) { //nolint:gosec // a simulation
 		mu.Lock()

@@ -27,11 +27,12 @@ type world struct {
 	desired map[string]int       // by pool: of workers, the region
 	since   map[string]time.Time // when a pool was scaled up last
 	fleet   map[string][]*task
-	levers  map[string]*lever // what clients follow, by kind of switch
-	flipped func() bool       // whether nodes enough say that the gate has moved clients; nil: no gate
-	gating  sync.Mutex        // held while that is asked
-	gated   bool              // what it said last
-	dead    map[string]bool   // the region's machines are off
+	levers  map[string]*lever    // what clients follow, by kind of switch
+	data    map[string]*database // by pool: what workers write into
+	flipped func() bool          // whether nodes enough say that the gate has moved clients; nil: no gate
+	gating  sync.Mutex           // held while that is asked
+	gated   bool                 // what it said last
+	dead    map[string]bool      // the region's machines are off
 	sights  sights
 	serial  int
 	calls   int // that were sent

@@ -68,7 +68,7 @@ func traffic(record []Entry) (out []string) {
 func tokens(record []Entry) (out []string) {
 	held := map[string]uint64{}
 	for _, e := range record {
-		if e.Kind != Flip && e.Kind != Write || e.What == Gates {
+		if e.Kind != Flip && e.Kind != Write && e.Kind != Restore && e.Kind != Unrestore || e.What == Gates {
 			continue
 		}
 		if e.Replaces != held[e.What] {
@@ -78,6 +78,34 @@ func tokens(record []Entry) (out []string) {
 			out = append(out, fmt.Sprintf("S2: at %s the effect of token %d took place at %s after that of %d", clock(e.At), e.Token, e.What, held[e.What]))
 		}
 		held[e.What] = e.Token
+	}
+	return out
+}
+
+// data finds restores that lose what the service has written since (E2), and processes that begin to work on data that nobody
+// has restored (E1), unless a person took that upon himself.
+func data(record []Entry, rules Rules) (out []string) {
+	if rules.Restore == "" {
+		return nil
+	}
+	restored, wrote, skipped := false, "", false
+	for _, e := range record {
+		switch {
+		case e.Kind == Ordered && e.What == OrderSkip:
+			skipped = skipped || e.Step == rules.Restore
+		case e.Kind == Restore:
+			if wrote != "" {
+				out = append(out, fmt.Sprintf("E2: the restore of %s at %s (token %d of %s) loses what %s has written", e.Region, clock(e.At), e.Token, e.Who, wrote))
+			}
+			restored, wrote = true, ""
+		case e.Kind == Unrestore:
+			restored, wrote = false, ""
+		case e.Kind == WorkerUp && e.Region == rules.Secondary:
+			if !restored && !skipped {
+				out = append(out, fmt.Sprintf("E1: %s begins to work in %s at %s, whose data nobody has restored", e.Who, e.Region, clock(e.At)))
+			}
+			wrote = e.Who
+		}
 	}
 	return out
 }
@@ -128,7 +156,7 @@ func repeated(record []Entry) (out []string) {
 		case Finished:
 			done[e.Step] = e.What
 		case Leads:
-			maps.DeleteFunc(newest, func(_ string, c *call) bool { return c.Acts != "switch" })
+			maps.DeleteFunc(newest, func(_ string, c *call) bool { return c.Acts != "switch" && c.Acts != "restore" })
 		case Ordered:
 			if e.What == OrderRetry {
 				delete(newest, e.Step)
@@ -168,7 +196,7 @@ func repeated(record []Entry) (out []string) {
 			if c := calls[e.Call]; c != nil {
 				c.answered, c.failed = true, e.Detail != ""
 			}
-		case Stop, Unstop, Start, Unstart, Landed, Flip, Write, Stale:
+		case Stop, Unstop, Start, Unstart, Landed, Flip, Write, Restore, Unrestore, Stale:
 			if e.What == Gates {
 				continue
 			}

@@ -30,16 +30,18 @@ const (
 // What becomes of a call that changes the world. A call is sent once; what it
 // asks for may land late, twice or never, and its caller may never hear of it.
 const (
-	Sent     Kind = "sent"       // it has left its node
-	Answered Kind = "answered"   // its caller has gone on; Detail is the error, empty: "it is done"
-	Stop     Kind = "stop"       // a stop took effect in a region
-	Unstop   Kind = "unstop"     // a stop was taken back
-	Start    Kind = "start"      // a start took effect in a region
-	Unstart  Kind = "unstart"    // a start was taken back
-	Landed   Kind = "landed"     // one of these took effect, and nothing differs
-	Flip     Kind = "flip"       // clients who follow What are sent to Region from now on
-	Write    Kind = "write"      // What holds another token, and leads where it led
-	Stale    Kind = "stale-flip" // What refused a stale writer
+	Sent      Kind = "sent"       // it has left its node
+	Answered  Kind = "answered"   // its caller has gone on; Detail is the error, empty: "it is done"
+	Stop      Kind = "stop"       // a stop took effect in a region
+	Unstop    Kind = "unstop"     // a stop was taken back
+	Start     Kind = "start"      // a start took effect in a region
+	Unstart   Kind = "unstart"    // a start was taken back
+	Landed    Kind = "landed"     // one of these took effect, and nothing differs
+	Flip      Kind = "flip"       // clients who follow What are sent to Region from now on
+	Restore   Kind = "restore"    // the data of a region were replaced by a backup
+	Unrestore Kind = "unrestore"  // what was there before was put back
+	Write     Kind = "write"      // What holds another token, and leads where it led
+	Stale     Kind = "stale-flip" // What refused a stale writer
 )
 
 // What people and the daemon say.
@@ -121,6 +123,8 @@ type Rules struct {
 	Pools map[string]string
 	// Stops are the pools that the plan stops when it leaves their region.
 	Stops map[string]bool
+	// Restore is the step that restores the data that workers of Secondary work on; empty: there is none.
+	Restore string
 	// Switches are the steps of the plan that move clients.
 	Switches int
 	// Hold is how long the primary must have been dark without a break before
@@ -164,6 +168,7 @@ func Judge(record []Entry, rules Rules, final *Final) []string {
 		dualActive(record),
 		traffic(record),
 		tokens(record),
+		data(record, rules),
 		repeated(record),
 		orders(record, rules),
 	)

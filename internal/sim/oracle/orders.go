@@ -156,6 +156,8 @@ func (o *office) sent(e Entry) {
 		if !o.preparation && !o.undo && !(o.execution && e.Acts == string(Start)) {
 			o.complain("S6: %s, and nobody ordered that", name)
 		}
+	case e.Acts == string(Restore) && !o.left:
+		o.complain("S1: %s, and %s is not left yet", name, o.rules.Primary)
 	case o.execution, o.preparation && e.Acts == string(Start):
 	case o.left && e.Acts == string(Stop) && e.Region == o.rules.Primary, o.left && e.Acts == "switch" && e.Region == o.rules.Secondary:
 	default:

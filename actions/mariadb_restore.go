@@ -48,10 +48,15 @@ type MariaDBRestoreConfig struct {
 	MinSize int `toml:"min_size" json:"min_size,omitempty"`
 	// Key names one backup. Empty: the newest.
 	Key string `toml:"key" json:"key,omitempty"`
+	// Connections is over how many rows are put beside each other, at most 16. Zero: 2.
+	Connections int `toml:"connections" json:"connections,omitempty"`
 	// Allow lifts refusals: "old", "small", "newer" (a newer server's), "rows" (written since the failover began), "replica",
 	// "original" (it is not asked whether it is the other region's server).
 	Allow []restore.Override `toml:"allow" json:"allow,omitempty"`
 }
+
+// mostConnections bounds what a restore takes of a server's.
+const mostConnections = 16
 
 // Validate implements Config.
 func (c *MariaDBRestoreConfig) Validate(role Role) error {
@@ -74,6 +79,8 @@ func (c *MariaDBRestoreConfig) Validate(role Role) error {
 		return badParam("databases", "is missing; name all that a backup holds")
 	case c.MinSize < 0 || c.MinSize > 100:
 		return badParam("min_size", "%d is not a share in percent", c.MinSize)
+	case c.Connections < 0 || c.Connections > mostConnections:
+		return badParam("connections", "%d: rows are put over 1 to %d connections", c.Connections, mostConnections)
 	case c.MaxAge < 0:
 		return badParam("max_age", "%s is negative", c.MaxAge)
 	case c.Takes < 0:
@@ -178,7 +185,7 @@ func (x *mariaDBRestore) newest(ctx context.Context) (f backup.File, usual int64
 
 // options are a restore by an attempt.
 func (x *mariaDBRestore) options(ctx context.Context, a Attempt) (o restore.Options, err error) {
-	o = restore.Options{Databases: x.cfg.Databases, Allow: x.cfg.Allow, Token: a.Token, Epoch: a.Epoch, Since: x.since, MinSize: x.cfg.minSize(), MaxAge: x.maxAge()}
+	o = restore.Options{Databases: x.cfg.Databases, Allow: x.cfg.Allow, Token: a.Token, Epoch: a.Epoch, Since: x.since, MinSize: x.cfg.minSize(), MaxAge: x.maxAge(), Connections: cmp.Or(x.cfg.Connections, 2)}
 	if o.Server, err = x.server(x.cfg.Servers[x.region]); err != nil {
 		return o, err
 	}

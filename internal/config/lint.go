@@ -87,13 +87,35 @@ func (v *validator) lintNeeds(p *failover.Plan) {
 
 // lintOrder warns of clients that arrive before the data.
 func (v *validator) lintOrder(p *failover.Plan) {
+	before := beforeSwitch(p)
 	for _, name := range v.c.ComponentNames() {
 		part := v.c.Component[name]
-		if part.Strategy != "backup-restore" && part.Strategy != "warm-standby" || part.Start == nil || slices.Contains(v.c.Traffic.After, name) {
+		if part.Strategy != "backup-restore" && part.Strategy != "warm-standby" || part.Start == nil || before[failover.Component(name)] {
 			continue
 		}
 		v.warn("traffic.after", fmt.Sprintf("add %q, unless clients may be served without it", name), "clients arrive before %s is %s in %s: what they write meanwhile may be lost", name, map[string]string{"backup-restore": "restored", "warm-standby": "ready"}[part.Strategy], p.To)
 	}
+}
+
+// beforeSwitch are the components whose start the clients' switch waits for, also by way of another one's.
+func beforeSwitch(p *failover.Plan) map[failover.Component]bool {
+	steps, out := map[failover.StepID]failover.Step{}, map[failover.Component]bool{}
+	var open []failover.StepID
+	for _, st := range p.Steps {
+		if steps[st.ID] = st; st.Kind == failover.KindSwitch {
+			open = append(open, st.ID)
+		}
+	}
+	for seen := map[failover.StepID]bool{}; len(open) > 0; {
+		st := steps[open[0]]
+		if open = open[1:]; seen[st.ID] {
+			continue
+		}
+		seen[st.ID] = true
+		out[st.Component] = out[st.Component] || st.Kind == failover.KindStart
+		open = append(open, st.After...)
+	}
+	return out
 }
 
 // lintChecks warns of a switch that nothing looks at.

@@ -58,8 +58,12 @@ func TestLint(t *testing.T) {
 			"component.workers.stop.nacl.subnets: node use1b (10.0.2.10) lies in subnet-b: the fence would cut off a node", "",
 		},
 		{
-			"clients before the data", "strategy = \"pilot-light\"\nstart.asg", "strategy = \"backup-restore\"\nstart.asg",
-			"", "clients arrive before queue is restored in us-east-2",
+			"clients before the data", "strategy = \"pilot-light\"\nstart.ec2_instances", "strategy = \"backup-restore\"\nstart.ec2_instances",
+			"", "clients arrive before relay is restored in us-east-2",
+		},
+		{
+			"clients before the workers' data", `after = ["api", "queue", "mariadb"]`, `after = ["api", "queue"]`,
+			"", "clients arrive before mariadb is restored in us-east-2",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

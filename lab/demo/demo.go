@@ -115,11 +115,12 @@ type demo struct {
 	show    *show
 	slack   string // what became of the click, for the summary
 	answers int    // DNS answers while nodes die
+	maria   bool   // each region has a MariaDB
 }
 
 // play builds the world, runs the scenario, and judges. The verdict is always usable.
 func (d *demo) play(ctx context.Context) (v harness.Verdict, err error) {
-	v = harness.Verdict{Active: "unknown", Prepared: -1, Detect: -1, Recover: -1, Factor: d.Factor}
+	v = harness.Unknown(d.Factor)
 	lock, err := os.OpenFile(filepath.Join(os.TempDir(), "failoverd-"+d.Prefix+".lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
 		return v, fmt.Errorf("lock: %w", err)
@@ -131,11 +132,12 @@ func (d *demo) play(ctx context.Context) (v harness.Verdict, err error) {
 	if err := world.CleanStale(ctx, d.Prefix); err != nil {
 		return v, fmt.Errorf("remove what an earlier demo left: %w", err)
 	}
-	stale, _ := filepath.Glob(filepath.Join(os.TempDir(), "failoverd-"+d.Prefix+"-*")) // the pattern is valid
+	base := or(harness.Memory(), os.TempDir())
+	stale, _ := filepath.Glob(filepath.Join(base, "failoverd-"+d.Prefix+"-*")) // the pattern is valid
 	for _, s := range stale {
 		_ = os.RemoveAll(s) // of a demo that ended badly; the next one tries again
 	}
-	dir, err := os.MkdirTemp("", "failoverd-"+d.Prefix+"-")
+	dir, err := os.MkdirTemp(base, "failoverd-"+d.Prefix+"-")
 	if err != nil {
 		return v, fmt.Errorf("make the world's directory: %w", err)
 	}
@@ -194,6 +196,12 @@ func (d *demo) start(ctx context.Context, dir string) (*harness.Cluster, error) 
 		Example: filepath.Join(d.Root, "config.toml.example"), Failoverd: bin, Unsafe: d.Unsafe != "",
 		Config: harness.ConfigOptions{Factor: d.Factor},
 		World:  world.Options{Dir: dir, Prefix: d.Prefix, Lab: lab, Log: slog.New(slog.DiscardHandler)},
+		// Each region has a real one, where the machine has it: make demo installs it.
+		MariaDB: world.MariaDBMissing() == "",
+	}
+	d.maria = opt.MariaDB
+	if d.maria {
+		fmt.Fprintln(d.Out, "a MariaDB for each region: installing its tables, filling the primary's, making four nightly backups")
 	}
 	switch d.Scenario {
 	case "manual":
@@ -221,6 +229,9 @@ func (d *demo) announce() {
 	p("5 nodes, 3 agents with workers, two regions in network namespaces %s-*; config.toml.example with:", d.Prefix)
 	for _, s := range d.c.Summary {
 		p("  - %s", s)
+	}
+	if why := world.MariaDBMissing(); why != "" {
+		p("  MariaDB is left out: %s", why)
 	}
 	p("")
 }
@@ -262,6 +273,8 @@ func (d *demo) expect(v harness.Verdict) error {
 		return fmt.Errorf("the service should be active in %s, and by DNS answers and processed messages it is: %s", active, v.Active)
 	case v.Epoch != epoch:
 		return fmt.Errorf("the token in Route 53 is of epoch %d, not %d", v.Epoch, epoch)
+	case !d.staysHome() && d.maria && v.BackupAge < 0:
+		return errors.New("workers work in us-east-2, and what its MariaDB holds comes from no backup")
 	case !d.staysHome() && (v.Detect < 0 || v.Recover < 0):
 		return errors.New("the record shows no failover: no mutating AWS call, or no client's message processed in us-east-2")
 	}
@@ -284,6 +297,13 @@ func (d *demo) summary(v harness.Verdict) {
 	}
 	if v.Recover >= 0 {
 		p("  %-32s %6.1f s   × %g = %.0f s", "clients' messages processed again", v.Recover.Seconds(), d.Factor, v.Recover.Seconds()*d.Factor)
+	}
+	if v.BackupAge >= 0 {
+		lost := "us-east-1's could not be asked what else it has"
+		if v.Rows >= 0 {
+			lost = fmt.Sprintf("%d deliveries that were written down since stand in us-east-1 alone", v.Rows)
+		}
+		p("  MariaDB in us-east-2 comes from a backup that was %.0f s old at the loss; %s", v.BackupAge.Seconds(), lost)
 	}
 	if v.InDoubt > 0 && !d.staysHome() { // after a blip the workers simply have something in hand
 		p("  in doubt: %d messages were in the hands of a worker that died; they are listed, and never processed automatically", v.InDoubt)

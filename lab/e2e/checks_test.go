@@ -85,7 +85,7 @@ func TestChecksSeeWhatIsBroken(t *testing.T) {
 	for _, f := range []faults.Fault{app("healthz", faults.Error), app("ws", faults.Refuse), app("files", faults.Garble)} {
 		r.do(r.w.Fault(r.ctx, world.E2, f))
 	}
-	r.certify(world.E2, "1h") // a twelfth of the least, a day, are two hours
+	r.certify(world.E2, "1h") // a twelfth of the least, a day, are two hours (gear)
 	at := r.lose()
 	r.says("start-api", "Target.ResponseCodeMismatch: Health checks failed with these codes: [503]")
 	r.heal(world.E2, "healthz")
@@ -93,7 +93,7 @@ func TestChecksSeeWhatIsBroken(t *testing.T) {
 	r.heal(world.E2, "ws")
 	r.says("check-api-http_file", "something else came back: byte 2049 of 4096 is ")
 	r.heal(world.E2, "files")
-	r.says("check-traffic-tls_expiry", "less than 2h0m0s: renew it now")
+	r.says("check-traffic-tls_expiry", "less than "+(r.slow*2*time.Hour).String()+": renew it now")
 	r.certify(world.E2, "-1h")
 	r.says("check-traffic-tls_expiry", `is refused by clients of api.example.net: the certificate "*.example.net" ran out at`)
 	r.certify(world.E2, "2160h")

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -47,12 +46,12 @@ type rig struct {
 // sub is the same world in a subtest.
 func (r *rig) sub(t *testing.T) *rig { return &rig{T: t, c: r.c, w: r.w, ctx: r.ctx, slow: r.slow} }
 
-// gear is what this machine needs all times to be multiplied by: two where starting programs takes half as long again as it
-// takes a machine of two processors with nothing else to do. Time-outs that are a twelfth of the real ones tell a region that
-// has died from one that lives only as long as whoever answers gets a processor in time.
+// gear is what this machine needs all times to be multiplied by: two where two programs do not start within a twelfth of a
+// second. At a twelfth of the real times a world of some thirty processes keeps two such processors busy all the time, and its
+// time-outs tell a region that has died from one that lives only as long as whoever answers gets a processor in time.
 func gear(t *testing.T) time.Duration {
 	t.Helper()
-	const usual, pairs = 115 * time.Millisecond, 5
+	const quick, pairs = 83 * time.Millisecond, 5
 	var took []time.Duration
 	for range pairs {
 		begun := time.Now()
@@ -71,7 +70,7 @@ func gear(t *testing.T) time.Duration {
 		took = append(took, time.Since(begun))
 	}
 	slices.Sort(took)
-	if took[pairs/2] <= usual*3/2 {
+	if took[pairs/2] <= quick {
 		return 1
 	}
 	t.Logf("two programs start within %s here: all times of this world are twice as long", took[pairs/2])
@@ -95,7 +94,7 @@ func start(t *testing.T, opts ...option) *rig {
 	if os.Geteuid() != 0 {
 		t.Skip("NOT TESTED: the simulated world needs root for its network namespaces")
 	}
-	dir, err := os.MkdirTemp(memory(), "e2e-") // t.TempDir is too long for unix sockets
+	dir, err := os.MkdirTemp(harness.Memory(), "e2e-") // t.TempDir is too long for unix sockets
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -181,17 +180,6 @@ func (r *rig) order(node string, args ...string) string {
 		r.Fatalf("%v: %v: %s", args, err, out)
 	}
 	return out
-}
-
-// memory is a directory in memory, or "" for the usual one. The time-outs of a world are a twelfth of the real ones, and a
-// disk that others write to, such as the compiler, is no faster than it is: nodes would end since "the disk hangs".
-func memory() string {
-	const shm, need = "/dev/shm", 4 << 30
-	var s syscall.Statfs_t
-	if err := syscall.Statfs(shm, &s); err != nil || s.Bavail*uint64(s.Bsize) < need {
-		return ""
-	}
-	return shm
 }
 
 // logs shows how each node's log ends.

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/failoverd/failoverd/lab/hooks"
 	"github.com/failoverd/failoverd/lab/region"
 	"github.com/failoverd/failoverd/lab/world"
@@ -99,6 +101,17 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	return c, nil
 }
 
+// Memory is a directory in memory for a world, or "" for the usual one. The time-outs of a world are a part of the real ones, and
+// a disk that others write to, such as the compiler or two databases, is no faster than it is: nodes would end since "the disk hangs".
+func Memory() string {
+	const shm, need = "/dev/shm", 4 << 30
+	var s unix.Statfs_t
+	if err := unix.Statfs(shm, &s); err != nil || s.Bavail*uint64(s.Bsize) < need { //nolint:gosec // a block has a size
+		return ""
+	}
+	return shm
+}
+
 // prepare writes what nodes and agents need before they start.
 func (c *Cluster) prepare(ctx context.Context) error {
 	example, err := os.ReadFile(c.opt.Example)
@@ -107,9 +120,7 @@ func (c *Cluster) prepare(ctx context.Context) error {
 	}
 	o := c.opt.Config
 	o.Dir = c.Dir
-	if c.opt.MariaDB {
-		o.Edits = append(restoring(c.Dir), o.Edits...)
-	}
+	o.Edits = append(restoring(c.Dir, c.opt.MariaDB), o.Edits...)
 	text, summary, err := Configure(string(example), o)
 	if err != nil {
 		return err

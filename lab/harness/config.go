@@ -46,12 +46,18 @@ var StopAPI = Edit{"start.ecs_service = { cluster = \"prod\", service = \"api\",
 
 func mariaPassword(dir string) string { return filepath.Join(dir, "mariadb-password") }
 
-// restoring makes the restore of MariaDB a step, for which the workers wait.
-func restoring(dir string) []Edit {
+// restoring gives the restore the world's servers. In a world without MariaDB there is no such step, and nobody waits for it.
+func restoring(dir string, maria bool) []Edit {
+	if !maria {
+		return []Edit{
+			{"start.mariadb_restore = ", "# start.mariadb_restore = ", "MariaDB: left out"},
+			{"start.timeout = \"2h\"\nstart.retries = 5\n", "", ""},
+			{`after = ["api", "queue", "mariadb"]`, `after = ["api", "queue"]`, ""},
+		}
+	}
 	return []Edit{
-		{"check.mariadb_backup = {", fmt.Sprintf("start.mariadb_restore = { bucket = \"messaging-backups-{region}\", prefix = \"mariadb/app/\", servers = { us-east-1 = %q, us-east-2 = %q }, user = %q, password_file = %q, databases = [\"app\"], max_age = \"26h\", takes = \"1h\" }\ncheck.mariadb_backup = {",
-			world.MariaDBAddress(world.Primary), world.MariaDBAddress(world.Secondary), world.MariaDBUser, mariaPassword(dir)), "MariaDB: restored"},
-		{`after = ["api", "queue"]`, `after = ["api", "queue", "mariadb"]`, "the workers wait for MariaDB"},
+		{`servers = { us-east-1 = "mariadb.us-east-1.example.net:3306", us-east-2 = "mariadb.us-east-2.example.net:3306" }, user = "restorer", password_file = "/etc/failoverd/mariadb-password", ca_file = "/etc/failoverd/mariadb-ca.pem"`,
+			fmt.Sprintf("servers = { us-east-1 = %q, us-east-2 = %q }, user = %q, password_file = %q", world.MariaDBAddress(world.Primary), world.MariaDBAddress(world.Secondary), world.MariaDBUser, mariaPassword(dir)), "MariaDB's servers and account"},
 	}
 }
 

@@ -29,6 +29,10 @@ type Verdict struct {
 	Recover      time.Duration // from the loss to a message that came in by the new way and was processed; -1: never
 	Factor       float64
 
+	// BackupAge is how old the backup was, at the loss, from which MariaDB in us-east-2 has come, by what is in it; -1: from none.
+	BackupAge time.Duration
+	Rows      int // that MariaDB in us-east-1 has and the one in us-east-2 has not; -1: it could not be asked
+
 	InDoubt int         // claimed by a worker that died: a person looks at them
 	Steps   []Milestone // from the loss on
 }
@@ -47,13 +51,19 @@ func (v Verdict) Line() string {
 		}
 		return fmt.Sprintf("%.1f", d.Seconds())
 	}
-	return fmt.Sprintf("result: active=%s epoch=%d duplicates=%d dual_active_ms=%d messages=%d lost=%d detect_s=%s recover_s=%s time_factor=%g",
-		v.Active, v.Epoch, v.Duplicates, v.DualActiveMs, v.Messages, v.Lost, sec(v.Detect), sec(v.Recover), v.Factor)
+	return fmt.Sprintf("result: active=%s epoch=%d duplicates=%d dual_active_ms=%d messages=%d lost=%d mariadb_backup_age_s=%s detect_s=%s recover_s=%s time_factor=%g",
+		v.Active, v.Epoch, v.Duplicates, v.DualActiveMs, v.Messages, v.Lost, sec(v.BackupAge), sec(v.Detect), sec(v.Recover), v.Factor)
+}
+
+// Unknown is the verdict before anything is known.
+func Unknown(factor float64) Verdict {
+	return Verdict{Active: "unknown", Prepared: -1, Detect: -1, Recover: -1, BackupAge: -1, Rows: -1, Factor: factor}
 }
 
 // Judge computes the verdict. lossAt is the moment of the loss; zero means that nothing was lost.
 func (c *Cluster) Judge(ctx context.Context, lossAt time.Time) (Verdict, error) {
-	v := Verdict{Active: "unknown", Epoch: 1, Prepared: -1, Detect: -1, Recover: -1, Factor: c.opt.Config.Factor}
+	v := Unknown(c.opt.Config.Factor)
+	v.Epoch = 1
 	r, err := c.W.Record(ctx)
 	if err != nil {
 		return v, err
@@ -86,7 +96,26 @@ func (c *Cluster) Judge(ctx context.Context, lossAt time.Time) (Verdict, error) 
 		v.Detect = call.At.Sub(lossAt)
 		break
 	}
+	if err := c.restored(ctx, &v, lossAt); err != nil {
+		return v, err
+	}
 	return v, c.recovery(ctx, &v, lossAt)
+}
+
+// restored asks both databases what is in them.
+func (c *Cluster) restored(ctx context.Context, v *Verdict, lossAt time.Time) error {
+	if !c.opt.MariaDB {
+		return nil
+	}
+	b, err := c.W.Restored(ctx, world.Secondary)
+	if err != nil || b.Key == "" {
+		return err
+	}
+	v.BackupAge = lossAt.Sub(b.At)
+	if n, err := c.W.OnlyIn(ctx, world.Primary, world.Secondary); err == nil { // it may be dead
+		v.Rows = n
+	}
+	return nil
 }
 
 // Changes are the change batches of the nodes that Route 53 accepted, oldest first.

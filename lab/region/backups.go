@@ -15,9 +15,9 @@ func BackupsBucket(region string) string { return "messaging-backups-" + region 
 
 // Backup is a file that mariadb-dump has written, as it lies in both regions' buckets.
 type Backup struct {
-	Key  string        `json:"key"`
-	File string        `json:"file"`
-	Age  time.Duration `json:"age"` // undivided: backups are made once a day in any world
+	Key  string    `json:"key"`
+	File string    `json:"file"`
+	At   time.Time `json:"at"` // undivided: backups are made once a day in any world
 }
 
 // backups puts the backups of the last days there, as replication has brought them. In a world without MariaDB they are texts in
@@ -28,7 +28,7 @@ func backups(s3 *awsfake.S3, c Config, now time.Time) error {
 		if err != nil {
 			return fmt.Errorf("a backup of MariaDB: %w", err)
 		}
-		s3.Store(BackupsBucket(c.Region), b.Key, data, now.Add(-b.Age))
+		s3.Store(BackupsBucket(c.Region), b.Key, data, b.At)
 	}
 	for day := range 4 {
 		if len(c.Backups) > 0 {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -175,7 +176,52 @@ func (w *World) backUp(ctx context.Context, path string) error {
 // mariaFiles are the backups that S3 has of the last days, the newest first.
 func (w *World) mariaFiles() (out []region.Backup) {
 	for age := range mariaBackups {
-		out = append(out, region.Backup{Key: fmt.Sprintf("mariadb/app/%d.sql.gz", mariaBackups-age), File: w.mariaBackup(mariaBackups - age), Age: time.Duration(age)*24*time.Hour + 10*time.Minute})
+		out = append(out, region.Backup{Key: fmt.Sprintf("mariadb/app/%d.sql.gz", mariaBackups-age), File: w.mariaBackup(mariaBackups - age), At: w.begun.Add(-time.Duration(age)*24*time.Hour - 10*time.Minute)})
 	}
 	return out
+}
+
+// Restored tells which backup a region's MariaDB has come from, by what is in it: each has customers that those before it lack.
+// The zero Backup: none.
+func (w *World) Restored(ctx context.Context, reg string) (region.Backup, error) {
+	out, err := w.SQL(ctx, reg, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'app' AND table_name = 'customers'")
+	if err != nil || strings.TrimSpace(out) == "0" {
+		return region.Backup{}, err
+	}
+	if out, err = w.SQL(ctx, reg, "SELECT COUNT(*) FROM app.customers"); err != nil {
+		return region.Backup{}, err
+	}
+	for age, b := range w.mariaFiles() {
+		if strings.TrimSpace(out) == strconv.Itoa(mariaCustomers-20*age) {
+			return b, nil
+		}
+	}
+	return region.Backup{}, fmt.Errorf("the MariaDB of %s has %s customers, and no backup has", reg, strings.TrimSpace(out))
+}
+
+// OnlyIn counts what was written down in one region and is not in the other: of the deliveries that its workers have made.
+func (w *World) OnlyIn(ctx context.Context, reg, other string) (int, error) {
+	rows := func(of string) (map[string]bool, error) {
+		out, err := w.SQL(ctx, of, "SELECT message FROM app.deliveries")
+		all := map[string]bool{}
+		for _, id := range strings.Fields(out) {
+			all[id] = true
+		}
+		return all, err
+	}
+	here, err := rows(reg)
+	if err != nil {
+		return 0, err
+	}
+	there, err := rows(other)
+	if err != nil {
+		return 0, err
+	}
+	n := 0
+	for id := range here {
+		if !there[id] {
+			n++
+		}
+	}
+	return n, nil
 }

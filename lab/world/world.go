@@ -117,6 +117,7 @@ type World struct {
 	net     *netns.Net
 	ownsDir bool
 	walled  map[string]netns.Subnet // by site
+	begun   time.Time
 	mu      sync.Mutex
 	procs   []*Proc
 }
@@ -145,7 +146,7 @@ func Start(ctx context.Context, opt Options) (*World, error) {
 		}
 		opt.Lab = self
 	}
-	w := &World{Dir: opt.Dir, opt: opt}
+	w := &World{Dir: opt.Dir, opt: opt, begun: time.Now()}
 	if w.Dir == "" {
 		dir, err := os.MkdirTemp("", "lab")
 		if err != nil {

@@ -338,7 +338,7 @@ var kinds = []mutant{
 		name: "work-before-its-data", rule: "E1",
 		says:  "workers begin to work on a database that nobody has restored",
 		edits: []edit{{"failover/plan/plan.go", `		if id, ok := starts[dep]; ok {`, `		if id, ok := starts[dep]; ok && dep != "mariadb" {`}},
-		tests: []test{{pkg: "internal/sim", name: "TestSim"}, {pkg: "internal/config", name: "TestLint"}},
+		tests: []test{{pkg: "internal/sim", name: "TestWorkWaitsForItsData"}},
 	},
 	{
 		name: "restore-over-new-rows", rule: "S7",

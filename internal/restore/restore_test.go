@@ -11,7 +11,7 @@ import (
 func rich(t testing.TB, s *mariadbtest.Server, args ...string) []byte {
 	t.Helper()
 	s.Feed(t, "SET GLOBAL event_scheduler=OFF;"+mariadbtest.Rich)
-	s.Feed(t, "USE app; INSERT INTO types (id, u) VALUES (9, REPEAT(UNHEX('00010a0d1a22275c3bff'), 524288)); INSERT INTO types (s) SELECT RANDOM_BYTES(1000) FROM seq_1_to_200; DELETE FROM log;")
+	s.Feed(t, "USE app; INSERT INTO types (id, u) VALUES (9, REPEAT(UNHEX('00010a0d1a22275c3bff'), 524288)); INSERT INTO types (s) SELECT RANDOM_BYTES(1000) FROM seq_1_to_200; DELETE FROM log; CREATE TABLE heap (n INT, t CHAR(100)); INSERT INTO heap SELECT seq, MD5(seq) FROM seq_1_to_3000")
 	text := s.Dumped(t, append([]string{"--routines", "--events", "--single-transaction", "--max-allowed-packet=64M"}, args...)...)
 	clean(t, s)
 	return text

@@ -104,6 +104,30 @@ func TestLeaveWhatIsCutOff(t *testing.T) {
 	})
 }
 
+// The other region's workers find their data restored before they begin, although the leader dies while that is under way; what
+// they have written since stays.
+func TestWorkWaitsForItsData(t *testing.T) {
+	playOut(t, func(s *failover.Settings) { *s = withDatabase(*s) }, func(ctx context.Context, c *cluster) {
+		cutOff(c)
+		order(ctx, t, c)
+		db := func() database {
+			c.world.mu.Lock()
+			defer c.world.mu.Unlock()
+			return *c.world.database(pool("mariadb", east2))
+		}
+		until(t, 10*time.Minute, func() bool { return db().running > 0 })
+		if h := c.leader(); h != nil {
+			c.crash(h)
+			c.start(ctx, h)
+		}
+		moved(t, c, 10*time.Minute)
+		if got := db(); got.epoch != 2 {
+			t.Errorf("%+v", got)
+		}
+		mended(ctx, c)
+	})
+}
+
 // The same after a pause, whose leases are as long as the pause was when they
 // were granted: then the clocks' rates make more of a difference than all
 // margins together.

@@ -100,8 +100,10 @@ func (r restore) begin(ctx context.Context, at actions.Attempt, what string, e e
 	half, cancel := context.WithTimeout(ctx, time.Until(at.Deadline)/2)
 	defer cancel()
 	err := r.send(half, at, what, e)
-	if err != nil && half.Err() != nil && ctx.Err() == nil {
-		return nil // it goes on, or was never heard of: a look tells
+	r.w.mu.Lock()
+	defer r.w.mu.Unlock()
+	if half.Err() != nil && ctx.Err() == nil && r.w.database(r.pool).running > 0 {
+		return nil // it goes on, and a look tells
 	}
 	return err
 }

@@ -183,6 +183,13 @@ func (c NoteHold) apply(s *State, m Meta) (any, error) {
 		s.event(m, c, "standing hold of %s in %s: %s (was %s): %s", h.Component, h.Step.Region, c.Status, h.Status, c.Detail)
 	}
 	h.Status, h.Detail, h.At = c.Status, c.Detail, m.At
+	if c.Status == HoldViolated {
+		for i := range s.Holds { // what runs again has not ended, whatever was shown before
+			if o := &s.Holds[i]; o.Component == h.Component && o.Step.Region == h.Step.Region {
+				o.Ended = false
+			}
+		}
+	}
 	return nil, nil
 }
 

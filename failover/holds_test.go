@@ -170,6 +170,16 @@ func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
 		t.Errorf("ended: %s, %+v", text, c.s.Holds)
 	}
 	c.refused("hold", said)
+	// Until something of it is seen running again.
+	c.s.Holds = append(c.s.Holds, hold(2, "ecs_service", east2, "", failover.HoldUnseen))
+	c.must(failover.NoteHold{Hold: 2, Status: failover.HoldKept})
+	if objects() {
+		t.Error("what was seen stopped")
+	}
+	c.must(failover.NoteHold{Hold: 2, Status: failover.HoldViolated, Detail: "3 tasks run"})
+	if !objects() {
+		t.Error("what runs again counts as ended, since it had once")
+	}
 	c.must(failover.ReleaseHold{Component: "workers"})
 	if text := c.s.Events[len(c.s.Events)-1].Text; len(c.s.Holds) != 0 || !strings.Contains(text, "what was only cut off there works again when the network is opened") {
 		t.Errorf("released: %s", text)

@@ -52,7 +52,7 @@ func BenchmarkRestore(b *testing.B) {
 		for _, n := range []int{1, 2, 4} {
 			s.Feed(b, "DROP DATABASE IF EXISTS app")
 			o := options(s, nil, "app")
-			o.File.Size, o.Connections = info.Size(), n
+			o.File.Size, o.Connections, o.Epoch = info.Size(), n, o.Token
 			o.Open = func(context.Context) (io.ReadCloser, error) { return os.Open(file) }
 			begun = time.Now()
 			var read time.Duration
@@ -61,8 +61,8 @@ func BenchmarkRestore(b *testing.B) {
 					read = time.Since(begun)
 				}
 			}
-			if _, err := Run(b.Context(), o); err != nil {
-				b.Fatal(err)
+			if res, err := Run(b.Context(), o); err != nil || res.Already {
+				b.Fatal(res, err)
 			}
 			ours := time.Since(begun)
 			ratios += fmt.Sprintf(" ours_%d_s=%.2f ratio_%d=%.2f verified_by_s=%.2f", n, ours.Seconds(), n, ours.Seconds()/client.Seconds(), read.Seconds())

@@ -88,6 +88,17 @@ func (v *validator) lintNeeds(p *failover.Plan) {
 // lintOrder warns of clients that arrive before the data.
 func (v *validator) lintOrder(p *failover.Plan) {
 	before := beforeSwitch(p)
+	early := map[failover.StepID]bool{}
+	for _, st := range p.Steps {
+		early[st.ID] = st.Prepare
+	}
+	for _, st := range p.Steps {
+		for _, dep := range st.After {
+			if st.Prepare && strings.HasPrefix(string(dep), "start-") && !early[dep] {
+				v.warn(pathOf(st)+".prepare", "do not prepare it, or prepare what it comes after", "%s would run before %s is done, which comes after the fence: with a lease it would work on what is not there yet", st.ID, dep)
+			}
+		}
+	}
 	for _, name := range v.c.ComponentNames() {
 		part := v.c.Component[name]
 		if part.Strategy != "backup-restore" && part.Strategy != "warm-standby" || part.Start == nil || before[failover.Component(name)] {

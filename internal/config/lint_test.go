@@ -62,6 +62,10 @@ func TestLint(t *testing.T) {
 			"", "clients arrive before relay is restored in us-east-2",
 		},
 		{
+			"workers prepared before their data", `start.verify.ecs = { cluster = "prod", service = "workers", count = 3 }`, `start.verify.ecs = { cluster = "prod", service = "workers", count = 3 }` + "\nstart.prepare = true",
+			"", "start-workers would run before start-mariadb is done, which comes after the fence",
+		},
+		{
 			"clients before the workers' data", `after = ["api", "queue", "mariadb"]`, `after = ["api", "queue"]`,
 			"", "clients arrive before mariadb is restored in us-east-2",
 		},

@@ -175,7 +175,11 @@ func addStarts(p *failover.Plan, order []failover.ComponentSpec) error {
 			return err
 		}
 		step.Component = c.Name
-		step.After = slices.Concat([]failover.StepID{FenceID}, openings(p), startsBefore(c, byName, starts))
+		before := startsBefore(c, byName, starts)
+		step.After = slices.Concat([]failover.StepID{FenceID}, openings(p), before)
+		// What waits for something that comes after the fence comes after it as well: with a lease, which it gets with the
+		// epoch, it would work on what is not there yet.
+		step.Prepare = step.Prepare && (!c.Agent || !slices.ContainsFunc(before, func(id failover.StepID) bool { return !p.Step(id).Prepare }))
 		starts[c.Name] = step.ID
 		p.Steps = append(p.Steps, step)
 	}

@@ -88,15 +88,9 @@ func (v *validator) lintNeeds(p *failover.Plan) {
 // lintOrder warns of clients that arrive before the data.
 func (v *validator) lintOrder(p *failover.Plan) {
 	before := beforeSwitch(p)
-	early := map[failover.StepID]bool{}
 	for _, st := range p.Steps {
-		early[st.ID] = st.Prepare
-	}
-	for _, st := range p.Steps {
-		for _, dep := range st.After {
-			if st.Prepare && strings.HasPrefix(string(dep), "start-") && !early[dep] {
-				v.warn(pathOf(st)+".prepare", "do not prepare it, or prepare what it comes after", "%s would run before %s is done, which comes after the fence: with a lease it would work on what is not there yet", st.ID, dep)
-			}
+		if part := v.c.Component[st.Component]; st.Kind == failover.KindStart && part.Start.Prepare && !st.Prepare {
+			v.warn(pathOf(st)+".prepare", "prepare what it comes after as well, or leave it out", "%s is not prepared: it comes after a start that is not, and would work on what is not there yet", st.ID)
 		}
 	}
 	for _, name := range v.c.ComponentNames() {

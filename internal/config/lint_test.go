@@ -63,7 +63,7 @@ func TestLint(t *testing.T) {
 		},
 		{
 			"workers prepared before their data", `start.verify.ecs = { cluster = "prod", service = "workers", count = 3 }`, `start.verify.ecs = { cluster = "prod", service = "workers", count = 3 }` + "\nstart.prepare = true",
-			"", "start-workers would run before start-mariadb is done, which comes after the fence",
+			"", "start-workers is not prepared: it comes after a start that is not",
 		},
 		{
 			"clients before the workers' data", `after = ["api", "queue", "mariadb"]`, `after = ["api", "queue"]`,

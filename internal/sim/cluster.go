@@ -309,9 +309,6 @@ func withDatabase(s failover.Settings) failover.Settings {
 	s.Components = append([]failover.ComponentSpec{{Name: "mariadb", Start: &start}}, s.Components...)
 	workers := &s.Components[1]
 	workers.After = append(workers.After, "mariadb")
-	if workers.Start != nil {
-		workers.Start.Prepare = false // prepared workers have their lease with the epoch, before their data are restored
-	}
 	return s
 }
 

@@ -23,11 +23,11 @@ const module = "github.com/failoverd/failoverd/"
 var imports = map[string][]string{
 	"failover":                {},
 	"failover/plan":           {"failover"},
-	"probes":                  {"failover", "internal/backup", "internal/cloud", "internal/dnsq", "internal/dump", "internal/iam", "internal/kube"},
+	"probes":                  {"failover", "internal/backup", "internal/cloud", "internal/dnsq", "internal/dump", "internal/iam", "internal/kube", "internal/replset"},
 	"monitor":                 {"failover"},
 	"consensus":               {"failover", "internal/durable", "internal/mtls"},
 	"fence":                   {"failover", "internal/boottime", "internal/durable"},
-	"actions":                 {"failover", "failover/plan", "internal/backup", "internal/cloud", "internal/dnsq", "internal/iam", "internal/kube", "internal/restore"},
+	"actions":                 {"failover", "failover/plan", "internal/backup", "internal/cloud", "internal/dnsq", "internal/iam", "internal/kube", "internal/replset", "internal/restore"},
 	"internal/config":         {"failover", "failover/plan", "probes", "actions", "internal/iam"},
 	"internal/notify":         {"failover"},
 	"internal/admin":          {"failover", "failover/plan", "consensus"},
@@ -43,7 +43,9 @@ var imports = map[string][]string{
 	"internal/kube":           {"internal/cloud"},
 	"internal/kubetest":       {}, // the lab builds it, too
 	"internal/mariadbtest":    {},
+	"internal/mongotest":      {}, // the lab builds it, too
 	"internal/mtls":           {"internal/durable"},
+	"internal/replset":        {},
 	"internal/restore":        {"internal/backup", "internal/dump"},
 	"internal/sdnotify":       {},
 	"model":                   {},

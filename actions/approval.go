@@ -1,6 +1,12 @@
 package actions
 
-import "time"
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
 
 // ApprovalConfig is a step that a person does or permits. It changes nothing
 // itself.
@@ -28,3 +34,28 @@ func (c *ApprovalConfig) Timeout() time.Duration { return 0 }
 
 // New implements Config. The executor handles the kind.
 func (c *ApprovalConfig) New(Deps) (Action, error) { return nil, nil } //nolint:nilnil // documented in Config
+
+// askFirst asks a person before a step, and tells what the step would find.
+func (x *Executor) askFirst(ctx context.Context, e *failover.Execution, st failover.Step) {
+	if !e.MayAsk("approval") {
+		return
+	}
+	text := fmt.Sprintf("Start step %s (%s in %s)?", st.ID, st.Action, st.Region)
+	if action, err := x.world.Action(st); err == nil && action != nil {
+		cctx, cancel := context.WithTimeout(ctx, x.opts.CallTimeout)
+		eff, err := action.Inspect(cctx)
+		cancel()
+		switch {
+		case ctx.Err() != nil:
+			return
+		case err != nil:
+			text += " What it would find is not known: " + err.Error()
+		default:
+			text += " " + eff.Detail
+		}
+		if w, ok := action.(interface{ Warning() string }); ok {
+			text += ". " + w.Warning()
+		}
+	}
+	x.ask(ctx, e.ID, "approval", st.ID, text, "failoverd approve", "failoverd abort")
+}

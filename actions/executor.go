@@ -315,8 +315,7 @@ func (x *Executor) runStep(ctx context.Context, exec uint64, st failover.Step) {
 		return
 	}
 	if st.Approval && !e.Approved(st.ID) {
-		x.ask(ctx, exec, "approval", st.ID, fmt.Sprintf("Start step %s (%s in %s)?", st.ID, st.Action, st.Region),
-			"failoverd approve", "failoverd abort")
+		x.askFirst(ctx, e, st)
 		return
 	}
 	switch st.Kind {

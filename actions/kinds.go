@@ -28,6 +28,7 @@ type Kinds struct {
 	S3Object       *S3ObjectConfig          `toml:"s3_object" json:"s3_object,omitempty"`
 	Route53Weights *Route53WeightsConfig    `toml:"route53_weights" json:"route53_weights,omitempty"`
 	MariaDBRestore *MariaDBRestoreConfig    `toml:"mariadb_restore" json:"mariadb_restore,omitempty"`
+	MongoPromote   *MongoPromoteConfig      `toml:"mongo_promote" json:"mongo_promote,omitempty"`
 	Exec           *ExecConfig              `toml:"exec" json:"exec,omitempty"`
 	HTTPCall       *HTTPCallConfig          `toml:"http_call" json:"http_call,omitempty"`
 	Approval       *ApprovalConfig          `toml:"approval" json:"approval,omitempty"`

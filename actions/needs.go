@@ -127,6 +127,10 @@ func (c *MariaDBRestoreConfig) needs(r failover.Region) []Need {
 	return []Need{{What: "S3", Region: r}, {What: "MariaDB at " + c.Servers[r], Region: r}}
 }
 
+func (c *MongoPromoteConfig) needs(r failover.Region) []Need {
+	return []Need{{What: "MongoDB's members", Region: r}}
+}
+
 func (c *Route53WeightsConfig) needs(failover.Region) []Need {
 	return []Need{{What: "Route 53's control plane", Region: route53Region, Latent: true}}
 }

@@ -380,6 +380,37 @@ func (c *MariaDBRestoreConfig) byHand(region failover.Region, _ []failover.Regio
 	return do, "the last command has said nothing, and the newest rows are of the day of the backup"
 }
 
+func (c *MongoPromoteConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
+	options := ""
+	if c.TLS {
+		options += " --tls"
+		if c.CAFile != "" {
+			options += " --tlsCAFile " + word(c.CAFile)
+		}
+	}
+	if c.Username != "" {
+		options += " --authenticationDatabase admin --username " + word(c.Username)
+	}
+	shell := func(m, eval string) string {
+		return fmt.Sprintf("mongosh --host %s%s --eval %s", word(m), options, word(eval))
+	}
+	for _, m := range c.Members[region] {
+		do = append(do, shell(m, "const s = rs.status(); [s.members.map(m => [m.name, m.stateStr, m.health]), s.optimes.appliedOpTime]"))
+	}
+	survivor := c.Members[region][0]
+	var keep []string
+	for _, m := range c.Members[region] {
+		keep = append(keep, fmt.Sprintf("%q", m))
+	}
+	do = append(do,
+		"# If a majority is alive, raise the priorities of these members on the primary (rs.conf(), rs.reconfig()), and wait. Only if it is lost, and nothing in the other region can run as a primary any more:",
+		shell(survivor, fmt.Sprintf("const c = rs.conf(); c.members = c.members.filter(m => [%s].includes(m.host)).map(m => ({_id: m._id, host: m.host, tags: m.tags, votes: 1, priority: 1})); c.version++; rs.reconfig(c, {force: true})", strings.Join(keep, ", ")))+
+			"   # on the one with the newest appliedOpTime; leave those out that are gone",
+		shell(survivor, "db.getSiblingDB('failoverd').canary.updateOne({_id: 'runbook'}, {$set: {at: new Date()}}, {upsert: true, writeConcern: {w: 'majority', wtimeout: 10000}})"),
+	)
+	return do, "one member of the region is PRIMARY and has acknowledged the write of the last command. A member that was left out comes back only with an empty data directory"
+}
+
 func words(names []string) string {
 	var out []string
 	for _, n := range names {

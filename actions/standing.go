@@ -12,7 +12,8 @@ import (
 
 // Keeper keeps the standing holds of one tenure true: what was stopped in a
 // region that was left is stopped again whenever it is seen running there, and
-// clients that a switch no longer leads to the active region are led there again.
+// clients that a switch no longer leads to the active region are led there again, and
+// rivals of what was made to lead there are fenced.
 // It is the same order as for a step: intent committed, leadership proven, effect.
 type Keeper struct {
 	journal Journal
@@ -122,6 +123,9 @@ func (k *Keeper) keep(ctx context.Context, h failover.StandingHold, first time.T
 		k.note(ctx, h, failover.HoldUnseen, fmt.Sprintf("this node cannot see to it: %v", err))
 		return
 	}
+	if g, ok := action.(Guard); ok {
+		action = guarding{g}
+	}
 	eff, err := k.look(ctx, action)
 	if ctx.Err() != nil {
 		return
@@ -145,6 +149,23 @@ func (k *Keeper) keep(ctx context.Context, h failover.StandingHold, first time.T
 		k.apply(ctx, h, action, eff)
 	}
 }
+
+// Guard is an Action whose standing hold keeps something else true than its step has brought about.
+type Guard interface {
+	Action
+	// Watch is the hold's Inspect: Present while nothing has to be done. Mend is its Do.
+	Watch(ctx context.Context) (Effect, error)
+	Mend(ctx context.Context, a Attempt) error
+}
+
+// guarding is a Guard as a hold sees it.
+type guarding struct{ Guard }
+
+// Inspect implements Action.
+func (g guarding) Inspect(ctx context.Context) (Effect, error) { return g.Watch(ctx) }
+
+// Do implements Action.
+func (g guarding) Do(ctx context.Context, a Attempt) error { return g.Mend(ctx, a) }
 
 func (k *Keeper) look(ctx context.Context, action Action) (Effect, error) {
 	cctx, cancel := context.WithTimeout(ctx, k.opts.CallTimeout)

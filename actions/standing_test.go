@@ -149,3 +149,67 @@ func TestWhatStillDrainsIsNotViolated(t *testing.T) {
 		})
 	}
 }
+
+// guarded is a start of which the hold keeps something else true.
+type guarded struct {
+	lasting
+	rival bool
+	did   []string
+}
+
+func (g *guarded) Watch(context.Context) (Effect, error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.rival {
+		return Effect{State: Absent, Detail: "two of them"}, nil
+	}
+	return Effect{State: Present, Detail: "alone"}, nil
+}
+
+func (g *guarded) Mend(context.Context, Attempt) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.did, g.rival = append(g.did, "mend"), false
+	return nil
+}
+
+func (g *guarded) Do(context.Context, Attempt) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.did = append(g.did, "do")
+	return nil
+}
+
+// A hold on a start asks and does what its guard says, and never what the step does.
+func TestAHoldOnAStartNeverDoesItsStep(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, g := failover.NewState(), &guarded{}
+		s.Holds = []failover.StandingHold{{ID: 1, Component: "mongo", Step: failover.Step{ID: "start-mongo", Kind: failover.KindStart, Timeout: failover.Duration(time.Minute)}}}
+		ctx, cancel := context.WithCancel(t.Context())
+		j := &heldJournal{state: s}
+		k := NewKeeper(j, oneWorld{g}, Options{}, 30*time.Second, slog.New(slog.DiscardHandler))
+		done := make(chan struct{})
+		go func() { defer close(done); k.Run(ctx) }()
+		time.Sleep(5 * time.Minute) // its step's effect is not there, and that is nobody's business here
+		if len(g.did) != 0 {
+			t.Errorf("without a rival it did %v", g.did)
+		}
+		g.mu.Lock()
+		g.rival = true
+		g.mu.Unlock()
+		time.Sleep(5 * time.Minute)
+		cancel()
+		<-done
+		if len(g.did) != 1 || g.did[0] != "mend" {
+			t.Errorf("with a rival it did %v, want to mend it once", g.did)
+		}
+		violated := false
+		for _, c := range j.took {
+			n, ok := c.(failover.NoteHold)
+			violated = violated || ok && n.Status == failover.HoldViolated && n.Detail == "two of them"
+		}
+		if !violated {
+			t.Errorf("nobody was told: %v", j.took)
+		}
+	})
+}

@@ -353,8 +353,7 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 		return nil, err
 	}
 	rec := e.Steps[c.Step]
-	// What was tried blind, and is seen to have changed nothing, ends without an undo:
-	// there is nothing to put back.
+	// What was tried blind, and is seen to have changed nothing, ends without an undo: there is nothing to put back.
 	nothing := s.Level() >= 3 && c.Outcome == StepUndone && e.State == ExecAborting && e.Undo && rec != nil && rec.LeftBlind()
 	if rec == nil || rec.Last() == nil || (rec.State != StepRunning && rec.State != StepUndoing && !rec.Burning() && !nothing) {
 		return nil, refuse("state", "step %s is not running", c.Step)
@@ -406,6 +405,7 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 		s.learn(c.Step, Duration(m.At.Sub(startedAt(*rec))))
 	}
 	s.event(m, c, "step %s %s: %s", c.Step, c.Outcome, c.Detail)
+	s.holdStart(m, c, e)
 	return nil, nil
 }
 

@@ -9,8 +9,9 @@ import (
 
 // This file holds the standing holds: what was stopped in a region that was left
 // stays stopped there, also when the region comes back with everything that was
-// never stopped; and clients stay where a switch has sent them, also when
-// Route 53 loses an accepted change. A standing hold is not a step: it is applied
+// never stopped; clients stay where a switch has sent them, also when
+// Route 53 loses an accepted change; and what leads in the region that was entered
+// is alone in it, also when its rivals come back. A standing hold is not a step: it is applied
 // as often as it is found violated, within a limit.
 
 // TrafficComponent is the name under which the standing holds of switches are
@@ -91,15 +92,29 @@ func (s *State) holdTraffic(m Meta, c Command, e *Execution) {
 	}
 }
 
+// holdStart looks after what a start has brought about. It replaces what an earlier one of the same step has left.
+func (s *State) holdStart(m Meta, c StepFinished, e *Execution) {
+	st := e.Plan.Step(c.Step)
+	if st == nil || !st.Stands || c.Outcome != StepDone || e.State != ExecRunning {
+		return
+	}
+	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return h.Step.Kind == KindStart && h.Step.ID == st.ID })
+	s.Holds = append(s.Holds, StandingHold{ID: m.Index << 8, Component: st.Component, Step: *st, Epoch: s.Epoch, Since: m.At, Status: HoldUnseen})
+	s.event(m, c, "standing hold: %s is led by %s alone", st.Component, st.Region)
+}
+
 // wanted reports whether the hold is right while a region is active: a stop
-// elsewhere, a switch to there.
+// elsewhere, a switch or a start there.
 func (h *StandingHold) wanted(active Region) bool {
-	return (h.Step.Kind == KindSwitch) == (h.Step.Region == active)
+	return (h.Step.Kind == KindStop) == (h.Step.Region != active)
 }
 
 // Wants says what the hold keeps true.
 func (h *StandingHold) Wants() string {
-	if h.Step.Kind == KindSwitch {
+	switch h.Step.Kind {
+	case KindStart:
+		return fmt.Sprintf("%s is led by %s alone", h.Component, h.Step.Region)
+	case KindSwitch:
 		return fmt.Sprintf("clients stay in %s by %s", h.Step.Region, h.Step.Action)
 	}
 	return fmt.Sprintf("%s stays stopped in %s", h.Component, h.Step.Region)

@@ -113,6 +113,8 @@ type Step struct {
 	Prepare bool `json:"prepare,omitempty"`
 	// Proves is the class of evidence that a stop gives; empty: Confirmed.
 	Proves EvidenceClass `json:"proves,omitempty"`
+	// Stands says that what a start has brought about is looked after as long as its region is active.
+	Stands bool `json:"stands,omitempty"`
 	// Require and Verify are looked at before and after the action.
 	Require []CheckSpec `json:"require,omitempty"`
 	Verify  []CheckSpec `json:"verify,omitempty"`

@@ -360,3 +360,46 @@ func TestTrafficHolds(t *testing.T) {
 		t.Errorf("released, %+v are left", c.s.Holds)
 	}
 }
+
+// What was made to lead in the region that was entered is looked after as long as that region is active, and once.
+func TestWhatWasMadeToLeadIsLookedAfter(t *testing.T) {
+	begun := func() *cluster {
+		c, _ := left(t)
+		c.s.Execution.Plan.Step("start-api").Stands = true
+		return c
+	}
+	c := begun()
+	of := func() (out []failover.StandingHold) {
+		for _, h := range c.s.Holds {
+			if h.Step.Kind == failover.KindStart {
+				out = append(out, h)
+			}
+		}
+		return out
+	}
+	c.finish("start-api", c.start("start-api"), failover.StepFailed)
+	if got := of(); len(got) != 0 {
+		t.Fatalf("a start that failed is looked after: %+v", got)
+	}
+	c = begun()
+	c.finish("start-api", c.start("start-api"), failover.StepDone)
+	got := of()
+	if len(got) != 1 || got[0].Component != "api" || got[0].Step.Region != east2 || got[0].Status != failover.HoldUnseen || got[0].Wants() != "api is led by us-east-2 alone" {
+		t.Fatalf("%+v", got)
+	}
+	c.must(failover.ReapplyStarted{Hold: got[0].ID, Epoch: 2, Until: c.now.Add(time.Second)})
+	c.s.Active = east1
+	c.now = c.now.Add(time.Minute)
+	c.refused("active-region", failover.ReapplyStarted{Hold: got[0].ID, Epoch: 2, Until: c.now.Add(time.Second)})
+	c.s.Active = east2
+	c.finish("start-workers", c.start("start-workers"), failover.StepDone)
+	if got := of(); len(got) != 1 {
+		t.Errorf("%d are looked after, want the one that stands", len(got))
+	}
+	// An older node would keep no such hold: its state would be another one.
+	s := settings()
+	s.Components[0].Start.Stands = true
+	if l := failover.LevelOf(failover.ProposeSettings{Settings: s}); l != 3 {
+		t.Errorf("the configuration is of level %d, want 3", l)
+	}
+}

@@ -20,7 +20,7 @@ func (s *State) Level() int { return max(1, s.Features) }
 func LevelOf(c Command) int {
 	switch c := c.(type) {
 	case ProposeSettings:
-		if c.Settings.Policy.TwoNodes || c.Settings.opens() {
+		if c.Settings.Policy.TwoNodes || c.Settings.opens() || c.Settings.stands() {
 			return 3
 		}
 		return 2

@@ -186,6 +186,11 @@ func (s *Settings) opens() bool {
 	})
 }
 
+// stands says that a start is looked after once it is done.
+func (s *Settings) stands() bool {
+	return slices.ContainsFunc(s.Components, func(c ComponentSpec) bool { return c.Start != nil && c.Start.Stands })
+}
+
 // Accepts says whether the component's proof admits evidence of class c. A
 // person's attestation is always admitted: it is the way out of every
 // "could not be proven".
@@ -222,6 +227,8 @@ type ActionSpec struct {
 	// Opens are the parameters, by region, with which the same kind lifts what a stop of it may have left in a region that is
 	// entered. Nil: it leaves nothing.
 	Opens map[Region]json.RawMessage `json:"opens,omitempty"`
+	// Stands says that a start is looked after once it is done (see Step.Stands).
+	Stands bool `json:"stands,omitempty"`
 	// Require are checks that must pass before the action is tried; Verify are
 	// checks that must pass after it has taken effect.
 	Require []CheckParams `json:"require,omitempty"`

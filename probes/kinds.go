@@ -54,6 +54,8 @@ type CheckKinds struct {
 	Capacity        *CapacityCheckConfig   `toml:"capacity" json:"capacity,omitempty"`
 	// MariaDBBackup reads the newest backup to its end.
 	MariaDBBackup *MariaDBBackupCheckConfig `toml:"mariadb_backup" json:"mariadb_backup,omitempty"`
+	// MongoWrite writes one document, which a majority has to acknowledge.
+	MongoWrite *MongoWriteConfig `toml:"mongo_write" json:"mongo_write,omitempty"`
 	// CloudWatchMetric, CloudWatchLogs and CloudWatchAlarm ask what the region itself
 	// has noticed since clients are there.
 	CloudWatchMetric *CloudWatchMetricConfig `toml:"cloudwatch_metric" json:"cloudwatch_metric,omitempty"`

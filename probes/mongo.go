@@ -1,22 +1,20 @@
 package probes
 
 import (
+	"cmp"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"os"
 	"slices"
-	"strings"
 	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
-	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/replset"
 )
 
 // MongoConfig looks at the members of a replica set, each by itself.
@@ -25,8 +23,9 @@ type MongoConfig struct {
 	ReplicaSet string `toml:"replica_set" json:"replica_set"`
 	// Members are the host:port of the members by region.
 	Members map[failover.Region][]string `toml:"members" json:"members"`
-	// TLS dials with TLS and the host's certificate authorities.
-	TLS bool `toml:"tls" json:"tls,omitempty"`
+	// TLS dials with TLS. CAFile holds the certificates by which members are known; empty: those of the host.
+	TLS    bool   `toml:"tls" json:"tls,omitempty"`
+	CAFile string `toml:"ca_file" json:"ca_file,omitempty"`
 	// Username authenticates against the database "admin". Empty: nothing is
 	// authenticated; hello and ping need no user.
 	Username string `toml:"username" json:"username,omitempty"`
@@ -95,39 +94,16 @@ func (c *MongoConfig) New(d Deps) (Probe, error) {
 	return p, nil
 }
 
+// client connects to one member. Its watch outlives the probe's looks: a member that came back is noticed by it.
 func (c *MongoConfig) client(d Deps, member string) (*mongo.Client, error) {
-	timeout := d.Timeout
-	if timeout <= 0 {
-		timeout = time.Second
-	}
-	o := options.Client().SetHosts([]string{member}).SetDirect(true).SetAppName("failoverd").
-		SetServerSelectionTimeout(timeout).SetConnectTimeout(timeout).
-		SetRetryReads(false).SetRetryWrites(false).
-		SetMinPoolSize(0).SetMaxPoolSize(2).
-		// The watch behind the client notices a member that came back; the probe
-		// itself does not wait for it.
-		SetHeartbeatInterval(time.Second).
-		SetDialer(d.dns())
-	if c.TLS {
-		host := hostsOf(member)
-		o.SetTLSConfig(&tls.Config{ServerName: host[0], MinVersion: tls.VersionTLS12})
-	}
-	if c.Username != "" {
-		password, err := os.ReadFile(c.PasswordFile)
-		if err != nil {
-			return nil, fmt.Errorf("reading password_file: %w", err)
-		}
-		o.SetAuth(options.Credential{Username: c.Username, Password: strings.TrimSpace(string(password)), AuthSource: "admin"})
-	}
-	return mongo.Connect(o)
+	a := replset.Access{Set: c.ReplicaSet, TLS: c.TLS, CAFile: c.CAFile, Username: c.Username, PasswordFile: c.PasswordFile, Dialer: d.dns()}
+	return a.Client(member, cmp.Or(max(0, d.Timeout), time.Second))
 }
 
 // Close gives the connections back. It waits for nothing.
 func (p *mongoProbe) Close() error {
-	ctx, cancel := context.WithCancel(context.Background())
-	cancel()
 	for _, c := range p.clients {
-		_ = c.Disconnect(ctx) // with a dead context connections are closed at once
+		replset.Close(c)
 	}
 	return nil
 }
@@ -201,12 +177,6 @@ func (h hello) role(replicaSet string) result {
 	return result{outcome: failover.Slow, reason: failover.ReasonRole, detail: "answers, but is neither primary nor secondary"}
 }
 
-// The server's error codes for "who are you": https://www.mongodb.com/docs/manual/reference/error-codes/
-const (
-	mongoUnauthorized = 13
-	mongoAuthFailed   = 18
-)
-
 func mongoError(err error) result {
 	var sel topology.ServerSelectionError
 	if errors.As(err, &sel) {
@@ -218,8 +188,7 @@ func mongoError(err error) result {
 			}
 		}
 	}
-	var se mongo.ServerError
-	if errors.As(err, &se) && (se.HasErrorCode(mongoUnauthorized) || se.HasErrorCode(mongoAuthFailed)) || strings.Contains(err.Error(), "auth error") {
+	if replset.Refused(err) {
 		return result{outcome: failover.Misconfigured, reason: failover.ReasonAuth, detail: "does not accept our user"}
 	}
 	r := result{}

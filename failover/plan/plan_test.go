@@ -267,3 +267,61 @@ func TestOpenings(t *testing.T) {
 		}
 	}
 }
+
+// S1, E1: what has a lease works as soon as the epoch gives it one. Behind a start that is not prepared it is none either, or it would
+// work on what is not there yet; without a lease it waits for its step.
+func TestWhatHasALeaseIsNotPreparedBehindWhatIsNot(t *testing.T) {
+	prepared := func(kind string, is bool) *failover.ActionSpec {
+		a := act(kind)
+		a.Prepare = is
+		return a
+	}
+	for _, tt := range []struct {
+		name         string
+		agent, first bool
+		want         bool
+	}{
+		{"leased, behind one that is not prepared", true, false, false},
+		{"leased, behind one that is", true, true, true},
+		{"without a lease", false, false, true},
+	} {
+		s := service()
+		s.Components = []failover.ComponentSpec{
+			{Name: "data", Start: prepared("mariadb_restore", tt.first)},
+			{Name: "network", After: []failover.Component{"data"}}, // passes it on
+			{Name: "workers", After: []failover.Component{"network"}, Agent: tt.agent, Start: prepared("ecs_service", true)},
+		}
+		s.Traffic.After = []failover.Component{"workers"}
+		p, err := plan.Derive(s, east1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Step("start-workers").Prepare; got != tt.want {
+			t.Errorf("%s: prepared %t, want %t", tt.name, got, tt.want)
+		}
+	}
+}
+
+// A promotion is looked after; the same words for a stop mean nothing.
+func TestOnlyAStartStands(t *testing.T) {
+	s := service()
+	for i := range s.Components {
+		for _, a := range []*failover.ActionSpec{s.Components[i].Start} {
+			if a != nil {
+				a.Stands = true
+			}
+		}
+		if stop := s.Components[i].Stop; stop != nil && stop.Action != nil {
+			stop.Action.Stands = true
+		}
+	}
+	p, err := plan.Derive(s, east1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, st := range p.Steps {
+		if st.Stands != (st.Kind == failover.KindStart) {
+			t.Errorf("%s (%s) stands: %t", st.ID, st.Kind, st.Stands)
+		}
+	}
+}

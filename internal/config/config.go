@@ -6,6 +6,7 @@
 package config
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -234,6 +235,38 @@ func (t *Traffic) share() {
 	}
 }
 
+// share gives a promotion what the probe says of the members, and the write behind it what the promotion says.
+func (p *Part) share() {
+	if p.Start == nil || p.Start.MongoPromote == nil {
+		return
+	}
+	m := p.Start.MongoPromote
+	if see := p.See.Mongo; see != nil {
+		m.ReplicaSet = cmp.Or(m.ReplicaSet, see.ReplicaSet)
+		if len(m.Members) == 0 {
+			m.Members = see.Members
+		}
+		m.TLS, m.CAFile = m.TLS || see.TLS, cmp.Or(m.CAFile, see.CAFile)
+		if m.Username == "" && m.PasswordFile == "" {
+			m.Username, m.PasswordFile = see.Username, see.PasswordFile
+		}
+	}
+	for _, kinds := range []probes.CheckKinds{p.Start.Require, p.Start.Verify, p.Check} {
+		w := kinds.MongoWrite
+		if w == nil {
+			continue
+		}
+		w.ReplicaSet = cmp.Or(w.ReplicaSet, m.ReplicaSet)
+		if len(w.Members) == 0 {
+			w.Members = m.Members
+		}
+		w.TLS, w.CAFile = w.TLS || m.TLS, cmp.Or(w.CAFile, m.CAFile)
+		if w.Username == "" && w.PasswordFile == "" {
+			w.Username, w.PasswordFile = m.Username, m.PasswordFile
+		}
+	}
+}
+
 // Load reads and checks a file. The error is of type Errors unless the file
 // cannot be read.
 func Load(path string) (*Config, error) {
@@ -257,6 +290,9 @@ func Parse(name string, data []byte) (*Config, error) {
 	// that as well would hide the mistake.
 	c.Raft.complete(d.pos.has)
 	c.Traffic.share()
+	for _, p := range c.Component {
+		p.share()
+	}
 	v := &validator{decoder: d, c: c, broken: d.errors.paths()}
 	v.all()
 	if len(d.errors) > 0 {

@@ -25,6 +25,17 @@ func (v *validator) lint() {
 	v.lintOrder(&p)
 	v.lintChecks(&p)
 	v.lintCuts()
+	v.lintMongo()
+}
+
+// lintMongo warns of a forced reconfiguration that no person decides.
+func (v *validator) lintMongo() {
+	for _, name := range v.c.ComponentNames() {
+		if s := v.c.Component[name].Start; s != nil && s.MongoPromote != nil && s.MongoPromote.Unattended && !s.Ask {
+			v.warn("component."+string(name)+".start.mongo_promote.unattended", "take it out, or be sure that everybody who writes is fenced by a lease",
+				"a replica set that has lost its majority is reconfigured by force without a person: MongoDB's manual warns against that in scripts, and what was acknowledged last may be lost")
+		}
+	}
 }
 
 // lintCuts refuses a fence that would cut off a node: it could neither decide nor act

@@ -66,8 +66,20 @@ func TestLint(t *testing.T) {
 			"", "start-workers is not prepared: it comes after a start that is not",
 		},
 		{
-			"clients before the workers' data", `after = ["api", "queue", "mariadb"]`, `after = ["api", "queue"]`,
+			"clients before the workers' data", `after = ["api", "queue", "mariadb", "mongo"]`, `after = ["api", "queue", "mongo"]`,
 			"", "clients arrive before mariadb is restored in us-east-2",
+		},
+		{
+			"clients before the set is led there", `after = ["api", "queue", "mariadb", "mongo"]`, `after = ["api", "queue", "mariadb"]`,
+			"", "clients arrive before mongo is ready in us-east-2",
+		},
+		{
+			"a forced reconfiguration without a person", `unattended = false`, `unattended = true`,
+			"", "component.mongo.start.mongo_promote.unattended: a replica set that has lost its majority is reconfigured by force without a person",
+		},
+		{
+			"a promotion on a suspicion", "start.verify.mongo_write =", "start.prepare = true\nstart.verify.mongo_write =",
+			"component.mongo.start.prepare: a promotion is not taken back", "",
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -142,6 +142,13 @@ func (c *Config) actionSpecs(kinds actions.Kinds, common Common) []failover.Acti
 		if _, ok := k.Config.(interface{ Latches() }); ok {
 			spec.Latched = true
 		}
+		if _, ok := k.Config.(interface{ Stands() }); ok {
+			spec.Stands = true
+		}
+		if l, ok := k.Config.(interface{ Lasting() (asks bool) }); ok { // its own default, which the plan's words only add to
+			spec.Irreversible = true
+			spec.Approval = spec.Approval || l.Lasting()
+		}
 		if e, ok := k.Config.(interface{ Evidence() failover.EvidenceClass }); ok {
 			spec.Proves = e.Evidence()
 		}

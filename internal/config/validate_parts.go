@@ -44,6 +44,14 @@ func (v *validator) components() {
 		if p.Start != nil {
 			v.oneAction(path+".start", p.Start.Kinds, p.Start.Common, actions.RoleStart, true)
 			v.prepare(path+".start.prepare", p)
+			if m := p.Start.MongoPromote; m != nil {
+				v.regions(path+".start.mongo_promote.members", slices.Sorted(maps.Keys(m.Members)))
+				for _, r := range v.c.Regions() {
+					if len(m.Members) > 0 && len(m.Members[r]) == 0 {
+						v.bad(path+".start.mongo_promote.members", "list those of both regions", "names none in %s", r)
+					}
+				}
+			}
 		}
 		v.checks(path+".check", p.Check)
 	}
@@ -108,6 +116,8 @@ func (v *validator) prepare(path string, p *Part) {
 		v.bad(path, "take irreversible or prepare out", "a step that cannot be undone is not begun on a suspicion")
 	case p.Start.MariaDBRestore != nil:
 		v.bad(path, "take prepare out", "a restore replaces what is there, once in each epoch, and the epoch has not advanced yet")
+	case p.Start.MongoPromote != nil:
+		v.bad(path, "take prepare out", "a promotion is not taken back, and loses what is written where the region still works")
 	case p.Start.Ask || p.Start.Approval != nil:
 		v.bad(path, "take ask or prepare out", "a step that asks a person is not begun on a suspicion")
 	case p.Stop != nil && (!p.Agent || p.Arming != failover.ArmEnforced):

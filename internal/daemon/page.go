@@ -144,7 +144,10 @@ func renderSuspicion(s *failover.State, c *failover.Suspicion, passed string) no
 func renderHold(s *failover.State, h failover.StandingHold) notify.Update {
 	key := fmt.Sprintf("hold-%020d-%d", h.ID, len(h.Applied))
 	title, again := fmt.Sprintf("%s: %s was running in %s, which was left", s.Settings.Service, h.Component, h.Step.Region), "It is being stopped again: "
-	if h.Step.Kind == failover.KindSwitch {
+	switch h.Step.Kind {
+	case failover.KindStart:
+		title, again = fmt.Sprintf("%s: %s HAS A RIVAL: it is not led by %s alone", s.Settings.Service, h.Component, h.Step.Region), "What is written elsewhere will be lost. It is being fenced: "
+	case failover.KindSwitch:
 		title, again = fmt.Sprintf("%s: %s does not lead clients to %s", s.Settings.Service, h.Step.Action, h.Step.Region), "They are being sent there again: "
 	}
 	return notify.Update{

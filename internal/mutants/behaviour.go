@@ -25,6 +25,7 @@ var settings = []setting{
 	{"failover", []string{"rapid.Check"}, "random logs, and what must be true of each: the property test of the state machine"},
 	{"failover", []string{"newWatch"}, "what vantages say, second by second, and what a leader makes of it: the transcripts of the decision"},
 	{"actions", []string{"inStage"}, "an executor, its log and a scripted world, with leaders that die and take over"},
+	{"actions", []string{"twoAndOne"}, "a replica set of protocol servers whose members die, are cut off and come back"},
 	{"consensus", []string{"bubble", "Open"}, "three nodes with real raft that are cut off, stopped and healed"},
 	{"internal/daemon", []string{"newHouse"}, "whole daemons with disks and certificates that are stopped and started again"},
 	{"fence", []string{"agentIn"}, "a whole agent with its worker, and a leader and clocks that are scripted"},

@@ -50,6 +50,8 @@ type Options struct {
 	Unsafe bool
 	// MariaDB gives each region a real one, without which no message is worked on.
 	MariaDB bool
+	// AskMongo asks a person before MongoDB is promoted, as the example does.
+	AskMongo bool
 }
 
 // Cluster is a world with the daemon's nodes and agents in it. Its methods are safe for concurrent use.
@@ -121,6 +123,9 @@ func (c *Cluster) prepare(ctx context.Context) error {
 	o := c.opt.Config
 	o.Dir = c.Dir
 	o.Edits = append(restoring(c.Dir, c.opt.MariaDB), o.Edits...)
+	if !c.opt.AskMongo {
+		o.Edits = append(o.Edits, unattended)
+	}
 	text, summary, err := Configure(string(example), o)
 	if err != nil {
 		return err

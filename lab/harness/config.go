@@ -52,7 +52,7 @@ func restoring(dir string, maria bool) []Edit {
 		return []Edit{
 			{"start.mariadb_restore = ", "# start.mariadb_restore = ", "MariaDB: left out"},
 			{"start.timeout = \"2h\"\nstart.retries = 5\n", "", ""},
-			{`after = ["api", "queue", "mariadb"]`, `after = ["api", "queue"]`, ""},
+			{`after = ["api", "queue", "mariadb", "mongo"]`, `after = ["api", "queue", "mongo"]`, ""},
 		}
 	}
 	return []Edit{
@@ -60,6 +60,9 @@ func restoring(dir string, maria bool) []Edit {
 			fmt.Sprintf("servers = { us-east-1 = %q, us-east-2 = %q }, user = %q, password_file = %q", world.MariaDBAddress(world.Primary), world.MariaDBAddress(world.Secondary), world.MariaDBUser, mariaPassword(dir)), "MariaDB's servers and account"},
 	}
 }
+
+// unattended promotes MongoDB without asking anybody.
+var unattended = Edit{`unattended = false`, `unattended = true`, "MongoDB: nobody is asked before a forced promotion"}
 
 // SlackUser and SlackTeam are who may click in the world's Slack.
 const (
@@ -103,6 +106,7 @@ func addresses(dir string) []Edit {
 		{`check.tls_expiry = {`, `check.tls_expiry = { ca_file = "` + dir + `/` + pki.RootFile + `",`, ""},
 		{`"mongo-e1a.example.net:27017", "mongo-e1b.example.net:27017"`, `"198.18.1.31:27017", "198.18.1.32:27017"`, "MongoDB members"},
 		{`"mongo-e2a.example.net:27017"`, `"198.18.2.31:27017"`, ""},
+		{`tls = true, ca_file = "/etc/failoverd/mongo-ca.pem", username = "failoverd", password_file = "/etc/failoverd/mongo-password", answer_within = "2s"`, `answer_within = "12s"`, "MongoDB asks for no user"},
 		{`# [slack]`, `[slack]`, "Slack, with the tokens in files"},
 		{`# channel = "C0123456789"`, `channel = "C0123456789"`, ""},
 		{`# bot_token_file = "/etc/failoverd/slack-bot"`, `bot_token_file = "` + dir + `/slack-bot"`, ""},

@@ -13,8 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"go.mongodb.org/mongo-driver/v2/bson"
-
+	"github.com/failoverd/failoverd/internal/mongotest"
 	"github.com/failoverd/failoverd/lab/alb"
 	"github.com/failoverd/failoverd/lab/app"
 	"github.com/failoverd/failoverd/lab/awsfake"
@@ -22,7 +21,6 @@ import (
 	"github.com/failoverd/failoverd/lab/faults"
 	"github.com/failoverd/failoverd/lab/kubefake"
 	"github.com/failoverd/failoverd/lab/ledger"
-	"github.com/failoverd/failoverd/lab/mongofake"
 	"github.com/failoverd/failoverd/lab/pki"
 )
 
@@ -231,25 +229,9 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	return nil
 }
 
-func startMongo(ctx context.Context, c Config, set *faults.Set, log *slog.Logger, election time.Duration) (map[string]*mongofake.Member, error) {
-	cfg := mongofake.Config{Set: "rs0", Version: 1, Term: 1, ID: bson.ObjectID{0xfa}}
-	for i, m := range c.Members {
-		cfg.Members = append(cfg.Members, mongofake.MemberConfig{ID: int32(i), Host: m.Host, Priority: m.Priority, Votes: 1})
-	}
-	out := map[string]*mongofake.Member{}
-	for _, host := range c.Mongo {
-		m, err := mongofake.Start(ctx, mongofake.Options{Host: host, Config: &cfg, ElectionTimeout: election, Faults: set, Log: log})
-		if err != nil {
-			return nil, fmt.Errorf("mongo member %s: %w", host, err)
-		}
-		out[host] = m
-	}
-	return out, nil
-}
-
 // register serves the region's control socket, faults and GET /kube aside: GET /ready, /calls, /tasks, /store, /alb, /mongo,
 // /sqs?queue=NAME, /asg?group=NAME, /ec2, /acls, /s3/writes, /ops, and POST /queue {"name"}.
-func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *awsfake.SQS, store *app.Store, lb *alb.ALB, members map[string]*mongofake.Member) {
+func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *awsfake.SQS, store *app.Store, lb *alb.ALB, members map[string]*mongotest.Member) {
 	get := func(path string, f func(*http.Request) any) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { ctl.Reply(w, f(r)) })
 	}

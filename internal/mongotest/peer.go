@@ -1,4 +1,4 @@
-package mongofake
+package mongotest
 
 import (
 	"context"
@@ -22,9 +22,13 @@ type beat struct {
 	Config  *Config `bson:"config"`
 	Entries []entry `bson:"entries,omitempty"`
 	Whole   bool    `bson:"whole"` // Entries are the whole log: the asker's last entry is not part of it
+	Ready   bool    `bson:"electable"`
+	Stand   bool    `bson:"stand"` // for election, at once: the sender steps down
 	OK      float64 `bson:"ok"`
 	DB      string  `bson:"$db"`
 }
+
+var errCut = errors.New("the link is cut")
 
 type ballot struct {
 	Cmd     int32   `bson:"replSetRequestVotes"`
@@ -38,13 +42,18 @@ type ballot struct {
 }
 
 func (m *Member) beat() beat {
-	return beat{Cmd: 1, From: m.host, State: m.state, Term: m.term, Last: m.lastOp(), Commit: m.commit, Config: m.cfg, OK: 1, DB: "admin"}
+	self := m.cfg.member(m.host)
+	ready := m.state == secondary && self != nil && self.Priority > 0 && self.Votes > 0 && time.Now().After(m.noElection)
+	return beat{Cmd: 1, From: m.host, State: m.state, Term: m.term, Last: m.lastOp(), Commit: m.commit, Config: m.cfg, Ready: ready, OK: 1, DB: "admin"}
 }
 
 // heartbeat asks one peer how it is, unless the last question is still open.
 func (m *Member) heartbeat(ctx context.Context, host string) {
 	m.mu.Lock()
 	v, out := m.peer(host), m.beat()
+	if m.successor == host {
+		out.Stand, m.successor = true, ""
+	}
 	m.mu.Unlock()
 	if !v.beat.TryLock() {
 		return
@@ -59,7 +68,7 @@ func (m *Member) heartbeat(ctx context.Context, host string) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v.heard, v.state, v.term, v.last, v.cfg = time.Now(), in.State, in.Term, in.Last, in.Config
+	v.heard, v.state, v.term, v.last, v.cfg, v.ready = time.Now(), in.State, in.Term, in.Last, in.Config, in.Ready
 	m.adopt(in.Term, in.Config)
 	if m.state != secondary || len(in.Entries) == 0 || !in.Last.after(m.lastOp()) {
 		return
@@ -82,7 +91,12 @@ func (m *Member) heartbeat(ctx context.Context, host string) {
 func (m *Member) answerBeat(q beat) beat {
 	v := m.peer(q.From)
 	v.sent, v.term, v.last = time.Now(), q.Term, q.Last
-	m.adopt(q.Term, q.Config)
+	if m.cfg.member(q.From) != nil || m.cfg == nil { // who is not in the configuration raises no term
+		m.adopt(q.Term, q.Config)
+	}
+	if q.Stand && m.state == secondary {
+		m.noPrimary, m.patience = time.Time{}, 0
+	}
 	out := m.beat()
 	if q.State != secondary || !out.Last.after(q.Last) {
 		return out
@@ -164,6 +178,9 @@ func (m *Member) answerBallot(q ballot) ballot {
 // The caller owns the connection.
 func (m *Member) ask(ctx context.Context, v *view, host string, q, out any) (err error) {
 	limit := m.opt.ElectionTimeout / 2
+	if m.opt.Cut(host) {
+		return errCut
+	}
 	if v.conn == nil {
 		d := net.Dialer{Timeout: limit}
 		// The source address tells a member from its neighbours in the same namespace.

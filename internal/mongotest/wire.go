@@ -1,4 +1,4 @@
-package mongofake
+package mongotest
 
 import (
 	"context"
@@ -6,10 +6,9 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-
-	"github.com/failoverd/failoverd/lab/faults"
 )
 
 // Opcodes of https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/ that drivers still send. OP_QUERY comes
@@ -124,12 +123,27 @@ func (m *Member) accept(ln net.Listener) {
 		if err != nil {
 			return
 		}
-		go m.serve(c)
+		m.mu.Lock()
+		if m.down {
+			if t, ok := c.(*net.TCPConn); ok {
+				_ = t.SetLinger(0)
+			}
+			c.Close()
+		} else {
+			m.conns[c] = true
+			go m.serve(c)
+		}
+		m.mu.Unlock()
 	}
 }
 
 func (m *Member) serve(c net.Conn) {
-	defer c.Close()
+	defer func() {
+		c.Close()
+		m.mu.Lock()
+		delete(m.conns, c)
+		m.mu.Unlock()
+	}()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	for {
@@ -143,29 +157,23 @@ func (m *Member) serve(c net.Conn) {
 		}
 		cmd := el.Key()
 		var reply any
-		if f, hit := m.opt.Faults.Match("mongo", cmd, m.label); hit {
-			switch f.Mode {
-			case faults.Hang:
-				if !m.opt.Faults.Hang(ctx) {
-					return
-				}
-			case faults.Refuse:
-				if t, ok := c.(*net.TCPConn); ok {
-					_ = t.SetLinger(0)
-				}
-				return
-			case faults.Slow:
-				faults.Sleep(ctx, f.Delay())
-			case faults.Auth:
-				if cmd != "hello" && cmd != "isMaster" && cmd != "ismaster" && cmd != "replSetHeartbeat" && cmd != "replSetRequestVotes" {
-					reply = fail(13, "Unauthorized", "command "+cmd+" requires authentication")
-				}
-			case faults.LostReply:
-				m.command(cmd, msg.body)
-				return
-			default:
-				reply = fail(8000, "AtlasError", "injected error")
+		w := m.opt.Mood(cmd)
+		switch {
+		case w.Refuse:
+			if t, ok := c.(*net.TCPConn); ok {
+				_ = t.SetLinger(0)
 			}
+			return
+		case w.Hang != nil && !w.Hang(ctx):
+			return
+		case w.Lose:
+			m.command(cmd, msg.body)
+			return
+		case w.Reply != nil:
+			reply = w.Reply
+		}
+		if w.Delay > 0 {
+			time.Sleep(w.Delay)
 		}
 		if reply == nil {
 			reply = m.command(cmd, msg.body)

@@ -1,8 +1,7 @@
-package mongofake
+package mongotest
 
 import (
 	"encoding/binary"
-	"fmt"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -85,6 +84,9 @@ func (m *Member) command(cmd string, raw bson.Raw) any {
 	case "buildInfo", "buildinfo":
 		return append(bson.D{{Key: "version", Value: "4.4.6"}, {Key: "versionArray", Value: bson.A{4, 4, 6, 0}}, {Key: "maxBsonObjectSize", Value: 16 << 20}}, ok...)
 	case "replSetGetConfig":
+		if m.cfg == nil {
+			return fail(94, "NotYetInitialized", "no replset config has been received")
+		}
 		return append(bson.D{{Key: "config", Value: m.cfg.doc(m.opt.ElectionTimeout)}}, ok...)
 	case "replSetGetStatus":
 		return m.status()
@@ -92,69 +94,56 @@ func (m *Member) command(cmd string, raw bson.Raw) any {
 		c, _ := get(d, cmd).(bson.D)
 		return m.reconfig(c, number(d, "force", 0) == 1)
 	case "replSetStepDown":
-		if m.state != primary {
-			return fail(10107, "NotWritablePrimary", "not primary so can't step down")
-		}
-		now := time.Now()
-		m.noElection = now.Add(time.Duration(number(d, cmd, 60) * float64(time.Second)))
-		m.become(secondary, now)
-		return ok
+		return m.stepDown(number(d, cmd, 60), number(d, "secondaryCatchUpPeriodSecs", -1), number(d, "force", 0) == 1)
 	case "replSetFreeze":
 		if m.state == primary {
-			return fail(95, "NotSecondary", "cannot freeze node when primary or running for election. state: Primary")
+			return fail(95, "NotSecondary", "Cannot freeze node when primary or running for election, state: Primary")
 		}
 		m.noElection = time.Now().Add(time.Duration(number(d, cmd, 0) * float64(time.Second)))
 		return ok
-	case "insert":
-		return m.insert(d)
+	case "insert", "update":
+		return m.write1(cmd, d)
 	case "find":
-		if m.state != primary && m.state != secondary {
-			return fail(13436, "NotPrimaryOrSecondary", "node is not in primary or recovering state")
-		}
-		ns, batch := fmt.Sprint(get(d, "$db"), ".", d[0].Value), bson.A{}
-		for _, e := range m.log {
-			if e.Op == "i" && e.NS == ns {
-				batch = append(batch, e.Doc)
-			}
-		}
-		return append(bson.D{{Key: "cursor", Value: bson.D{{Key: "id", Value: int64(0)}, {Key: "ns", Value: ns}, {Key: "firstBatch", Value: batch}}}}, ok...)
+		return m.find(d)
 	}
 	return fail(59, "CommandNotFound", "no such command: '"+cmd+"'")
 }
 
-// insert writes and, for w:"majority", waits until a majority has it. m.mu is held on entry and exit.
-func (m *Member) insert(d bson.D) bson.D {
-	if m.state != primary {
-		return fail(10107, "NotWritablePrimary", "not master")
+// stepDown is replSetStepDown: seconds, and those to wait for an electable secondary that has everything (10, or 0 by force; below 0:
+// not said). m.mu is held on entry and exit.
+func (m *Member) stepDown(period, catchUp float64, force bool) bson.D {
+	switch {
+	case m.state != primary:
+		return fail(10107, "NotWritablePrimary", "not primary so can't step down")
+	case catchUp < 0 && force:
+		catchUp = 0
+	case catchUp < 0:
+		catchUp = 10
 	}
-	docs, _ := get(d, "documents").(bson.A)
-	for _, x := range docs {
-		if doc, ok := x.(bson.D); ok {
-			m.write("i", fmt.Sprint(get(d, "$db"), ".", d[0].Value), doc)
-		}
+	if period < catchUp {
+		return fail(2, "BadValue", "stepdown period must be longer than secondaryCatchUpPeriodSecs")
 	}
-	out := bson.D{{Key: "n", Value: int32(len(docs))}, {Key: "ok", Value: 1.0}}
-	wc, _ := get(d, "writeConcern").(bson.D)
-	if w := get(wc, "w"); w != nil && w != "majority" { // the default write concern is majority since 5.0
-		return out
-	}
-	index, term := int64(len(m.log)), m.term
-	deadline := time.Now().Add(time.Duration(number(wc, "wtimeout", 10000)) * time.Millisecond)
-	concern := func(code int32, name, msg string) bson.D {
-		return append(out, bson.E{Key: "writeConcernError", Value: bson.D{{Key: "code", Value: code}, {Key: "codeName", Value: name}, {Key: "errmsg", Value: msg}}})
-	}
-	for m.commit < index {
+	term := m.term
+	for deadline := time.Now().Add(time.Duration(catchUp * float64(time.Second))); ; m.pause() {
 		if m.state != primary || m.term != term {
-			return concern(189, "PrimarySteppedDown", "Primary stepped down while waiting for replication")
+			return fail(11602, "InterruptedDueToReplStateChange", "operation was interrupted")
 		}
-		if time.Now().After(deadline) {
-			return concern(64, "WriteConcernFailed", "waiting for replication timed out")
+		now := time.Now()
+		for _, h := range m.others() {
+			if v := m.peer(h); m.alive(v, now) && v.state == secondary && v.ready && !m.lastOp().after(v.last) {
+				m.successor = h
+			}
 		}
-		m.mu.Unlock()
-		time.Sleep(2 * time.Millisecond)
-		m.mu.Lock()
+		if m.successor != "" || !now.Before(deadline) {
+			if m.successor == "" && !force {
+				return fail(262, "ExceededTimeLimit", "No electable secondaries caught up as of "+now.UTC().Format(time.RFC3339Nano)+
+					". Please use the replSetStepDown command with the argument {force: true} to force node to step down.")
+			}
+			m.noElection = now.Add(time.Duration(period * float64(time.Second)))
+			m.become(secondary, now)
+			return bson.D{{Key: "ok", Value: 1.0}}
+		}
 	}
-	return out
 }
 
 // hello describes the member to drivers. It carries no topologyVersion, so that they poll instead of waiting on it.
@@ -164,7 +153,7 @@ func (m *Member) hello() bson.D {
 		{Key: "maxBsonObjectSize", Value: int32(16 << 20)}, {Key: "maxMessageSizeBytes", Value: int32(48000000)}, {Key: "maxWriteBatchSize", Value: int32(100000)},
 		{Key: "localTime", Value: time.Now()}, {Key: "logicalSessionTimeoutMinutes", Value: int32(30)}, {Key: "connectionId", Value: int32(1)},
 		{Key: "minWireVersion", Value: int32(0)}, {Key: "maxWireVersion", Value: int32(9)}, {Key: "readOnly", Value: false}, {Key: "ok", Value: 1.0}}
-	if m.state == removed {
+	if m.state == removed || m.cfg == nil {
 		return append(r, bson.E{Key: "isreplicaset", Value: true}, bson.E{Key: "secondary", Value: false}, bson.E{Key: "info", Value: "Does not have a valid replica set config"})
 	}
 	hosts, passives := bson.A{}, bson.A{}
@@ -200,6 +189,9 @@ func (m *Member) hello() bson.D {
 }
 
 func (m *Member) status() bson.D {
+	if m.cfg == nil {
+		return fail(94, "NotYetInitialized", "no replset config has been received")
+	}
 	if m.state == removed {
 		return fail(93, "InvalidReplicaSetConfig", "Our replica set config is invalid or we are not a member of it")
 	}

@@ -1,9 +1,7 @@
-package mongofake
+package mongotest
 
 import (
 	"context"
-	"log/slog"
-	"net"
 	"testing"
 	"time"
 
@@ -11,30 +9,16 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
-
-	"github.com/failoverd/failoverd/lab/faults"
 )
 
-// replicaSet starts three members on 127.0.0.31 to 33, priorities 3, 2, 1.
-func replicaSet(t *testing.T) (hosts []string, set *faults.Set) {
+// replicaSet starts three members, priorities 3, 2, 1.
+func replicaSet(t *testing.T) *Set {
 	t.Helper()
-	set = faults.NewSet(1)
-	cfg := Config{Set: "rs0", Version: 1, Term: 1}
-	for i := range 3 {
-		ln, err := net.Listen("tcp", "127.0.0."+string(rune('1'+i))+":0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		hosts = append(hosts, ln.Addr().String())
-		ln.Close()
-		cfg.Members = append(cfg.Members, MemberConfig{ID: int32(i), Host: hosts[i], Priority: float64(3 - i), Votes: 1})
+	s, err := NewSet(t.Context(), "rs0", 300*time.Millisecond, MemberConfig{Priority: 3, Votes: 1}, MemberConfig{Priority: 2, Votes: 1}, MemberConfig{Priority: 1, Votes: 1})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for _, h := range hosts {
-		if _, err := Start(t.Context(), Options{Host: h, Config: &cfg, ElectionTimeout: 300 * time.Millisecond, Faults: set, Log: slog.New(slog.DiscardHandler)}); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return hosts, set
+	return s
 }
 
 func direct(t *testing.T, host string) func(cmd bson.D) (bson.M, error) {
@@ -61,7 +45,8 @@ func eventually(t *testing.T, what string, cond func() bool) {
 }
 
 func TestLossOfMajorityAndForcedReconfig(t *testing.T) {
-	hosts, set := replicaSet(t)
+	set := replicaSet(t)
+	hosts := set.Hosts
 	ctx := t.Context()
 	client, err := mongo.Connect(options.Client().ApplyURI("mongodb://" + hosts[0] + "," + hosts[1] + "," + hosts[2] + "/?replicaSet=rs0").
 		SetHeartbeatInterval(500 * time.Millisecond).SetServerSelectionTimeout(5 * time.Second))
@@ -79,8 +64,8 @@ func TestLossOfMajorityAndForcedReconfig(t *testing.T) {
 	eventually(t, "the member of the highest priority is primary", is(a, "isWritablePrimary"))
 
 	// Both members of the first region hang: the survivor must not become primary by itself.
-	for _, m := range []string{"1", "2"} {
-		set.Add(faults.Fault{Service: "mongo", Target: m, Mode: faults.Hang})
+	for n := range 2 {
+		set.SetMood(n, Mood{Hang: func(ctx context.Context) bool { <-ctx.Done(); return false }})
 	}
 	eventually(t, "the survivor sees the others down", func() bool {
 		m, err := c(bson.D{{Key: "replSetGetStatus", Value: 1}})
@@ -124,7 +109,8 @@ func TestLossOfMajorityAndForcedReconfig(t *testing.T) {
 
 	// They come back, and cannot be told of the new configuration by the survivor, which does not know them any more: as on
 	// a real set they learn it when they ask it themselves.
-	set.Clear()
+	set.SetMood(0, Mood{})
+	set.SetMood(1, Mood{})
 	eventually(t, "the first region's member is removed", func() bool {
 		_, err := a(bson.D{{Key: "replSetGetStatus", Value: 1}})
 		e, ok := err.(mongo.CommandError) //nolint:errorlint // the driver returns it unwrapped
@@ -133,23 +119,21 @@ func TestLossOfMajorityAndForcedReconfig(t *testing.T) {
 }
 
 func TestPrimaryWithoutMajorityStepsDown(t *testing.T) {
-	hosts, set := replicaSet(t)
+	set := replicaSet(t)
+	hosts := set.Hosts
 	a := direct(t, hosts[0])
 	writable := func() bool {
 		m, err := a(bson.D{{Key: "hello", Value: 1}})
 		return err == nil && m["isWritablePrimary"] == true
 	}
 	eventually(t, "a primary", writable)
-	set.Add(faults.Fault{Service: "mongo", Target: "2", Mode: faults.Refuse})
-	set.Add(faults.Fault{Service: "mongo", Target: "3", Mode: faults.Refuse})
+	set.SetMood(1, Mood{Refuse: true})
+	set.SetMood(2, Mood{Refuse: true})
 	if !writable() {
 		t.Error("the primary stepped down at once, not after the election timeout")
 	}
 	eventually(t, "it steps down", func() bool { return !writable() })
-	set.Clear()
+	set.SetMood(1, Mood{})
+	set.SetMood(2, Mood{})
 	eventually(t, "it is elected again", writable)
-	set.Add(faults.Fault{Service: "mongo", Target: "1", Mode: faults.Auth})
-	if _, err := a(bson.D{{Key: "replSetGetStatus", Value: 1}}); err == nil || err.(mongo.CommandError).Code != 13 { //nolint:errorlint // the driver returns it unwrapped
-		t.Errorf("status without credentials: %v, want code 13", err)
-	}
 }

@@ -1,24 +1,24 @@
-// Package mongofake is a replica set that speaks the MongoDB wire protocol: enough for the real driver to discover it, find
-// its primary, read its status, write, and reconfigure it by force.
+// Package mongotest is a replica set that speaks the MongoDB wire protocol: enough for the real driver to discover it, find
+// its primary, read its status, write, step it down, freeze it and reconfigure it by force. What it says and does was written
+// down from a real mongod 4.4.6: codes, their order, and who is primary when.
 //
 // Each member is its own listener, and members talk to each other over real TCP: cutting the network between them has the
 // consequences that it has for a real set. A primary that loses the majority steps down after the election timeout, and
 // acknowledges w:1 writes until then; the survivor of a lost majority stays secondary; a member that left is REMOVED once
-// it hears the newer configuration. Not simulated: arbiters, rollback files, journaling, initial sync, transactions.
-package mongofake
+// it hears the newer configuration. A forced reconfiguration waits for each member that it lists and that does not answer.
+// A freeze is forgotten at a restart. Not simulated: arbiters, rollback files and the aborts that a rollback ends in,
+// journaling, transactions, authentication.
+package mongotest
 
 import (
 	"context"
 	"log/slog"
 	"math/rand/v2"
 	"net"
-	"strings"
 	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
-
-	"github.com/failoverd/failoverd/lab/faults"
 )
 
 // Member states, as in replSetGetStatus.
@@ -35,10 +35,24 @@ var stateNames = map[int32]string{startup: "STARTUP", primary: "PRIMARY", second
 // Options sets up a member. ElectionTimeout is already divided by the time factor (10 s on a real set).
 type Options struct {
 	Host            string  // host:port, as in the configuration; also the listen address
-	Config          *Config // initial configuration; it is copied
+	Config          *Config // initial configuration; it is copied. Nil: an empty member that nobody has initiated
 	ElectionTimeout time.Duration
-	Faults          *faults.Set // target = last octet of the address
-	Log             *slog.Logger
+	// Mood says what goes wrong with a command; that of "" is the member's own. Nil: nothing does.
+	Mood func(cmd string) Mood
+	// Cut says whether this member and another one do not reach each other. Nil: they do.
+	Cut func(host string) bool
+	Log *slog.Logger
+}
+
+// Mood is what happens to a command beside being answered. The zero value: nothing does.
+type Mood struct {
+	// Hang waits, and reports whether the command is served after all. A member of which "" hangs does nothing of itself.
+	Hang func(context.Context) bool
+	// Refuse resets the connection. A member of which "" is refused does nothing of itself.
+	Refuse bool
+	Delay  time.Duration
+	Reply  bson.D // instead of the answer
+	Lose   bool   // the command is served, and its answer lost
 }
 
 // entry is one write of the oplog. Its index in the log is Index-1.
@@ -61,6 +75,7 @@ type view struct {
 	term  int64
 	last  optime
 	cfg   *Config
+	ready bool // could be elected
 }
 
 type optime struct {
@@ -73,11 +88,11 @@ func (o optime) after(p optime) bool { return o.Term > p.Term || o.Term == p.Ter
 
 // Member is one member. It is safe for concurrent use.
 type Member struct {
-	opt   Options
-	host  string
-	label string
+	opt  Options
+	host string
 
 	mu          sync.Mutex
+	down        bool // the process does not run
 	cfg         *Config
 	state       int32
 	term, voted int64
@@ -90,6 +105,8 @@ type Member struct {
 	noElection  time.Time // replSetFreeze, or after a step-down
 	electedAt   time.Time
 	rolledBack  int
+	successor   string // whom a primary that steps down tells to stand for election
+	conns       map[net.Conn]bool
 }
 
 // Start opens the member's listener and runs it until ctx ends.
@@ -99,13 +116,19 @@ func Start(ctx context.Context, opt Options) (*Member, error) {
 		return nil, err
 	}
 	now := time.Now()
-	host, _, _ := net.SplitHostPort(opt.Host)
-	m := &Member{opt: opt, host: opt.Host, label: host[strings.LastIndexByte(host, '.')+1:], state: secondary, term: 1, peers: map[string]*view{},
-		noPrimary: now, hadMajority: now}
-	cfg := *opt.Config
-	m.cfg = &cfg
+	if opt.Mood == nil {
+		opt.Mood = func(string) Mood { return Mood{} }
+	}
+	if opt.Cut == nil {
+		opt.Cut = func(string) bool { return false }
+	}
+	m := &Member{opt: opt, host: opt.Host, state: startup, peers: map[string]*view{}, noPrimary: now, hadMajority: now, conns: map[net.Conn]bool{}}
 	m.patience = m.jitter()
-	m.log = append(m.log, entry{Term: 1, Index: 1, At: now, Op: "n"}) // members begin with a common history
+	if opt.Config != nil {
+		cfg := *opt.Config
+		m.cfg, m.state, m.term = &cfg, secondary, 1
+		m.log = append(m.log, entry{Term: 1, Index: 1, At: now, Op: "n"}) // members begin with a common history
+	}
 	go m.accept(ln)
 	go func() {
 		<-ctx.Done()
@@ -122,8 +145,37 @@ func (m *Member) jitter() time.Duration {
 
 // frozen tells whether the whole member is stopped or hangs: then it does nothing of itself either.
 func (m *Member) frozen() bool {
-	f, hit := m.opt.Faults.Match("mongo", "", m.label)
-	return hit && f.Op == "" && (f.Mode == faults.Hang || f.Mode == faults.Refuse)
+	w := m.opt.Mood("")
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.down || w.Refuse || w.Hang != nil
+}
+
+// Kill ends the member's process. What it has written stays.
+func (m *Member) Kill() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.down = true
+	for c := range m.conns {
+		c.Close()
+	}
+}
+
+// Restart starts it again, with its data and without what it kept in memory: a freeze, and whom it had seen.
+func (m *Member) Restart() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	m.down, m.noElection, m.successor = false, time.Time{}, ""
+	m.peers = map[string]*view{}
+	m.state = startup
+	if m.cfg != nil {
+		m.become(secondary, now)
+		if m.cfg.member(m.host) == nil {
+			m.state = removed
+		}
+	}
+	m.hadMajority = now
 }
 
 func (m *Member) run(ctx context.Context) {
@@ -139,18 +191,26 @@ func (m *Member) run(ctx context.Context) {
 			continue
 		}
 		m.mu.Lock()
-		hosts := []string{}
-		for _, c := range m.cfg.Members {
-			if c.Host != m.host {
-				hosts = append(hosts, c.Host)
-			}
-		}
+		hosts := m.others()
 		m.mu.Unlock()
 		for _, h := range hosts {
 			go m.heartbeat(ctx, h)
 		}
 		m.tick(ctx, time.Now())
 	}
+}
+
+// others are the members of the configuration beside this one.
+func (m *Member) others() []string {
+	var out []string
+	if m.cfg != nil {
+		for _, c := range m.cfg.Members {
+			if c.Host != m.host {
+				out = append(out, c.Host)
+			}
+		}
+	}
+	return out
 }
 
 func (m *Member) peer(host string) *view {
@@ -180,8 +240,11 @@ func (m *Member) install(c *Config) {
 	switch {
 	case self == nil:
 		m.state = removed
-	case m.state == primary && (self.Priority == 0 || self.Votes == 0), m.state == removed:
+	case m.state == primary && (self.Priority == 0 || self.Votes == 0), m.state == removed, m.state == startup:
 		m.become(secondary, now)
+	}
+	if self != nil && self.Votes == 1 && c.majority() == 1 && m.state == secondary {
+		m.patience = 0 // who votes alone does not wait
 	}
 	m.hadMajority = now
 	m.opt.Log.Info("mongo config", "member", m.host, "version", c.Version, "term", c.Term, "state", stateNames[m.state])
@@ -235,7 +298,7 @@ func (m *Member) tick(ctx context.Context, now time.Time) {
 			continue
 		}
 		seen += int(c.Votes)
-		if v.last.Term == m.lastOp().Term && v.last.Index >= m.lastOp().Index {
+		if v.last.Term == m.lastOp().Term && v.last.Index >= m.lastOp().Index && newer(v.cfg, m.cfg) == newer(m.cfg, v.cfg) {
 			holders += int(c.Votes)
 		}
 		if v.state == primary && v.term >= m.term {

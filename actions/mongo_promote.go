@@ -1,0 +1,343 @@
+package actions
+
+import (
+	"cmp"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/replset"
+)
+
+// MongoPromoteConfig makes a MongoDB replica set be led by the region that is entered. What that takes is read from the set
+// itself: as long as a majority is alive, its own election and priorities do it, and nothing is lost. Only members that have lost the
+// majority are reconfigured by force, without those that are gone: docs/mongodb.md says what that can lose, and what has to be done
+// before a dropped member comes back.
+type MongoPromoteConfig struct {
+	// ReplicaSet is the set's name; a member of another set is a mistake.
+	ReplicaSet string `toml:"replica_set" json:"replica_set"`
+	// Members are the host:port of the members by region, as the set's own configuration names them.
+	Members map[failover.Region][]string `toml:"members" json:"members"`
+	// TLS dials with TLS. CAFile holds the certificates by which members are known; empty: those of the host.
+	TLS    bool   `toml:"tls" json:"tls,omitempty"`
+	CAFile string `toml:"ca_file" json:"ca_file,omitempty"`
+	// Username needs what docs/mongodb.md lists. Empty: the members ask for none.
+	Username     string `toml:"username" json:"username,omitempty"`
+	PasswordFile string `toml:"password_file" json:"password_file,omitempty"`
+	// AnswerWithin is how long a member is waited for. Zero: 2 seconds.
+	AnswerWithin failover.Duration `toml:"answer_within" json:"answer_within,omitempty"`
+	// Unattended takes the question away that is asked before the step: MongoDB's manual warns against a forced reconfiguration
+	// that no person decides.
+	Unattended bool `toml:"unattended" json:"unattended,omitempty"`
+	// Allow lifts a refusal: "alive" forces a promotion although members elsewhere that are a majority answer, once all of them
+	// are frozen. What they have acknowledged and the region has not got is lost.
+	Allow []string `toml:"allow" json:"allow,omitempty"`
+}
+
+// mongoAlive is what MongoPromoteConfig.Allow may hold.
+const mongoAlive = "alive"
+
+// Validate implements Config.
+func (c *MongoPromoteConfig) Validate(role Role) error {
+	switch {
+	case role == RoleStop || role == RoleSwitch:
+		return badParam("replica_set", "a promotion makes the region lead that is entered, and can only stand under start")
+	case c.ReplicaSet == "":
+		return badParam("replica_set", "is missing")
+	case len(c.Members) == 0:
+		return badParam("members", "is missing; list the members by region, as the set's own configuration names them")
+	case (c.Username == "") != (c.PasswordFile == ""):
+		return badParam("username", "and password_file belong together; give both or neither")
+	case c.PasswordFile != "" && !strings.HasPrefix(c.PasswordFile, "/"):
+		return badParam("password_file", "%q is not an absolute path", c.PasswordFile)
+	case c.CAFile != "" && !strings.HasPrefix(c.CAFile, "/"):
+		return badParam("ca_file", "%q is not an absolute path", c.CAFile)
+	case c.CAFile != "" && !c.TLS:
+		return badParam("ca_file", "says by which certificates members are known, and tls is not on")
+	case c.AnswerWithin < 0:
+		return badParam("answer_within", "%s is negative", c.AnswerWithin)
+	}
+	seen := map[string]bool{}
+	for _, r := range slices.Sorted(maps.Keys(c.Members)) {
+		if len(c.Members[r]) == 0 {
+			return badParam("members", "names none in %s", r)
+		}
+		for _, m := range c.Members[r] {
+			if _, _, err := net.SplitHostPort(m); err != nil {
+				return badParam("members", "%q in %s is not host:port", m, r)
+			}
+			if seen[m] {
+				return badParam("members", "%q is listed twice", m)
+			}
+			seen[m] = true
+		}
+	}
+	for _, a := range c.Allow {
+		if a != mongoAlive {
+			return badParam("allow", "%q is not %q", a, mongoAlive)
+		}
+	}
+	return nil
+}
+
+// Version implements Config.
+func (c *MongoPromoteConfig) Version() int { return 1 }
+
+// Timeout implements Config. A member that has vanished is taken for alive for ten seconds, and an election waits for ten more.
+func (c *MongoPromoteConfig) Timeout() time.Duration { return 5 * time.Minute }
+
+// Lasting says that nothing takes a promotion back but a failback, and whether a person is asked first.
+func (c *MongoPromoteConfig) Lasting() (asks bool) { return !c.Unattended }
+
+// Stands says that the set is looked after once it is led.
+func (c *MongoPromoteConfig) Stands() {}
+
+// New implements Config.
+func (c *MongoPromoteConfig) New(d Deps) (Action, error) {
+	if len(c.Members[d.Region]) == 0 {
+		return nil, fmt.Errorf("members names none in %s", d.Region)
+	}
+	x := &mongoPromote{cfg: c, region: string(d.Region), dns: d.dns(), patience: time.Duration(cmp.Or(c.AnswerWithin, failover.Duration(2*time.Second)))}
+	for _, r := range slices.Sorted(maps.Keys(c.Members)) {
+		for _, m := range c.Members[r] {
+			x.places = append(x.places, replset.Place{Host: m, Region: string(r)})
+		}
+	}
+	return x, nil
+}
+
+// memberDialer is a replset.Access's.
+type memberDialer interface {
+	DialContext(ctx context.Context, network, addr string) (net.Conn, error)
+}
+
+// mongoPromote is the action.
+type mongoPromote struct {
+	cfg      *MongoPromoteConfig
+	region   string
+	places   []replset.Place
+	dns      memberDialer
+	patience time.Duration // with one member
+}
+
+const (
+	// mongoFenced is how long a member is frozen: until then it is REMOVED, or its rival is seen again.
+	mongoFenced = 10 * time.Minute
+	// mongoLooked is how old the last look may be when a reconfiguration is sent. The server does not check what it replaces, so that this is
+	// how long one that was overtaken can still do harm.
+	mongoLooked = 3 * time.Second
+)
+
+// Idempotent implements Idempotent: what is done is judged anew each time, and the server bounds each command by the attempt's time.
+func (x *mongoPromote) Idempotent() {}
+
+// Warning is for the person who is asked.
+func (x *mongoPromote) Warning() string {
+	return "MongoDB's manual says that the force option does not belong into scripts, and not while there is a primary: what a majority has acknowledged since the newest write above can be lost"
+}
+
+func (x *mongoPromote) access(d memberDialer) replset.Access {
+	return replset.Access{Set: x.cfg.ReplicaSet, TLS: x.cfg.TLS, CAFile: x.cfg.CAFile, Username: x.cfg.Username, PasswordFile: x.cfg.PasswordFile, Dialer: d}
+}
+
+// look asks all members and judges.
+func (x *mongoPromote) look(ctx context.Context) (replset.Finding, []replset.View, error) {
+	patience := x.patience
+	if d, ok := ctx.Deadline(); ok { // a region that is dark must leave time for what comes after the look
+		patience = min(patience, time.Until(d)/4)
+	}
+	views := replset.Look(ctx, x.access(x.dns), x.places, patience)
+	if err := ctx.Err(); err != nil {
+		return replset.Finding{}, nil, err
+	}
+	for _, v := range views {
+		if v.Region == x.region && replset.Refused(v.Err) {
+			return replset.Finding{}, nil, fmt.Errorf("%s does not accept our user %q, or does not let it ask for the set's configuration: %w; what the user needs is in docs/mongodb.md", v.Host, x.cfg.Username, v.Err)
+		}
+	}
+	return replset.Judge(x.cfg.ReplicaSet, x.region, views, slices.Contains(x.cfg.Allow, mongoAlive)), views, nil
+}
+
+// mongoBefore is what stood before a change.
+type mongoBefore struct {
+	Version int64  `json:"version"`
+	Primary string `json:"primary,omitempty"`
+}
+
+// Inspect implements Action.
+func (x *mongoPromote) Inspect(ctx context.Context) (Effect, error) {
+	f, _, err := x.look(ctx)
+	if err != nil {
+		return Effect{}, err
+	}
+	e := Effect{Detail: f.Detail, Lacks: f.Lacks, State: Absent}
+	before := mongoBefore{Primary: f.Primary}
+	if f.Config != nil {
+		before.Version = f.Config.Version
+	}
+	if e.Previous, err = json.Marshal(before); err != nil {
+		return Effect{}, err
+	}
+	switch f.Way {
+	case replset.Led:
+		e.State = Present
+	case replset.Blind:
+		return Effect{}, errors.New(f.Detail)
+	case replset.Rivals, replset.Wait:
+		e.State = Partial
+	case replset.Stuck:
+		e.Lacks = f.Detail
+	case replset.Move, replset.Force:
+	}
+	if e.Lacks != "" && e.Lacks != e.Detail {
+		e.Detail += "; " + e.Lacks
+	}
+	return e, nil
+}
+
+// Do implements Action.
+func (x *mongoPromote) Do(ctx context.Context, a Attempt) error {
+	f, views, err := x.look(ctx)
+	if err != nil {
+		return err
+	}
+	switch f.Way {
+	case replset.Led, replset.Wait:
+		a.Report("%s", f.Detail)
+		return nil
+	case replset.Rivals:
+		return x.fence(ctx, a, f, views)
+	case replset.Blind, replset.Stuck:
+		return errors.New(f.Detail)
+	case replset.Move:
+		a.Report("%s", f.Detail)
+		return x.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) {
+			return x.cfg.Members[failover.Region(x.region)], now.Target == f.Target
+		})
+	case replset.Force:
+	}
+	if len(f.Alive) > 0 {
+		a.Report("freezing %s", strings.Join(f.Alive, ", "))
+		if err := x.access(x.bounded(ctx, time.Time{})).Fence(ctx, f.Alive, mongoFenced, x.patience); err != nil {
+			return fmt.Errorf("nothing was forced, since members that answer could not be kept from leading: %w", err)
+		}
+	}
+	a.Report("%s", f.Detail)
+	return x.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) {
+		return now.Keep, now.Target == f.Target && slices.Equal(now.Alive, f.Alive) && now.Primary == ""
+	})
+}
+
+// reconfigure looks once more, and does what was judged if that has not changed: same says who goes on, or is preferred.
+func (x *mongoPromote) reconfigure(ctx context.Context, f replset.Finding, same func(replset.Finding) ([]string, bool)) error {
+	looked := time.Now()
+	now, _, err := x.look(ctx)
+	if err != nil {
+		return err
+	}
+	hosts, ok := same(now)
+	if !ok || now.Way != f.Way || now.Config.Newer(f.Config) || f.Config.Newer(now.Config) {
+		return fmt.Errorf("nothing was changed, since the set has changed under our eyes: before, %s; now, %s", f.Detail, now.Detail)
+	}
+	force := f.Way == replset.Force
+	config := now.Config.Forced(hosts)
+	if !force {
+		if config = now.Config.Preferred(hosts); config == nil {
+			return nil // another attempt was here
+		}
+	}
+	if err := x.access(x.bounded(ctx, looked.Add(mongoLooked+x.patience))).Reconfigure(ctx, now.Target, config, force, x.patience); err != nil {
+		return fmt.Errorf("reconfiguring %s by way of %s (which may have taken effect all the same): %w", x.cfg.ReplicaSet, now.Target, err)
+	}
+	return nil
+}
+
+// Undo implements Action.
+func (x *mongoPromote) Undo(context.Context, Attempt) error {
+	return fmt.Errorf("a promotion of %s is not taken back: priorities and members stay as they are until the service fails back", x.cfg.ReplicaSet)
+}
+
+// Watch implements Guard: there is no rival. Who leads is the probes' business, and the set's.
+func (x *mongoPromote) Watch(ctx context.Context) (Effect, error) {
+	f, _, err := x.look(ctx)
+	if err != nil {
+		return Effect{}, err
+	}
+	switch f.Way {
+	case replset.Led:
+		return Effect{State: Present, Detail: f.Detail}, nil
+	case replset.Rivals:
+		return Effect{State: Absent, Detail: f.Detail}, nil
+	case replset.Blind, replset.Wait, replset.Move, replset.Force, replset.Stuck:
+	}
+	return Effect{Detail: f.Detail}, nil
+}
+
+// Mend implements Guard. It never reconfigures anything.
+func (x *mongoPromote) Mend(ctx context.Context, a Attempt) error {
+	f, views, err := x.look(ctx)
+	if err != nil {
+		return err
+	}
+	if f.Way != replset.Rivals {
+		return nil
+	}
+	return x.fence(ctx, a, f, views)
+}
+
+// fence keeps rivals from leading, and the members that would follow them.
+func (x *mongoPromote) fence(ctx context.Context, a Attempt, f replset.Finding, views []replset.View) error {
+	a.Report("%s: it is made to step down", f.Detail)
+	out := slices.Clone(f.Rivals)
+	for _, v := range views {
+		if v.Answers() && v.Secondary && f.Config.Member(v.Host) == nil {
+			out = append(out, v.Host)
+		}
+	}
+	return x.access(x.bounded(ctx, time.Time{})).Fence(ctx, out, mongoFenced, x.patience)
+}
+
+// bounded makes connections over which nothing is sent after the attempt's deadline, or after until.
+func (x *mongoPromote) bounded(ctx context.Context, until time.Time) memberDialer {
+	d := boundedDialer{x.dns, []context.Context{ctx}}
+	if !until.IsZero() {
+		d.effects = append(d.effects, cloud.WithEffectDeadline(ctx, until))
+	}
+	return d
+}
+
+// boundedDialer is the last layer before the network: a process that was paused between its last look and the write sends nothing.
+type boundedDialer struct {
+	memberDialer
+	effects []context.Context // they hold deadlines, and nothing else is asked of them
+}
+
+func (d boundedDialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	c, err := d.memberDialer.DialContext(ctx, network, addr)
+	if err != nil {
+		return nil, err
+	}
+	return boundedConn{c, d.effects}, nil
+}
+
+type boundedConn struct {
+	net.Conn
+	effects []context.Context
+}
+
+func (c boundedConn) Write(b []byte) (int, error) {
+	for _, ctx := range c.effects {
+		if err := cloud.CheckEffectDeadline(ctx, "mongo_promote"); err != nil {
+			return 0, err
+		}
+	}
+	return c.Conn.Write(b)
+}

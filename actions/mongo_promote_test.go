@@ -1,0 +1,328 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/mongotest"
+	"github.com/failoverd/failoverd/internal/replset"
+)
+
+const mongoElection = 300 * time.Millisecond
+
+// twoAndOne is a set of two members in east and one in west, and a promotion into region.
+func twoAndOne(t *testing.T, region failover.Region, survivor mongotest.MemberConfig, allow ...string) (*mongotest.Set, *mongoPromote) {
+	t.Helper()
+	s, err := mongotest.NewSet(t.Context(), "rs0", mongoElection, mongotest.MemberConfig{Priority: 3, Votes: 1}, mongotest.MemberConfig{Priority: 2, Votes: 1}, survivor)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := &MongoPromoteConfig{ReplicaSet: "rs0", Members: map[failover.Region][]string{"east": s.Hosts[:2], "west": s.Hosts[2:]}, AnswerWithin: failover.Duration(500 * time.Millisecond), Allow: allow}
+	if err := c.Validate(RoleStart); err != nil {
+		t.Fatal(err)
+	}
+	a, err := c.New(Deps{Region: region})
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "a primary in east", func() bool { st, _, _ := s.Member(0).State(); return st == "PRIMARY" })
+	return s, a.(*mongoPromote)
+}
+
+func soon(t *testing.T, what string, ok func() bool) {
+	t.Helper()
+	for deadline := time.Now().Add(20 * time.Second); !ok(); {
+		if time.Now().After(deadline) {
+			t.Fatalf("not within 20 s: %s", what)
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// becomes waits until the effect is there.
+func becomes(t *testing.T, a Action, want EffectState, detail string) {
+	t.Helper()
+	var last Effect
+	var err error
+	defer func() {
+		if t.Failed() {
+			t.Logf("last: %s %q, %v", last.State, last.Detail, err)
+		}
+	}()
+	soon(t, string(want.String())+" with "+detail, func() bool {
+		last, err = a.Inspect(t.Context())
+		return err == nil && last.State == want && strings.Contains(last.Detail, detail)
+	})
+}
+
+func try(t *testing.T, a Action) error {
+	t.Helper()
+	until := time.Now().Add(10 * time.Second)
+	ctx, cancel := acting(t.Context(), "test", until)
+	defer cancel()
+	return a.Do(ctx, Attempt{Execution: 1, Number: 1, Epoch: 2, Token: 7, Deadline: until})
+}
+
+// lose ends the two members in east.
+func lose(s *mongotest.Set) {
+	s.Member(0).Kill()
+	s.Member(1).Kill()
+}
+
+func (x *mongoPromote) mustLook(t *testing.T) replset.Finding {
+	t.Helper()
+	f, _, err := x.look(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+func TestMongoPromoteForces(t *testing.T) {
+	for name, survivor := range map[string]mongotest.MemberConfig{
+		"an ordinary one": {Priority: 1, Votes: 1, Tags: bson.D{{Key: "dc", Value: "west"}}},
+		"of priority 0":   {Votes: 1},
+		"hidden":          {Votes: 1, Hidden: true},
+		"delayed":         {Votes: 1, Hidden: true, Delay: 60},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, a := twoAndOne(t, "west", survivor)
+			lose(s)
+			becomes(t, a, Absent, "FORCED")
+			before := a.mustLook(t)
+			if err := try(t, a); err != nil {
+				t.Fatal(err)
+			}
+			becomes(t, a, Present, s.Hosts[2]+" is the writable primary")
+			after := a.mustLook(t).Config
+			m := after.Member(s.Hosts[2])
+			if len(after.Members) != 1 || m.Votes != 1 || m.Priority != 1 || m.Hidden || m.Delay != 0 || m.ID != before.Config.Member(s.Hosts[2]).ID {
+				t.Errorf("the configuration is %+v; want the survivor alone, with a vote, visible and without delay", after.Members)
+			}
+			if after.Version < before.Config.Version+10000 || after.Term != -1 {
+				t.Errorf("version %d, term %d: it was not forced", after.Version, after.Term)
+			}
+			if err := try(t, a); err != nil { // another leader's, late
+				t.Fatal(err)
+			}
+			if again := a.mustLook(t).Config.Version; again != after.Version {
+				t.Errorf("a second attempt has forced again: version %d, then %d", after.Version, again)
+			}
+			writes(t, s.Hosts[2])
+		})
+	}
+}
+
+// writes fails unless a majority acknowledges a write to the member.
+func writes(t *testing.T, host string) {
+	t.Helper()
+	c, err := replset.Access{Set: "rs0"}.Client(host, time.Second)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer replset.Close(c)
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if err := replset.Write(ctx, c, "failoverd", "test", time.Now()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestMongoPromoteMovesWithoutLoss(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+	client, err := mongo.Connect(options.Client().SetHosts(s.Hosts).SetReplicaSet("rs0"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { replset.Close(client) })
+	if _, err := client.Database("app").Collection("c").InsertOne(t.Context(), bson.D{{Key: "_id", Value: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	inspect(t, a, Absent, "nothing is lost")
+	version := a.mustLook(t).Config.Version
+	if err := try(t, a); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, a, Present, s.Hosts[2])
+	now := a.mustLook(t).Config
+	if len(now.Members) != 3 || now.Version != version+1 || now.Term == -1 {
+		t.Errorf("configuration %d, term %d, of %d members: want the next one, not forced, of all three", now.Version, now.Term, len(now.Members))
+	}
+	if now.Member(s.Hosts[0]).Priority != 3 {
+		t.Errorf("the priority of the old primary is %v now", now.Member(s.Hosts[0]).Priority)
+	}
+	becomes(t, a, Present, s.Hosts[2]) // it stays
+	var doc bson.M
+	if err := client.Database("app").Collection("c").FindOne(t.Context(), bson.D{{Key: "_id", Value: 1}}).Decode(&doc); err != nil {
+		t.Errorf("what was acknowledged before is not there: %v", err)
+	}
+}
+
+func TestMongoPromoteWaitsForTheSetsOwnElection(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+	s.Member(0).Kill()
+	version := a.mustLook(t).Config.Version
+	soon(t, "the second member leads", func() bool {
+		if err := try(t, a); err != nil && !strings.Contains(err.Error(), "changed under our eyes") {
+			t.Log(err)
+		}
+		st, _, _ := s.Member(2).State()
+		return st == "PRIMARY"
+	})
+	if now := a.mustLook(t).Config; now.Version >= version+10000 {
+		t.Errorf("it was forced although a majority was alive: version %d", now.Version)
+	}
+}
+
+func TestMongoPromoteRefuses(t *testing.T) {
+	t.Run("while the old side is alive and only the link is cut", func(t *testing.T) {
+		s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+		s.Cut(true, 2)
+		becomes(t, a, Absent, "only the link between them is cut")
+		err := try(t, a)
+		if err == nil || !strings.Contains(err.Error(), `allow = ["alive"]`) {
+			t.Errorf("%v: want a refusal that says what could be written", err)
+		}
+		if st, _, _ := s.Member(2).State(); st != "SECONDARY" {
+			t.Errorf("the survivor is %s", st)
+		}
+	})
+	t.Run("a member that was dropped", func(t *testing.T) {
+		s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+		lose(s)
+		becomes(t, a, Absent, "FORCED")
+		if err := try(t, a); err != nil {
+			t.Fatal(err)
+		}
+		becomes(t, a, Present, "")
+		s.Member(0).Restart()
+		s.Member(1).Restart()
+		home := *a
+		home.region = "east"
+		becomes(t, &home, Absent, "may have forked")
+		if err := try(t, &home); err == nil || !strings.Contains(err.Error(), "docs/mongodb.md") {
+			t.Errorf("%v: want a refusal that says what to do", err)
+		}
+	})
+	t.Run("a name that is another set's", func(t *testing.T) {
+		_, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+		a.cfg.ReplicaSet = "rs1"
+		if err := try(t, a); err == nil || !strings.Contains(err.Error(), "wrong member or set") {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("a set that has changed since the look", func(t *testing.T) {
+		s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+		lose(s)
+		becomes(t, a, Absent, "FORCED")
+		f := a.mustLook(t)
+		s.Member(0).Restart()
+		s.Member(1).Restart()
+		becomes(t, a, Absent, "nothing is lost")
+		err := a.reconfigure(t.Context(), f, func(now replset.Finding) ([]string, bool) { return now.Keep, true })
+		if err == nil || !strings.Contains(err.Error(), "under our eyes") {
+			t.Errorf("%v: want a refusal", err)
+		}
+	})
+}
+
+// A process that was paused between its last look and the write sends nothing any more.
+func TestMongoPromoteIsNotSentLate(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+	lose(s)
+	becomes(t, a, Absent, "FORCED")
+	f := a.mustLook(t)
+	late := cloud.WithEffectDeadline(t.Context(), time.Now().Add(-time.Second))
+	err := a.reconfigure(late, f, func(now replset.Finding) ([]string, bool) { return now.Keep, true })
+	if err == nil {
+		t.Error("it was sent after its deadline")
+	}
+	if now := a.mustLook(t).Config; now.Version != f.Config.Version {
+		t.Errorf("the configuration is %d, and was %d", now.Version, f.Config.Version)
+	}
+}
+
+// The whole story of a cut link: the old side is alive and acknowledges, is fenced, the survivor is forced, the link heals, the old side comes
+// back.
+func TestMongoSplitBrain(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1}, mongoAlive)
+	s.Cut(true, 2)
+	writes(t, s.Hosts[0]) // the old side goes on
+	becomes(t, a, Absent, "FORCED")
+	inspect(t, a, Absent, "frozen and stepped down first")
+	if err := try(t, a); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, a, Present, s.Hosts[2])
+	for n := range 2 {
+		if st, _, _ := s.Member(n).State(); st == "PRIMARY" {
+			t.Errorf("%s leads on the old side", s.Hosts[n])
+		}
+	}
+	watch := func(want EffectState, detail string) {
+		t.Helper()
+		soon(t, "the hold sees: "+detail, func() bool {
+			e, err := a.Watch(t.Context())
+			return err == nil && e.State == want && strings.Contains(e.Detail, detail)
+		})
+	}
+	watch(Present, "")
+	// A restart forgets the freeze: they lead their own side again, and the hold sees it and fences them.
+	s.Member(0).Restart()
+	s.Member(1).Restart()
+	watch(Absent, "TWO PRIMARIES")
+	if err := a.Mend(t.Context(), Attempt{}); err != nil {
+		t.Fatal(err)
+	}
+	watch(Present, "")
+	version := a.mustLook(t).Config.Version
+	s.Cut(false, 2)
+	for n := range 2 {
+		soon(t, "the old member is REMOVED", func() bool { st, _, _ := s.Member(n).State(); return st == "REMOVED" })
+	}
+	watch(Present, s.Hosts[2])
+	if now := a.mustLook(t).Config; now.Version != version || len(now.Members) != 1 {
+		t.Errorf("the set's configuration is %d of %d members after the heal", now.Version, len(now.Members))
+	}
+	writes(t, s.Hosts[2])
+}
+
+// A hold never forces, whatever has become of the set.
+func TestMongoHoldNeverReconfigures(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+	lose(s)
+	becomes(t, a, Absent, "FORCED")
+	version := a.mustLook(t).Config.Version
+	if err := a.Mend(t.Context(), Attempt{}); err != nil {
+		t.Fatal(err)
+	}
+	if e, err := a.Watch(t.Context()); err != nil || e.State != Unknown {
+		t.Errorf("the hold sees %s, %v: want unknown", e.State, err)
+	}
+	if now := a.mustLook(t).Config.Version; now != version {
+		t.Errorf("the hold has reconfigured the set: %d, then %d", version, now)
+	}
+}
+
+func TestMongoPromoteAsksByDefault(t *testing.T) {
+	if c := (&MongoPromoteConfig{}); !c.Lasting() {
+		t.Error("nobody is asked")
+	}
+	if c := (&MongoPromoteConfig{Unattended: true}); c.Lasting() {
+		t.Error("unattended, and somebody is asked")
+	}
+	var before mongoBefore
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+	if e := inspect(t, a, Absent, ""); json.Unmarshal(e.Previous, &before) != nil || before.Primary != s.Hosts[0] || before.Version != 1 {
+		t.Errorf("what stood before is %s", e.Previous)
+	}
+}

@@ -1,0 +1,78 @@
+package mongotest
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// Set is a replica set on loopback, whose members are told apart by their host:port. It is safe for concurrent use.
+type Set struct {
+	Hosts []string
+
+	members map[string]*Member
+	mu      sync.Mutex
+	cut     map[[2]string]bool
+	moods   map[string]Mood
+}
+
+// NewSet starts a set with a member for each of the given ones, whose hosts are filled in. It runs until ctx ends.
+func NewSet(ctx context.Context, name string, election time.Duration, members ...MemberConfig) (*Set, error) {
+	s := &Set{members: map[string]*Member{}, cut: map[[2]string]bool{}, moods: map[string]Mood{}}
+	cfg := Config{Set: name, Version: 1, Term: 1, ID: bson.ObjectID{0xfa}}
+	for i, m := range members {
+		// An address of its own for each, as hosts have.
+		ln, err := net.Listen("tcp", fmt.Sprintf("127.0.0.%d:0", 31+i)) //nolint:noctx // it is closed at once
+		if err != nil {
+			return nil, err
+		}
+		m.ID, m.Host = int32(i), ln.Addr().String()
+		ln.Close()
+		s.Hosts = append(s.Hosts, m.Host)
+		cfg.Members = append(cfg.Members, m)
+	}
+	for _, h := range s.Hosts {
+		m, err := Start(ctx, Options{
+			Host: h, Config: &cfg, ElectionTimeout: election, Log: slog.New(slog.DiscardHandler),
+			Cut:  func(other string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.cut[[2]string{h, other}] },
+			Mood: func(string) Mood { s.mu.Lock(); defer s.mu.Unlock(); return s.moods[h] },
+		})
+		if err != nil {
+			return nil, err
+		}
+		s.members[h] = m
+	}
+	return s, nil
+}
+
+// Cut parts the members with the given numbers from all others, or joins them again.
+func (s *Set) Cut(cut bool, numbers ...int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	side := map[string]bool{}
+	for _, n := range numbers {
+		side[s.Hosts[n]] = true
+	}
+	for _, a := range s.Hosts {
+		for _, b := range s.Hosts {
+			if side[a] != side[b] {
+				s.cut[[2]string{a, b}] = cut
+			}
+		}
+	}
+}
+
+// SetMood is how a member is from now on.
+func (s *Set) SetMood(number int, w Mood) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.moods[s.Hosts[number]] = w
+}
+
+// Member is the member with a number.
+func (s *Set) Member(number int) *Member { return s.members[s.Hosts[number]] }

@@ -1,0 +1,97 @@
+package main
+
+// data are the rules of what a service's data come along by.
+var data = []mutant{
+	{
+		name: "prepared-before-its-data", rule: "E1",
+		says:  "what has a lease is prepared although it comes after a start that is not, and works with the epoch, before its data are there",
+		edits: []edit{{"failover/plan/plan.go", `step.Prepare && (!c.Agent || !slices`, `step.Prepare && (true || !slices`}},
+		tests: []test{{pkg: "failover/plan", name: "TestWhatHasALeaseIsNotPreparedBehindWhatIsNot"}},
+	},
+	{
+		name: "mongo-partition-forced", rule: "S1",
+		says:  "a replica set is forced although a majority is alive, and only a link is cut",
+		edits: []edit{{"internal/replset/judge.go", `	if !alive && (`, `	if false && !alive && (`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}, {pkg: "actions", name: "TestMongoPromoteRefuses"}},
+	},
+	{
+		name: "mongo-keeps-the-lost", rule: "E1",
+		says: "lost members stay in a forced configuration, and come back as members",
+		edits: []edit{{"internal/replset/config.go", `		if !slices.Contains(keep, m.Host) {
+			continue
+		}
+`, ``}},
+		tests: []test{{pkg: "internal/replset", name: "TestForcedConfiguration"}, {pkg: "actions", name: "TestMongoPromoteForces"}},
+	},
+	{
+		name: "mongo-survivor-unchanged", rule: "E1",
+		says: "a survivor that is hidden, delayed or of priority 0 is forced as it is",
+		edits: []edit{{"internal/replset/config.go", `		members = append(members, e)
+	}
+	return c.with(members)
+}
+
+// Preferred`, `		_ = append(members, e)
+		members = append(members, m.doc)
+	}
+	return c.with(members)
+}
+
+// Preferred`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteForces"}},
+	},
+	{
+		name: "mongo-unfenced", rule: "S1",
+		says:  "members that answer are not frozen before a forced promotion",
+		edits: []edit{{"actions/mongo_promote.go", `	if len(f.Alive) > 0 {`, `	if len(f.Alive) > 9 {`}},
+		tests: []test{{pkg: "actions", name: "TestMongoSplitBrain"}},
+	},
+	{
+		name: "mongo-sent-late", rule: "E2",
+		says:  "a reconfiguration leaves a process that was paused behind its last look",
+		edits: []edit{{"actions/mongo_promote.go", `		if err := cloud.CheckEffectDeadline(ctx, "mongo_promote"); err != nil {`, `		if err := cloud.CheckEffectDeadline(ctx, "mongo_promote"); err != nil && ctx == nil {`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteIsNotSentLate"}},
+	},
+	{
+		name: "mongo-not-looked-at-again", rule: "E2",
+		says:  "a set that has changed since it was judged is reconfigured all the same",
+		edits: []edit{{"actions/mongo_promote.go", `	if !ok || now.Way != f.Way || now.Config.Newer(f.Config) || f.Config.Newer(now.Config) {`, `	if !ok {`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteRefuses"}},
+	},
+	{
+		name: "mongo-hold-forces", rule: "S4",
+		says: "the hold on a promotion promotes again",
+		edits: []edit{{"actions/mongo_promote.go", `	if f.Way != replset.Rivals {
+		return nil
+	}
+`, `	if f.Way != replset.Rivals {
+		return x.Do(ctx, a)
+	}
+`}},
+		tests: []test{{pkg: "actions", name: "TestMongoHoldNeverReconfigures"}},
+	},
+	{
+		name: "hold-does-its-step", rule: "S4",
+		says:  "the hold on a start does the start again",
+		edits: []edit{{"actions/standing.go", `	if g, ok := action.(Guard); ok {`, `	if g, ok := action.(Guard); ok && g == nil {`}},
+		tests: []test{{pkg: "actions", name: "TestAHoldOnAStartNeverDoesItsStep"}},
+	},
+	{
+		name: "mongo-led-unacknowledged", rule: "E1",
+		says:  "a primary leads although no majority has acknowledged a write of its term",
+		edits: []edit{{"internal/replset/judge.go", `	case by.Committed.Term < by.Term:`, `	case by.Committed.Term > by.Term:`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-asks-nobody", rule: "E2",
+		says:  "a replica set may be forced without a person unless that is written",
+		edits: []edit{{"actions/mongo_promote.go", `{ return !c.Unattended }`, `{ return false }`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteAsksByDefault"}},
+	},
+	{
+		name: "start-hold-in-the-wrong-region", rule: "S1",
+		says:  "what was made to lead is looked after when its region is left",
+		edits: []edit{{"failover/apply_holds.go", `	return (h.Step.Kind == KindStop) == (h.Step.Region != active)`, `	return h.Step.Kind == KindStart || (h.Step.Kind == KindStop) == (h.Step.Region != active)`}},
+		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
+	},
+}

@@ -1,0 +1,200 @@
+package replset
+
+import (
+	"fmt"
+	"slices"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// Config is a replica set's configuration: what is read of it, and the document as the server gave it.
+type Config struct {
+	Set     string
+	Version int64
+	// Term is -1 after a forced reconfiguration, which has none.
+	Term    int64
+	Members []Member
+	doc     bson.D
+}
+
+// Member is one of a configuration.
+type Member struct {
+	ID       int32
+	Host     string
+	Votes    int32
+	Priority float64
+	Hidden   bool
+	Delay    int64 // seconds
+	Arbiter  bool
+	// Indexed is false of a member that builds no indexes; it can never be primary.
+	Indexed bool
+	doc     bson.D
+}
+
+// Bearing reports whether the member holds data and may become primary once its entry allows it.
+func (m Member) Bearing() bool { return !m.Arbiter && m.Indexed }
+
+func readConfig(d bson.D) (*Config, error) {
+	c := &Config{doc: d, Version: int64(num(d, "version", 0)), Term: int64(num(d, "term", -1))}
+	c.Set, _ = val(d, "_id").(string)
+	members, _ := val(d, "members").(bson.A)
+	for _, x := range members {
+		m, ok := x.(bson.D)
+		host, named := val(m, "host").(string)
+		if !ok || !named {
+			return nil, fmt.Errorf("the configuration of %q has a member without a host", c.Set)
+		}
+		c.Members = append(c.Members, Member{
+			ID: int32(num(m, "_id", 0)), Host: host, Votes: int32(num(m, "votes", 1)), Priority: num(m, "priority", 1), Hidden: num(m, "hidden", 0) == 1,
+			Delay:   int64(num(m, "secondaryDelaySecs", num(m, "slaveDelay", 0))), // the name until 4.4
+			Arbiter: num(m, "arbiterOnly", 0) == 1, Indexed: num(m, "buildIndexes", 1) == 1, doc: m,
+		})
+	}
+	if c.Set == "" || len(c.Members) == 0 {
+		return nil, fmt.Errorf("the configuration names no set or no members: %v", d)
+	}
+	return c, nil
+}
+
+// Newer orders configurations as members do: by term and version, and by version alone if one of them was forced
+// (ConfigVersionAndTerm in the server's repl_set_config.h).
+func (c *Config) Newer(than *Config) bool {
+	switch {
+	case than == nil:
+		return c != nil
+	case c == nil:
+		return false
+	case c.Term == -1 || than.Term == -1 || c.Term == than.Term:
+		return c.Version > than.Version
+	}
+	return c.Term > than.Term
+}
+
+// Member is the one with a host; nil if there is none.
+func (c *Config) Member(host string) *Member {
+	if c == nil {
+		return nil
+	}
+	i := slices.IndexFunc(c.Members, func(m Member) bool { return m.Host == host })
+	if i < 0 {
+		return nil
+	}
+	return &c.Members[i]
+}
+
+// Majority is how many votes elect a primary.
+func (c *Config) Majority() int {
+	n := 0
+	for _, m := range c.Members {
+		n += int(m.Votes)
+	}
+	return n/2 + 1
+}
+
+// votes counts those of the members that ok names.
+func (c *Config) votes(ok func(host string) bool) int {
+	n := 0
+	for _, m := range c.Members {
+		if ok(m.Host) {
+			n += int(m.Votes)
+		}
+	}
+	return n
+}
+
+// Forced is the configuration with which the members in keep go on alone. The others are dropped: kept as members without a
+// vote they made the survivor roll its own writes back, or diverged from it in silence. Entries are built from scratch, since
+// one that is hidden, delayed or of priority 0 can never be primary; their number, host and tags stay, and so do the set's settings.
+func (c *Config) Forced(keep []string) bson.D {
+	members := bson.A{}
+	for _, m := range c.Members {
+		if !slices.Contains(keep, m.Host) {
+			continue
+		}
+		e := bson.D{{Key: "_id", Value: m.ID}, {Key: "host", Value: m.Host}, {Key: "votes", Value: 1}, {Key: "priority", Value: 1}}
+		if tags := val(m.doc, "tags"); tags != nil {
+			e = append(e, bson.E{Key: "tags", Value: tags})
+		}
+		members = append(members, e)
+	}
+	return c.with(members)
+}
+
+// Preferred is the configuration with which one of the members in of is primary as soon as it has caught up: their priorities
+// are above all others, in the order in which they stood. Nil if that is so already.
+func (c *Config) Preferred(of []string) bson.D {
+	others, lowest := 0.0, 1001.0
+	for _, m := range c.Members {
+		switch {
+		case !slices.Contains(of, m.Host):
+			others = max(others, m.Priority)
+		case m.Votes > 0 && m.Bearing():
+			lowest = min(lowest, m.Priority)
+		}
+	}
+	if lowest > others {
+		return nil
+	}
+	members := bson.A{}
+	for _, m := range c.Members {
+		d := slices.Clone(m.doc)
+		if slices.Contains(of, m.Host) && m.Votes > 0 && !m.Hidden && m.Delay == 0 && m.Bearing() {
+			d = set(d, "priority", others+1+max(0, m.Priority))
+		}
+		members = append(members, d)
+	}
+	return c.with(members)
+}
+
+// with is the configuration with other members, and the next version.
+func (c *Config) with(members bson.A) bson.D {
+	var out bson.D
+	for _, e := range c.doc {
+		switch e.Key {
+		case "members":
+			e.Value = members
+		case "version":
+			e.Value = c.Version + 1
+		case "term":
+			continue // the server sets it
+		}
+		out = append(out, e)
+	}
+	return out
+}
+
+func val(d bson.D, key string) any {
+	for _, e := range d {
+		if e.Key == key {
+			return e.Value
+		}
+	}
+	return nil
+}
+
+func set(d bson.D, key string, value any) bson.D {
+	for i := range d {
+		if d[i].Key == key {
+			d[i].Value = value
+			return d
+		}
+	}
+	return append(d, bson.E{Key: key, Value: value})
+}
+
+func num(d bson.D, key string, missing float64) float64 {
+	switch x := val(d, key).(type) {
+	case int32:
+		return float64(x)
+	case int64:
+		return float64(x)
+	case float64:
+		return x
+	case bool:
+		if x {
+			return 1
+		}
+		return 0
+	}
+	return missing
+}

@@ -1,0 +1,255 @@
+package replset
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Way is what is to be done so that a region leads a set.
+type Way uint8
+
+// The ways.
+const (
+	// Blind: no member of the region could be asked.
+	Blind Way = iota
+	// Led: a member of the region is the only writable primary that anybody sees, and a majority has acknowledged a write of its
+	// own to it.
+	Led
+	// Rivals: it leads, and another member calls itself writable primary as well.
+	Rivals
+	// Wait: the set is about to do it by itself.
+	Wait
+	// Move: a majority is alive and its primary stands elsewhere. Priorities move it, and nothing is lost.
+	Move
+	// Force: the region's members have lost the majority, and go on only by force.
+	Force
+	// Stuck: nothing that is done to the set would be right. Detail says why, and what a person can do.
+	Stuck
+)
+
+// Finding is a judgement.
+type Finding struct {
+	Way    Way
+	Detail string // for a person
+	// Primary is the one that leads now; "": none is seen.
+	Primary string
+	// Target is whom a command goes to: the primary for Move, the freshest member of the region for Force.
+	Target string
+	// Keep are the members that go on after Force, the target among them, and Drop those that do not.
+	Keep, Drop []string
+	// Rivals are other members that call themselves writable primary.
+	Rivals []string
+	// Alive are members that Force drops and that were asked: they must be fenced first, each of them.
+	Alive []string
+	// Config is the newest configuration that anybody has. Nil: there is none.
+	Config *Config
+	// Lacks is what a promotion would not be whole for, although the set is well; "" if nothing.
+	Lacks string
+}
+
+// Judge tells what is to be done so that region leads the set. It is pure: the same views give the same finding.
+//
+// alive permits a forced promotion although members elsewhere that are a majority were asked: they have to be fenced first. Without
+// it that is Stuck, since a pure partition loses everything that one of its sides has acknowledged.
+func Judge(name, region string, views []View, alive bool) Finding {
+	var f Finding
+	for _, v := range views {
+		if v.Err == nil && v.Config.Newer(f.Config) {
+			f.Config = v.Config
+		}
+		if v.Err == nil && v.Name != "" && v.Name != name {
+			f.Way, f.Detail = Stuck, fmt.Sprintf("%s belongs to the replica set %q, not %q: the configuration names a wrong member or set", v.Host, v.Name, name)
+			return f
+		}
+	}
+	var mine []View // of the region, that take part or once did
+	var silent []string
+	for _, v := range views {
+		switch {
+		case v.Region != region:
+		case v.Err != nil:
+			silent = append(silent, fmt.Sprintf("%s: %v", v.Host, v.Err))
+		default:
+			mine = append(mine, v)
+		}
+	}
+	if len(mine) == 0 {
+		f.Detail = fmt.Sprintf("no member in %s could be asked: %s", region, strings.Join(silent, "; "))
+		return f
+	}
+	if f.Config == nil {
+		f.Way, f.Detail = Stuck, fmt.Sprintf("no member of %s has a configuration: nobody has initiated the set", name)
+		return f
+	}
+	f.primaries(views)
+	if at := slices.IndexFunc(mine, func(v View) bool { return v.Host == f.Primary }); at >= 0 {
+		f.led(mine[at])
+		return f
+	}
+	f.Rivals = nil
+	able := f.able(mine)
+	if len(able) == 0 {
+		f.Way, f.Detail = Stuck, fmt.Sprintf("no member in %s that answers holds data and stands in the configuration of %s (version %d, members %s): %s", region, name, f.Config.Version, strings.Join(f.hosts(), ", "), f.outside(mine))
+		return f
+	}
+	target := able[0]
+	for _, v := range able[1:] {
+		if v.Applied.After(target.Applied) {
+			target = v
+		}
+	}
+	if f.Config.votes(func(h string) bool { return target.Healthy[h] }) >= f.Config.Majority() {
+		f.whole(region, target, able)
+		return f
+	}
+	f.lost(target, able, views, alive)
+	return f
+}
+
+// primaries finds who calls itself writable primary: the one of the newest configuration leads, and within that of the newest term.
+func (f *Finding) primaries(views []View) {
+	var lead *View
+	for i := range views {
+		v := &views[i]
+		if !v.Writable {
+			continue
+		}
+		if lead == nil || v.Config.Newer(lead.Config) || !lead.Config.Newer(v.Config) && v.Term > lead.Term {
+			lead = v
+		}
+	}
+	if lead == nil {
+		return
+	}
+	f.Primary = lead.Host
+	for _, v := range views {
+		if v.Writable && v.Host != lead.Host {
+			f.Rivals = append(f.Rivals, v.Host)
+		}
+	}
+}
+
+func (f *Finding) led(by View) {
+	switch {
+	case len(f.Rivals) > 0:
+		f.Way = Rivals
+		f.Detail = fmt.Sprintf("TWO PRIMARIES: %s leads with configuration %d, and %s calls itself writable primary as well: what is written there will be lost", by.Host, by.Config.Version, strings.Join(f.Rivals, ", "))
+	case by.Committed.Term < by.Term:
+		f.Way, f.Detail = Wait, fmt.Sprintf("%s is primary since term %d, and no majority has acknowledged a write of that term yet", by.Host, by.Term)
+	default:
+		f.Way, f.Detail = Led, fmt.Sprintf("%s is the writable primary, term %d, configuration %d of %d members", by.Host, by.Term, by.Config.Version, len(by.Config.Members))
+	}
+}
+
+// able are the views of members that could become primary of the newest configuration.
+func (f *Finding) able(mine []View) []View {
+	var out []View
+	for _, v := range mine {
+		if m := f.Config.Member(v.Host); m != nil && m.Bearing() && v.Name != "" && v.Secondary {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func (f *Finding) hosts() []string {
+	var out []string
+	for _, m := range f.Config.Members {
+		out = append(out, m.Host)
+	}
+	return out
+}
+
+// outside says why members of the region do not count.
+func (f *Finding) outside(mine []View) string {
+	var out []string
+	for _, v := range mine {
+		switch {
+		case v.Removed:
+			out = append(out, v.Host+" was dropped from the set by a forced promotion, and what it holds may have forked: it comes back only as docs/mongodb.md says")
+		case v.Empty:
+			out = append(out, v.Host+" is empty, and nobody has added it to the set")
+		case v.Arbiter:
+			out = append(out, v.Host+" is an arbiter")
+		case f.Config.Member(v.Host) == nil:
+			out = append(out, v.Host+" does not know the newest configuration, which does not name it")
+		case !f.Config.Member(v.Host).Bearing():
+			out = append(out, v.Host+" builds no indexes, and can never be primary")
+		default:
+			out = append(out, v.Host+" is neither primary nor secondary: it starts, recovers or copies its data")
+		}
+	}
+	return strings.Join(out, "; ")
+}
+
+// whole is a set in which the region's members hear a majority.
+func (f *Finding) whole(region string, target View, able []View) {
+	votes := slices.ContainsFunc(able, func(v View) bool { return f.votes(v.Host) })
+	if !votes {
+		f.Lacks = fmt.Sprintf("no member in %s votes and is visible and without delay: it could be made primary only by force", region)
+	}
+	for _, v := range able {
+		if m := f.Config.Member(v.Host); m.Hidden {
+			f.Lacks = fmt.Sprintf("%s is hidden: clients drop it from their lists while all is well, and do not find it after a forced promotion; un-hide it in peace time (priority 0 is enough to keep it from becoming primary)", v.Host)
+		}
+	}
+	switch {
+	case f.Primary == "" && target.Healthy[target.Primary]: // a dead one is heard for ten seconds more
+		f.Way, f.Detail = Wait, fmt.Sprintf("%s follows %s, which we do not reach: a primary that is alive is moved only by asking it", target.Host, target.Primary)
+	case f.Primary == "":
+		f.Way, f.Detail = Wait, "a majority is alive and has no primary yet: it elects one by itself"
+	case !votes:
+		f.Way, f.Detail = Stuck, f.Lacks
+	default:
+		f.Way, f.Target = Move, f.Primary
+		f.Detail = fmt.Sprintf("%s leads, and a majority is alive: priorities move the primary to %s, and nothing is lost", f.Primary, region)
+		var mine []string
+		for _, v := range able {
+			mine = append(mine, v.Host)
+		}
+		if f.Config.Preferred(mine) == nil {
+			f.Way, f.Detail = Wait, fmt.Sprintf("%s leads, and %s has the higher priority: it takes over when it has caught up", f.Primary, region)
+		}
+	}
+}
+
+// votes reports whether a member can become primary with nothing but a higher priority.
+func (f *Finding) votes(host string) bool {
+	m := f.Config.Member(host)
+	return m.Votes > 0 && !m.Hidden && m.Delay == 0 && m.Bearing()
+}
+
+// lost is a set of which the region's members hear no majority.
+func (f *Finding) lost(target View, able, views []View, alive bool) {
+	for _, v := range able {
+		f.Keep = append(f.Keep, v.Host)
+	}
+	for _, m := range f.Config.Members {
+		if !slices.Contains(f.Keep, m.Host) {
+			f.Drop = append(f.Drop, m.Host)
+		}
+	}
+	for _, v := range views {
+		if slices.Contains(f.Drop, v.Host) && v.Answers() && !v.Arbiter {
+			f.Alive = append(f.Alive, v.Host)
+		}
+	}
+	asked := f.Config.votes(func(h string) bool {
+		return slices.ContainsFunc(views, func(v View) bool { return v.Host == h && v.Answers() })
+	})
+	if !alive && (f.Primary != "" || asked >= f.Config.Majority()) {
+		f.Way = Stuck
+		who := strings.Join(f.Alive, ", ")
+		if f.Primary != "" {
+			who += "; " + f.Primary + " is a writable primary"
+		}
+		f.Detail = fmt.Sprintf("%s hears no majority, and we reach members that are one (%s): only the link between them is cut. A forced promotion would lose all that they acknowledge. Mend the link; or write allow = [\"alive\"], which fences them first", target.Host, who)
+		return
+	}
+	f.Way, f.Target = Force, target.Host
+	f.Detail = fmt.Sprintf("the majority is lost: %s goes on by a FORCED reconfiguration without %s, from its newest write of %s", strings.Join(f.Keep, ", "), strings.Join(f.Drop, ", "), target.Applied.At().Format("15:04:05"))
+	if len(f.Alive) > 0 {
+		f.Detail += fmt.Sprintf("; %s answers, and is frozen and stepped down first", strings.Join(f.Alive, ", "))
+	}
+}

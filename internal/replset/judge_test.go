@@ -1,0 +1,208 @@
+package replset
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+)
+
+// config is a set of e1a, e1b and w1, each with a vote and the priorities 3, 2, 1, changed by edits of members.
+func config(t *testing.T, version, term int64, edits ...func([]bson.D)) *Config {
+	t.Helper()
+	var members []bson.D
+	for i, h := range []string{"e1a", "e1b", "w1"} {
+		members = append(members, bson.D{
+			{Key: "_id", Value: int32(i)}, {Key: "host", Value: h}, {Key: "arbiterOnly", Value: false}, {Key: "buildIndexes", Value: true}, {Key: "hidden", Value: false},
+			{Key: "priority", Value: float64(3 - i)}, {Key: "tags", Value: bson.D{{Key: "at", Value: h}}}, {Key: "slaveDelay", Value: int64(0)}, {Key: "votes", Value: int32(1)},
+		})
+	}
+	for _, f := range edits {
+		f(members)
+	}
+	a := bson.A{}
+	for _, m := range members {
+		a = append(a, m)
+	}
+	d := bson.D{{Key: "_id", Value: "rs"}, {Key: "version", Value: version}}
+	if term >= 0 {
+		d = append(d, bson.E{Key: "term", Value: term})
+	}
+	d = append(d, bson.E{Key: "protocolVersion", Value: int64(1)}, bson.E{Key: "members", Value: a}, bson.E{Key: "settings", Value: bson.D{{Key: "chainingAllowed", Value: false}, {Key: "replicaSetId", Value: "id"}}})
+	c, err := readConfig(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+func field(member int, key string, value any) func([]bson.D) {
+	return func(m []bson.D) { m[member] = set(m[member], key, value) }
+}
+
+// three are the views of a set that is well, as far as each member hears.
+func three(c *Config, hears ...string) map[string]*View {
+	all := map[string]*View{}
+	for _, h := range []string{"e1a", "e1b", "w1"} {
+		region := "east"
+		if h == "w1" {
+			region = "west"
+		}
+		healthy := map[string]bool{h: true}
+		for _, o := range hears {
+			healthy[o] = true
+		}
+		all[h] = &View{Place: Place{h, region}, Name: "rs", Secondary: true, Config: c, Term: 4, Applied: OpTime{Term: 4}, Committed: OpTime{Term: 4}, Healthy: healthy, Primary: "e1a", SetVersion: c.Version}
+	}
+	all["e1a"].Writable, all["e1a"].Secondary = true, false
+	return all
+}
+
+func list(all map[string]*View) []View { return []View{*all["e1a"], *all["e1b"], *all["w1"]} }
+
+func TestJudge(t *testing.T) {
+	whole := []string{"e1a", "e1b", "w1"}
+	gone := errors.New("did not answer")
+	dead := func(all map[string]*View, hosts ...string) {
+		for _, h := range hosts {
+			*all[h] = View{Place: all[h].Place, Err: gone}
+		}
+	}
+	for _, tt := range []struct {
+		name   string
+		config *Config
+		hears  []string
+		do     func(all map[string]*View)
+		alive  bool
+		way    Way
+		says   string
+	}{
+		{"well", nil, whole, nil, false, Move, "nothing is lost"},
+		{"led, but no write of its term is acknowledged yet", nil, whole, func(all map[string]*View) {
+			all["e1a"].Writable, all["w1"].Writable, all["w1"].Term = false, true, 5
+		}, false, Wait, "no majority has acknowledged a write of that term yet"},
+		{"led", nil, whole, func(all map[string]*View) {
+			all["e1a"].Writable, all["w1"].Writable, all["w1"].Term, all["w1"].Committed.Term = false, true, 5, 5
+		}, false, Led, "w1 is the writable primary"},
+		{"both regions' members write", nil, whole, func(all map[string]*View) {
+			all["w1"].Writable, all["w1"].Config = true, config(t, 40000, -1)
+		}, false, Rivals, "TWO PRIMARIES"},
+		{"the higher version leads, whatever the terms are", nil, whole, func(all map[string]*View) {
+			all["w1"].Writable, all["w1"].Config, all["e1a"].Term = true, config(t, 40000, -1), 9
+		}, false, Rivals, "w1 leads with configuration 40000, and e1a"},
+		{"the majority is lost", nil, nil, func(all map[string]*View) { dead(all, "e1a", "e1b") }, false, Force, "w1 goes on by a FORCED reconfiguration without e1a, e1b"},
+		{"it is heard for some seconds more", nil, whole, func(all map[string]*View) { dead(all, "e1a", "e1b") }, false, Wait, "follows e1a, which we do not reach"},
+		{"one of two is lost", nil, []string{"e1b"}, func(all map[string]*View) { dead(all, "e1a"); all["w1"].Primary = "" }, false, Wait, "elects one by itself"},
+		{"one answers us, and the survivor hears none", nil, nil, func(all map[string]*View) { dead(all, "e1a") }, false, Stuck, "hears no majority, and we reach members that are one"},
+		{"a majority answers us, and the survivor hears none", nil, nil, nil, false, Stuck, "only the link between them is cut"},
+		{"the same, allowed", nil, nil, nil, true, Force, "e1a, e1b answers, and is frozen and stepped down first"},
+		{"a primary answers us that alone is no majority", config(t, 1, 1, field(1, "votes", int32(0)), field(1, "priority", 0.0)), nil, func(all map[string]*View) { dead(all, "e1b"); all["e1a"].Config = nil }, false, Stuck, "e1a is a writable primary"},
+		{"nobody in the region answers", nil, whole, func(all map[string]*View) { dead(all, "w1") }, false, Blind, "no member in west could be asked: w1: did not answer"},
+		{"another set", nil, whole, func(all map[string]*View) { all["e1b"].Name = "other" }, false, Stuck, `e1b belongs to the replica set "other"`},
+		{"dropped", nil, nil, func(all map[string]*View) {
+			all["w1"].Name, all["w1"].Removed, all["w1"].Secondary = "", true, false
+			all["w1"].Config = config(t, 50000, -1, field(2, "host", "other"))
+		}, false, Stuck, "may have forked"},
+		{"empty", nil, nil, func(all map[string]*View) { *all["w1"] = View{Place: all["w1"].Place, Empty: true} }, false, Stuck, "w1 is empty"},
+		{"still copying", nil, whole, func(all map[string]*View) { all["w1"].Secondary = false }, false, Stuck, "it starts, recovers or copies its data"},
+		{"an arbiter is no survivor", config(t, 1, 1, field(2, "arbiterOnly", true), field(2, "priority", 0.0)), nil, func(all map[string]*View) {
+			dead(all, "e1a", "e1b")
+			all["w1"].Arbiter, all["w1"].Secondary = true, false
+		}, false, Stuck, "w1 is an arbiter"},
+		{"one that builds no indexes is no survivor", config(t, 1, 1, field(2, "buildIndexes", false), field(2, "priority", 0.0)), nil, func(all map[string]*View) { dead(all, "e1a", "e1b") }, false, Stuck, "w1 builds no indexes"},
+		{"a hidden one is forced", config(t, 1, 1, field(2, "hidden", true), field(2, "priority", 0.0)), nil, func(all map[string]*View) { dead(all, "e1a", "e1b") }, false, Force, "FORCED"},
+		{"a hidden one is not moved to", config(t, 1, 1, field(2, "hidden", true), field(2, "priority", 0.0)), whole, nil, false, Stuck, "w1 is hidden"},
+		{"it is preferred already", config(t, 1, 1, field(2, "priority", 9.0)), whole, nil, false, Wait, "it takes over when it has caught up"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			c := tt.config
+			if c == nil {
+				c = config(t, 1, 1)
+			}
+			all := three(c, tt.hears...)
+			if tt.do != nil {
+				tt.do(all)
+			}
+			f := Judge("rs", "west", list(all), tt.alive)
+			if f.Way != tt.way || !strings.Contains(f.Detail, tt.says) {
+				t.Errorf("%d %q; want %d with %q", f.Way, f.Detail, tt.way, tt.says)
+			}
+			if f.Way == Force && (f.Target != "w1" || fmt.Sprint(f.Keep) != "[w1]" || fmt.Sprint(f.Drop) != "[e1a e1b]") {
+				t.Errorf("to %s: keeps %v, drops %v", f.Target, f.Keep, f.Drop)
+			}
+		})
+	}
+}
+
+// The survivor with the newest write goes on, and its neighbour with it.
+func TestJudgeTakesTheFreshest(t *testing.T) {
+	all := three(config(t, 1, 1), "e1b")
+	all["w1"].Err, all["w1"].Config = errors.New("gone"), nil
+	all["e1a"].Writable, all["e1a"].Secondary = false, true
+	all["e1a"].Applied.TS, all["e1b"].Applied.TS = bson.Timestamp{T: 100, I: 1}, bson.Timestamp{T: 100, I: 2}
+	all["e1a"].Config = config(t, 1, 1, field(0, "votes", int32(0)), field(0, "priority", 0.0), field(1, "votes", int32(1)))
+	all["e1b"].Config = all["e1a"].Config
+	all["e1b"].Healthy = map[string]bool{"e1b": true}
+	if f := Judge("rs", "east", list(all), false); f.Way != Force || f.Target != "e1b" || fmt.Sprint(f.Keep) != "[e1a e1b]" {
+		t.Errorf("%d %q to %s, keeps %v; want a forced one to e1b that keeps both", f.Way, f.Detail, f.Target, f.Keep)
+	}
+}
+
+func TestForcedConfiguration(t *testing.T) {
+	c := config(t, 7, 3, field(2, "hidden", true), field(2, "priority", 0.0), field(2, "votes", int32(0)), field(2, "slaveDelay", int64(60)))
+	got, err := readConfig(c.Forced([]string{"w1"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := got.Members[0]
+	if len(got.Members) != 1 || m.Host != "w1" || m.ID != 2 || m.Votes != 1 || m.Priority != 1 || m.Hidden || m.Delay != 0 {
+		t.Errorf("members %+v: want w1 alone, numbered 2, with a vote, visible, without delay", got.Members)
+	}
+	if tags, _ := val(m.doc, "tags").(bson.D); val(tags, "at") != "w1" {
+		t.Errorf("its tags are %v", val(m.doc, "tags"))
+	}
+	settings, _ := val(got.doc, "settings").(bson.D)
+	if val(settings, "chainingAllowed") != false || val(settings, "replicaSetId") != "id" || val(got.doc, "protocolVersion") != int64(1) || got.Version != 8 || val(got.doc, "term") != nil {
+		t.Errorf("the configuration is %v: want all else kept, the next version and no term", got.doc)
+	}
+}
+
+func TestPreferredConfiguration(t *testing.T) {
+	c := config(t, 7, 3)
+	got, err := readConfig(c.Preferred([]string{"e1b", "w1"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b, w := got.Members[0].Priority, got.Members[1].Priority, got.Members[2].Priority; a != 3 || w <= a || b <= w {
+		t.Errorf("priorities %v, %v, %v: want 3, and both others above, in their order", a, b, w)
+	}
+	if c.Members[1].Priority != 2 || val(c.Members[1].doc, "priority") != 2.0 {
+		t.Error("the old configuration was changed")
+	}
+	if again := got.Preferred([]string{"e1b", "w1"}); again != nil {
+		t.Errorf("what is so already is changed again: %v", again)
+	}
+}
+
+func TestNewer(t *testing.T) {
+	for _, tt := range []struct {
+		a, b *Config
+		want bool
+	}{
+		{config(t, 2, 1), config(t, 1, 1), true},
+		{config(t, 1, 2), config(t, 5, 1), true},
+		{config(t, 5, 1), config(t, 1, 2), false},
+		{config(t, 5, -1), config(t, 1, 9), true},
+		{config(t, 5, 9), config(t, 6, -1), false},
+		{config(t, 5, 1), config(t, 5, 1), false},
+		{config(t, 1, 1), nil, true},
+		{nil, config(t, 1, 1), false},
+		{nil, nil, false},
+	} {
+		if got := tt.a.Newer(tt.b); got != tt.want {
+			t.Errorf("%+v newer than %+v: %t", tt.a, tt.b, got)
+		}
+	}
+}

@@ -1,0 +1,158 @@
+package replset
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
+)
+
+// Place is a member, and where it stands.
+type Place struct {
+	Host   string // "host:port", as the set's configuration names it
+	Region string
+}
+
+// OpTime is a place in the oplog.
+type OpTime struct {
+	TS   bson.Timestamp `bson:"ts"`
+	Term int64          `bson:"t"`
+}
+
+// After reports whether o is newer than p in one history: by term, then by time.
+func (o OpTime) After(p OpTime) bool {
+	return o.Term > p.Term || o.Term == p.Term && o.TS.After(p.TS)
+}
+
+// At is when the operation was written, by its primary's clock, in whole seconds.
+func (o OpTime) At() time.Time {
+	if o.TS.T == 0 {
+		return time.Time{}
+	}
+	return time.Unix(int64(o.TS.T), 0).UTC()
+}
+
+// View is what a member says of itself and of the others. What it could not be asked is in Err.
+type View struct {
+	Place
+	// Err is why the member could not be asked; the rest is zero then.
+	Err error
+	// Name is the set that it belongs to; "": it is in none, because nobody has initiated it or because its own
+	// configuration does not name it.
+	Name                        string
+	Writable, Secondary, Hidden bool
+	Arbiter                     bool
+	// Primary is whom it takes for the primary. A dead one is named for ten seconds.
+	Primary string
+	// SetVersion is the version of the configuration in force, as drivers are told.
+	SetVersion int64
+	LastWrite  time.Time
+	// Removed says that its configuration does not name it, Empty that it has none.
+	Removed, Empty bool
+	// Config is its configuration, raw as the server gave it; nil if it has none.
+	Config *Config
+	// Term is the newest election's that it knows.
+	Term int64
+	// Applied is its newest operation, Committed the newest that it knows a majority to have.
+	Applied, Committed OpTime
+	// Healthy are the members of its configuration that it hears, itself included.
+	Healthy map[string]bool
+}
+
+// Answers reports whether the member could be asked and takes part in the set.
+func (v View) Answers() bool { return v.Err == nil && v.Name != "" }
+
+type helloReply struct {
+	SetName    string `bson:"setName"`
+	SetVersion int64  `bson:"setVersion"`
+	Writable   bool   `bson:"isWritablePrimary"`
+	Secondary  bool   `bson:"secondary"`
+	Hidden     bool   `bson:"hidden"`
+	Arbiter    bool   `bson:"arbiterOnly"`
+	Primary    string `bson:"primary"`
+	LastWrite  struct {
+		Date time.Time `bson:"lastWriteDate"`
+	} `bson:"lastWrite"`
+}
+
+type statusReply struct {
+	Term    int64 `bson:"term"`
+	Optimes struct {
+		Applied   OpTime `bson:"appliedOpTime"`
+		Committed OpTime `bson:"lastCommittedOpTime"`
+	} `bson:"optimes"`
+	Members []struct {
+		Name   string  `bson:"name"`
+		Health float64 `bson:"health"`
+	} `bson:"members"`
+}
+
+// Look asks all members at once. It changes nothing, and always gives a view of each place, in their order.
+func Look(ctx context.Context, a Access, places []Place, timeout time.Duration) []View {
+	out := make([]View, len(places))
+	var wg sync.WaitGroup
+	for i, p := range places {
+		wg.Go(func() {
+			out[i] = look(ctx, a, p, timeout)
+			if out[i].Err != nil {
+				out[i] = View{Place: p, Err: out[i].Err}
+			}
+		})
+	}
+	wg.Wait()
+	return out
+}
+
+func look(ctx context.Context, a Access, p Place, timeout time.Duration) (v View) {
+	v.Place = p
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	c, err := a.Client(p.Host, timeout)
+	if err != nil {
+		v.Err = err
+		return v
+	}
+	defer Close(c)
+	v.Err = v.ask(ctx, c)
+	return v
+}
+
+func (v *View) ask(ctx context.Context, c *mongo.Client) error {
+	var h helloReply
+	if err := run(ctx, c, bson.D{{Key: "hello", Value: 1}}, &h); err != nil {
+		return err
+	}
+	v.Name, v.SetVersion, v.Writable, v.Secondary, v.Hidden, v.Arbiter, v.Primary = h.SetName, h.SetVersion, h.Writable, h.Secondary, h.Hidden, h.Arbiter, h.Primary
+	v.LastWrite = h.LastWrite.Date
+	var got struct {
+		Config bson.D `bson:"config"`
+	}
+	switch err := run(ctx, c, bson.D{{Key: "replSetGetConfig", Value: 1}}, &got); {
+	case code(err) == codeUninitialised:
+		v.Empty = true
+		return nil
+	case err != nil:
+		return fmt.Errorf("asking for its configuration: %w", err)
+	}
+	var err error
+	if v.Config, err = readConfig(got.Config); err != nil {
+		return err
+	}
+	var st statusReply
+	switch err := run(ctx, c, bson.D{{Key: "replSetGetStatus", Value: 1}}, &st); {
+	case code(err) == codeInvalidConfig:
+		v.Removed, v.Name = true, ""
+		return nil
+	case err != nil:
+		return fmt.Errorf("asking for its status: %w", err)
+	}
+	v.Term, v.Applied, v.Committed = st.Term, st.Optimes.Applied, st.Optimes.Committed
+	v.Healthy = map[string]bool{}
+	for _, m := range st.Members {
+		v.Healthy[m.Name] = m.Health == 1
+	}
+	return nil
+}

@@ -1,0 +1,74 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/lab/harness"
+	"github.com/failoverd/failoverd/lab/world"
+)
+
+// members waits until MongoDB's members at a site are in a state.
+func (r *rig) members(limit time.Duration, site, state string, hosts ...string) {
+	r.Helper()
+	var got map[string]string
+	r.do(r.poll(limit, func() (bool, string) {
+		var err error
+		if got, err = r.w.Mongo(r.ctx, site); err != nil {
+			return false, err.Error()
+		}
+		for _, h := range hosts {
+			if got[h] != state {
+				return false, h + " to be " + state + ", and not " + got[h]
+			}
+		}
+		return true, ""
+	}))
+}
+
+const (
+	mongoE1a, mongoE1b = "198.18.1.31:27017", "198.18.1.32:27017"
+	mongoE2a           = "198.18.2.31:27017"
+)
+
+// us-east-1 is cut off with two of three members, which go on leading their side. A person is asked, who sees what is about to be forced;
+// the survivor goes on without them; when the cut heals, they are REMOVED, and nobody writes there.
+func TestMongoIsPromotedByForce(t *testing.T) {
+	r := start(t, func(o *harness.Options) { o.AskMongo = true })
+	lossAt := r.lose()
+	s := r.until(90*time.Second, "the question before the promotion", func(s *harness.Status) bool {
+		return s.Current() != nil && s.Current().Question != nil
+	})
+	if text := s.Current().Question.Text; !strings.Contains(text, "start-mongo") || !strings.Contains(text, mongoE2a+" goes on by a FORCED reconfiguration without "+mongoE1a+", "+mongoE1b) || !strings.Contains(text, "manual") {
+		t.Errorf("the question is %q", text)
+	}
+	r.members(time.Second, world.E1, "PRIMARY", mongoE1a)
+	r.members(time.Second, world.E2, "SECONDARY", mongoE2a)
+	r.order("use2a", "approve")
+	r.stable()
+	r.movedSafely(lossAt, 1)
+	r.members(time.Second, world.E2, "PRIMARY", mongoE2a)
+	r.do(r.w.Heal(r.ctx, world.E1))
+	r.members(30*time.Second, world.E1, "REMOVED", mongoE1a, mongoE1b)
+	r.until(30*time.Second, "the hold on MongoDB", func(s *harness.Status) bool {
+		for _, h := range s.Holds {
+			if h.Component == "mongo" {
+				return h.Status == "kept" && strings.Contains(h.Detail, mongoE2a+" is the writable primary")
+			}
+		}
+		return false
+	})
+	r.members(time.Second, world.E2, "PRIMARY", mongoE2a)
+}
+
+// As long as a majority is alive nothing is forced: priorities move the primary, and all three stay members.
+func TestMongoIsMovedByPriorities(t *testing.T) {
+	r := start(t)
+	r.order("use2a", "failover")
+	r.until(90*time.Second, "the step", func(s *harness.Status) bool {
+		return s.Current() != nil && s.Current().StepState("start-mongo") == "done"
+	})
+	r.members(time.Second, world.E2, "PRIMARY", mongoE2a)
+	r.members(5*time.Second, world.E1, "SECONDARY", mongoE1a, mongoE1b)
+}

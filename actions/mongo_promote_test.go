@@ -326,3 +326,14 @@ func TestMongoPromoteAsksByDefault(t *testing.T) {
 		t.Errorf("what stood before is %s", e.Previous)
 	}
 }
+
+// Members that the configuration of failoverd does not name are asked as well: a primary among them is no surprise.
+func TestMongoPromoteAsksWhomTheSetNames(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+	a.places = a.places[2:]
+	s.Cut(true, 2)
+	becomes(t, a, Absent, "only the link between them is cut")
+	if err := try(t, a); err == nil || !strings.Contains(err.Error(), s.Hosts[0]) {
+		t.Errorf("%v: want a refusal that names the primary", err)
+	}
+}

@@ -62,6 +62,8 @@ func (x *mongoWrite) Check(ctx context.Context) Finding {
 	reached := false
 	for _, v := range replset.Look(ctx, x.access, x.places, x.timeout) {
 		switch {
+		case v.Region != string(x.deps.Region): // only the set names it
+			continue
 		case replset.Refused(v.Err):
 			return Finding{Status: Unknown, Detail: v.Host + " does not accept our user: " + v.Err.Error()}
 		case v.Err != nil:

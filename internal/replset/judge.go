@@ -172,6 +172,8 @@ func (f *Finding) outside(mine []View) string {
 			out = append(out, v.Host+" is empty, and nobody has added it to the set")
 		case v.Arbiter:
 			out = append(out, v.Host+" is an arbiter")
+		case f.Config.Member(v.Host) == nil && v.Me != "" && v.Me != v.Host:
+			out = append(out, v.Host+" calls itself "+v.Me+": name the members as the set's own configuration does")
 		case f.Config.Member(v.Host) == nil:
 			out = append(out, v.Host+" does not know the newest configuration, which does not name it")
 		case !f.Config.Member(v.Host).Bearing():

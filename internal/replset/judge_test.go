@@ -106,6 +106,7 @@ func TestJudge(t *testing.T) {
 			all["w1"].Config = config(t, 50000, -1, field(2, "host", "other"))
 		}, false, Stuck, "may have forked"},
 		{"empty", nil, nil, func(all map[string]*View) { *all["w1"] = View{Place: all["w1"].Place, Empty: true} }, false, Stuck, "w1 is empty"},
+		{"known by another name", nil, whole, func(all map[string]*View) { all["w1"].Host, all["w1"].Me = "alias", "w1" }, false, Stuck, "alias calls itself w1"},
 		{"still copying", nil, whole, func(all map[string]*View) { all["w1"].Secondary = false }, false, Stuck, "it starts, recovers or copies its data"},
 		{"an arbiter is no survivor", config(t, 1, 1, field(2, "arbiterOnly", true), field(2, "priority", 0.0)), nil, func(all map[string]*View) {
 			dead(all, "e1a", "e1b")

@@ -3,6 +3,7 @@ package replset
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -44,7 +45,9 @@ type View struct {
 	// configuration does not name it.
 	Name                        string
 	Writable, Secondary, Hidden bool
-	Arbiter                     bool
+	// Me is how its configuration names it.
+	Me      string
+	Arbiter bool
 	// Primary is whom it takes for the primary. A dead one is named for ten seconds.
 	Primary string
 	// SetVersion is the version of the configuration in force, as drivers are told.
@@ -71,6 +74,7 @@ type helloReply struct {
 	Writable   bool   `bson:"isWritablePrimary"`
 	Secondary  bool   `bson:"secondary"`
 	Hidden     bool   `bson:"hidden"`
+	Me         string `bson:"me"`
 	Arbiter    bool   `bson:"arbiterOnly"`
 	Primary    string `bson:"primary"`
 	LastWrite  struct {
@@ -90,8 +94,25 @@ type statusReply struct {
 	} `bson:"members"`
 }
 
-// Look asks all members at once. It changes nothing, and always gives a view of each place, in their order.
+// Look asks all members at once: those at places, in their order, and then others that a configuration of theirs names, whose region is
+// not known. It changes nothing.
 func Look(ctx context.Context, a Access, places []Place, timeout time.Duration) []View {
+	out := all(ctx, a, places, timeout)
+	var others []Place
+	for _, v := range out {
+		if v.Config == nil {
+			continue
+		}
+		for _, m := range v.Config.Members {
+			if p := (Place{Host: m.Host}); !slices.ContainsFunc(out, func(v View) bool { return v.Host == m.Host || v.Me == m.Host }) && !slices.Contains(others, p) {
+				others = append(others, p)
+			}
+		}
+	}
+	return append(out, all(ctx, a, others, timeout)...)
+}
+
+func all(ctx context.Context, a Access, places []Place, timeout time.Duration) []View {
 	out := make([]View, len(places))
 	var wg sync.WaitGroup
 	for i, p := range places {
@@ -126,7 +147,7 @@ func (v *View) ask(ctx context.Context, c *mongo.Client) error {
 		return err
 	}
 	v.Name, v.SetVersion, v.Writable, v.Secondary, v.Hidden, v.Arbiter, v.Primary = h.SetName, h.SetVersion, h.Writable, h.Secondary, h.Hidden, h.Arbiter, h.Primary
-	v.LastWrite = h.LastWrite.Date
+	v.LastWrite, v.Me = h.LastWrite.Date, h.Me
 	var got struct {
 		Config bson.D `bson:"config"`
 	}

@@ -3,6 +3,8 @@ package actions
 import (
 	"context"
 	"encoding/json"
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -144,9 +146,22 @@ func TestMongoPromoteMovesWithoutLoss(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { replset.Close(client) })
-	if _, err := client.Database("app").Collection("c").InsertOne(t.Context(), bson.D{{Key: "_id", Value: 1}}); err != nil {
-		t.Fatal(err)
-	}
+	// Somebody writes all the while, as those do whom nothing has to stop for this.
+	var acked []string
+	writing, stop := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 0; writing.Err() == nil; n++ {
+			key := fmt.Sprint(n)
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Second)
+			if _, err := client.Database("app").Collection("c").InsertOne(ctx, bson.D{{Key: "_id", Value: key}}); err == nil {
+				acked = append(acked, key)
+			}
+			cancel()
+			<-time.After(5 * time.Millisecond)
+		}
+	}()
 	inspect(t, a, Absent, "nothing is lost")
 	version := a.mustLook(t).Config.Version
 	if err := try(t, a); err != nil {
@@ -161,9 +176,15 @@ func TestMongoPromoteMovesWithoutLoss(t *testing.T) {
 		t.Errorf("the priority of the old primary is %v now", now.Member(s.Hosts[0]).Priority)
 	}
 	becomes(t, a, Present, s.Hosts[2]) // it stays
-	var doc bson.M
-	if err := client.Database("app").Collection("c").FindOne(t.Context(), bson.D{{Key: "_id", Value: 1}}).Decode(&doc); err != nil {
-		t.Errorf("what was acknowledged before is not there: %v", err)
+	before := len(s.Member(2).Keys("app.c"))
+	soon(t, "writes go on", func() bool { return len(s.Member(2).Keys("app.c")) > before+5 })
+	stop()
+	<-done
+	has := s.Member(2).Keys("app.c")
+	for _, key := range acked {
+		if !slices.Contains(has, key) {
+			t.Errorf("%s, one of %d that a majority has acknowledged, is not there", key, len(acked))
+		}
 	}
 }
 

@@ -320,7 +320,8 @@ func (m *Member) tick(ctx context.Context, now time.Time) {
 		m.mu.Unlock()
 		return
 	}
-	takeover := leader != nil && leader.Priority < self.Priority && !m.peer(leader.Host).last.after(m.lastOp())
+	// Who has the higher priority takes over once it is no more than two seconds behind, a fifth of the election time-out.
+	takeover := leader != nil && leader.Priority < self.Priority && m.peer(leader.Host).last.At.Sub(m.lastOp().At) <= m.opt.ElectionTimeout/5
 	if leader != nil && !takeover {
 		m.noPrimary = now
 	}

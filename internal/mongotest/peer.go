@@ -36,6 +36,7 @@ type ballot struct {
 	Term    int64   `bson:"term"`
 	Last    optime  `bson:"last"`
 	Config  *Config `bson:"config"`
+	Dry     bool    `bson:"dryRun"` // nobody is bound by the answer
 	Granted bool    `bson:"voteGranted"`
 	OK      float64 `bson:"ok"`
 	DB      string  `bson:"$db"`
@@ -109,13 +110,44 @@ func (m *Member) answerBeat(q beat) beat {
 	return out
 }
 
-// campaign asks all members for their vote, and takes the primary's place if a majority grants it.
+// campaign takes the primary's place if a majority grants it. It asks first whether that would be so, since each real attempt makes a
+// primary step down.
 func (m *Member) campaign(ctx context.Context) {
 	m.mu.Lock()
-	m.term++
-	m.voted = m.term
-	q := ballot{Cmd: 1, From: m.host, Term: m.term, Last: m.lastOp(), Config: m.cfg, DB: "admin"}
-	need, votes := m.cfg.majority(), 0
+	q := ballot{Cmd: 1, From: m.host, Term: m.term + 1, Dry: true, Last: m.lastOp(), Config: m.cfg, DB: "admin"}
+	need := m.cfg.majority()
+	m.mu.Unlock()
+	if m.votes(ctx, q) < need {
+		return
+	}
+	m.mu.Lock()
+	if m.term+1 != q.Term || m.state != secondary {
+		m.mu.Unlock()
+		return
+	}
+	m.term = q.Term
+	m.voted, q.Dry = m.term, false
+	m.mu.Unlock()
+	votes := m.votes(ctx, q)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	now := time.Now()
+	if votes < need || m.term != q.Term || m.state != secondary || newer(m.cfg, q.Config) {
+		return
+	}
+	m.become(primary, now)
+	m.hadMajority, m.electedAt = now, now
+	m.write("n", "", nil)
+	if m.cfg.Term != -1 { // a forced configuration keeps its term until the next ordinary reconfiguration
+		c := *m.cfg
+		c.Term = m.term
+		m.cfg = &c
+	}
+}
+
+// votes asks all members, and counts those that are granted, its own included.
+func (m *Member) votes(ctx context.Context, q ballot) (votes int) {
+	m.mu.Lock()
 	var others []MemberConfig
 	for _, c := range m.cfg.Members {
 		if c.Host == m.host {
@@ -145,27 +177,14 @@ func (m *Member) campaign(ctx context.Context) {
 		}()
 	}
 	wg.Wait()
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	now := time.Now()
-	if votes < need || m.term != q.Term || m.state != secondary || newer(m.cfg, q.Config) {
-		return
-	}
-	m.become(primary, now)
-	m.hadMajority, m.electedAt = now, now
-	m.write("n", "", nil)
-	if m.cfg.Term != -1 { // a forced configuration keeps its term until the next ordinary reconfiguration
-		c := *m.cfg
-		c.Term = m.term
-		m.cfg = &c
-	}
+	return votes
 }
 
 // answerBallot is the voter's side. m.mu is held.
 func (m *Member) answerBallot(q ballot) ballot {
 	sameConfig := m.cfg != nil && !newer(m.cfg, q.Config) && !newer(q.Config, m.cfg)
 	q.Granted = sameConfig && q.Term > m.voted && q.Term >= m.term && !m.lastOp().after(q.Last) && m.cfg.member(m.host) != nil
-	if q.Granted {
+	if q.Granted && !q.Dry {
 		m.voted = q.Term
 		m.adopt(q.Term, nil)
 		m.noPrimary = time.Now()

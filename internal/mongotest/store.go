@@ -140,3 +140,14 @@ func (m *Member) find(d bson.D) bson.D {
 	}
 	return bson.D{{Key: "cursor", Value: bson.D{{Key: "id", Value: int64(0)}, {Key: "ns", Value: ns}, {Key: "firstBatch", Value: batch}}}, {Key: "ok", Value: 1.0}}
 }
+
+// Keys are the _ids, as text, of the documents that the member has in a collection: the world's own view.
+func (m *Member) Keys(ns string) []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	out := []string{}
+	for _, d := range m.documents(ns, len(m.log)) {
+		out = append(out, fmt.Sprint(get(d, "_id")))
+	}
+	return out
+}

@@ -38,11 +38,12 @@ func StoreSocket(world, region string) string {
 // WorkerOptions sets up a worker process.
 type WorkerOptions struct {
 	World, Region, Task string
-	QueueURL            string  // http://…:4566/123456789012/messages
-	ActiveSocket        string  // of the agent; "" means: ask nobody, just run
-	StoreAddress        string  // of the store over the network; "" means its unix socket, which no fence at the network cuts
-	MariaDB             string  // data source name of the region's; "" means that the application has none
-	TimeFactor          float64 // divides all durations
+	QueueURL            string   // http://…:4566/123456789012/messages
+	ActiveSocket        string   // of the agent; "" means: ask nobody, just run
+	StoreAddress        string   // of the store over the network; "" means its unix socket, which no fence at the network cuts
+	MariaDB             string   // data source name of the region's; "" means that the application has none
+	MongoDB             []string // members, to find the others by; nil means that the application has none
+	TimeFactor          float64  // divides all durations
 	Log                 *slog.Logger
 }
 
@@ -82,6 +83,9 @@ func RunWorker(ctx context.Context, opt WorkerOptions) error {
 	w.sqs = sqs.New(sqs.Options{Region: opt.Region, BaseEndpoint: aws.String("http://" + base),
 		Credentials: credentials.NewStaticCredentialsProvider("AKIAWORKER", "secret", ""), HTTPClient: impatient()})
 	w.agent = agentClient(opt.ActiveSocket)
+	if opt.MongoDB != nil {
+		go w.chronicle(ctx, opt.MongoDB)
+	}
 	var swept time.Time
 	for ctx.Err() == nil {
 		if time.Since(swept) > w.scale(15*time.Second) {

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"syscall"
 
 	"github.com/failoverd/failoverd/lab/app"
@@ -77,6 +78,7 @@ func run(ctx context.Context, cmd string, args []string, stderr io.Writer, log *
 		queue  = fs.String("queue", "", "URL of the region's queue")
 		store  = fs.String("store", "", "host:port of the region's store; empty: its unix socket")
 		maria  = fs.String("mariadb", "", "data source name of the region's MariaDB; empty: the application has none")
+		mongo  = fs.String("mongodb", "", "members of MongoDB, separated by commas; empty: the application has none")
 		factor = fs.Float64("time-factor", 1, "divides all durations")
 		prefix = fs.String("prefix", "lab", "prefix of the namespaces")
 	)
@@ -101,8 +103,12 @@ func run(ctx context.Context, cmd string, args []string, stderr io.Writer, log *
 	case "api":
 		return app.RunAPI(ctx, *world, *name, *task, *listen, *queue, log)
 	case "worker":
+		var members []string
+		if *mongo != "" {
+			members = strings.Split(*mongo, ",")
+		}
 		return app.RunWorker(ctx, app.WorkerOptions{World: *world, Region: *name, Task: *task, QueueURL: *queue,
-			ActiveSocket: os.Getenv("FAILOVERD_ACTIVE_SOCKET"), StoreAddress: *store, MariaDB: *maria, TimeFactor: *factor, Log: log})
+			ActiveSocket: os.Getenv("FAILOVERD_ACTIVE_SOCKET"), StoreAddress: *store, MariaDB: *maria, MongoDB: members, TimeFactor: *factor, Log: log})
 	case "clean":
 		return netns.Clean(ctx, *prefix)
 	case "demo":

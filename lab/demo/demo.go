@@ -197,7 +197,7 @@ func (d *demo) start(ctx context.Context, dir string) (*harness.Cluster, error) 
 		Config: harness.ConfigOptions{Factor: d.Factor},
 		World:  world.Options{Dir: dir, Prefix: d.Prefix, Lab: lab, Log: slog.New(slog.DiscardHandler)},
 		// Each region has a real one, where the machine has it: make demo installs it.
-		MariaDB: world.MariaDBMissing() == "",
+		MariaDB: world.MariaDBMissing() == "", Documents: true,
 	}
 	d.maria = opt.MariaDB
 	if d.maria {
@@ -304,6 +304,12 @@ func (d *demo) summary(v harness.Verdict) {
 			lost = fmt.Sprintf("%d deliveries that were written down since stand in us-east-1 alone", v.Rows)
 		}
 		p("  MariaDB in us-east-2 comes from a backup that was %.0f s old at the loss; %s", v.BackupAge.Seconds(), lost)
+	}
+	switch {
+	case v.MongoLost > 0:
+		p("  MongoDB: %d documents that a majority had acknowledged are lost, %.1f s of them: two of three members in us-east-1 went on as a majority until their writers' lease had ended", v.MongoLost, v.MongoRPO.Seconds())
+	case v.MongoLost == 0:
+		p("  MongoDB has every document that a majority has acknowledged")
 	}
 	if v.InDoubt > 0 && !d.staysHome() { // after a blip the workers simply have something in hand
 		p("  in doubt: %d messages were in the hands of a worker that died; they are listed, and never processed automatically", v.InDoubt)

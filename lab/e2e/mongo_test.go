@@ -1,11 +1,13 @@
 package e2e
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/failoverd/failoverd/lab/harness"
+	"github.com/failoverd/failoverd/lab/ledger"
 	"github.com/failoverd/failoverd/lab/world"
 )
 
@@ -27,6 +29,22 @@ func (r *rig) members(limit time.Duration, site, state string, hosts ...string) 
 	}))
 }
 
+// documents counts what a majority has acknowledged to workers, by region, and lists what of that e2a has not.
+func (r *rig) documents() (acked map[string]int, lost []ledger.Event) {
+	r.Helper()
+	events, err := r.w.Events(r.ctx, ledger.Stored) // first: what comes meanwhile is in the set
+	r.do(err)
+	keys, err := r.w.MongoDocuments(r.ctx, world.E2, mongoE2a)
+	r.do(err)
+	acked = map[string]int{}
+	for _, e := range events {
+		if acked[e.Region]++; !slices.Contains(keys, e.Key) {
+			lost = append(lost, e)
+		}
+	}
+	return acked, lost
+}
+
 const (
 	mongoE1a, mongoE1b = "198.18.1.31:27017", "198.18.1.32:27017"
 	mongoE2a           = "198.18.2.31:27017"
@@ -35,7 +53,7 @@ const (
 // us-east-1 is cut off with two of three members, which go on leading their side. A person is asked, who sees what is about to be forced;
 // the survivor goes on without them; when the cut heals, they are REMOVED, and nobody writes there.
 func TestMongoIsPromotedByForce(t *testing.T) {
-	r := start(t, func(o *harness.Options) { o.AskMongo = true })
+	r := start(t, func(o *harness.Options) { o.AskMongo, o.Documents = true, true })
 	lossAt := r.lose()
 	s := r.until(90*time.Second, "the question before the promotion", func(s *harness.Status) bool {
 		return s.Current() != nil && s.Current().Question != nil
@@ -47,8 +65,20 @@ func TestMongoIsPromotedByForce(t *testing.T) {
 	r.members(time.Second, world.E2, "SECONDARY", mongoE2a)
 	r.order("use2a", "approve")
 	r.stable()
-	r.movedSafely(lossAt, 1)
+	v := r.movedSafely(lossAt, 1)
 	r.members(time.Second, world.E2, "PRIMARY", mongoE2a)
+	acked, lost := r.documents()
+	if v.MongoLost != len(lost) || acked[world.Secondary] == 0 {
+		t.Errorf("%d documents are counted as lost, %d are; %d were acknowledged in us-east-2", v.MongoLost, len(lost), acked[world.Secondary])
+	}
+	if len(lost) == 0 {
+		t.Error("a majority was cut off and went on, and nothing that it has acknowledged is lost: the count cannot be right")
+	}
+	for _, e := range lost {
+		if e.Region != world.Primary || e.At.Before(lossAt.Add(-2*time.Second)) {
+			t.Errorf("%s, acknowledged in %s %s after the cut, is lost", e.Key, e.Region, e.At.Sub(lossAt))
+		}
+	}
 	r.do(r.w.Heal(r.ctx, world.E1))
 	r.members(30*time.Second, world.E1, "REMOVED", mongoE1a, mongoE1b)
 	r.until(30*time.Second, "the hold on MongoDB", func(s *harness.Status) bool {
@@ -64,11 +94,18 @@ func TestMongoIsPromotedByForce(t *testing.T) {
 
 // As long as a majority is alive nothing is forced: priorities move the primary, and all three stay members.
 func TestMongoIsMovedByPriorities(t *testing.T) {
-	r := start(t)
+	r := start(t, func(o *harness.Options) { o.Documents = true })
 	r.order("use2a", "failover")
 	r.until(90*time.Second, "the step", func(s *harness.Status) bool {
 		return s.Current() != nil && s.Current().StepState("start-mongo") == "done"
 	})
 	r.members(time.Second, world.E2, "PRIMARY", mongoE2a)
 	r.members(5*time.Second, world.E1, "SECONDARY", mongoE1a, mongoE1b)
+	r.do(r.poll(30*time.Second, func() (bool, string) {
+		acked, _ := r.documents()
+		return acked[world.Secondary] > 10, "documents of us-east-2"
+	}))
+	if acked, lost := r.documents(); acked[world.Primary] == 0 || len(lost) != 0 {
+		t.Errorf("of %v acknowledged documents %d are lost: %v", acked, len(lost), lost)
+	}
 }

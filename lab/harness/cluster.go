@@ -50,6 +50,8 @@ type Options struct {
 	Unsafe bool
 	// MariaDB gives each region a real one, without which no message is worked on.
 	MariaDB bool
+	// Documents lets the workers write into MongoDB as well.
+	Documents bool
 	// AskMongo asks a person before MongoDB is promoted, as the example does.
 	AskMongo bool
 }
@@ -86,7 +88,7 @@ func Start(ctx context.Context, o Options) (*Cluster, error) {
 	if o.Stubborn {
 		wo.Walled = []string{"workers"}
 	}
-	wo.MariaDB = o.MariaDB
+	wo.MariaDB, wo.Documents = o.MariaDB, o.Documents
 	w, err := world.Start(ctx, wo)
 	if err != nil {
 		return nil, err

@@ -45,8 +45,8 @@ func TestConfigure(t *testing.T) {
 }
 
 func TestVerdictLine(t *testing.T) {
-	v := Verdict{Active: "us-east-2", Epoch: 2, Messages: 137, Detect: 24512 * 1e6, BackupAge: 612 * 1e9, Recover: -1, Factor: 4}
-	const want = "result: active=us-east-2 epoch=2 duplicates=0 dual_active_ms=0 messages=137 lost=0 mariadb_backup_age_s=612.0 detect_s=24.5 recover_s=- time_factor=4"
+	v := Verdict{Active: "us-east-2", Epoch: 2, Messages: 137, Detect: 24512 * 1e6, BackupAge: 612 * 1e9, MongoLost: 3, MongoRPO: 1500 * 1e6, Recover: -1, Factor: 4}
+	const want = "result: active=us-east-2 epoch=2 duplicates=0 dual_active_ms=0 messages=137 lost=0 mongo_lost=3 mongo_rpo_s=1.5 mariadb_backup_age_s=612.0 detect_s=24.5 recover_s=- time_factor=4"
 	if got := v.Line(); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

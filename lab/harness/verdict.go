@@ -33,6 +33,11 @@ type Verdict struct {
 	BackupAge time.Duration
 	Rows      int // that MariaDB in us-east-1 has and the one in us-east-2 has not; -1: it could not be asked
 
+	// MongoLost is how many documents a majority of MongoDB's members has acknowledged and the set has not; -1: nobody wrote any.
+	MongoLost int
+	// MongoRPO is how long they had been written: from the newest of us-east-1 that is there to the newest that is not.
+	MongoRPO time.Duration
+
 	InDoubt int         // claimed by a worker that died: a person looks at them
 	Steps   []Milestone // from the loss on
 }
@@ -51,13 +56,17 @@ func (v Verdict) Line() string {
 		}
 		return fmt.Sprintf("%.1f", d.Seconds())
 	}
-	return fmt.Sprintf("result: active=%s epoch=%d duplicates=%d dual_active_ms=%d messages=%d lost=%d mariadb_backup_age_s=%s detect_s=%s recover_s=%s time_factor=%g",
-		v.Active, v.Epoch, v.Duplicates, v.DualActiveMs, v.Messages, v.Lost, sec(v.BackupAge), sec(v.Detect), sec(v.Recover), v.Factor)
+	lost := "-"
+	if v.MongoLost >= 0 {
+		lost = strconv.Itoa(v.MongoLost)
+	}
+	return fmt.Sprintf("result: active=%s epoch=%d duplicates=%d dual_active_ms=%d messages=%d lost=%d mongo_lost=%s mongo_rpo_s=%s mariadb_backup_age_s=%s detect_s=%s recover_s=%s time_factor=%g",
+		v.Active, v.Epoch, v.Duplicates, v.DualActiveMs, v.Messages, v.Lost, lost, sec(v.MongoRPO), sec(v.BackupAge), sec(v.Detect), sec(v.Recover), v.Factor)
 }
 
 // Unknown is the verdict before anything is known.
 func Unknown(factor float64) Verdict {
-	return Verdict{Active: "unknown", Prepared: -1, Detect: -1, Recover: -1, BackupAge: -1, Rows: -1, Factor: factor}
+	return Verdict{Active: "unknown", Prepared: -1, Detect: -1, Recover: -1, BackupAge: -1, Rows: -1, MongoLost: -1, MongoRPO: -1, Factor: factor}
 }
 
 // Judge computes the verdict. lossAt is the moment of the loss; zero means that nothing was lost.
@@ -99,6 +108,9 @@ func (c *Cluster) Judge(ctx context.Context, lossAt time.Time) (Verdict, error) 
 	if err := c.restored(ctx, &v, lossAt); err != nil {
 		return v, err
 	}
+	if err := c.documents(ctx, &v); err != nil {
+		return v, err
+	}
 	return v, c.recovery(ctx, &v, lossAt)
 }
 
@@ -114,6 +126,51 @@ func (c *Cluster) restored(ctx context.Context, v *Verdict, lossAt time.Time) er
 	v.BackupAge = lossAt.Sub(b.At)
 	if n, err := c.W.OnlyIn(ctx, world.Primary, world.Secondary); err == nil { // it may be dead
 		v.Rows = n
+	}
+	return nil
+}
+
+// documents holds what MongoDB's members have acknowledged against what the one that leads has in the end.
+func (c *Cluster) documents(ctx context.Context, v *Verdict) error {
+	if !c.opt.Documents {
+		return nil
+	}
+	has := map[string]bool{}
+	for _, site := range []string{world.E2, world.E1} {
+		states, err := c.W.Mongo(ctx, site)
+		if err != nil {
+			continue // the region is dead
+		}
+		for host, state := range states {
+			if state != "PRIMARY" || len(has) > 0 {
+				continue
+			}
+			keys, err := c.W.MongoDocuments(ctx, site, host)
+			if err != nil {
+				return err
+			}
+			for _, k := range keys {
+				has[k] = true
+			}
+		}
+	}
+	events, err := c.W.Events(ctx, ledger.Stored)
+	if err != nil {
+		return err
+	}
+	v.MongoLost, v.MongoRPO = 0, 0
+	var kept, lost time.Time
+	for _, e := range events {
+		switch {
+		case !has[e.Key]:
+			v.MongoLost++
+			lost = e.At
+		case e.Region == world.Primary:
+			kept = e.At
+		}
+	}
+	if v.MongoLost > 0 {
+		v.MongoRPO = lost.Sub(kept)
 	}
 	return nil
 }

@@ -26,6 +26,7 @@ const (
 	Sent      = "sent"      // a provider sends a message for the first time: key
 	Acked     = "acked"     // it was accepted: key, region
 	Handled   = "handled"   // a function has done an event: key, region
+	Stored    = "stored"    // a majority of MongoDB's members has acknowledged a worker's document: key, region
 	Fired     = "fired"     // what a rule or a schedule started has done its work: key, region
 	TaskState = "task"      // an ECS task changed state: region, task, text "service STATE"
 	Note      = "note"      // anything that shall stand in the timeline: text

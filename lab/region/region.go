@@ -253,6 +253,12 @@ func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *aw
 		}
 		return out
 	})
+	get("/mongo/documents", func(r *http.Request) any {
+		if m := members[r.URL.Query().Get("member")]; m != nil {
+			return m.Keys(app.Documents[0] + "." + app.Documents[1])
+		}
+		return nil
+	})
 	get("/asg", func(r *http.Request) any {
 		all, serving := aws.ASG.Size(r.URL.Query().Get("group"))
 		return map[string]int{"instances": all, "serving": serving}

@@ -138,6 +138,11 @@ func (w *World) Mongo(ctx context.Context, site string) (map[string]string, erro
 	return out, nil
 }
 
+// MongoDocuments are the keys of the workers' documents that a member has.
+func (w *World) MongoDocuments(ctx context.Context, site, host string) ([]string, error) {
+	return read[[]string](ctx, w.Control(site), "GET", "/mongo/documents?member="+host, nil)
+}
+
 // CreateQueue makes an SQS queue in a site's region.
 func (w *World) CreateQueue(ctx context.Context, site, name string) error {
 	return w.Control(site).Call(ctx, "POST", "/queue", map[string]string{"name": name}, nil)

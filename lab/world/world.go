@@ -104,6 +104,8 @@ type Options struct {
 	Minute      time.Duration                                  // of CloudWatch; 0 means one
 	// Walled are services whose tasks run in a subnet of their own, which a network ACL cuts off (region.Walled). Nil: there is none.
 	Walled []string
+	// Documents lets the workers write into MongoDB as well.
+	Documents bool
 	// MariaDB gives each region a real one (MariaDBMissing). The workers need it then: they look customers up in it and write into it.
 	MariaDB bool
 	Log     *slog.Logger // nil discards
@@ -329,6 +331,9 @@ func (w *World) regionConfig(site string) region.Config {
 		if svc == "workers" && w.opt.MariaDB { // at the end of the command line: an agent's ends in its worker's
 			s.Command = append(s.Command, "--mariadb", fmt.Sprintf("%s:%s@tcp(%s)/app?timeout=2s&readTimeout=4s", mariaAppUser, mariaAppPassword, MariaDBAddress(reg)))
 		}
+		if svc == "workers" && w.opt.Documents {
+			s.Command = append(s.Command, "--mongodb", strings.Join(MongoDBMembers(), ","))
+		}
 		if w.opt.TaskEnv != nil {
 			for k, v := range w.opt.TaskEnv(reg, svc) {
 				s.Env[k] = v
@@ -337,6 +342,12 @@ func (w *World) regionConfig(site string) region.Config {
 		c.Services = append(c.Services, s)
 	}
 	return c
+}
+
+// MongoDBMembers are the members of the replica set, those of the primary region first.
+func MongoDBMembers() []string {
+	one, two := octets[E1], octets[E2]
+	return []string{fmt.Sprintf("198.18.%d.31:27017", one), fmt.Sprintf("198.18.%d.32:27017", one), fmt.Sprintf("198.18.%d.31:27017", two)}
 }
 
 // StoreFar is where a region's store serves those that run in a subnet of their own.

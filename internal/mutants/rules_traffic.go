@@ -141,8 +141,8 @@ var traffic = []mutant{
 	{
 		name: "traffic-held-where-it-was-left", rule: "S2",
 		says: "a standing hold of clients outlives the region that it sends them to",
-		edits: []edit{{"failover/apply_holds.go", `	return (h.Step.Kind == KindSwitch) == (h.Step.Region == active)
-`, `	return h.Step.Kind == KindSwitch || h.Step.Region != active
+		edits: []edit{{"failover/apply_holds.go", `	return (h.Step.Kind == KindStop) == (h.Step.Region != active)
+`, `	return h.Step.Kind == KindSwitch || (h.Step.Kind == KindStop) == (h.Step.Region != active)
 `}},
 		tests: []test{{pkg: "failover", name: "TestTrafficHolds"}},
 	},

@@ -249,6 +249,13 @@ func (f *Finding) lost(target View, able, views []View, alive bool) {
 		f.Detail = fmt.Sprintf("%s hears no majority, and we reach members that are one (%s): only the link between them is cut. A forced promotion would lose all that they acknowledge. Mend the link; or write allow = [\"alive\"], which fences them first", target.Host, who)
 		return
 	}
+	for _, v := range views {
+		if slices.Contains(f.Drop, v.Host) && Answered(v.Err) {
+			f.Way = Stuck
+			f.Detail = fmt.Sprintf("%s hears no majority, and %s is alive but cannot be asked, nor kept from leading: %v", target.Host, v.Host, v.Err)
+			return
+		}
+	}
 	f.Way, f.Target = Force, target.Host
 	f.Detail = fmt.Sprintf("the majority is lost: %s goes on by a FORCED reconfiguration without %s, from its newest write of %s", strings.Join(f.Keep, ", "), strings.Join(f.Drop, ", "), target.Applied.At().Format("15:04:05"))
 	if len(f.Alive) > 0 {

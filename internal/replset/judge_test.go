@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"go.mongodb.org/mongo-driver/v2/mongo"
 )
 
 // config is a set of e1a, e1b and w1, each with a vote and the priorities 3, 2, 1, changed by edits of members.
@@ -96,6 +97,14 @@ func TestJudge(t *testing.T) {
 		{"it is heard for some seconds more", nil, whole, func(all map[string]*View) { dead(all, "e1a", "e1b") }, false, Wait, "follows e1a, which we do not reach"},
 		{"one of two is lost", nil, []string{"e1b"}, func(all map[string]*View) { dead(all, "e1a"); all["w1"].Primary = "" }, false, Wait, "elects one by itself"},
 		{"one answers us, and the survivor hears none", nil, nil, func(all map[string]*View) { dead(all, "e1a") }, false, Stuck, "hears no majority, and we reach members that are one"},
+		{"one is alive, and does not accept our user", nil, nil, func(all map[string]*View) {
+			dead(all, "e1a", "e1b")
+			all["e1b"].Err = mongo.CommandError{Code: 13, Message: "command replSetGetConfig requires authentication"}
+		}, true, Stuck, "e1b is alive but cannot be asked"},
+		{"one shows a certificate that nobody knows", nil, nil, func(all map[string]*View) {
+			dead(all, "e1a", "e1b")
+			all["e1a"].Err = errors.New("server selection error: current topology: { Last error: tls: failed to verify certificate: x509: certificate has expired }")
+		}, true, Stuck, "e1a is alive but cannot be asked"},
 		{"a majority answers us, and the survivor hears none", nil, nil, nil, false, Stuck, "only the link between them is cut"},
 		{"the same, allowed", nil, nil, nil, true, Force, "e1a, e1b answers, and is frozen and stepped down first"},
 		{"a primary answers us that alone is no majority", config(t, 1, 1, field(1, "votes", int32(0)), field(1, "priority", 0.0)), nil, func(all map[string]*View) { dead(all, "e1b"); all["e1a"].Config = nil }, false, Stuck, "e1a is a writable primary"},

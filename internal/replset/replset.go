@@ -115,6 +115,16 @@ func Refused(err error) bool {
 	return c == codeUnauthorized || c == codeAuthFailed || err != nil && strings.Contains(err.Error(), "auth error")
 }
 
+// Answered reports whether an error is something that the member itself has said, or a certificate that it has shown: it is alive, although it
+// cannot be asked.
+func Answered(err error) bool {
+	if err == nil {
+		return false
+	}
+	text := err.Error() // the driver keeps what a connection met as text alone
+	return code(err) != 0 || Refused(err) || strings.Contains(text, "x509: ") || strings.Contains(text, "tls: ")
+}
+
 // run asks a member's database "admin".
 func run(ctx context.Context, c *mongo.Client, cmd bson.D, out any) error {
 	return c.Database("admin").RunCommand(ctx, cmd).Decode(out)

@@ -239,10 +239,14 @@ func (c ReleaseHold) apply(s *State, m Meta) (any, error) {
 	}
 	cut := ""
 	for _, h := range s.Holds {
+		if h.Component == c.Component && h.Step.Kind == KindStart {
+			s.event(m, c, "standing hold of %s ended: nobody looks any more whether %s leads it alone", c.Component, h.Step.Region)
+		}
 		if h.Component == c.Component && h.Step.Proves == Resource && s.Level() >= 3 {
 			cut = ", and what was only cut off there works again when the network is opened"
 		}
 	}
+	stopped := slices.ContainsFunc(s.Holds, func(h StandingHold) bool { return h.Component == c.Component && h.Step.Kind == KindStop })
 	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return h.Component == c.Component })
 	if len(s.Holds) == before {
 		return nil, refuse("hold", "there is no standing hold on %q", c.Component)
@@ -251,6 +255,8 @@ func (c ReleaseHold) apply(s *State, m Meta) (any, error) {
 		s.event(m, c, "standing hold of traffic ended: clients are not held in %s any more", s.Traffic)
 		return nil, nil
 	}
-	s.event(m, c, "standing hold of %s ended: it may start again in the region that was left; it still gets no lease there%s", c.Component, cut)
+	if stopped {
+		s.event(m, c, "standing hold of %s ended: it may start again in the region that was left; it still gets no lease there%s", c.Component, cut)
+	}
 	return nil, nil
 }

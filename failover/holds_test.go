@@ -396,6 +396,13 @@ func TestWhatWasMadeToLeadIsLookedAfter(t *testing.T) {
 	if got := of(); len(got) != 1 {
 		t.Errorf("%d are looked after, want the one that stands", len(got))
 	}
+	c.must(failover.ReleaseHold{Component: "api"})
+	if got := of(); len(got) != 0 {
+		t.Errorf("released, and still looked after: %+v", got)
+	}
+	if last := c.s.Events[len(c.s.Events)-1].Text; !strings.Contains(last, "whether us-east-2 leads it alone") || strings.Contains(last, "may start again") {
+		t.Errorf("it says %q", last)
+	}
 	// An older node would keep no such hold: its state would be another one.
 	s := settings()
 	s.Components[0].Start.Stands = true

@@ -162,6 +162,7 @@ func addOpenings(p *failover.Plan, order []failover.ComponentSpec) {
 
 func addStarts(p *failover.Plan, order []failover.ComponentSpec) error {
 	starts := map[failover.Component]failover.StepID{}
+	late := map[failover.StepID]bool{} // not before the fence: itself, or what it comes after
 	byName := map[failover.Component]failover.ComponentSpec{}
 	for _, c := range order {
 		byName[c.Name] = c
@@ -177,9 +178,11 @@ func addStarts(p *failover.Plan, order []failover.ComponentSpec) error {
 		step.Component = c.Name
 		before := startsBefore(c, byName, starts)
 		step.After = slices.Concat([]failover.StepID{FenceID}, openings(p), before)
-		// What waits for something that comes after the fence comes after it as well: with a lease, which it gets with the
-		// epoch, it would work on what is not there yet.
-		step.Prepare = step.Prepare && (!c.Agent || !slices.ContainsFunc(before, func(id failover.StepID) bool { return !p.Step(id).Prepare }))
+		// What waits for something that comes after the fence comes after it as well, also by way of others: with a lease, which it
+		// gets with the epoch, it would work on what is not there yet. What has none may be prepared all the same, and waits for no work.
+		behind := slices.ContainsFunc(before, func(id failover.StepID) bool { return late[id] })
+		late[step.ID] = !step.Prepare || behind
+		step.Prepare = step.Prepare && (!c.Agent || !behind)
 		starts[c.Name] = step.ID
 		p.Steps = append(p.Steps, step)
 	}

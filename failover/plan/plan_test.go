@@ -285,19 +285,24 @@ func TestWhatHasALeaseIsNotPreparedBehindWhatIsNot(t *testing.T) {
 		{"leased, behind one that is", true, true, true},
 		{"without a lease", false, false, true},
 	} {
-		s := service()
-		s.Components = []failover.ComponentSpec{
-			{Name: "data", Start: prepared("mariadb_restore", tt.first)},
-			{Name: "network", After: []failover.Component{"data"}}, // passes it on
-			{Name: "workers", After: []failover.Component{"network"}, Agent: tt.agent, Start: prepared("ecs_service", true)},
-		}
-		s.Traffic.After = []failover.Component{"workers"}
-		p, err := plan.Derive(s, east1)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if got := p.Step("start-workers").Prepare; got != tt.want {
-			t.Errorf("%s: prepared %t, want %t", tt.name, got, tt.want)
+		for _, between := range []*failover.ActionSpec{nil, prepared("ecs_service", true)} { // what stands between has no lease, and is prepared or passes it on
+			s := service()
+			s.Components = []failover.ComponentSpec{
+				{Name: "data", Start: prepared("mariadb_restore", tt.first)},
+				{Name: "network", After: []failover.Component{"data"}, Start: between},
+				{Name: "workers", After: []failover.Component{"network"}, Agent: tt.agent, Start: prepared("ecs_service", true)},
+			}
+			s.Traffic.After = []failover.Component{"workers"}
+			p, err := plan.Derive(s, east1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := p.Step("start-workers").Prepare; got != tt.want {
+				t.Errorf("%s (between: %t): prepared %t, want %t", tt.name, between != nil, got, tt.want)
+			}
+			if n := p.Step("start-network"); n != nil && !n.Prepare {
+				t.Errorf("%s: what has no lease is not prepared", tt.name)
+			}
 		}
 	}
 }

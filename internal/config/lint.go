@@ -100,8 +100,9 @@ func (v *validator) lintNeeds(p *failover.Plan) {
 func (v *validator) lintOrder(p *failover.Plan) {
 	before := beforeSwitch(p)
 	for _, st := range p.Steps {
-		if part := v.c.Component[st.Component]; st.Kind == failover.KindStart && part.Start.Prepare && !st.Prepare {
-			v.warn(pathOf(st)+".prepare", "prepare what it comes after as well, or leave it out", "%s is not prepared: it comes after a start that is not, and would work on what is not there yet", st.ID)
+		// An opening is a start as well, of a component that may have none of its own.
+		if part := v.c.Component[st.Component]; st.Kind == failover.KindStart && part.Start != nil && part.Start.Prepare && !st.Prepare {
+			v.warn(pathOf(st)+".prepare", "leave it out, or prepare all that it comes after, where that can be", "%s is not prepared: it comes after a start that is not, and would work on what is not there yet", st.ID)
 		}
 	}
 	for _, name := range v.c.ComponentNames() {

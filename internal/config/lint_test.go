@@ -66,6 +66,10 @@ func TestLint(t *testing.T) {
 			"", "start-workers is not prepared: it comes after a start that is not",
 		},
 		{
+			"a fence around what has no start", "[component.mariadb]", "[component.oldhosts]\nstrategy = \"pilot-light\"\nstop.nacl = { subnets = { us-east-1 = { subnet-a = \"10.0.9.0/24\" }, us-east-2 = { subnet-b = \"10.1.9.0/24\" } }, acl = { us-east-1 = \"acl-1\", us-east-2 = \"acl-3\" }, open = { us-east-1 = \"acl-2\", us-east-2 = \"acl-4\" } }\nstop.proof = [\"resource\"]\n\n[component.mariadb]",
+			"", "",
+		},
+		{
 			"clients before the workers' data", `after = ["api", "queue", "mariadb", "mongo"]`, `after = ["api", "queue", "mongo"]`,
 			"", "clients arrive before mariadb is restored in us-east-2",
 		},

@@ -5,7 +5,7 @@ var data = []mutant{
 	{
 		name: "prepared-before-its-data", rule: "E1",
 		says:  "what has a lease is prepared although it comes after a start that is not, and works with the epoch, before its data are there",
-		edits: []edit{{"failover/plan/plan.go", `step.Prepare && (!c.Agent || !slices`, `step.Prepare && (true || !slices`}},
+		edits: []edit{{"failover/plan/plan.go", `step.Prepare && (!c.Agent || !behind)`, `step.Prepare && (!c.Agent || !slices.ContainsFunc(before, func(id failover.StepID) bool { return !p.Step(id).Prepare }))`}},
 		tests: []test{{pkg: "failover/plan", name: "TestWhatHasALeaseIsNotPreparedBehindWhatIsNot"}},
 	},
 	{

@@ -210,6 +210,11 @@ func (c NoteHold) apply(s *State, m Meta) (any, error) {
 
 // ended notes for the guard `fenced` what a person has seen.
 func (c ReleaseHold) ended(s *State, m Meta) (any, error) {
+	for _, h := range s.Holds { // what is seen running has not ended, whoever says so
+		if h.Component == c.Component && h.Step.Kind == KindStop && h.Status == HoldViolated {
+			return nil, refuse("hold", "%s is seen running in %s: %s; end it first", c.Component, h.Step.Region, h.Detail)
+		}
+	}
 	next, n := slices.Clone(s.Holds), 0
 	for i := range next {
 		if h := &next[i]; h.Component == c.Component && h.Step.Kind == KindStop && h.Step.Proves == Resource && !h.Ended {

@@ -209,6 +209,7 @@ func inventorySteps(s *State, c Component) []StepID {
 	if part := s.Settings.Component(c); part != nil && part.Stop != nil && s.Level() >= 3 {
 		for _, a := range part.Stop.Actions() { // further levels are named by their kinds
 			own[StepID("stop-"+string(c)+"-"+a.Kind)] = true
+			own[StepID("open-"+string(c)+"-"+a.Kind)] = true
 		}
 	}
 	for id := range s.Inventory {

@@ -139,7 +139,7 @@ func (s *State) fenceObjection() string {
 		if !slices.ContainsFunc(s.Holds, func(o StandingHold) bool {
 			return o.Component == h.Component && o.Step.Kind == KindStop && o.Step.Region == to && (o.Ended || o.Status == HoldKept && s.Settings.showsEnd(o.Component, o.Step))
 		}) {
-			return fmt.Sprintf("%s is cut off in %s by %s, and nothing has shown that its old processes have ended: they would work again when the plan opens the network there; end them, see that they have ended, and say so (`failoverd ended %s --why …`)", h.Component, to, h.Step.Action, h.Component)
+			return fmt.Sprintf("%s is cut off in %s by %s, and nothing has shown that its old processes have ended: they would work again if the plan opens the network there; end them, see that they have ended, and say so (`failoverd ended %s --why …`)", h.Component, to, h.Step.Action, h.Component)
 		}
 	}
 	return ""

@@ -180,6 +180,7 @@ func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
 	if !objects() {
 		t.Error("what runs again counts as ended, since it had once")
 	}
+	c.refused("hold", said) // nor is anybody believed who says so
 	c.must(failover.ReleaseHold{Component: "workers"})
 	if text := c.s.Events[len(c.s.Events)-1].Text; len(c.s.Holds) != 0 || !strings.Contains(text, "what was only cut off there works again when the network is opened") {
 		t.Errorf("released: %s", text)

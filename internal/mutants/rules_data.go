@@ -9,6 +9,24 @@ var data = []mutant{
 		tests: []test{{pkg: "failover/plan", name: "TestWhatHasALeaseIsNotPreparedBehindWhatIsNot"}},
 	},
 	{
+		name: "earlier-try-lives", rule: "E1",
+		says:  "a connection of an earlier try of a restore puts rows into the schema of the next one",
+		edits: []edit{{"internal/restore/load.go", `			for _, id := range inside {`, `			for _, id := range inside[:0] {`}},
+		tests: []test{{pkg: "internal/restore", name: "TestWhatAnEarlierTryHasSentComesTooLate"}},
+	},
+	{
+		name: "ended-although-it-runs", rule: "S1",
+		says:  "a person's word that something has ended counts while it is seen running",
+		edits: []edit{{"failover/apply_holds.go", `h.Step.Kind == KindStop && h.Status == HoldViolated {`, `h.Step.Kind == KindStop && h.Status == "" {`}},
+		tests: []test{{pkg: "failover", name: "TestWhatIsOnlyCutOffIsNotLetLoose"}},
+	},
+	{
+		name: "mongo-alive-but-mute", rule: "S1",
+		says:  "a member that is alive and does not accept our user is taken for lost",
+		edits: []edit{{"internal/replset/judge.go", `		if slices.Contains(f.Drop, v.Host) && Answered(v.Err) {`, `		if slices.Contains(f.Drop, v.Host) && Answered(v.Err) && v.Err == nil {`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
 		name: "mongo-partition-forced", rule: "S1",
 		says:  "a replica set is forced although a majority is alive, and only a link is cut",
 		edits: []edit{{"internal/replset/judge.go", `	if !alive && (`, `	if false && !alive && (`}},

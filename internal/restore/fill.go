@@ -9,9 +9,9 @@ import (
 )
 
 // Rows are put into the shadow schemas over further connections, if Options say so. They hold no lock and need none: what a
-// run loads lies in schemas that bear its token, which no other run fills or swaps in, so that a connection which outlives
-// its run puts rows where nobody will look for any, or finds that the schema is gone. Everything else, the making of tables
-// included, stays on the one connection, in the dump's order.
+// run loads lies in schemas that bear its attempt's token, which no other attempt fills or swaps in, and a further try of the same
+// attempt ends every connection that still stands in one of them before it begins (dropLeftovers). Everything else, the making of
+// tables included, stays on the one connection, in the dump's order.
 
 // fill is those connections.
 type fill struct {
@@ -43,7 +43,7 @@ type rows struct {
 	at            int64
 }
 
-// deadlocks is how often a statement is given again that lost against another one: it has put no row then.
+// deadlocks is how often a statement is given again that lost against another one, or has waited for it in vain: it has put no row then.
 const deadlocks = 20
 
 // keysOf tells ALTER TABLE … DISABLE KEYS and ENABLE KEYS from others.
@@ -95,7 +95,7 @@ func (f *fill) serve(s *session, own <-chan rows) {
 		}
 		for tries := 0; ; tries++ {
 			err := s.exec(f.ctx, w.text)
-			if code(err) != errDeadlock || tries == deadlocks {
+			if code(err) != errDeadlock && code(err) != errLockWait || tries == deadlocks {
 				return err
 			}
 		}

@@ -127,6 +127,17 @@ func (r *run) dropLeftovers(ctx context.Context) error {
 			if strings.Trim(strings.TrimPrefix(name, prefix), "0123456789") != "" {
 				continue // none of ours
 			}
+			// A connection that stands in it may still get a statement of an earlier try, which would land in the next schema of
+			// this name: the default schema is a name alone.
+			inside, err := r.s.column(ctx, "SELECT ID FROM information_schema.PROCESSLIST WHERE DB=? AND ID<>CONNECTION_ID()", name)
+			if err != nil {
+				return err
+			}
+			for _, id := range inside {
+				if err := r.s.exec(ctx, "KILL "+id); err != nil && code(err) != errNoThread {
+					return fmt.Errorf("ending connection %s, with which an earlier run fills %s: %w", id, name, err)
+				}
+			}
 			if err := r.s.exec(ctx, "SET foreign_key_checks=0"); err != nil {
 				return err
 			}

@@ -129,8 +129,8 @@ type mongoPromote struct {
 }
 
 const (
-	// mongoFenced is how long a member is frozen: until then it is REMOVED, or its rival is seen again.
-	mongoFenced = 10 * time.Minute
+	// mongoFenced is how long a member is frozen. By then it is REMOVED; one that was restarted has forgotten it, and is seen by the hold.
+	mongoFenced = 24 * time.Hour
 	// mongoLooked is how old the last look may be when a reconfiguration is sent. The server does not check what it replaces, so that this is
 	// how long one that was overtaken can still do harm.
 	mongoLooked = 3 * time.Second
@@ -141,7 +141,7 @@ func (x *mongoPromote) Idempotent() {}
 
 // Warning is for the person who is asked.
 func (x *mongoPromote) Warning() string {
-	return "MongoDB's manual says that the force option does not belong into scripts, and not while there is a primary: what a majority has acknowledged since the newest write above can be lost"
+	return "If the majority is lost when the step runs, the set is FORCED, whatever was found now. MongoDB's manual says that this does not belong into scripts: what a majority has acknowledged and the members here have not got is lost"
 }
 
 func (x *mongoPromote) access(d memberDialer) replset.Access {
@@ -195,7 +195,8 @@ func (x *mongoPromote) Inspect(ctx context.Context) (Effect, error) {
 		e.State = Partial
 	case replset.Stuck:
 		e.Lacks = f.Detail
-	case replset.Move, replset.Force:
+	case replset.Move, replset.Force: // also after an attempt that had only to wait
+		e.Over = f.Detail
 	}
 	if e.Lacks != "" && e.Lacks != e.Detail {
 		e.Detail += "; " + e.Lacks
@@ -214,13 +215,13 @@ func (x *mongoPromote) Do(ctx context.Context, a Attempt) error {
 		a.Report("%s", f.Detail)
 		return nil
 	case replset.Rivals:
-		return x.fence(ctx, a, f, views)
+		return x.fence(ctx, a, views)
 	case replset.Blind, replset.Stuck:
 		return errors.New(f.Detail)
 	case replset.Move:
 		a.Report("%s", f.Detail)
 		return x.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) {
-			return x.cfg.Members[failover.Region(x.region)], now.Target == f.Target
+			return now.Keep, now.Target == f.Target
 		})
 	case replset.Force:
 	}
@@ -267,42 +268,37 @@ func (x *mongoPromote) Undo(context.Context, Attempt) error {
 
 // Watch implements Guard: there is no rival. Who leads is the probes' business, and the set's.
 func (x *mongoPromote) Watch(ctx context.Context) (Effect, error) {
-	f, _, err := x.look(ctx)
+	f, views, err := x.look(ctx)
 	if err != nil {
 		return Effect{}, err
 	}
-	switch f.Way {
-	case replset.Led:
+	rivals, _, known := replset.RivalsOf(x.region, views)
+	switch {
+	case len(rivals) > 0:
+		return Effect{State: Absent, Detail: fmt.Sprintf("TWO PRIMARIES: %s is writable by a configuration that %s does not have: what is written there will be lost", strings.Join(rivals, ", "), x.region)}, nil
+	case known && f.Way == replset.Led:
 		return Effect{State: Present, Detail: f.Detail}, nil
-	case replset.Rivals:
-		return Effect{State: Absent, Detail: f.Detail}, nil
-	case replset.Blind, replset.Wait, replset.Move, replset.Force, replset.Stuck:
 	}
 	return Effect{Detail: f.Detail}, nil
 }
 
 // Mend implements Guard. It never reconfigures anything.
 func (x *mongoPromote) Mend(ctx context.Context, a Attempt) error {
-	f, views, err := x.look(ctx)
+	_, views, err := x.look(ctx)
 	if err != nil {
 		return err
 	}
-	if f.Way != replset.Rivals {
-		return nil
-	}
-	return x.fence(ctx, a, f, views)
+	return x.fence(ctx, a, views)
 }
 
-// fence keeps rivals from leading, and the members that would follow them.
-func (x *mongoPromote) fence(ctx context.Context, a Attempt, f replset.Finding, views []replset.View) error {
-	a.Report("%s: it is made to step down", f.Detail)
-	out := slices.Clone(f.Rivals)
-	for _, v := range views {
-		if v.Answers() && v.Secondary && f.Config.Member(v.Host) == nil {
-			out = append(out, v.Host)
-		}
+// fence keeps rivals from leading, and the members that would follow them. Without a rival it does nothing.
+func (x *mongoPromote) fence(ctx context.Context, a Attempt, views []replset.View) error {
+	rivals, followers, _ := replset.RivalsOf(x.region, views)
+	if len(rivals) == 0 {
+		return nil
 	}
-	return x.access(x.bounded(ctx, time.Time{})).Fence(ctx, out, mongoFenced, x.patience)
+	a.Report("%s leads beside %s: it is made to step down", strings.Join(rivals, ", "), x.region)
+	return x.access(x.bounded(ctx, time.Time{})).Fence(ctx, slices.Concat(rivals, followers), mongoFenced, x.patience)
 }
 
 // bounded makes connections over which nothing is sent after the attempt's deadline, or after until.

@@ -80,6 +80,15 @@ func lose(s *mongotest.Set) {
 	s.Member(1).Kill()
 }
 
+// restart starts a member again, after it was killed if it was not.
+func restart(t *testing.T, s *mongotest.Set, n int) {
+	t.Helper()
+	s.Member(n).Kill()
+	if err := s.Member(n).Restart(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func (x *mongoPromote) mustLook(t *testing.T) replset.Finding {
 	t.Helper()
 	f, _, err := x.look(t.Context())
@@ -101,6 +110,10 @@ func TestMongoPromoteForces(t *testing.T) {
 			lose(s)
 			becomes(t, a, Absent, "FORCED")
 			before := a.mustLook(t)
+			// An attempt that had only to wait, since the set was taken for alive still, is followed by another one.
+			if e := inspect(t, a, Absent, "FORCED"); e.Over == "" {
+				t.Error("nobody would try again")
+			}
 			if err := try(t, a); err != nil {
 				t.Fatal(err)
 			}
@@ -225,8 +238,8 @@ func TestMongoPromoteRefuses(t *testing.T) {
 			t.Fatal(err)
 		}
 		becomes(t, a, Present, "")
-		s.Member(0).Restart()
-		s.Member(1).Restart()
+		restart(t, s, 0)
+		restart(t, s, 1)
 		home := *a
 		home.region = "east"
 		becomes(t, &home, Absent, "may have forked")
@@ -246,8 +259,8 @@ func TestMongoPromoteRefuses(t *testing.T) {
 		lose(s)
 		becomes(t, a, Absent, "FORCED")
 		f := a.mustLook(t)
-		s.Member(0).Restart()
-		s.Member(1).Restart()
+		restart(t, s, 0)
+		restart(t, s, 1)
 		becomes(t, a, Absent, "nothing is lost")
 		err := a.reconfigure(t.Context(), f, func(now replset.Finding) ([]string, bool) { return now.Keep, true })
 		if err == nil || !strings.Contains(err.Error(), "under our eyes") {
@@ -298,8 +311,8 @@ func TestMongoSplitBrain(t *testing.T) {
 	}
 	watch(Present, "")
 	// A restart forgets the freeze: they lead their own side again, and the hold sees it and fences them.
-	s.Member(0).Restart()
-	s.Member(1).Restart()
+	restart(t, s, 0)
+	restart(t, s, 1)
 	watch(Absent, "TWO PRIMARIES")
 	if err := a.Mend(t.Context(), Attempt{}); err != nil {
 		t.Fatal(err)

@@ -383,7 +383,10 @@ func TestWhatWasMadeToLeadIsLookedAfter(t *testing.T) {
 		t.Fatalf("a start that failed is looked after: %+v", got)
 	}
 	c = begun()
-	c.finish("start-api", c.start("start-api"), failover.StepDone)
+	tok := c.start("start-api")
+	c.must(failover.Hold{Execution: c.s.Execution.ID}) // what is under way comes to its end all the same
+	c.finish("start-api", tok, failover.StepDone)
+	c.s.Execution.State, c.s.Execution.Question = failover.ExecRunning, nil
 	got := of()
 	if len(got) != 1 || got[0].Component != "api" || got[0].Step.Region != east2 || got[0].Status != failover.HoldUnseen || got[0].Wants() != "api is led by us-east-2 alone" {
 		t.Fatalf("%+v", got)

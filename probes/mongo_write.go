@@ -60,12 +60,11 @@ type mongoWrite struct {
 func (x *mongoWrite) Check(ctx context.Context) Finding {
 	var said []string
 	reached := false
-	for _, v := range replset.Look(ctx, x.access, x.places, x.timeout) {
+	for _, v := range replset.LookAt(ctx, x.access, x.places, x.timeout) {
 		switch {
-		case v.Region != string(x.deps.Region): // only the set names it
-			continue
 		case replset.Refused(v.Err):
-			return Finding{Status: Unknown, Detail: v.Host + " does not accept our user: " + v.Err.Error()}
+			said = append(said, v.Host+" does not accept our user: "+v.Err.Error())
+			continue
 		case v.Err != nil:
 			said = append(said, v.Host+": "+v.Err.Error())
 			continue
@@ -91,7 +90,11 @@ func (x *mongoWrite) write(ctx context.Context, host string) Finding {
 	}
 	defer replset.Close(c)
 	begin := time.Now()
-	if err := replset.Write(ctx, c, cmp.Or(x.cfg.Database, "failoverd"), cmp.Or(string(x.deps.Node), "failoverd"), begin); err != nil {
+	database := cmp.Or(x.cfg.Database, "failoverd")
+	if err := replset.Write(ctx, c, database, cmp.Or(string(x.deps.Node), "failoverd"), begin); err != nil {
+		if replset.Refused(err) { // somebody's mistake, and no failure of the set
+			return Finding{Status: Unknown, Detail: fmt.Sprintf("%s does not let our user write into %s: %v", host, database, err)}
+		}
 		return Finding{Status: Fail, Detail: fmt.Sprintf("writing to %s: %v", host, err)}
 	}
 	return Finding{Status: Pass, Detail: fmt.Sprintf("%s has acknowledged a write by a majority within %s", host, time.Since(begin).Round(time.Millisecond))}

@@ -59,6 +59,9 @@ func (m *Member) command(cmd string, raw bson.Raw) any {
 	var d bson.D
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.cfg != nil && !m.configured() && (cmd == "replSetHeartbeat" || cmd == "replSetRequestVotes") {
+		return fail(94, "NotYetInitialized", "no replset config has been received")
+	}
 	switch cmd {
 	case "replSetHeartbeat":
 		var q beat
@@ -84,7 +87,7 @@ func (m *Member) command(cmd string, raw bson.Raw) any {
 	case "buildInfo", "buildinfo":
 		return append(bson.D{{Key: "version", Value: "4.4.6"}, {Key: "versionArray", Value: bson.A{4, 4, 6, 0}}, {Key: "maxBsonObjectSize", Value: 16 << 20}}, ok...)
 	case "replSetGetConfig":
-		if m.cfg == nil {
+		if !m.configured() {
 			return fail(94, "NotYetInitialized", "no replset config has been received")
 		}
 		return append(bson.D{{Key: "config", Value: m.cfg.doc(m.opt.ElectionTimeout)}}, ok...)
@@ -153,7 +156,7 @@ func (m *Member) hello() bson.D {
 		{Key: "maxBsonObjectSize", Value: int32(16 << 20)}, {Key: "maxMessageSizeBytes", Value: int32(48000000)}, {Key: "maxWriteBatchSize", Value: int32(100000)},
 		{Key: "localTime", Value: time.Now()}, {Key: "logicalSessionTimeoutMinutes", Value: int32(30)}, {Key: "connectionId", Value: int32(1)},
 		{Key: "minWireVersion", Value: int32(0)}, {Key: "maxWireVersion", Value: int32(9)}, {Key: "readOnly", Value: false}, {Key: "ok", Value: 1.0}}
-	if m.state == removed || m.cfg == nil {
+	if m.state == removed || !m.configured() {
 		return append(r, bson.E{Key: "isreplicaset", Value: true}, bson.E{Key: "secondary", Value: false}, bson.E{Key: "info", Value: "Does not have a valid replica set config"})
 	}
 	hosts, passives := bson.A{}, bson.A{}
@@ -189,7 +192,7 @@ func (m *Member) hello() bson.D {
 }
 
 func (m *Member) status() bson.D {
-	if m.cfg == nil {
+	if !m.configured() {
 		return fail(94, "NotYetInitialized", "no replset config has been received")
 	}
 	if m.state == removed {

@@ -119,7 +119,7 @@ func parseConfig(d bson.D) (*Config, error) {
 // reconfig validates and installs a new configuration; m.mu is held, and given up while other members are waited for. The
 // codes and their order are those of a real 4.4.
 func (m *Member) reconfig(d bson.D, force bool) bson.D {
-	if m.cfg == nil {
+	if !m.configured() {
 		return fail(94, "NotYetInitialized", "no replset config has been received")
 	}
 	if !force && m.state != primary {

@@ -93,6 +93,8 @@ type Member struct {
 
 	mu          sync.Mutex
 	down        bool // the process does not run
+	ln          net.Listener
+	starting    time.Time // until when it looks for itself among the members that its configuration names, and takes part in nothing
 	cfg         *Config
 	state       int32
 	term, voted int64
@@ -129,10 +131,13 @@ func Start(ctx context.Context, opt Options) (*Member, error) {
 		m.cfg, m.state, m.term = &cfg, secondary, 1
 		m.log = append(m.log, entry{Term: 1, Index: 1, At: now, Op: "n"}) // members begin with a common history
 	}
+	m.ln = ln
 	go m.accept(ln)
 	go func() {
 		<-ctx.Done()
-		ln.Close()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.ln.Close()
 	}()
 	go m.run(ctx)
 	return m, nil
@@ -156,24 +161,46 @@ func (m *Member) Kill() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.down = true
+	m.ln.Close()
 	for c := range m.conns {
 		c.Close()
 	}
 }
 
-// Restart starts it again, with its data and without what it kept in memory: a freeze, and whom it had seen.
-func (m *Member) Restart() {
+// Restart starts it again, with its data and without what it kept in memory: a freeze, and whom it had seen. It looks for itself first, and
+// says as long that it has no configuration: 30 s for each member that is silent on a real one, three election time-outs here.
+func (m *Member) Restart() error {
+	ln, err := net.Listen("tcp", m.host) //nolint:noctx // until it is killed again
+	if err != nil {
+		return err
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	now := time.Now()
-	m.down, m.noElection, m.successor = false, time.Time{}, ""
+	m.down, m.noElection, m.successor, m.ln = false, time.Time{}, "", ln
 	m.peers = map[string]*view{}
-	m.state = startup
-	if m.cfg != nil {
-		m.become(secondary, now)
-		if m.cfg.member(m.host) == nil {
-			m.state = removed
+	m.state, m.starting = startup, now.Add(m.opt.ElectionTimeout/4)
+	for _, h := range m.others() {
+		if m.opt.Cut(h) {
+			m.starting = m.starting.Add(3 * m.opt.ElectionTimeout)
 		}
+	}
+	m.hadMajority = now
+	go m.accept(ln)
+	return nil
+}
+
+// configured reports whether the member has a configuration that it lets others see.
+func (m *Member) configured() bool { return m.cfg != nil && time.Now().After(m.starting) }
+
+// started takes part from now on. m.mu is held.
+func (m *Member) started(now time.Time) {
+	if m.state != startup || !m.configured() {
+		return
+	}
+	m.become(secondary, now)
+	if m.cfg.member(m.host) == nil {
+		m.state = removed
 	}
 	m.hadMajority = now
 }
@@ -191,7 +218,11 @@ func (m *Member) run(ctx context.Context) {
 			continue
 		}
 		m.mu.Lock()
-		hosts := m.others()
+		m.started(time.Now())
+		var hosts []string
+		if m.configured() {
+			hosts = m.others()
+		}
 		m.mu.Unlock()
 		for _, h := range hosts {
 			go m.heartbeat(ctx, h)
@@ -240,7 +271,7 @@ func (m *Member) install(c *Config) {
 	switch {
 	case self == nil:
 		m.state = removed
-	case m.state == primary && (self.Priority == 0 || self.Votes == 0), m.state == removed, m.state == startup:
+	case m.state == primary && (self.Priority == 0 || self.Votes == 0), m.state == removed, m.state == startup && m.starting.IsZero():
 		m.become(secondary, now)
 	}
 	if self != nil && self.Votes == 1 && c.majority() == 1 && m.state == secondary {

@@ -132,7 +132,9 @@ func TestFreezeAndStepDown(t *testing.T) {
 		<-time.After(50 * time.Millisecond)
 	}
 	s.Member(1).Kill()
-	s.Member(1).Restart()
+	if err := s.Member(1).Restart(); err != nil {
+		t.Fatal(err)
+	}
 	eventually(t, "a restart forgets the freeze", func() bool { return state(1) == "PRIMARY" })
 }
 

@@ -124,10 +124,7 @@ func (m *Member) accept(ln net.Listener) {
 			return
 		}
 		m.mu.Lock()
-		if m.down {
-			if t, ok := c.(*net.TCPConn); ok {
-				_ = t.SetLinger(0)
-			}
+		if m.down { // it was killed meanwhile
 			c.Close()
 		} else {
 			m.conns[c] = true

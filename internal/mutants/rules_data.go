@@ -23,8 +23,32 @@ var data = []mutant{
 	{
 		name: "mongo-alive-but-mute", rule: "S1",
 		says:  "a member that is alive and does not accept our user is taken for lost",
-		edits: []edit{{"internal/replset/judge.go", `		if slices.Contains(f.Drop, v.Host) && Answered(v.Err) {`, `		if slices.Contains(f.Drop, v.Host) && Answered(v.Err) && v.Err == nil {`}},
+		edits: []edit{{"internal/replset/judge.go", `		case v.Err != nil && v.Alive:`, `		case v.Err != nil && v.Alive && v.Arbiter:`}},
 		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-starting-is-dead", rule: "S1",
+		says:  "an old member that is starting is taken for lost",
+		edits: []edit{{"internal/replset/judge.go", `		case v.Empty && f.Config`, `		case v.Empty && v.Arbiter && f.Config`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-rival-of-a-higher-term", rule: "S1",
+		says:  "a second primary is no rival when its side has held more elections",
+		edits: []edit{{"internal/replset/judge.go", `		case v.Writable && !same:`, `		case v.Writable && !same && ours.Newer(v.Config):`}},
+		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
+	},
+	{
+		name: "mongo-keeps-the-unheard", rule: "L1",
+		says:  "a forced configuration keeps a member that its target does not hear, and has no majority",
+		edits: []edit{{"internal/replset/judge.go", `		if target.Healthy[v.name()] {`, `		if target.Host != "" {`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudgeTakesTheFreshest"}},
+	},
+	{
+		name: "start-hold-of-a-held-run", rule: "S1",
+		says:  "what was made to lead while its execution was held is not looked after",
+		edits: []edit{{"failover/apply_holds.go", `e.Kind == Preparation || st.Region != s.Active {`, `e.State != ExecRunning || st.Region != s.Active {`}},
+		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
 	},
 	{
 		name: "mongo-partition-forced", rule: "S1",
@@ -79,12 +103,12 @@ var data = []mutant{
 	{
 		name: "mongo-hold-forces", rule: "S4",
 		says: "the hold on a promotion promotes again",
-		edits: []edit{{"actions/mongo_promote.go", `	if f.Way != replset.Rivals {
-		return nil
+		edits: []edit{{"actions/mongo_promote.go", `	_, views, err := x.look(ctx)
+	if err != nil {
+		return err
 	}
-`, `	if f.Way != replset.Rivals {
-		return x.Do(ctx, a)
-	}
+	return x.fence(ctx, a, views)
+`, `	return x.Do(ctx, a)
 `}},
 		tests: []test{{pkg: "actions", name: "TestMongoHoldNeverReconfigures"}},
 	},

@@ -1,6 +1,7 @@
 package replset
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -33,6 +34,9 @@ type Member struct {
 
 // Bearing reports whether the member holds data and may become primary once its entry allows it.
 func (m Member) Bearing() bool { return !m.Arbiter && m.Indexed }
+
+// movable reports whether nothing but its priority keeps the member from being primary.
+func (m Member) movable() bool { return m.Votes > 0 && !m.Hidden && m.Delay == 0 && m.Bearing() }
 
 func readConfig(d bson.D) (*Config, error) {
 	c := &Config{doc: d, Version: int64(num(d, "version", 0)), Term: int64(num(d, "term", -1))}
@@ -123,28 +127,38 @@ func (c *Config) Forced(keep []string) bson.D {
 // Preferred is the configuration with which one of the members in of is primary as soon as it has caught up: their priorities
 // are above all others, in the order in which they stood. Nil if that is so already.
 func (c *Config) Preferred(of []string) bson.D {
-	others, lowest := 0.0, 1001.0
+	others := 0.0
+	var raised []Member // in the order in which they stood
 	for _, m := range c.Members {
-		switch {
-		case !slices.Contains(of, m.Host):
+		if !slices.Contains(of, m.Host) {
 			others = max(others, m.Priority)
-		case m.Votes > 0 && m.Bearing():
-			lowest = min(lowest, m.Priority)
+		} else if m.movable() {
+			raised = append(raised, m)
 		}
 	}
-	if lowest > others {
+	slices.SortStableFunc(raised, func(a, b Member) int { return cmp.Compare(a.Priority, b.Priority) })
+	if len(raised) == 0 || raised[0].Priority > others {
 		return nil
+	}
+	scale := 1.0 // the highest priority is 1000
+	if others+float64(len(raised)) > highest {
+		scale = (highest - float64(len(raised))) / others
 	}
 	members := bson.A{}
 	for _, m := range c.Members {
 		d := slices.Clone(m.doc)
-		if slices.Contains(of, m.Host) && m.Votes > 0 && !m.Hidden && m.Delay == 0 && m.Bearing() {
-			d = set(d, "priority", others+1+max(0, m.Priority))
+		if i := slices.IndexFunc(raised, func(r Member) bool { return r.Host == m.Host }); i >= 0 {
+			d = set(d, "priority", others*scale+float64(i+1))
+		} else if scale < 1 {
+			d = set(d, "priority", m.Priority*scale)
 		}
 		members = append(members, d)
 	}
 	return c.with(members)
 }
+
+// highest is the highest priority that a member may have.
+const highest = 1000
 
 // with is the configuration with other members, and the next version.
 func (c *Config) with(members bson.A) bson.D {

@@ -36,11 +36,13 @@ type Finding struct {
 	Primary string
 	// Target is whom a command goes to: the primary for Move, the freshest member of the region for Force.
 	Target string
-	// Keep are the members that go on after Force, the target among them, and Drop those that do not.
+	// Keep are the members, as the configuration names them, that go on after Force, the target among them, or that Move prefers; Drop
+	// are those that Force drops.
 	Keep, Drop []string
 	// Rivals are other members that call themselves writable primary.
 	Rivals []string
-	// Alive are members that Force drops and that were asked: they must be fenced first, each of them.
+	// Alive are members that Force drops and that were asked: they must be fenced first, each of them. They, Rivals, Primary and
+	// Target are named as we reach them.
 	Alive []string
 	// Config is the newest configuration that anybody has. Nil: there is none.
 	Config *Config
@@ -55,10 +57,10 @@ type Finding struct {
 func Judge(name, region string, views []View, alive bool) Finding {
 	var f Finding
 	for _, v := range views {
-		if v.Err == nil && v.Config.Newer(f.Config) {
+		if v.Config.Newer(f.Config) {
 			f.Config = v.Config
 		}
-		if v.Err == nil && v.Name != "" && v.Name != name {
+		if v.Name != "" && v.Name != name {
 			f.Way, f.Detail = Stuck, fmt.Sprintf("%s belongs to the replica set %q, not %q: the configuration names a wrong member or set", v.Host, v.Name, name)
 			return f
 		}
@@ -85,6 +87,10 @@ func Judge(name, region string, views []View, alive bool) Finding {
 	f.primaries(views)
 	if at := slices.IndexFunc(mine, func(v View) bool { return v.Host == f.Primary }); at >= 0 {
 		f.led(mine[at])
+		return f
+	}
+	if at := slices.IndexFunc(views, func(v View) bool { return v.Host == f.Primary && v.Region == region }); at >= 0 {
+		f.Way, f.Detail = Wait, fmt.Sprintf("%s is a writable primary, and has not answered all that it was asked: %v", f.Primary, views[at].Err)
 		return f
 	}
 	f.Rivals = nil
@@ -130,11 +136,39 @@ func (f *Finding) primaries(views []View) {
 	}
 }
 
+// RivalsOf are the writable primaries outside a region whose configuration is not the one that the region's members have, and the members that
+// would follow them: who leads elsewhere by the same configuration has been elected. Known is false if no member of the region says
+// which one it has.
+func RivalsOf(region string, views []View) (rivals, followers []string, known bool) {
+	var ours *Config
+	for _, v := range views {
+		if v.Region == region && v.Config.Member(v.name()) != nil && (ours == nil || v.Config.Newer(ours)) {
+			ours = v.Config
+		}
+	}
+	if ours == nil {
+		return nil, nil, false
+	}
+	for _, v := range views {
+		same := v.Config != nil && v.Config.Version == ours.Version && v.Config.Term == ours.Term
+		switch {
+		case v.Region == region:
+		case v.Writable && !same:
+			rivals = append(rivals, v.Host)
+		case v.Secondary && ours.Member(v.name()) == nil:
+			followers = append(followers, v.Host)
+		}
+	}
+	return rivals, followers, true
+}
+
 func (f *Finding) led(by View) {
 	switch {
 	case len(f.Rivals) > 0:
 		f.Way = Rivals
 		f.Detail = fmt.Sprintf("TWO PRIMARIES: %s leads with configuration %d, and %s calls itself writable primary as well: what is written there will be lost", by.Host, by.Config.Version, strings.Join(f.Rivals, ", "))
+	case by.Config.votes(func(h string) bool { return by.Healthy[h] }) < by.Config.Majority():
+		f.Way, f.Detail = Wait, fmt.Sprintf("%s is primary and hears no majority: it will step down", by.Host)
 	case by.Committed.Term < by.Term:
 		f.Way, f.Detail = Wait, fmt.Sprintf("%s is primary since term %d, and no majority has acknowledged a write of that term yet", by.Host, by.Term)
 	default:
@@ -146,7 +180,7 @@ func (f *Finding) led(by View) {
 func (f *Finding) able(mine []View) []View {
 	var out []View
 	for _, v := range mine {
-		if m := f.Config.Member(v.Host); m != nil && m.Bearing() && v.Name != "" && v.Secondary {
+		if m := f.Config.Member(v.name()); m != nil && m.Bearing() && v.Name != "" && v.Secondary {
 			out = append(out, v)
 		}
 	}
@@ -172,11 +206,9 @@ func (f *Finding) outside(mine []View) string {
 			out = append(out, v.Host+" is empty, and nobody has added it to the set")
 		case v.Arbiter:
 			out = append(out, v.Host+" is an arbiter")
-		case f.Config.Member(v.Host) == nil && v.Me != "" && v.Me != v.Host:
-			out = append(out, v.Host+" calls itself "+v.Me+": name the members as the set's own configuration does")
-		case f.Config.Member(v.Host) == nil:
+		case f.Config.Member(v.name()) == nil:
 			out = append(out, v.Host+" does not know the newest configuration, which does not name it")
-		case !f.Config.Member(v.Host).Bearing():
+		case !f.Config.Member(v.name()).Bearing():
 			out = append(out, v.Host+" builds no indexes, and can never be primary")
 		default:
 			out = append(out, v.Host+" is neither primary nor secondary: it starts, recovers or copies its data")
@@ -187,12 +219,17 @@ func (f *Finding) outside(mine []View) string {
 
 // whole is a set in which the region's members hear a majority.
 func (f *Finding) whole(region string, target View, able []View) {
-	votes := slices.ContainsFunc(able, func(v View) bool { return f.votes(v.Host) })
+	for _, v := range able {
+		if f.Config.Member(v.name()).movable() {
+			f.Keep = append(f.Keep, v.name())
+		}
+	}
+	votes := len(f.Keep) > 0
 	if !votes {
 		f.Lacks = fmt.Sprintf("no member in %s votes and is visible and without delay: it could be made primary only by force", region)
 	}
 	for _, v := range able {
-		if m := f.Config.Member(v.Host); m.Hidden {
+		if m := f.Config.Member(v.name()); m.Hidden {
 			f.Lacks = fmt.Sprintf("%s is hidden: clients drop it from their lists while all is well, and do not find it after a forced promotion; un-hide it in peace time (priority 0 is enough to keep it from becoming primary)", v.Host)
 		}
 	}
@@ -206,39 +243,32 @@ func (f *Finding) whole(region string, target View, able []View) {
 	default:
 		f.Way, f.Target = Move, f.Primary
 		f.Detail = fmt.Sprintf("%s leads, and a majority is alive: priorities move the primary to %s, and nothing is lost", f.Primary, region)
-		var mine []string
-		for _, v := range able {
-			mine = append(mine, v.Host)
-		}
-		if f.Config.Preferred(mine) == nil {
+		if f.Config.Preferred(f.Keep) == nil {
 			f.Way, f.Detail = Wait, fmt.Sprintf("%s leads, and %s has the higher priority: it takes over when it has caught up", f.Primary, region)
 		}
 	}
 }
 
-// votes reports whether a member can become primary with nothing but a higher priority.
-func (f *Finding) votes(host string) bool {
-	m := f.Config.Member(host)
-	return m.Votes > 0 && !m.Hidden && m.Delay == 0 && m.Bearing()
-}
-
 // lost is a set of which the region's members hear no majority.
 func (f *Finding) lost(target View, able, views []View, alive bool) {
-	for _, v := range able {
-		f.Keep = append(f.Keep, v.Host)
+	for _, v := range able { // one that the target does not hear would be half of a set without a majority
+		if target.Healthy[v.name()] {
+			f.Keep = append(f.Keep, v.name())
+		}
 	}
 	for _, m := range f.Config.Members {
 		if !slices.Contains(f.Keep, m.Host) {
 			f.Drop = append(f.Drop, m.Host)
 		}
 	}
+	gone := func(v View) bool { return !slices.Contains(f.Keep, v.name()) }
 	for _, v := range views {
-		if slices.Contains(f.Drop, v.Host) && v.Answers() && !v.Arbiter {
+		if gone(v) && v.Answers() && !v.Arbiter && f.Config.Member(v.name()) != nil {
 			f.Alive = append(f.Alive, v.Host)
 		}
 	}
 	asked := f.Config.votes(func(h string) bool {
-		return slices.ContainsFunc(views, func(v View) bool { return v.Host == h && v.Answers() })
+		return slices.ContainsFunc(views, func(v View) bool { return v.name() == h && v.Answers() })
 	})
 	if !alive && (f.Primary != "" || asked >= f.Config.Majority()) {
 		f.Way = Stuck
@@ -250,11 +280,20 @@ func (f *Finding) lost(target View, able, views []View, alive bool) {
 		return
 	}
 	for _, v := range views {
-		if slices.Contains(f.Drop, v.Host) && Answered(v.Err) {
-			f.Way = Stuck
-			f.Detail = fmt.Sprintf("%s hears no majority, and %s is alive but cannot be asked, nor kept from leading: %v", target.Host, v.Host, v.Err)
-			return
+		why := ""
+		switch {
+		case !gone(v):
+			continue
+		case v.Err != nil && v.Alive:
+			why = "is alive, but cannot be asked, nor kept from leading: " + v.Err.Error()
+		case v.Empty && f.Config.Member(v.Host) != nil:
+			why = "starts: it will find its data and may lead with its neighbours"
+		default:
+			continue
 		}
+		f.Way = Stuck
+		f.Detail = fmt.Sprintf("%s hears no majority, and %s %s; stop it and keep it stopped, or let it answer", target.Host, v.Host, why)
+		return
 	}
 	f.Way, f.Target = Force, target.Host
 	f.Detail = fmt.Sprintf("the majority is lost: %s goes on by a FORCED reconfiguration without %s, from its newest write of %s", strings.Join(f.Keep, ", "), strings.Join(f.Drop, ", "), target.Applied.At().Format("15:04:05"))

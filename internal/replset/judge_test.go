@@ -99,12 +99,14 @@ func TestJudge(t *testing.T) {
 		{"one answers us, and the survivor hears none", nil, nil, func(all map[string]*View) { dead(all, "e1a") }, false, Stuck, "hears no majority, and we reach members that are one"},
 		{"one is alive, and does not accept our user", nil, nil, func(all map[string]*View) {
 			dead(all, "e1a", "e1b")
+			all["e1b"].Alive = true
 			all["e1b"].Err = mongo.CommandError{Code: 13, Message: "command replSetGetConfig requires authentication"}
-		}, true, Stuck, "e1b is alive but cannot be asked"},
+		}, true, Stuck, "e1b is alive, but cannot be asked"},
 		{"one shows a certificate that nobody knows", nil, nil, func(all map[string]*View) {
 			dead(all, "e1a", "e1b")
+			all["e1a"].Alive = true
 			all["e1a"].Err = errors.New("server selection error: current topology: { Last error: tls: failed to verify certificate: x509: certificate has expired }")
-		}, true, Stuck, "e1a is alive but cannot be asked"},
+		}, true, Stuck, "e1a is alive, but cannot be asked"},
 		{"a majority answers us, and the survivor hears none", nil, nil, nil, false, Stuck, "only the link between them is cut"},
 		{"the same, allowed", nil, nil, nil, true, Force, "e1a, e1b answers, and is frozen and stepped down first"},
 		{"a primary answers us that alone is no majority", config(t, 1, 1, field(1, "votes", int32(0)), field(1, "priority", 0.0)), nil, func(all map[string]*View) { dead(all, "e1b"); all["e1a"].Config = nil }, false, Stuck, "e1a is a writable primary"},
@@ -115,7 +117,33 @@ func TestJudge(t *testing.T) {
 			all["w1"].Config = config(t, 50000, -1, field(2, "host", "other"))
 		}, false, Stuck, "may have forked"},
 		{"empty", nil, nil, func(all map[string]*View) { *all["w1"] = View{Place: all["w1"].Place, Empty: true} }, false, Stuck, "w1 is empty"},
-		{"known by another name", nil, whole, func(all map[string]*View) { all["w1"].Host, all["w1"].Me = "alias", "w1" }, false, Stuck, "alias calls itself w1"},
+		{"known by another name", nil, whole, func(all map[string]*View) { all["w1"].Host, all["w1"].Me = "alias", "w1" }, false, Move, "nothing is lost"},
+		{"a primary that has said so, and then nothing more in time", nil, nil, func(all map[string]*View) {
+			dead(all, "e1b")
+			all["e1a"].Err, all["e1a"].Alive, all["e1a"].Config = gone, true, nil
+		}, false, Stuck, "e1a is a writable primary"},
+		{"the same, allowed: it cannot be fenced", nil, nil, func(all map[string]*View) {
+			dead(all, "e1b")
+			all["e1a"].Err, all["e1a"].Alive, all["e1a"].Config = gone, true, nil
+		}, true, Stuck, "e1a is alive, but cannot be asked"},
+		{"one that takes connections and says nothing", nil, nil, func(all map[string]*View) { dead(all, "e1a", "e1b"); all["e1b"].Alive = true }, false, Stuck, "e1b is alive, but cannot be asked"},
+		{"old members that are starting", nil, nil, func(all map[string]*View) {
+			*all["e1a"], *all["e1b"] = View{Place: all["e1a"].Place, Alive: true, Empty: true}, View{Place: all["e1b"].Place, Alive: true, Empty: true}
+		}, false, Stuck, "e1a starts: it will find its data"},
+		{"old members that we know by other names", nil, nil, func(all map[string]*View) {
+			for _, h := range []string{"e1a", "e1b"} {
+				all[h].Me, all[h].Host, all[h].Writable, all[h].Secondary = h, h+".public", false, true
+			}
+		}, false, Stuck, "we reach members that are one (e1a.public, e1b.public)"},
+		{"the same, allowed", nil, nil, func(all map[string]*View) {
+			for _, h := range []string{"e1a", "e1b"} {
+				all[h].Me, all[h].Host = h, h+".public"
+			}
+		}, true, Force, "e1a.public, e1b.public answers, and is frozen"},
+		{"a primary that hears no majority any more", nil, nil, func(all map[string]*View) {
+			dead(all, "e1a", "e1b")
+			all["w1"].Writable, all["w1"].Secondary = true, false
+		}, false, Wait, "hears no majority: it will step down"},
 		{"still copying", nil, whole, func(all map[string]*View) { all["w1"].Secondary = false }, false, Stuck, "it starts, recovers or copies its data"},
 		{"an arbiter is no survivor", config(t, 1, 1, field(2, "arbiterOnly", true), field(2, "priority", 0.0)), nil, func(all map[string]*View) {
 			dead(all, "e1a", "e1b")
@@ -146,17 +174,53 @@ func TestJudge(t *testing.T) {
 	}
 }
 
-// The survivor with the newest write goes on, and its neighbour with it.
+// The survivor with the newest write goes on, with the neighbours that it hears; those that it does not hear would be half of a set without
+// a majority.
 func TestJudgeTakesTheFreshest(t *testing.T) {
-	all := three(config(t, 1, 1), "e1b")
-	all["w1"].Err, all["w1"].Config = errors.New("gone"), nil
-	all["e1a"].Writable, all["e1a"].Secondary = false, true
-	all["e1a"].Applied.TS, all["e1b"].Applied.TS = bson.Timestamp{T: 100, I: 1}, bson.Timestamp{T: 100, I: 2}
-	all["e1a"].Config = config(t, 1, 1, field(0, "votes", int32(0)), field(0, "priority", 0.0), field(1, "votes", int32(1)))
-	all["e1b"].Config = all["e1a"].Config
-	all["e1b"].Healthy = map[string]bool{"e1b": true}
-	if f := Judge("rs", "east", list(all), false); f.Way != Force || f.Target != "e1b" || fmt.Sprint(f.Keep) != "[e1a e1b]" {
-		t.Errorf("%d %q to %s, keeps %v; want a forced one to e1b that keeps both", f.Way, f.Detail, f.Target, f.Keep)
+	for _, hears := range []bool{true, false} {
+		c := config(t, 1, 1, field(0, "votes", int32(0)), field(0, "priority", 0.0))
+		all := three(c)
+		all["w1"].Err = errors.New("gone")
+		all["w1"].Config = nil
+		all["e1a"].Writable, all["e1a"].Secondary = false, true
+		all["e1a"].Applied.TS, all["e1b"].Applied.TS = bson.Timestamp{T: 100, I: 1}, bson.Timestamp{T: 100, I: 2}
+		all["e1b"].Healthy["e1a"] = hears
+		f := Judge("rs", "east", list(all), false)
+		keep, alive := "[e1a e1b]", "[]"
+		if !hears {
+			keep, alive = "[e1b]", "[e1a]"
+		}
+		if f.Way != Force || f.Target != "e1b" || fmt.Sprint(f.Keep) != keep || fmt.Sprint(f.Alive) != alive {
+			t.Errorf("it hears the other: %t: %d %q to %s, keeps %v, fences %v; want e1b, %s, %s", hears, f.Way, f.Detail, f.Target, f.Keep, f.Alive, keep, alive)
+		}
+	}
+}
+
+// A primary elsewhere is a rival unless it leads by the configuration that the region's members have.
+func TestRivals(t *testing.T) {
+	forced := config(t, 50000, -1)
+	for _, tt := range []struct {
+		name   string
+		do     func(all map[string]*View)
+		rivals string
+		known  bool
+	}{
+		{"elected by all", func(map[string]*View) {}, "[]", true},
+		{"of an old configuration", func(all map[string]*View) { all["w1"].Config = forced }, "[e1a]", true},
+		{"of an old configuration with a higher term", func(all map[string]*View) {
+			all["w1"].Config, all["e1a"].Config = config(t, 50001, 5), config(t, 1, 9)
+		}, "[e1a]", true},
+		{"while ours starts again", func(all map[string]*View) { all["w1"].Config, all["w1"].Secondary = forced, false }, "[e1a]", true},
+		{"that has said no more than that", func(all map[string]*View) {
+			all["w1"].Config, all["e1a"].Config, all["e1a"].Err = forced, nil, errors.New("too slow")
+		}, "[e1a]", true},
+		{"while ours is silent", func(all map[string]*View) { *all["w1"] = View{Place: all["w1"].Place, Err: errors.New("gone")} }, "[]", false},
+	} {
+		all := three(config(t, 1, 1))
+		tt.do(all)
+		if rivals, _, known := RivalsOf("west", list(all)); fmt.Sprint(rivals) != tt.rivals || known != tt.known {
+			t.Errorf("%s: %v, known %t; want %s, %t", tt.name, rivals, known, tt.rivals, tt.known)
+		}
 	}
 }
 
@@ -193,6 +257,19 @@ func TestPreferredConfiguration(t *testing.T) {
 	}
 	if again := got.Preferred([]string{"e1b", "w1"}); again != nil {
 		t.Errorf("what is so already is changed again: %v", again)
+	}
+	// One that is hidden or delayed is not raised, and is no reason to begin anew.
+	c = config(t, 7, 3, field(1, "hidden", true), field(1, "priority", 0.0))
+	if got, err = readConfig(c.Preferred([]string{"e1b", "w1"})); err != nil || got.Members[1].Priority != 0 || got.Preferred([]string{"e1b", "w1"}) != nil {
+		t.Errorf("%+v, %v", got, err)
+	}
+	// None is above 1000.
+	c = config(t, 7, 3, field(0, "priority", 1000.0), field(1, "priority", 400.0))
+	if got, err = readConfig(c.Preferred([]string{"e1b", "w1"})); err != nil {
+		t.Fatal(err)
+	}
+	if a, b, w := got.Members[0].Priority, got.Members[1].Priority, got.Members[2].Priority; b > 1000 || w > 1000 || a >= w || w >= b {
+		t.Errorf("priorities %v, %v, %v: want none above 1000, the first the lowest, and the others in their order", a, b, w)
 	}
 }
 

@@ -1,14 +1,18 @@
 package replset
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"net"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
+	"go.mongodb.org/mongo-driver/v2/mongo/options"
 )
 
 // Place is a member, and where it stands.
@@ -39,13 +43,15 @@ func (o OpTime) At() time.Time {
 // View is what a member says of itself and of the others. What it could not be asked is in Err.
 type View struct {
 	Place
-	// Err is why the member could not be asked; the rest is zero then.
+	// Err is why the member could not be asked all; what it has said before that stands below.
 	Err error
+	// Alive says that something there has taken a connection or given an answer, whatever came of it.
+	Alive bool
 	// Name is the set that it belongs to; "": it is in none, because nobody has initiated it or because its own
 	// configuration does not name it.
 	Name                        string
 	Writable, Secondary, Hidden bool
-	// Me is how its configuration names it.
+	// Me is how its configuration names it, which may not be how we reach it; "": it has not said so.
 	Me      string
 	Arbiter bool
 	// Primary is whom it takes for the primary. A dead one is named for ten seconds.
@@ -67,6 +73,9 @@ type View struct {
 
 // Answers reports whether the member could be asked and takes part in the set.
 func (v View) Answers() bool { return v.Err == nil && v.Name != "" }
+
+// name is the member's in the set's configuration.
+func (v View) name() string { return cmp.Or(v.Me, v.Host) }
 
 type helloReply struct {
 	SetName    string `bson:"setName"`
@@ -97,7 +106,7 @@ type statusReply struct {
 // Look asks all members at once: those at places, in their order, and then others that a configuration of theirs names, whose region is
 // not known. It changes nothing.
 func Look(ctx context.Context, a Access, places []Place, timeout time.Duration) []View {
-	out := all(ctx, a, places, timeout)
+	out := LookAt(ctx, a, places, timeout)
 	var others []Place
 	for _, v := range out {
 		if v.Config == nil {
@@ -109,18 +118,16 @@ func Look(ctx context.Context, a Access, places []Place, timeout time.Duration) 
 			}
 		}
 	}
-	return append(out, all(ctx, a, others, timeout)...)
+	return append(out, LookAt(ctx, a, others, timeout)...)
 }
 
-func all(ctx context.Context, a Access, places []Place, timeout time.Duration) []View {
+// LookAt asks those at places alone.
+func LookAt(ctx context.Context, a Access, places []Place, timeout time.Duration) []View {
 	out := make([]View, len(places))
 	var wg sync.WaitGroup
 	for i, p := range places {
 		wg.Go(func() {
 			out[i] = look(ctx, a, p, timeout)
-			if out[i].Err != nil {
-				out[i] = View{Place: p, Err: out[i].Err}
-			}
 		})
 	}
 	wg.Wait()
@@ -131,6 +138,8 @@ func look(ctx context.Context, a Access, p Place, timeout time.Duration) (v View
 	v.Place = p
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
+	var reached atomic.Bool
+	a.Dialer = noting{a.Dialer, &reached}
 	c, err := a.Client(p.Host, timeout)
 	if err != nil {
 		v.Err = err
@@ -138,7 +147,27 @@ func look(ctx context.Context, a Access, p Place, timeout time.Duration) (v View
 	}
 	defer Close(c)
 	v.Err = v.ask(ctx, c)
+	v.Alive = v.Err == nil || reached.Load() || Answered(v.Err)
 	return v
+}
+
+// noting notes that a connection was made.
+type noting struct {
+	options.ContextDialer
+	made *atomic.Bool
+}
+
+// DialContext implements options.ContextDialer.
+func (n noting) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
+	d := n.ContextDialer
+	if d == nil {
+		d = &net.Dialer{}
+	}
+	c, err := d.DialContext(ctx, network, addr)
+	if err == nil {
+		n.made.Store(true)
+	}
+	return c, err
 }
 
 func (v *View) ask(ctx context.Context, c *mongo.Client) error {

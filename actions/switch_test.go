@@ -193,6 +193,8 @@ func TestHandedOverWriteLandsLate(t *testing.T) {
 			t.Fatalf("%s, record %s", e.State, e.Step("switch-tokened").State)
 		}
 		time.Sleep(3 * time.Hour)
+		st.mu.Lock()
+		defer st.mu.Unlock()
 		if record.value != "new" || record.token != record.asked[len(record.asked)-1].Token {
 			t.Errorf("the record holds %q, token %d", record.value, record.token)
 		}

@@ -187,6 +187,12 @@ func TestHandedOverWriteLandsLate(t *testing.T) {
 	inStage(t, threeSwitches, func(st *stage) {
 		record := st.effect("switch-tokened")
 		record.flight = 2 * time.Hour
+		// Stable not before it was written: otherwise nothing is under way that could land.
+		st.checks["check-workers-look"] = func() Finding {
+			st.mu.Lock()
+			defer st.mu.Unlock()
+			return Finding{Pass: len(record.asked) > 0, Detail: "looked"}
+		}
 		st.elect(nil)
 		s := st.waitFor("the end", 20*time.Minute, ended)
 		if e := s.History[0]; e.State != failover.ExecStable || !e.HandedOver(*e.Plan.Step("switch-tokened")) {

@@ -363,6 +363,13 @@ func (m *Member) tick(ctx context.Context, now time.Time) {
 		return
 	}
 	m.noPrimary, m.patience = now, m.jitter()
+	ask := ""
+	if takeover {
+		ask = leader.Host
+	}
 	m.mu.Unlock()
+	if ask != "" {
+		m.heartbeat(ctx, ask) // a real one has what is written within milliseconds, and not only at the next beat
+	}
 	m.campaign(ctx)
 }

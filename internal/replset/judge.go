@@ -150,7 +150,8 @@ func RivalsOf(region string, views []View) (rivals, followers []string, known bo
 		return nil, nil, false
 	}
 	for _, v := range views {
-		same := v.Config != nil && v.Config.Version == ours.Version && v.Config.Term == ours.Term
+		// An election raises the configuration's term and leaves its version; a forced one is at least 10000 versions ahead.
+		same := v.Config != nil && v.Config.Version >= ours.Version
 		switch {
 		case v.Region == region:
 		case v.Writable && !same:

@@ -206,6 +206,7 @@ func TestRivals(t *testing.T) {
 		known  bool
 	}{
 		{"elected by all", func(map[string]*View) {}, "[]", true},
+		{"elected by a majority that ours does not hear", func(all map[string]*View) { all["e1a"].Config = config(t, 1, 6) }, "[]", true},
 		{"of an old configuration", func(all map[string]*View) { all["w1"].Config = forced }, "[e1a]", true},
 		{"of an old configuration with a higher term", func(all map[string]*View) {
 			all["w1"].Config, all["e1a"].Config = config(t, 50001, 5), config(t, 1, 9)

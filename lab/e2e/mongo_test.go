@@ -92,20 +92,14 @@ func TestMongoIsPromotedByForce(t *testing.T) {
 	r.members(time.Second, world.E2, "PRIMARY", mongoE2a)
 }
 
-// As long as a majority is alive nothing is forced: priorities move the primary, and all three stay members.
+// As long as a majority is alive nothing is forced: priorities move the primary, and all three stay members. That nothing is lost while
+// somebody writes is seen in TestMongoPromoteMovesWithoutLoss, where the machine does nothing else.
 func TestMongoIsMovedByPriorities(t *testing.T) {
-	r := start(t, func(o *harness.Options) { o.Documents = true })
+	r := start(t)
 	r.order("use2a", "failover")
-	r.until(90*time.Second, "the step", func(s *harness.Status) bool {
+	r.until(120*time.Second, "the step", func(s *harness.Status) bool {
 		return s.Current() != nil && s.Current().StepState("start-mongo") == "done"
 	})
 	r.members(time.Second, world.E2, "PRIMARY", mongoE2a)
 	r.members(5*time.Second, world.E1, "SECONDARY", mongoE1a, mongoE1b)
-	r.do(r.poll(30*time.Second, func() (bool, string) {
-		acked, _ := r.documents()
-		return acked[world.Secondary] > 10, "documents of us-east-2"
-	}))
-	if acked, lost := r.documents(); acked[world.Primary] == 0 || len(lost) != 0 {
-		t.Errorf("of %v acknowledged documents %d are lost: %v", acked, len(lost), lost)
-	}
 }

@@ -289,6 +289,8 @@ func (f *Finding) lost(target View, able, views []View, alive bool) {
 			why = "is alive, but cannot be asked, nor kept from leading: " + v.Err.Error()
 		case v.Empty && f.Config.Member(v.Host) != nil:
 			why = "starts: it will find its data and may lead with its neighbours"
+		case v.Removed && v.Config.Member(v.name()) != nil:
+			why = "does not find itself in a configuration that names it: it may lead once it does"
 		default:
 			continue
 		}

@@ -127,6 +127,10 @@ func TestJudge(t *testing.T) {
 			all["e1a"].Err, all["e1a"].Alive, all["e1a"].Config = gone, true, nil
 		}, true, Stuck, "e1a is alive, but cannot be asked"},
 		{"one that takes connections and says nothing", nil, nil, func(all map[string]*View) { dead(all, "e1a", "e1b"); all["e1b"].Alive = true }, false, Stuck, "e1b is alive, but cannot be asked"},
+		{"an old member that does not find itself", nil, nil, func(all map[string]*View) {
+			dead(all, "e1b")
+			*all["e1a"] = View{Place: all["e1a"].Place, Alive: true, Removed: true, Config: all["w1"].Config}
+		}, false, Stuck, "e1a does not find itself"},
 		{"old members that are starting", nil, nil, func(all map[string]*View) {
 			*all["e1a"], *all["e1b"] = View{Place: all["e1a"].Place, Alive: true, Empty: true}, View{Place: all["e1b"].Place, Alive: true, Empty: true}
 		}, false, Stuck, "e1a starts: it will find its data"},

@@ -194,7 +194,9 @@ func (c *cluster) schedule(ctx context.Context, rng *rand.Rand, seed uint64) {
 		}
 	}
 	if c.await(ctx, rng, phase, target.calls) {
-		sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
+		if rng.IntN(2) == 0 { // else at once: a phase may be over within a moment
+			sleep(time.Duration(rng.IntN(400)) * time.Millisecond)
+		}
 		c.inject(ctx, rng, target)
 	}
 	if target.calls && phase != phaseHold && phase != phaseQuiet && (phase != phaseFence && phase != phaseStart || rng.IntN(2) == 0) {

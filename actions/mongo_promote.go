@@ -158,12 +158,14 @@ func (x *mongoPromote) look(ctx context.Context) (replset.Finding, []replset.Vie
 	if err := ctx.Err(); err != nil {
 		return replset.Finding{}, nil, err
 	}
+	f := replset.Judge(x.cfg.ReplicaSet, x.region, views, slices.Contains(x.cfg.Allow, mongoAlive))
 	for _, v := range views {
-		if v.Region == x.region && replset.Refused(v.Err) {
+		// Who was dropped may know no users any more, as an arbiter never did.
+		if v.Region == x.region && replset.Refused(v.Err) && (f.Config == nil || f.Config.Member(v.Host) != nil) {
 			return replset.Finding{}, nil, fmt.Errorf("%s does not accept our user %q, or does not let it ask for the set's configuration: %w; what the user needs is in docs/mongodb.md", v.Host, x.cfg.Username, v.Err)
 		}
 	}
-	return replset.Judge(x.cfg.ReplicaSet, x.region, views, slices.Contains(x.cfg.Allow, mongoAlive)), views, nil
+	return f, views, nil
 }
 
 // mongoBefore is what stood before a change.
@@ -220,45 +222,67 @@ func (x *mongoPromote) Do(ctx context.Context, a Attempt) error {
 		return errors.New(f.Detail)
 	case replset.Move:
 		a.Report("%s", f.Detail)
-		return x.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) {
+		_, err := x.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) {
 			return now.Keep, now.Target == f.Target
 		})
+		return err
 	case replset.Force:
 	}
-	if len(f.Alive) > 0 {
-		a.Report("freezing %s", strings.Join(f.Alive, ", "))
-		if err := x.access(x.bounded(ctx, time.Time{})).Fence(ctx, f.Alive, mongoFenced, x.patience); err != nil {
-			return fmt.Errorf("nothing was forced, since members that answer could not be kept from leading: %w", err)
-		}
+	if len(f.Alive) == 0 {
+		a.Report("%s", f.Detail)
+		_, err := x.force(ctx, f)
+		return err
+	}
+	a.Report("freezing %s", strings.Join(f.Alive, ", "))
+	if err := x.access(x.bounded(ctx, time.Time{})).Fence(ctx, f.Alive, mongoFenced, x.patience); err != nil {
+		return x.thaw(ctx, f.Alive, fmt.Errorf("nothing was forced, since members that answer could not be kept from leading: %w", err))
 	}
 	a.Report("%s", f.Detail)
+	if sent, err := x.force(ctx, f); !sent && err != nil {
+		return x.thaw(ctx, f.Alive, err)
+	} else {
+		return err
+	}
+}
+
+// thaw lets members lead again that were fenced for something that has not come to pass: nobody else may be left to lead.
+func (x *mongoPromote) thaw(ctx context.Context, members []string, why error) error {
+	if err := x.access(x.bounded(ctx, time.Time{})).Thaw(ctx, members, x.patience); err != nil {
+		return fmt.Errorf("%w; and members stay frozen that it was meant for (%w): `rs.freeze(0)` on each lets them lead again", why, err)
+	}
+	return why
+}
+
+// force is reconfigure for a finding that is Force.
+func (x *mongoPromote) force(ctx context.Context, f replset.Finding) (sent bool, err error) {
 	return x.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) {
-		return now.Keep, now.Target == f.Target && slices.Equal(now.Alive, f.Alive) && now.Primary == ""
+		return now.Keep, now.Target == f.Target && slices.Equal(now.Alive, f.Alive) && now.Primary == "" && len(now.Rivals) == 0
 	})
 }
 
-// reconfigure looks once more, and does what was judged if that has not changed: same says who goes on, or is preferred.
-func (x *mongoPromote) reconfigure(ctx context.Context, f replset.Finding, same func(replset.Finding) ([]string, bool)) error {
+// reconfigure looks once more, and does what was judged if that has not changed: same says who goes on, or is preferred. What was sent may have
+// taken effect although there is an error.
+func (x *mongoPromote) reconfigure(ctx context.Context, f replset.Finding, same func(replset.Finding) ([]string, bool)) (sent bool, err error) {
 	looked := time.Now()
 	now, _, err := x.look(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	hosts, ok := same(now)
 	if !ok || now.Way != f.Way || now.Config.Newer(f.Config) || f.Config.Newer(now.Config) {
-		return fmt.Errorf("nothing was changed, since the set has changed under our eyes: before, %s; now, %s", f.Detail, now.Detail)
+		return false, fmt.Errorf("nothing was changed, since the set has changed under our eyes: before, %s; now, %s", f.Detail, now.Detail)
 	}
 	force := f.Way == replset.Force
 	config := now.Config.Forced(hosts)
 	if !force {
 		if config = now.Config.Preferred(hosts); config == nil {
-			return nil // another attempt was here
+			return false, nil // another attempt was here
 		}
 	}
 	if err := x.access(x.bounded(ctx, looked.Add(mongoLooked+x.patience))).Reconfigure(ctx, now.Target, config, force, x.patience); err != nil {
-		return fmt.Errorf("reconfiguring %s by way of %s (which may have taken effect all the same): %w", x.cfg.ReplicaSet, now.Target, err)
+		return true, fmt.Errorf("reconfiguring %s by way of %s (which may have taken effect all the same): %w", x.cfg.ReplicaSet, now.Target, err)
 	}
-	return nil
+	return true, nil
 }
 
 // Undo implements Action.
@@ -276,7 +300,7 @@ func (x *mongoPromote) Watch(ctx context.Context) (Effect, error) {
 	switch {
 	case len(rivals) > 0:
 		return Effect{State: Absent, Detail: fmt.Sprintf("TWO PRIMARIES: %s is writable by a configuration that %s does not have: what is written there will be lost", strings.Join(rivals, ", "), x.region)}, nil
-	case known && f.Way == replset.Led:
+	case known && (f.Way == replset.Led || f.Way == replset.Wait):
 		return Effect{State: Present, Detail: f.Detail}, nil
 	}
 	return Effect{Detail: f.Detail}, nil

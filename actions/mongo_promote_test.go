@@ -3,7 +3,10 @@ package actions
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -28,7 +31,14 @@ func twoAndOne(t *testing.T, region failover.Region, survivor mongotest.MemberCo
 	if err != nil {
 		t.Fatal(err)
 	}
-	c := &MongoPromoteConfig{ReplicaSet: "rs0", Members: map[failover.Region][]string{"east": s.Hosts[:2], "west": s.Hosts[2:]}, AnswerWithin: failover.Duration(500 * time.Millisecond), Allow: allow}
+	soon(t, "a primary in east", func() bool { st, _, _ := s.Member(0).State(); return st == "PRIMARY" })
+	return s, promotion(t, region, MongoPromoteConfig{ReplicaSet: "rs0", Members: map[failover.Region][]string{"east": s.Hosts[:2], "west": s.Hosts[2:]}, Allow: allow})
+}
+
+// promotion is the action of a configuration, and waits half a second for a member.
+func promotion(t *testing.T, region failover.Region, c MongoPromoteConfig) *mongoPromote {
+	t.Helper()
+	c.AnswerWithin = failover.Duration(500 * time.Millisecond)
 	if err := c.Validate(RoleStart); err != nil {
 		t.Fatal(err)
 	}
@@ -36,8 +46,7 @@ func twoAndOne(t *testing.T, region failover.Region, survivor mongotest.MemberCo
 	if err != nil {
 		t.Fatal(err)
 	}
-	soon(t, "a primary in east", func() bool { st, _, _ := s.Member(0).State(); return st == "PRIMARY" })
-	return s, a.(*mongoPromote)
+	return a.(*mongoPromote)
 }
 
 func soon(t *testing.T, what string, ok func() bool) {
@@ -262,7 +271,7 @@ func TestMongoPromoteRefuses(t *testing.T) {
 		restart(t, s, 0)
 		restart(t, s, 1)
 		becomes(t, a, Absent, "nothing is lost")
-		err := a.reconfigure(t.Context(), f, func(now replset.Finding) ([]string, bool) { return now.Keep, true })
+		_, err := a.reconfigure(t.Context(), f, func(now replset.Finding) ([]string, bool) { return now.Keep, true })
 		if err == nil || !strings.Contains(err.Error(), "under our eyes") {
 			t.Errorf("%v: want a refusal", err)
 		}
@@ -276,7 +285,7 @@ func TestMongoPromoteIsNotSentLate(t *testing.T) {
 	becomes(t, a, Absent, "FORCED")
 	f := a.mustLook(t)
 	late := cloud.WithEffectDeadline(t.Context(), time.Now().Add(-time.Second))
-	err := a.reconfigure(late, f, func(now replset.Finding) ([]string, bool) { return now.Keep, true })
+	_, err := a.reconfigure(late, f, func(now replset.Finding) ([]string, bool) { return now.Keep, true })
 	if err == nil {
 		t.Error("it was sent after its deadline")
 	}
@@ -369,5 +378,82 @@ func TestMongoPromoteAsksWhomTheSetNames(t *testing.T) {
 	becomes(t, a, Absent, "only the link between them is cut")
 	if err := try(t, a); err == nil || !strings.Contains(err.Error(), s.Hosts[0]) {
 		t.Errorf("%v: want a refusal that names the primary", err)
+	}
+}
+
+// A set whose members ask for a user has arbiters that hold none. It is judged all the same, and an arbiter's vote with it.
+func TestMongoPromoteWithAnArbiter(t *testing.T) {
+	for name, tt := range map[string]struct {
+		priority float64
+		state    EffectState
+		says     string
+		members  int
+	}{
+		"that can elect the survivor":               {1, Absent, "elected with an arbiter's vote", 3},
+		"beside a survivor that may not be elected": {0, Present, "is the writable primary", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			password := filepath.Join(t.TempDir(), "password")
+			if err := os.WriteFile(password, []byte("secret\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			s, err := mongotest.NewSetOf(t.Context(), mongotest.User{Name: "failoverd", Password: "secret"}, "rs0", mongoElection,
+				mongotest.MemberConfig{Priority: 3, Votes: 1}, mongotest.MemberConfig{Arbiter: true, Votes: 1}, mongotest.MemberConfig{Priority: tt.priority, Votes: 1})
+			if err != nil {
+				t.Fatal(err)
+			}
+			// The arbiter is in the set's configuration alone, or in ours as well.
+			a := promotion(t, "west", MongoPromoteConfig{ReplicaSet: "rs0", Members: map[failover.Region][]string{"east": s.Hosts[:1], "west": s.Hosts[1:]}, Username: "failoverd", PasswordFile: password})
+			soon(t, "a primary in east", func() bool { st, _, _ := s.Member(0).State(); return st == "PRIMARY" })
+			inspect(t, a, Absent, "")
+			s.Member(0).Kill()
+			if tt.members == 1 {
+				becomes(t, a, Absent, "FORCED")
+				if err := try(t, a); err != nil {
+					t.Fatal(err)
+				}
+			}
+			becomes(t, a, tt.state, tt.says)
+			if c := a.mustLook(t).Config; len(c.Members) != tt.members {
+				t.Errorf("%d members are left, want %d", len(c.Members), tt.members)
+			}
+			if err := os.WriteFile(password, []byte("another"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if _, err := a.Inspect(t.Context()); err == nil || !strings.Contains(err.Error(), "does not accept our user") {
+				t.Errorf("with a wrong password: %v", err)
+			}
+		})
+	}
+}
+
+// Members that were fenced for a promotion that did not come to pass may lead again.
+func TestMongoPromoteThawsWhatItHasNotForced(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1}, mongoAlive)
+	s.Cut(true, 2)
+	becomes(t, a, Absent, "FORCED")
+	s.SetMoodAt(1, "replSetFreeze", mongotest.Mood{Reply: bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: int32(13)}, {Key: "errmsg", Value: "not authorized"}}})
+	err := try(t, a)
+	if err == nil || !strings.Contains(err.Error(), "nothing was forced") || !strings.Contains(err.Error(), "rs.freeze(0)") {
+		t.Errorf("%v: want that nothing was forced, and who stays frozen", err)
+	}
+	soon(t, "the old primary leads again", func() bool { st, _, _ := s.Member(0).State(); return st == "PRIMARY" })
+	if st, _, _ := s.Member(2).State(); st != "SECONDARY" {
+		t.Errorf("the survivor is %s", st)
+	}
+}
+
+// A member that hangs keeps nobody from fencing the primary beside it.
+func TestMongoFenceWaitsForNobody(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+	s.SetMoodAt(1, "replSetFreeze", mongotest.Mood{Hang: func(ctx context.Context) bool { <-ctx.Done(); return false }})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	err := a.access(a.dns).Fence(ctx, []string{s.Hosts[1], s.Hosts[0]}, time.Hour, 500*time.Millisecond)
+	if !errors.Is(err, replset.ErrNotFenced) || !strings.Contains(err.Error(), s.Hosts[1]) || strings.Contains(err.Error(), s.Hosts[0]) {
+		t.Errorf("%v: want that the one that hangs is not fenced", err)
+	}
+	if st, _, _ := s.Member(0).State(); st == "PRIMARY" {
+		t.Error("the primary leads on")
 	}
 }

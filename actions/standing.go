@@ -146,8 +146,16 @@ func (k *Keeper) keep(ctx context.Context, h failover.StandingHold, first time.T
 		// The plan's own stop is not over yet: nothing that was stopped runs again.
 	default:
 		k.note(ctx, h, failover.HoldViolated, eff.Detail)
+		if _, ok := action.(guarding); ok && failsAgain(h, time.Now()) {
+			return
+		}
 		k.apply(ctx, h, action, eff)
 	}
+}
+
+// failsAgain reports whether it is too early for a guard that has failed more than once: the tries that an hour has are spread over it.
+func failsAgain(h failover.StandingHold, now time.Time) bool {
+	return h.Last != nil && h.Last.Outcome == failover.StepFailed && len(h.Applied) > 1 && now.Sub(h.Last.FinishedAt) < time.Hour/failover.ReapplyPerHour
 }
 
 // Guard is an Action whose standing hold keeps something else true than its step has brought about.
@@ -195,6 +203,12 @@ func (k *Keeper) apply(ctx context.Context, h failover.StandingHold, action Acti
 	err = action.Do(cctx, a)
 	cancel()
 	deadline := time.Now().Add(h.Step.Timeout.D())
+	if _, ok := action.(guarding); ok { // nothing comes of it later: it is done when it returns, and is tried again when it is not
+		deadline = time.Now()
+		if err == nil {
+			deadline = deadline.Add(k.opts.CallTimeout)
+		}
+	}
 	for {
 		eff, lerr := k.look(ctx, action)
 		switch {

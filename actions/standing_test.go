@@ -3,7 +3,9 @@ package actions
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -17,16 +19,33 @@ type heldJournal struct {
 	state *failover.State
 	mu    sync.Mutex
 	took  []failover.Command
+	keeps bool                   // it carries out what it takes
+	seen  func(failover.Command) // nil: nobody looks
 }
 
-func (j *heldJournal) State() *failover.State      { return j.state }
 func (j *heldJournal) Changed() <-chan struct{}    { return nil }
 func (j *heldJournal) Prove(context.Context) error { return nil }
+func (j *heldJournal) State() *failover.State {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.state
+}
 func (j *heldJournal) Propose(_ context.Context, c failover.Command, _ string) (failover.Result, error) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
+	if j.keeps {
+		next := j.state.Clone()
+		res := next.Apply(failover.Meta{Index: uint64(len(j.took) + 1), At: time.Now()}, c)
+		if res.Err != nil {
+			return res, res.Err
+		}
+		j.state = next
+	}
 	j.took = append(j.took, c)
-	return failover.Result{Index: 1}, nil
+	if j.seen != nil {
+		j.seen(c)
+	}
+	return failover.Result{Index: uint64(len(j.took))}, nil
 }
 
 // lasting is a stop that is asked for at once and seen to be over only after a while.
@@ -155,6 +174,7 @@ type guarded struct {
 	lasting
 	rival bool
 	did   []string
+	fails error
 }
 
 func (g *guarded) Watch(context.Context) (Effect, error) {
@@ -169,8 +189,8 @@ func (g *guarded) Watch(context.Context) (Effect, error) {
 func (g *guarded) Mend(context.Context, Attempt) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.did, g.rival = append(g.did, "mend"), false
-	return nil
+	g.did, g.rival = append(g.did, "mend"), g.fails != nil
+	return g.fails
 }
 
 func (g *guarded) Do(context.Context, Attempt) error {
@@ -210,6 +230,35 @@ func TestAHoldOnAStartNeverDoesItsStep(t *testing.T) {
 		}
 		if !violated {
 			t.Errorf("nobody was told: %v", j.took)
+		}
+	})
+}
+
+// A guard that fails is tried again soon, and then all through the hour: its step's time-out is not waited for, and what an hour
+// allows is not used up in its first minutes.
+func TestAGuardThatFailsIsTriedAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, g := failover.NewState(), &guarded{rival: true, fails: errors.New("it does not answer")}
+		s.Features = failover.Features
+		s.Holds = []failover.StandingHold{{ID: 1, Component: "mongo", Step: failover.Step{ID: "start-mongo", Kind: failover.KindStart, Timeout: failover.Duration(5 * time.Minute)}}}
+		j := &heldJournal{state: s, keeps: true}
+		var at []time.Duration
+		began := time.Now()
+		j.seen = func(c failover.Command) {
+			if _, ok := c.(failover.ReapplyStarted); ok {
+				at = append(at, time.Since(began).Round(30*time.Second))
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 59*time.Minute)
+		defer cancel()
+		NewKeeper(j, oneWorld{g}, Options{}, 30*time.Second, slog.New(slog.DiscardHandler)).Run(ctx)
+		if len(at) != failover.ReapplyPerHour || at[1] > time.Minute || at[5] < 40*time.Minute {
+			t.Errorf("tried after %v: want soon again, and %d times over the hour", at, failover.ReapplyPerHour)
+		}
+		for _, c := range j.took {
+			if f, ok := c.(failover.ReapplyFinished); ok && (f.Outcome != failover.StepFailed || !strings.Contains(f.Detail, "it does not answer")) {
+				t.Errorf("%s: %s", f.Outcome, f.Detail)
+			}
 		}
 	})
 }

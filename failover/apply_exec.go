@@ -405,7 +405,9 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 		s.learn(c.Step, Duration(m.At.Sub(startedAt(*rec))))
 	}
 	s.event(m, c, "step %s %s: %s", c.Step, c.Outcome, c.Detail)
-	s.holdStart(m, c, e)
+	if c.Outcome == StepDone {
+		s.holdStart(m, c, c.Step, e)
+	}
 	return nil, nil
 }
 
@@ -473,6 +475,7 @@ func (c Skip) apply(s *State, m Meta) (any, error) {
 	e.Steps[c.Step].State, e.Steps[c.Step].Detail = StepSkipped, "skipped by "+m.By+": "+m.Why
 	s.answered(e, c.Step)
 	s.event(m, c, "step %s skipped", c.Step)
+	s.holdStart(m, c, c.Step, e) // somebody has done it by hand
 	return nil, nil
 }
 

@@ -92,10 +92,10 @@ func (s *State) holdTraffic(m Meta, c Command, e *Execution) {
 	}
 }
 
-// holdStart looks after what a start has brought about. It replaces what an earlier one of the same step has left.
-func (s *State) holdStart(m Meta, c StepFinished, e *Execution) {
-	st := e.Plan.Step(c.Step)
-	if st == nil || !st.Stands || c.Outcome != StepDone || e.Kind == Preparation || st.Region != s.Active {
+// holdStart looks after what a start, or a person in its place, has brought about. It replaces what an earlier one of the same step has left.
+func (s *State) holdStart(m Meta, c Command, step StepID, e *Execution) {
+	st := e.Plan.Step(step)
+	if st == nil || !st.Stands || e.Kind == Preparation || st.Region != s.Active {
 		return
 	}
 	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return h.Step.Kind == KindStart && h.Step.ID == st.ID })

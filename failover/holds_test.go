@@ -382,6 +382,10 @@ func TestWhatWasMadeToLeadIsLookedAfter(t *testing.T) {
 	if got := of(); len(got) != 0 {
 		t.Fatalf("a start that failed is looked after: %+v", got)
 	}
+	c.must(failover.Skip{Execution: c.s.Execution.ID, Step: "start-api"}) // somebody has done it by hand
+	if got := of(); len(got) != 1 {
+		t.Errorf("what a person has made to lead is not looked after: %+v", got)
+	}
 	c = begun()
 	tok := c.start("start-api")
 	c.must(failover.Hold{Execution: c.s.Execution.ID}) // what is under way comes to its end all the same

@@ -156,13 +156,16 @@ func (m *Member) hello() bson.D {
 		{Key: "maxBsonObjectSize", Value: int32(16 << 20)}, {Key: "maxMessageSizeBytes", Value: int32(48000000)}, {Key: "maxWriteBatchSize", Value: int32(100000)},
 		{Key: "localTime", Value: time.Now()}, {Key: "logicalSessionTimeoutMinutes", Value: int32(30)}, {Key: "connectionId", Value: int32(1)},
 		{Key: "minWireVersion", Value: int32(0)}, {Key: "maxWireVersion", Value: int32(9)}, {Key: "readOnly", Value: false}, {Key: "ok", Value: 1.0}}
+	if m.opt.User != (User{}) {
+		r = append(r, bson.E{Key: "saslSupportedMechs", Value: bson.A{"SCRAM-SHA-256"}})
+	}
 	if m.state == removed || !m.configured() {
 		return append(r, bson.E{Key: "isreplicaset", Value: true}, bson.E{Key: "secondary", Value: false}, bson.E{Key: "info", Value: "Does not have a valid replica set config"})
 	}
 	hosts, passives := bson.A{}, bson.A{}
 	for _, c := range m.cfg.Members {
 		switch {
-		case c.Hidden:
+		case c.Hidden, c.Arbiter: // arbiters have a list of their own, which nobody here reads
 		case c.Priority > 0:
 			hosts = append(hosts, c.Host)
 		default:
@@ -172,6 +175,9 @@ func (m *Member) hello() bson.D {
 	r = append(r, bson.D{{Key: "setName", Value: m.cfg.Set}, {Key: "setVersion", Value: int32(m.cfg.Version)}, {Key: "hosts", Value: hosts}, {Key: "me", Value: m.host},
 		{Key: "secondary", Value: m.state == secondary},
 		{Key: "lastWrite", Value: bson.D{{Key: "opTime", Value: last.doc()}, {Key: "lastWriteDate", Value: last.At}, {Key: "majorityOpTime", Value: major.doc()}, {Key: "majorityWriteDate", Value: major.At}}}}...)
+	if m.state == arbiter {
+		r = append(r, bson.E{Key: "arbiterOnly", Value: true})
+	}
 	if len(passives) > 0 {
 		r = append(r, bson.E{Key: "passives", Value: passives})
 	}

@@ -27,6 +27,7 @@ type MemberConfig struct {
 	Priority float64
 	Votes    int32
 	Hidden   bool
+	Arbiter  bool  // of priority 0
 	Delay    int64 // seconds
 	Tags     bson.D
 }
@@ -67,7 +68,7 @@ func (c *Config) majority() int {
 func (c *Config) doc(electionTimeout time.Duration) bson.D {
 	ms := bson.A{}
 	for _, m := range c.Members {
-		ms = append(ms, bson.D{{Key: "_id", Value: m.ID}, {Key: "host", Value: m.Host}, {Key: "arbiterOnly", Value: false}, {Key: "buildIndexes", Value: true},
+		ms = append(ms, bson.D{{Key: "_id", Value: m.ID}, {Key: "host", Value: m.Host}, {Key: "arbiterOnly", Value: m.Arbiter}, {Key: "buildIndexes", Value: true},
 			{Key: "hidden", Value: m.Hidden}, {Key: "priority", Value: m.Priority}, {Key: "tags", Value: append(bson.D{}, m.Tags...)}, {Key: "slaveDelay", Value: m.Delay}, {Key: "votes", Value: m.Votes}})
 	}
 	settings := bson.D{{Key: "chainingAllowed", Value: true}, {Key: "heartbeatIntervalMillis", Value: int32(2000)}, {Key: "heartbeatTimeoutSecs", Value: int32(10)},
@@ -109,7 +110,7 @@ func parseConfig(d bson.D) (*Config, error) {
 		host, _ := get(m, "host").(string)
 		tags, _ := get(m, "tags").(bson.D)
 		c.Members = append(c.Members, MemberConfig{ID: int32(number(m, "_id", 0)), Host: host, Priority: number(m, "priority", 1), Votes: int32(number(m, "votes", 1)),
-			Hidden: number(m, "hidden", 0) == 1, Delay: int64(number(m, "slaveDelay", number(m, "secondaryDelaySecs", 0))), Tags: tags})
+			Hidden: number(m, "hidden", 0) == 1, Arbiter: number(m, "arbiterOnly", 0) == 1, Delay: int64(number(m, "slaveDelay", number(m, "secondaryDelaySecs", 0))), Tags: tags})
 	}
 	c.Settings, _ = get(d, "settings").(bson.D)
 	c.ID, _ = get(c.Settings, "replicaSetId").(bson.ObjectID)

@@ -6,8 +6,8 @@
 // consequences that it has for a real set. A primary that loses the majority steps down after the election timeout, and
 // acknowledges w:1 writes until then; the survivor of a lost majority stays secondary; a member that left is REMOVED once
 // it hears the newer configuration. A forced reconfiguration waits for each member that it lists and that does not answer.
-// A freeze is forgotten at a restart. Not simulated: arbiters, rollback files and the aborts that a rollback ends in,
-// journaling, transactions, authentication.
+// A freeze is forgotten at a restart. Not simulated: rollback files and the aborts that a rollback ends in,
+// journaling, transactions, roles of users.
 package mongotest
 
 import (
@@ -26,11 +26,12 @@ const (
 	startup   int32 = 0
 	primary   int32 = 1
 	secondary int32 = 2
+	arbiter   int32 = 7
 	down      int32 = 8
 	removed   int32 = 10
 )
 
-var stateNames = map[int32]string{startup: "STARTUP", primary: "PRIMARY", secondary: "SECONDARY", down: "(not reachable/healthy)", removed: "REMOVED"}
+var stateNames = map[int32]string{startup: "STARTUP", primary: "PRIMARY", secondary: "SECONDARY", arbiter: "ARBITER", down: "(not reachable/healthy)", removed: "REMOVED"}
 
 // Options sets up a member. ElectionTimeout is already divided by the time factor (10 s on a real set).
 type Options struct {
@@ -41,7 +42,9 @@ type Options struct {
 	Mood func(cmd string) Mood
 	// Cut says whether this member and another one do not reach each other. Nil: they do.
 	Cut func(host string) bool
-	Log *slog.Logger
+	// User is who may ask more than what the member is.
+	User User
+	Log  *slog.Logger
 }
 
 // Mood is what happens to a command beside being answered. The zero value: nothing does.
@@ -129,7 +132,11 @@ func Start(ctx context.Context, opt Options) (*Member, error) {
 	if opt.Config != nil {
 		cfg := *opt.Config
 		m.cfg, m.state, m.term = &cfg, secondary, 1
-		m.log = append(m.log, entry{Term: 1, Index: 1, At: now, Op: "n"}) // members begin with a common history
+		if m.arbiter() {
+			m.state = arbiter
+		} else {
+			m.log = append(m.log, entry{Term: 1, Index: 1, At: now, Op: "n"}) // members begin with a common history
+		}
 	}
 	m.ln = ln
 	go m.accept(ln)
@@ -188,6 +195,12 @@ func (m *Member) Restart() error {
 	m.hadMajority = now
 	go m.accept(ln)
 	return nil
+}
+
+// arbiter reports whether the member votes and holds nothing.
+func (m *Member) arbiter() bool {
+	self := m.cfg.member(m.host)
+	return self != nil && self.Arbiter
 }
 
 // configured reports whether the member has a configuration that it lets others see.
@@ -286,6 +299,9 @@ func (m *Member) become(state int32, now time.Time) {
 		m.opt.Log.Info("mongo state", "member", m.host, "from", stateNames[m.state], "to", stateNames[state], "term", m.term)
 	}
 	m.state, m.noPrimary, m.patience = state, now, m.jitter()
+	if m.arbiter() {
+		m.state = arbiter
+	}
 }
 
 // adopt takes over a newer term and configuration from another member.
@@ -329,7 +345,7 @@ func (m *Member) tick(ctx context.Context, now time.Time) {
 			continue
 		}
 		seen += int(c.Votes)
-		if v.last.Term == m.lastOp().Term && v.last.Index >= m.lastOp().Index && newer(v.cfg, m.cfg) == newer(m.cfg, v.cfg) {
+		if !c.Arbiter && v.last.Term == m.lastOp().Term && v.last.Index >= m.lastOp().Index && newer(v.cfg, m.cfg) == newer(m.cfg, v.cfg) {
 			holders += int(c.Votes)
 		}
 		if v.state == primary && v.term >= m.term {

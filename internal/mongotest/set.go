@@ -18,12 +18,17 @@ type Set struct {
 	members map[string]*Member
 	mu      sync.Mutex
 	cut     map[[2]string]bool
-	moods   map[string]Mood
+	moods   map[[2]string]Mood // by host, and command or ""
 }
 
-// NewSet starts a set with a member for each of the given ones, whose hosts are filled in. It runs until ctx ends.
+// NewSet starts a set with a member for each of the given ones, whose hosts are filled in. It runs until ctx ends, and asks for no user.
 func NewSet(ctx context.Context, name string, election time.Duration, members ...MemberConfig) (*Set, error) {
-	s := &Set{members: map[string]*Member{}, cut: map[[2]string]bool{}, moods: map[string]Mood{}}
+	return NewSetOf(ctx, User{}, name, election, members...)
+}
+
+// NewSetOf starts one that asks for a user.
+func NewSetOf(ctx context.Context, user User, name string, election time.Duration, members ...MemberConfig) (*Set, error) {
+	s := &Set{members: map[string]*Member{}, cut: map[[2]string]bool{}, moods: map[[2]string]Mood{}}
 	cfg := Config{Set: name, Version: 1, Term: 1, ID: bson.ObjectID{0xfa}}
 	for i, m := range members {
 		// An address of its own for each, as hosts have.
@@ -38,9 +43,16 @@ func NewSet(ctx context.Context, name string, election time.Duration, members ..
 	}
 	for _, h := range s.Hosts {
 		m, err := Start(ctx, Options{
-			Host: h, Config: &cfg, ElectionTimeout: election, Log: slog.New(slog.DiscardHandler),
-			Cut:  func(other string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.cut[[2]string{h, other}] },
-			Mood: func(string) Mood { s.mu.Lock(); defer s.mu.Unlock(); return s.moods[h] },
+			Host: h, Config: &cfg, ElectionTimeout: election, User: user, Log: slog.New(slog.DiscardHandler),
+			Cut: func(other string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.cut[[2]string{h, other}] },
+			Mood: func(cmd string) Mood {
+				s.mu.Lock()
+				defer s.mu.Unlock()
+				if w, ok := s.moods[[2]string{h, cmd}]; ok {
+					return w
+				}
+				return s.moods[[2]string{h}]
+			},
 		})
 		if err != nil {
 			return nil, err
@@ -67,11 +79,14 @@ func (s *Set) Cut(cut bool, numbers ...int) {
 	}
 }
 
-// SetMood is how a member is from now on.
-func (s *Set) SetMood(number int, w Mood) {
+// SetMood is how a member is from now on, as far as nothing else is said of a command.
+func (s *Set) SetMood(number int, w Mood) { s.SetMoodAt(number, "", w) }
+
+// SetMoodAt is how it is at one command.
+func (s *Set) SetMoodAt(number int, cmd string, w Mood) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.moods[s.Hosts[number]] = w
+	s.moods[[2]string{s.Hosts[number], cmd}] = w
 }
 
 // Member is the member with a number.

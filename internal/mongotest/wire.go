@@ -143,6 +143,7 @@ func (m *Member) serve(c net.Conn) {
 	}()
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	var l login
 	for {
 		msg, err := readMessage(c)
 		if err != nil {
@@ -173,7 +174,10 @@ func (m *Member) serve(c net.Conn) {
 			time.Sleep(w.Delay)
 		}
 		if reply == nil {
-			reply = m.command(cmd, msg.body)
+			done := false
+			if reply, done = m.authenticate(&l, cmd, msg.body); !done {
+				reply = m.command(cmd, msg.body)
+			}
 		}
 		doc, err := bson.Marshal(reply)
 		if err != nil {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
@@ -35,42 +36,73 @@ func (a Access) Reconfigure(ctx context.Context, member string, config bson.D, f
 var ErrNotFenced = errors.New("not fenced")
 
 // Fence keeps members from being primary for some time: first those that are none are frozen, so that none of them takes over, then a
-// primary is made to step down by force, and frozen as well. It is in the members' memory only: a restart forgets it.
-// The error wraps ErrNotFenced, and names those that are not.
+// primary is made to step down by force, and frozen as well. It is in the members' memory only: a restart forgets it. None waits for
+// another one that hangs. The error wraps ErrNotFenced, and names those that are not.
 func (a Access) Fence(ctx context.Context, members []string, length, timeout time.Duration) error {
-	var primaries []string
-	var errs []error
 	seconds := int64(length / time.Second)
-	for _, m := range members {
-		switch err := a.freeze(ctx, m, seconds, timeout); {
-		case code(err) == codeNotSecondary:
+	var mu sync.Mutex
+	var primaries []string
+	err := each(members, func(m string) error {
+		err := a.freeze(ctx, m, seconds, timeout)
+		if code(err) == codeNotSecondary {
+			mu.Lock()
+			defer mu.Unlock()
 			primaries = append(primaries, m)
-		case err != nil:
-			errs = append(errs, fmt.Errorf("freezing %s: %w", m, err))
+			return nil
 		}
-	}
-	for _, m := range primaries {
+		return wrap(err, "freezing %s", m)
+	})
+	err = errors.Join(err, each(primaries, func(m string) error {
 		err := a.at(m, timeout, func(c *mongo.Client) error {
 			return run(ctx, c, bson.D{{Key: "replSetStepDown", Value: seconds}, {Key: "secondaryCatchUpPeriodSecs", Value: 0}, {Key: "force", Value: true}}, &bson.D{})
 		})
 		if err != nil && code(err) != codeNotPrimary {
-			errs = append(errs, fmt.Errorf("making %s step down: %w", m, err))
-			continue
+			return wrap(err, "making %s step down", m)
 		}
-		if err := a.freeze(ctx, m, seconds, timeout); err != nil {
-			errs = append(errs, fmt.Errorf("freezing %s after it was made to step down: %w", m, err))
-		}
-	}
-	if len(errs) > 0 {
-		return fmt.Errorf("%w: %w", ErrNotFenced, errors.Join(errs...))
+		return wrap(a.freeze(ctx, m, seconds, timeout), "freezing %s after it was made to step down", m)
+	}))
+	if err != nil {
+		return fmt.Errorf("%w: %w", ErrNotFenced, err)
 	}
 	return nil
 }
 
+// Thaw lets members be primary again that were fenced, also those that were made to step down.
+func (a Access) Thaw(ctx context.Context, members []string, timeout time.Duration) error {
+	return each(members, func(m string) error {
+		err := a.freeze(ctx, m, 0, timeout)
+		if code(err) == codeNotSecondary { // it leads
+			return nil
+		}
+		return wrap(err, "thawing %s", m)
+	})
+}
+
+// freeze is a matter of the member's memory, and takes no longer than an answer.
 func (a Access) freeze(ctx context.Context, member string, seconds int64, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
 	return a.at(member, timeout, func(c *mongo.Client) error {
 		return run(ctx, c, bson.D{{Key: "replSetFreeze", Value: seconds}}, &bson.D{})
 	})
+}
+
+// each does something with all members at once, and waits for all of them.
+func each(members []string, do func(member string) error) error {
+	errs := make([]error, len(members))
+	var wg sync.WaitGroup
+	for i, m := range members {
+		wg.Go(func() { errs[i] = do(m) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func wrap(err error, what, member string) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf(what+": %w", member, err)
 }
 
 // Write puts one document into a collection and waits until a majority has it. It is the same document each time, so that a

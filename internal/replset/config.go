@@ -35,6 +35,9 @@ type Member struct {
 // Bearing reports whether the member holds data and may become primary once its entry allows it.
 func (m Member) Bearing() bool { return !m.Arbiter && m.Indexed }
 
+// electable reports whether the member may be elected as its entry is.
+func (m Member) electable() bool { return m.Votes > 0 && m.Priority > 0 && m.Bearing() }
+
 // movable reports whether nothing but its priority keeps the member from being primary.
 func (m Member) movable() bool { return m.Votes > 0 && !m.Hidden && m.Delay == 0 && m.Bearing() }
 
@@ -84,6 +87,12 @@ func (c *Config) Member(host string) *Member {
 		return nil
 	}
 	return &c.Members[i]
+}
+
+// chained reports whether a secondary may copy from another one.
+func (c *Config) chained() bool {
+	settings, _ := val(c.doc, "settings").(bson.D)
+	return num(settings, "chainingAllowed", 1) == 1
 }
 
 // Majority is how many votes elect a primary.

@@ -72,6 +72,8 @@ func Judge(name, region string, views []View, alive bool) Finding {
 		case v.Region != region:
 		case v.Err != nil:
 			silent = append(silent, fmt.Sprintf("%s: %v", v.Host, v.Err))
+		case v.Arbiter && v.Config == nil:
+			silent = append(silent, v.Host+" is an arbiter")
 		default:
 			mine = append(mine, v)
 		}
@@ -93,7 +95,6 @@ func Judge(name, region string, views []View, alive bool) Finding {
 		f.Way, f.Detail = Wait, fmt.Sprintf("%s is a writable primary, and has not answered all that it was asked: %v", f.Primary, views[at].Err)
 		return f
 	}
-	f.Rivals = nil
 	able := f.able(mine)
 	if len(able) == 0 {
 		f.Way, f.Detail = Stuck, fmt.Sprintf("no member in %s that answers holds data and stands in the configuration of %s (version %d, members %s): %s", region, name, f.Config.Version, strings.Join(f.hosts(), ", "), f.outside(mine))
@@ -105,45 +106,53 @@ func Judge(name, region string, views []View, alive bool) Finding {
 			target = v
 		}
 	}
-	if f.Config.votes(func(h string) bool { return target.Healthy[h] }) >= f.Config.Majority() {
+	switch {
+	case f.Config.votes(func(h string) bool { return target.Healthy[h] }) < f.Config.Majority():
+		f.lost(target, able, views, alive, target.Host+" hears no majority")
+	case f.Primary == "" && !slices.ContainsFunc(f.Config.Members, func(m Member) bool { return m.electable() && target.Healthy[m.Host] }):
+		f.lost(target, able, views, alive, target.Host+" hears a majority of which the configuration lets none be elected")
+	default:
 		f.whole(region, target, able)
-		return f
 	}
-	f.lost(target, able, views, alive)
 	return f
 }
 
-// primaries finds who calls itself writable primary: the one of the newest configuration leads, and within that of the newest term.
+// primaries finds who calls itself writable primary: the one of the newest configuration leads, and within that of the newest term. Whom
+// the newest configuration does not name leads nothing, and is a rival.
 func (f *Finding) primaries(views []View) {
 	var lead *View
 	for i := range views {
 		v := &views[i]
-		if !v.Writable {
+		if !v.Writable || f.Config.Member(v.name()) == nil {
 			continue
 		}
 		if lead == nil || v.Config.Newer(lead.Config) || !lead.Config.Newer(v.Config) && v.Term > lead.Term {
 			lead = v
 		}
 	}
-	if lead == nil {
-		return
+	if lead != nil {
+		f.Primary = lead.Host
 	}
-	f.Primary = lead.Host
 	for _, v := range views {
-		if v.Writable && v.Host != lead.Host {
+		if v.Writable && v.Host != f.Primary {
 			f.Rivals = append(f.Rivals, v.Host)
 		}
 	}
 }
 
-// RivalsOf are the writable primaries outside a region whose configuration is not the one that the region's members have, and the members that
-// would follow them: who leads elsewhere by the same configuration has been elected. Known is false if no member of the region says
-// which one it has.
+// RivalsOf are the writable primaries whose configuration is not the one that a region's members have, and the members that
+// would follow them: who leads elsewhere by the same configuration has been elected. Known is false if nobody in the region says
+// which one that is, or if one of its members is silent that may have a newer one.
 func RivalsOf(region string, views []View) (rivals, followers []string, known bool) {
 	var ours *Config
+	silent, leads := false, false
 	for _, v := range views {
-		if v.Region == region && v.Config.Member(v.name()) != nil && (ours == nil || v.Config.Newer(ours)) {
-			ours = v.Config
+		if v.Region != region {
+			continue
+		}
+		silent = silent || v.Err != nil
+		if v.Config.Member(v.name()) != nil && (ours == nil || v.Config.Newer(ours)) {
+			ours, leads = v.Config, v.Writable
 		}
 	}
 	if ours == nil {
@@ -153,14 +162,13 @@ func RivalsOf(region string, views []View) (rivals, followers []string, known bo
 		// An election raises the configuration's term and leaves its version; a forced one is at least 10000 versions ahead.
 		same := v.Config != nil && v.Config.Version >= ours.Version
 		switch {
-		case v.Region == region:
 		case v.Writable && !same:
 			rivals = append(rivals, v.Host)
 		case v.Secondary && ours.Member(v.name()) == nil:
 			followers = append(followers, v.Host)
 		}
 	}
-	return rivals, followers, true
+	return rivals, followers, leads || !silent
 }
 
 func (f *Finding) led(by View) {
@@ -170,6 +178,8 @@ func (f *Finding) led(by View) {
 		f.Detail = fmt.Sprintf("TWO PRIMARIES: %s leads with configuration %d, and %s calls itself writable primary as well: what is written there will be lost", by.Host, by.Config.Version, strings.Join(f.Rivals, ", "))
 	case by.Config.votes(func(h string) bool { return by.Healthy[h] }) < by.Config.Majority():
 		f.Way, f.Detail = Wait, fmt.Sprintf("%s is primary and hears no majority: it will step down", by.Host)
+	case by.Committed.Term < by.Term && by.Config.votes(func(h string) bool { return by.Healthy[h] && !by.Config.Member(h).Arbiter }) < by.Config.Majority():
+		f.Way, f.Detail = Stuck, fmt.Sprintf("%s was elected with an arbiter's vote, and as long as %s is away no majority can acknowledge a write (w: \"majority\" waits for ever). On %s: c = rs.conf(), votes and priority of each of them to 0, rs.reconfig(c), one at a time", by.Host, strings.Join(by.away(), ", "), by.Host)
 	case by.Committed.Term < by.Term:
 		f.Way, f.Detail = Wait, fmt.Sprintf("%s is primary since term %d, and no majority has acknowledged a write of that term yet", by.Host, by.Term)
 	default:
@@ -238,7 +248,7 @@ func (f *Finding) whole(region string, target View, able []View) {
 	case f.Primary == "" && target.Healthy[target.Primary]: // a dead one is heard for ten seconds more
 		f.Way, f.Detail = Wait, fmt.Sprintf("%s follows %s, which we do not reach: a primary that is alive is moved only by asking it", target.Host, target.Primary)
 	case f.Primary == "":
-		f.Way, f.Detail = Wait, "a majority is alive and has no primary yet: it elects one by itself"
+		f.Way, f.Detail = Wait, fmt.Sprintf("a majority is alive and has no primary yet: it elects one by itself, once %s has all data", strings.Join(f.candidates(target), " or "))
 	case !votes:
 		f.Way, f.Detail = Stuck, f.Lacks
 	default:
@@ -250,8 +260,18 @@ func (f *Finding) whole(region string, target View, able []View) {
 	}
 }
 
-// lost is a set of which the region's members hear no majority.
-func (f *Finding) lost(target View, able, views []View, alive bool) {
+// candidates are the members that the target hears and that could be elected.
+func (f *Finding) candidates(target View) (out []string) {
+	for _, m := range f.Config.Members {
+		if m.electable() && target.Healthy[m.Host] {
+			out = append(out, m.Host)
+		}
+	}
+	return out
+}
+
+// lost is a set that the region's members cannot make lead by an election; why says so.
+func (f *Finding) lost(target View, able, views []View, alive bool, why string) {
 	for _, v := range able { // one that the target does not hear would be half of a set without a majority
 		if target.Healthy[v.name()] {
 			f.Keep = append(f.Keep, v.name())
@@ -262,45 +282,76 @@ func (f *Finding) lost(target View, able, views []View, alive bool) {
 			f.Drop = append(f.Drop, m.Host)
 		}
 	}
-	gone := func(v View) bool { return !slices.Contains(f.Keep, v.name()) }
+	var others []View // that are dropped, and that the configuration names
 	for _, v := range views {
-		if gone(v) && v.Answers() && !v.Arbiter && f.Config.Member(v.name()) != nil {
-			f.Alive = append(f.Alive, v.Host)
+		if m := f.Config.Member(v.name()); m != nil && !slices.Contains(f.Keep, m.Host) {
+			others = append(others, v)
+			if v.Answers() && !m.Arbiter {
+				f.Alive = append(f.Alive, v.Host)
+			}
 		}
 	}
-	asked := f.Config.votes(func(h string) bool {
-		return slices.ContainsFunc(views, func(v View) bool { return v.name() == h && v.Answers() })
-	})
-	if !alive && (f.Primary != "" || asked >= f.Config.Majority()) {
-		f.Way = Stuck
-		who := strings.Join(f.Alive, ", ")
-		if f.Primary != "" {
-			who += "; " + f.Primary + " is a writable primary"
-		}
-		f.Detail = fmt.Sprintf("%s hears no majority, and we reach members that are one (%s): only the link between them is cut. A forced promotion would lose all that they acknowledge. Mend the link; or write allow = [\"alive\"], which fences them first", target.Host, who)
+	f.Way, f.Detail = f.stands(target, others, views, alive, why)
+	if f.Way != Force {
 		return
 	}
-	for _, v := range views {
-		why := ""
-		switch {
-		case !gone(v):
-			continue
-		case v.Err != nil && v.Alive:
-			why = "is alive, but cannot be asked, nor kept from leading: " + v.Err.Error()
-		case v.Empty && f.Config.Member(v.Host) != nil:
-			why = "starts: it will find its data and may lead with its neighbours"
-		case v.Removed && v.Config.Member(v.name()) != nil:
-			why = "does not find itself in a configuration that names it: it may lead once it does"
-		default:
-			continue
-		}
-		f.Way = Stuck
-		f.Detail = fmt.Sprintf("%s hears no majority, and %s %s; stop it and keep it stopped, or let it answer", target.Host, v.Host, why)
-		return
-	}
-	f.Way, f.Target = Force, target.Host
+	f.Target = target.Host
 	f.Detail = fmt.Sprintf("the majority is lost: %s goes on by a FORCED reconfiguration without %s, from its newest write of %s", strings.Join(f.Keep, ", "), strings.Join(f.Drop, ", "), target.Applied.At().Format("15:04:05"))
 	if len(f.Alive) > 0 {
 		f.Detail += fmt.Sprintf("; %s answers, and is frozen and stepped down first", strings.Join(f.Alive, ", "))
 	}
+}
+
+// stands says what stands against a forced promotion, or Force.
+func (f *Finding) stands(target View, others, views []View, alive bool, why string) (Way, string) {
+	leaders := slices.Clone(f.Rivals)
+	if f.Primary != "" {
+		leaders = append(leaders, f.Primary)
+	}
+	asked := f.Config.votes(func(h string) bool {
+		return slices.ContainsFunc(views, func(v View) bool { // an arbiter that cannot be asked may vote all the same
+			return v.name() == h && (v.Answers() || v.Alive && f.Config.Member(h).Arbiter)
+		})
+	})
+	able := slices.ContainsFunc(others, func(v View) bool { return v.Answers() && f.Config.Member(v.name()).electable() })
+	hears := f.Config.votes(func(h string) bool { return target.Healthy[h] }) >= f.Config.Majority()
+	if !alive && (len(leaders) > 0 || asked >= f.Config.Majority() && (able || !hears)) {
+		who := slices.Clone(f.Alive)
+		for _, l := range leaders {
+			who = append(who, l+" is a writable primary")
+		}
+		return Stuck, fmt.Sprintf("%s, and we reach members that are one (%s): only the link between them is cut. A forced promotion would lose all that they acknowledge. Mend the link; or write allow = [\"alive\"], which fences them first", why, strings.Join(who, ", "))
+	}
+	for _, v := range others {
+		mute := ""
+		switch {
+		case v.Err != nil && v.Alive && !f.Config.Member(v.name()).Arbiter:
+			mute = "is alive, but cannot be asked, nor kept from leading: " + v.Err.Error()
+		case v.Empty:
+			mute = "starts: it will find its data and may lead with its neighbours"
+		case v.Removed && v.Config.Member(v.name()) != nil:
+			mute = "does not find itself in a configuration that names it: it may lead once it does"
+		default:
+			continue
+		}
+		return Stuck, fmt.Sprintf("%s, and %s %s; stop it and keep it stopped, or let it answer", why, v.Host, mute)
+	}
+	for _, v := range views {
+		if at, ok := v.follows(); ok && !slices.ContainsFunc(views, func(o View) bool { return o.name() == at && o.Answers() }) {
+			return Wait, fmt.Sprintf("%s, but %s follows %s, which we do not reach: a primary that may be alive cannot be fenced", why, v.Host, at)
+		}
+	}
+	for _, v := range others {
+		if !v.Answers() || !v.Applied.After(target.Applied) {
+			continue
+		}
+		ahead := fmt.Sprintf("%s, and %s has newer writes (until %s) than %s (until %s)", why, v.Host, v.Applied.At().Format("15:04:05"), target.Host, target.Applied.At().Format("15:04:05"))
+		switch {
+		case target.Healthy[v.name()] && f.Config.chained():
+			return Wait, ahead + ", which copies them now"
+		case !alive:
+			return Stuck, ahead + ": a forced promotion would lose them. Let them reach each other; or write allow = [\"alive\"], which gives them up"
+		}
+	}
+	return Force, ""
 }

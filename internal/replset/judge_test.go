@@ -3,6 +3,7 @@ package replset
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -39,6 +40,25 @@ func config(t *testing.T, version, term int64, edits ...func([]bson.D)) *Config 
 	return c
 }
 
+// only is a configuration of one member, as a forced promotion leaves it.
+func only(t *testing.T, host string) *Config {
+	c := config(t, 50000, -1)
+	c.Members = slices.DeleteFunc(c.Members, func(m Member) bool { return m.Host != host })
+	return c
+}
+
+func arbiter(member int) func([]bson.D) {
+	return func(m []bson.D) { field(member, "arbiterOnly", true)(m); field(member, "priority", 0.0)(m) }
+}
+
+// chained is a configuration whose secondaries may copy from each other.
+func chained(c *Config) *Config {
+	next := *c
+	next.doc = set(slices.Clone(c.doc), "settings", bson.D{})
+	next.Version++
+	return &next
+}
+
 func field(member int, key string, value any) func([]bson.D) {
 	return func(m []bson.D) { m[member] = set(m[member], key, value) }
 }
@@ -66,6 +86,7 @@ func list(all map[string]*View) []View { return []View{*all["e1a"], *all["e1b"],
 func TestJudge(t *testing.T) {
 	whole := []string{"e1a", "e1b", "w1"}
 	gone := errors.New("did not answer")
+	five := config(t, 1, 1, field(0, "votes", int32(3))) // so that two of them are no majority
 	dead := func(all map[string]*View, hosts ...string) {
 		for _, h := range hosts {
 			*all[h] = View{Place: all[h].Place, Err: gone}
@@ -156,6 +177,64 @@ func TestJudge(t *testing.T) {
 		{"one that builds no indexes is no survivor", config(t, 1, 1, field(2, "buildIndexes", false), field(2, "priority", 0.0)), nil, func(all map[string]*View) { dead(all, "e1a", "e1b") }, false, Stuck, "w1 builds no indexes"},
 		{"a hidden one is forced", config(t, 1, 1, field(2, "hidden", true), field(2, "priority", 0.0)), nil, func(all map[string]*View) { dead(all, "e1a", "e1b") }, false, Force, "FORCED"},
 		{"a hidden one is not moved to", config(t, 1, 1, field(2, "hidden", true), field(2, "priority", 0.0)), whole, nil, false, Stuck, "w1 is hidden"},
+		{"a third site's member that it hears has newer writes", nil, nil, func(all map[string]*View) {
+			dead(all, "e1a")
+			all["w1"].Healthy["e1b"], all["e1b"].Applied.TS, all["e1b"].Healthy = true, bson.Timestamp{T: 100}, map[string]bool{"e1b": true}
+			all["w1"].Config = chained(five)
+		}, false, Wait, "e1b has newer writes (until 00:01:40) than w1 (until 00:00:00), which copies them now"},
+		{"the same, but it may not copy from it", five, nil, func(all map[string]*View) {
+			dead(all, "e1a")
+			all["w1"].Healthy["e1b"], all["e1b"].Applied.TS = true, bson.Timestamp{T: 100}
+		}, false, Stuck, "a forced promotion would lose them"},
+		{"the same, given up", five, nil, func(all map[string]*View) {
+			dead(all, "e1a")
+			all["w1"].Healthy["e1b"], all["e1b"].Applied.TS = true, bson.Timestamp{T: 100}
+		}, true, Force, "e1b answers, and is frozen"},
+		{"one that it does not hear has newer writes", five, nil, func(all map[string]*View) {
+			dead(all, "e1a")
+			all["e1b"].Applied.TS = bson.Timestamp{T: 100}
+		}, false, Stuck, "a forced promotion would lose them"},
+		{"one follows a primary that we do not reach", five, nil, func(all map[string]*View) {
+			dead(all, "e1a")
+			all["e1b"].Healthy["e1a"] = true
+		}, true, Wait, "e1b follows e1a, which we do not reach"},
+		{"an arbiter follows one", config(t, 1, 1, arbiter(1)), nil, func(all map[string]*View) {
+			dead(all, "e1a")
+			*all["e1b"] = View{Place: all["e1b"].Place, Alive: true, Name: "rs", Arbiter: true, Primary: "e1a"}
+			all["w1"].Healthy["e1b"] = true
+			all["w1"].Config.Member("w1").Priority = 0
+		}, false, Wait, "e1b follows e1a, which we do not reach"},
+		{"an arbiter and one of priority 0: they can elect nobody", config(t, 1, 1, arbiter(1), field(2, "priority", 0.0)), []string{"e1b"}, func(all map[string]*View) {
+			dead(all, "e1a")
+			*all["e1b"] = View{Place: all["e1b"].Place, Alive: true, Name: "rs", Arbiter: true}
+		}, false, Force, "FORCED reconfiguration without e1a, e1b"},
+		{"an arbiter that we reach and it does not", config(t, 1, 1, arbiter(1)), nil, func(all map[string]*View) {
+			dead(all, "e1a")
+			*all["e1b"] = View{Place: all["e1b"].Place, Alive: true, Name: "rs", Arbiter: true}
+		}, false, Stuck, "we reach members that are one"},
+		{"an arbiter that only accepts connections, which may vote for one that we do not reach", config(t, 1, 1, arbiter(1)), nil, func(all map[string]*View) {
+			dead(all, "e1a", "e1b")
+			all["e1b"].Alive = true
+		}, false, Stuck, "we reach members that are one"},
+		{"an arbiter that only accepts connections, of a set whose majority is lost", config(t, 1, 1, arbiter(1), field(0, "votes", int32(3))), nil, func(all map[string]*View) {
+			dead(all, "e1a", "e1b")
+			all["e1b"].Alive = true
+		}, false, Force, "FORCED"},
+		{"an arbiter is all that answers in the region", nil, nil, func(all map[string]*View) {
+			*all["w1"] = View{Place: all["w1"].Place, Alive: true, Name: "rs", Arbiter: true}
+		}, false, Blind, "w1 is an arbiter"},
+		{"elected with an arbiter, and nobody else holds data", config(t, 1, 1, arbiter(1)), []string{"e1b"}, func(all map[string]*View) {
+			dead(all, "e1a")
+			*all["e1b"] = View{Place: all["e1b"].Place, Alive: true, Name: "rs", Arbiter: true}
+			all["w1"].Writable, all["w1"].Term = true, 5
+		}, false, Stuck, "as long as e1a is away"},
+		{"a primary that the newest configuration does not name", nil, nil, func(all map[string]*View) {
+			dead(all, "e1b")
+			all["w1"].Config = only(t, "w1")
+		}, false, Wait, "it elects one by itself, once w1 has all data"},
+		{"the same, and the survivor leads", nil, nil, func(all map[string]*View) {
+			all["w1"].Config, all["w1"].Writable, all["w1"].Secondary = only(t, "w1"), true, false
+		}, false, Rivals, "w1 leads with configuration 50000, and e1a"},
 		{"it is preferred already", config(t, 1, 1, field(2, "priority", 9.0)), whole, nil, false, Wait, "it takes over when it has caught up"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -219,6 +298,14 @@ func TestRivals(t *testing.T) {
 		{"that has said no more than that", func(all map[string]*View) {
 			all["w1"].Config, all["e1a"].Config, all["e1a"].Err = forced, nil, errors.New("too slow")
 		}, "[e1a]", true},
+		{"in the region itself", func(all map[string]*View) {
+			all["e1b"].Region, all["e1b"].Writable, all["w1"].Config = "west", true, only(t, "w1")
+			all["e1a"].Writable = false
+		}, "[e1b]", true},
+		{"while one of ours that may know more is silent", func(all map[string]*View) {
+			*all["w1"] = View{Place: all["w1"].Place, Err: errors.New("gone")}
+			all["e1b"].Region = "west"
+		}, "[]", false},
 		{"while ours is silent", func(all map[string]*View) { *all["w1"] = View{Place: all["w1"].Place, Err: errors.New("gone")} }, "[]", false},
 	} {
 		all := three(config(t, 1, 1))

@@ -43,7 +43,7 @@ func (o OpTime) At() time.Time {
 // View is what a member says of itself and of the others. What it could not be asked is in Err.
 type View struct {
 	Place
-	// Err is why the member could not be asked all; what it has said before that stands below.
+	// Err is why the member could not be asked all; what it has said before that stands below. An arbiter that accepts no user has none.
 	Err error
 	// Alive says that something there has taken a connection or given an answer, whatever came of it.
 	Alive bool
@@ -67,12 +67,27 @@ type View struct {
 	Term int64
 	// Applied is its newest operation, Committed the newest that it knows a majority to have.
 	Applied, Committed OpTime
-	// Healthy are the members of its configuration that it hears, itself included.
+	// Healthy are the members of its configuration that it hears, itself included. Nil: it was not asked, as an arbiter is not.
 	Healthy map[string]bool
 }
 
 // Answers reports whether the member could be asked and takes part in the set.
 func (v View) Answers() bool { return v.Err == nil && v.Name != "" }
+
+// away are the voting members of its configuration that hold data and that it does not hear.
+func (v View) away() (out []string) {
+	for _, m := range v.Config.Members {
+		if m.Votes > 0 && !m.Arbiter && !v.Healthy[m.Host] {
+			out = append(out, m.Host)
+		}
+	}
+	return out
+}
+
+// follows is the primary that the member hears.
+func (v View) follows() (primary string, ok bool) {
+	return v.Primary, v.Answers() && v.Primary != "" && v.Primary != v.name() && (v.Healthy == nil || v.Healthy[v.Primary])
+}
 
 // name is the member's in the set's configuration.
 func (v View) name() string { return cmp.Or(v.Me, v.Host) }
@@ -147,6 +162,15 @@ func look(ctx context.Context, a Access, p Place, timeout time.Duration) (v View
 	}
 	defer Close(c)
 	v.Err = v.ask(ctx, c)
+	if Refused(v.Err) && a.Username != "" { // an arbiter holds no users and refuses every one; what it is it says without one
+		a.Username = ""
+		if open, err := a.Client(p.Host, timeout); err == nil {
+			defer Close(open)
+			if err := v.hello(ctx, open); err == nil && v.Arbiter {
+				v.Err = nil
+			}
+		}
+	}
 	v.Alive = v.Err == nil || reached.Load() || Answered(v.Err)
 	return v
 }
@@ -170,13 +194,21 @@ func (n noting) DialContext(ctx context.Context, network, addr string) (net.Conn
 	return c, err
 }
 
-func (v *View) ask(ctx context.Context, c *mongo.Client) error {
+// hello asks what needs no user.
+func (v *View) hello(ctx context.Context, c *mongo.Client) error {
 	var h helloReply
 	if err := run(ctx, c, bson.D{{Key: "hello", Value: 1}}, &h); err != nil {
 		return err
 	}
 	v.Name, v.SetVersion, v.Writable, v.Secondary, v.Hidden, v.Arbiter, v.Primary = h.SetName, h.SetVersion, h.Writable, h.Secondary, h.Hidden, h.Arbiter, h.Primary
 	v.LastWrite, v.Me = h.LastWrite.Date, h.Me
+	return nil
+}
+
+func (v *View) ask(ctx context.Context, c *mongo.Client) error {
+	if err := v.hello(ctx, c); err != nil {
+		return err
+	}
 	var got struct {
 		Config bson.D `bson:"config"`
 	}

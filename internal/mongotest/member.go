@@ -367,8 +367,7 @@ func (m *Member) tick(ctx context.Context, now time.Time) {
 		m.mu.Unlock()
 		return
 	}
-	// Who has the higher priority takes over once it is no more than two seconds behind, a fifth of the election time-out.
-	takeover := leader != nil && leader.Priority < self.Priority && m.peer(leader.Host).last.At.Sub(m.lastOp().At) <= m.opt.ElectionTimeout/5
+	takeover := leader != nil && leader.Priority < self.Priority
 	if leader != nil && !takeover {
 		m.noPrimary = now
 	}
@@ -379,6 +378,11 @@ func (m *Member) tick(ctx context.Context, now time.Time) {
 		return
 	}
 	m.noPrimary, m.patience = now, m.jitter()
+	// Who has the higher priority takes over if it is no more than two seconds behind then, a fifth of the election time-out. Else it waits anew.
+	if takeover && m.peer(leader.Host).last.At.Sub(m.lastOp().At) > m.opt.ElectionTimeout/5 {
+		m.mu.Unlock()
+		return
+	}
 	ask := ""
 	if takeover {
 		ask = leader.Host

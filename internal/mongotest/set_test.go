@@ -137,3 +137,20 @@ func TestPrimaryWithoutMajorityStepsDown(t *testing.T) {
 	set.SetMood(2, Mood{})
 	eventually(t, "it is elected again", writable)
 }
+
+// The member of the highest priority takes over from one that was elected before it could be, also when that one writes something now and then.
+func TestTheHighestPriorityLeads(t *testing.T) {
+	for range 8 {
+		t.Run("", func(t *testing.T) {
+			t.Parallel()
+			set := replicaSet(t)
+			leads := func(n int) func() bool {
+				return func() bool { st, _, _ := set.Member(n).State(); return st == "PRIMARY" }
+			}
+			set.Cut(true, 0)
+			eventually(t, "the second leads", leads(1))
+			set.Cut(false, 0)
+			eventually(t, "the first leads again", leads(0))
+		})
+	}
+}

@@ -30,7 +30,10 @@ func (u User) knows() (*scram.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	stored := c.GetStoredCredentials(scram.KeyFactors{Salt: "a salt for each", Iters: 4096})
+	stored, err := c.GetStoredCredentialsWithError(scram.KeyFactors{Salt: "a salt for each", Iters: 4096})
+	if err != nil {
+		return nil, err
+	}
 	return scram.SHA256.NewServer(func(name string) (scram.StoredCredentials, error) {
 		if name != u.Name {
 			return scram.StoredCredentials{}, errors.New("there is no such user")

@@ -23,13 +23,15 @@ var data = []mutant{
 	{
 		name: "mongo-alive-but-mute", rule: "S1",
 		says:  "a member that is alive and does not accept our user is taken for lost",
-		edits: []edit{{"internal/replset/judge.go", `		case v.Err != nil && v.Alive:`, `		case v.Err != nil && v.Alive && v.Arbiter:`}},
+		edits: []edit{{"internal/replset/judge.go", `		case v.Err != nil && v.Alive && !f`, `		case v.Err != nil && v.Alive && v.Arbiter && !f`}},
 		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
 	},
 	{
 		name: "mongo-starting-is-dead", rule: "S1",
-		says:  "an old member that is starting is taken for lost",
-		edits: []edit{{"internal/replset/judge.go", `		case v.Empty && f.Config`, `		case v.Empty && v.Arbiter && f.Config`}},
+		says: "an old member that is starting is taken for lost",
+		edits: []edit{{"internal/replset/judge.go", `		case v.Empty:
+			mute`, `		case v.Empty && v.Arbiter:
+			mute`}},
 		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
 	},
 	{
@@ -37,6 +39,89 @@ var data = []mutant{
 		says:  "a second primary is no rival when its side has held more elections",
 		edits: []edit{{"internal/replset/judge.go", `		case v.Writable && !same:`, `		case v.Writable && !same && ours.Newer(v.Config):`}},
 		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
+	},
+	{
+		name: "mongo-rival-in-the-region", rule: "S1",
+		says: "a second primary in the region itself, which the promotion has dropped, is no rival",
+		edits: []edit{{"internal/replset/judge.go", `		case v.Writable && !same:`, `		case v.Region == region:
+		case v.Writable && !same:`}},
+		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
+	},
+	{
+		name: "mongo-rivals-unknown", rule: "S1",
+		says:  "there is no rival although the member is silent that may know of one",
+		edits: []edit{{"internal/replset/judge.go", `	return rivals, followers, leads || !silent`, `	return rivals, followers, leads || !silent || region != ""`}},
+		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
+	},
+	{
+		name: "mongo-outsider-leads", rule: "S1",
+		says:  "a primary that the newest configuration does not name is given commands",
+		edits: []edit{{"internal/replset/judge.go", `		if !v.Writable || f.Config.Member(v.name()) == nil {`, `		if !v.Writable {`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-ahead-dropped", rule: "E1",
+		says:  "a member that answers and has newer writes is dropped with them",
+		edits: []edit{{"internal/replset/judge.go", `!v.Applied.After(target.Applied) {`, `true {`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-unreached-primary-forgotten", rule: "S1",
+		says:  "a set is forced although somebody follows a primary that we do not reach",
+		edits: []edit{{"internal/replset/judge.go", `v.follows(); ok && !`, `v.follows(); ok && at == "" && !`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-waits-for-nobody", rule: "L1",
+		says:  "a majority of which nobody can be elected is waited for",
+		edits: []edit{{"internal/replset/judge.go", `	case f.Primary == "" && !slices`, `	case f.Primary == "?" && !slices`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-arbiter-has-no-vote", rule: "S1",
+		says:  "an arbiter that we reach has no vote when it is judged who may lead",
+		edits: []edit{{"internal/replset/judge.go", `(v.Answers() || v.Alive && f.Config.Member(h).Arbiter)`, `v.Answers() && !v.Arbiter`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-arbiter-asked-for-a-user", rule: "L1",
+		says:  "an arbiter, which holds no users, blocks the promotion of a set with users",
+		edits: []edit{{"internal/replset/look.go", `	if Refused(v.Err) && a.Username != "" {`, `	if Refused(v.Err) && a.Username == "" {`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteWithAnArbiter"}},
+	},
+	{
+		name: "mongo-frozen-for-nothing", rule: "L1",
+		says:  "members that were fenced for a promotion that did not come to pass stay frozen",
+		edits: []edit{{"actions/mongo_promote.go", `.Thaw(ctx, members, x.patience)`, `.Thaw(ctx, nil, x.patience)`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsWhatItHasNotForced"}},
+	},
+	{
+		name: "mongo-fence-waits", rule: "S1",
+		says: "one member that hangs keeps the primary beside it from being fenced",
+		edits: []edit{{"internal/replset/act.go", `	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	return a.at(member, timeout, func(c *mongo.Client) error {
+		return run(ctx, c, bson.D{{Key: "replSetFreeze"`, `	return a.at(member, timeout, func(c *mongo.Client) error {
+		return run(ctx, c, bson.D{{Key: "replSetFreeze"`}},
+		tests: []test{{pkg: "actions", name: "TestMongoFenceWaitsForNobody"}},
+	},
+	{
+		name: "guard-waits-for-its-step", rule: "L1",
+		says:  "a guard that has failed is tried again after the time-out of its step alone",
+		edits: []edit{{"actions/standing.go", `	if _, ok := action.(guarding); ok { //`, `	if _, ok := action.(guarding); ok && err == nil { //`}},
+		tests: []test{{pkg: "actions", name: "TestAGuardThatFailsIsTriedAgain"}},
+	},
+	{
+		name: "guard-uses-up-its-hour", rule: "L1",
+		says:  "a guard that fails uses up the tries of an hour in its first minutes",
+		edits: []edit{{"actions/standing.go", `ok && failsAgain(h, time.Now()) {`, `ok && false {`}},
+		tests: []test{{pkg: "actions", name: "TestAGuardThatFailsIsTriedAgain"}},
+	},
+	{
+		name: "start-hold-not-by-hand", rule: "S1",
+		says:  "what a person has made to lead, and skipped, is not looked after",
+		edits: []edit{{"failover/skip.go", `	s.holdStart(m, c, c.Step, e) // somebody`, `	// somebody`}},
+		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
 	},
 	{
 		name: "mongo-keeps-the-unheard", rule: "L1",
@@ -85,7 +170,7 @@ var data = []mutant{
 	{
 		name: "mongo-unfenced", rule: "S1",
 		says:  "members that answer are not frozen before a forced promotion",
-		edits: []edit{{"actions/mongo_promote.go", `	if len(f.Alive) > 0 {`, `	if len(f.Alive) > 9 {`}},
+		edits: []edit{{"actions/mongo_promote.go", `	if len(f.Alive) == 0 {`, `	if len(f.Alive) < 9 {`}},
 		tests: []test{{pkg: "actions", name: "TestMongoSplitBrain"}},
 	},
 	{

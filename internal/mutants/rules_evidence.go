@@ -133,7 +133,7 @@ var evidence = []mutant{
 	{
 		name: "fence-skipped", rule: "S1",
 		says: "a person may skip the fence",
-		edits: []edit{{"failover/apply_exec.go", `	case st.Kind == KindFence || st.Kind == KindFreeze:
+		edits: []edit{{"failover/skip.go", `	case st.Kind == KindFence || st.Kind == KindFreeze:
 `, `	case false:
 `}},
 		tests: []test{{pkg: "failover", name: "TestProperties"}, {pkg: "failover", name: "TestOrderOfSteps"}},

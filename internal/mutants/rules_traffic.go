@@ -53,7 +53,7 @@ var traffic = []mutant{
 	{
 		name: "following-without-end", rule: "L1",
 		says:  "a person cannot end a switch that cannot follow",
-		edits: []edit{{"failover/apply_exec.go", `		follows := s.Level() >= 3 &&`, `		follows := false &&`}},
+		edits: []edit{{"failover/skip.go", `		follows := s.Level() >= 3 &&`, `		follows := false &&`}},
 		tests: []test{{pkg: "actions", name: "TestAPersonEndsTheFollowing"}},
 	},
 	{

@@ -16,6 +16,9 @@ type Price struct {
 	From   failover.Region `json:"from"`
 	To     failover.Region `json:"to"`
 	Stores []StorePrice    `json:"stores,omitempty"`
+	// Writes is for how long a region that is only cut off can go on writing to its stores, from the first step on: until no lease of
+	// its writers can be valid any more. What it writes meanwhile is lost beyond what Stores say. Zero: the service has no settings.
+	Writes failover.Duration `json:"writes,omitempty"`
 	// Moved is how long it takes until clients are led to To, Stable until the service is declared stable,
 	// both from the first step on.
 	Moved  Estimate `json:"moved"`
@@ -49,7 +52,7 @@ type Estimate struct {
 
 // PriceOf tells what plan p would cost now. It reads s alone, and changes nothing.
 func PriceOf(s *failover.State, p *failover.Plan, now time.Time) Price {
-	out := Price{From: p.From, To: p.To, Back: FenceID}
+	out := Price{From: p.From, To: p.To, Back: FenceID, Writes: failover.Duration(s.FreezeWait(p.From))}
 	began := s.FailureBegan(now)
 	stores := map[string]bool{}
 	for store := range s.Loss {
@@ -146,6 +149,9 @@ func (p Price) Lines() []string {
 	}
 	if len(p.Stores) == 0 {
 		out = append(out, "lost: not known, no store is watched (policy.max_loss names them)")
+	}
+	if p.Writes > 0 && len(p.Stores) > 0 {
+		out = append(out, fmt.Sprintf("lost as well if %s is only cut off, and not gone: what is written there from the failure until its writers' lease is over, %s after the first step at the latest", p.From, p.Writes.D().Round(time.Second)))
 	}
 	out = append(out,
 		fmt.Sprintf("lost of messages: those that stand in queues of %s wait there until it is back; they are not counted", p.From),

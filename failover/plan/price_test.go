@@ -57,6 +57,7 @@ func TestPrice(t *testing.T) {
 		"lost of files: not known, there is no sample; automation accepts 1h",
 		"lost of mariadb: what was written in the last 8h0m10s at most (the newest backup in us-east-2 was 8h old, sampled 10s before)\n",
 		"lost of mongo: what was written in the last 23s at most (the copy in us-east-2 was 3s behind, sampled 20s before); automation accepts 1m",
+		"lost as well if us-east-1 is only cut off, and not gone: what is written there from the failure until its writers' lease is over, " + wait.Round(time.Second).String() + " after the first step at the latest",
 		"messages: those that stand in queues of us-east-1 wait there",
 		"clients are led to us-east-2 about " + (wait + 60*time.Second).Round(time.Second).String() + " after the first step, by earlier runs",
 		"and what the steps take that have never run here: start-mail",
@@ -82,7 +83,7 @@ func TestPrice(t *testing.T) {
 	}
 	// Of a service of which nothing is known nothing is claimed.
 	none := strings.Join(plan.PriceOf(failover.NewState(), p, now).Lines(), "\n")
-	if !strings.Contains(none, "no store is watched") || !strings.Contains(none, "after a time that is not known") {
+	if !strings.Contains(none, "no store is watched") || strings.Contains(none, "lost as well") || !strings.Contains(none, "after a time that is not known") {
 		t.Error(none)
 	}
 }

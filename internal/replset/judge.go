@@ -113,6 +113,7 @@ func Judge(name, region string, views []View, alive bool) Finding {
 		f.lost(target, able, views, alive, target.Host+" hears a majority of which the configuration lets none be elected")
 	default:
 		f.whole(region, target, able)
+		f.layout(region, views)
 	}
 	return f
 }
@@ -257,6 +258,28 @@ func (f *Finding) whole(region string, target View, able []View) {
 		if f.Config.Preferred(f.Keep) == nil {
 			f.Way, f.Detail = Wait, fmt.Sprintf("%s leads, and %s has the higher priority: it takes over when it has caught up", f.Primary, region)
 		}
+	}
+}
+
+// layout says of a set that is well which region alone can take its majority along.
+func (f *Finding) layout(region string, views []View) {
+	if f.Way != Move {
+		return
+	}
+	in := map[string]string{} // the region of each member that has one
+	for _, v := range views {
+		if v.Region != "" {
+			in[v.name()] = v.Region
+		}
+	}
+	for _, m := range f.Config.Members {
+		r := in[m.Host]
+		left := f.Config.votes(func(h string) bool { return in[h] != r })
+		if r == "" || r == region || left >= f.Config.Majority() {
+			continue
+		}
+		f.Detail += fmt.Sprintf("; once %s is gone, %d of %d votes are left and it takes force: a member in a third region spares that (docs/mongodb.md, layouts)", r, left, f.Config.votes(func(string) bool { return true }))
+		return
 	}
 }
 

@@ -102,6 +102,8 @@ func TestJudge(t *testing.T) {
 		says   string
 	}{
 		{"well", nil, whole, nil, false, Move, "nothing is lost"},
+		{"a set of which one region takes the majority along", nil, whole, nil, false, Move, "nothing is lost; once east is gone, 1 of 3 votes are left and it takes force"},
+		{"a set of three regions needs no force", nil, whole, func(all map[string]*View) { all["e1b"].Region = "third" }, false, Move, "and nothing is lost$"},
 		{"led, but no write of its term is acknowledged yet", nil, whole, func(all map[string]*View) {
 			all["e1a"].Writable, all["w1"].Writable, all["w1"].Term = false, true, 5
 		}, false, Wait, "no majority has acknowledged a write of that term yet"},
@@ -247,7 +249,7 @@ func TestJudge(t *testing.T) {
 				tt.do(all)
 			}
 			f := Judge("rs", "west", list(all), tt.alive)
-			if f.Way != tt.way || !strings.Contains(f.Detail, tt.says) {
+			if f.Way != tt.way || !strings.Contains(f.Detail+"$", tt.says) {
 				t.Errorf("%d %q; want %d with %q", f.Way, f.Detail, tt.way, tt.says)
 			}
 			if f.Way == Force && (f.Target != "w1" || fmt.Sprint(f.Keep) != "[w1]" || fmt.Sprint(f.Drop) != "[e1a e1b]") {

@@ -176,7 +176,9 @@ func (a *Agent) Run(ctx context.Context) error {
 		case <-askNow:
 			ask()
 		case <-renew.C:
-			ask()
+			if a.cfg.Clock.Boot()-asked >= retry || !a.unanswered() { // else the ticker asks, in its time
+				ask()
+			}
 			renew.Reset(a.renewEvery())
 		case ans := <-answers:
 			a.take(ans)

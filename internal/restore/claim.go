@@ -87,6 +87,9 @@ func (r *run) claim(ctx context.Context) (row, error) {
 	if err := r.lock(ctx); err != nil {
 		return row{}, err
 	}
+	if err := r.endDrill(ctx); err != nil {
+		return row{}, err
+	}
 	for _, text := range []string{"CREATE DATABASE IF NOT EXISTS " + ownSchema, createOwn, fmt.Sprintf(createLists, "later"), fmt.Sprintf(createLists, "kept")} {
 		if err := r.s.exec(ctx, text); err != nil {
 			return row{}, fmt.Errorf("making the schema %s, in which a restore keeps its place; grant the account %s all on %s.*: %w", ownSchema, r.o.Server.User, ownSchema, err)

@@ -124,8 +124,8 @@ func (r *run) dropLeftovers(ctx context.Context) error {
 			return err
 		}
 		for _, name := range all {
-			if strings.Trim(strings.TrimPrefix(name, prefix), "0123456789") != "" {
-				continue // none of ours
+			if !r.leftover(name, prefix) {
+				continue
 			}
 			// A connection that stands in it may still get a statement of an earlier try, which would land in the next schema of
 			// this name: the default schema is a name alone.

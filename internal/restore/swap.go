@@ -18,17 +18,14 @@ func (r *run) swap(ctx context.Context) (row, error) {
 	var from, to []string
 	pairs := []string{fmt.Sprintf("%s.%s TO %s.%s", ownSchema, r.turnName(r.o.Token, false), ownSchema, r.turnName(r.o.Token, true))}
 	loaded := 0
+	fresh, err := r.fresh(ctx)
+	if err != nil {
+		return row{}, err
+	}
 	for _, db := range r.live {
-		fresh, err := r.s.column(ctx, baseTables, r.shadow(db))
-		if err != nil {
-			return row{}, err
-		}
-		loaded += len(fresh)
-		for _, t := range fresh {
+		loaded += len(fresh[db])
+		for _, t := range fresh[db] {
 			to = append(to, quote(r.shadow(db))+"."+quote(t)+" TO "+quote(db)+"."+quote(t))
-		}
-		if want := r.said.tables[db]; len(fresh) != want {
-			return row{}, fmt.Errorf("%d tables of %s were loaded, and the backup %s has %d: nothing was swapped", len(fresh), db, r.o.File.Key, want)
 		}
 		old, err := r.s.column(ctx, baseTables, db)
 		if err != nil {
@@ -60,6 +57,21 @@ func (r *run) swap(ctx context.Context) (row, error) {
 		r.report("all is loaded; waiting for transactions that hold the live tables: see SHOW PROCESSLIST at %s", r.o.Server.Addr)
 	}
 	return read(ctx, r.s, r.id)
+}
+
+// fresh are the tables that were loaded, by database: as many as the backup has.
+func (r *run) fresh(ctx context.Context) (map[string][]string, error) {
+	out := map[string][]string{}
+	for _, db := range r.live {
+		var err error
+		if out[db], err = r.s.column(ctx, baseTables, r.shadow(db)); err != nil {
+			return nil, err
+		}
+		if want := r.said.tables[db]; len(out[db]) != want {
+			return nil, fmt.Errorf("%d tables of %s were loaded, and the backup %s has %d: nothing was swapped", len(out[db]), db, r.o.File.Key, want)
+		}
+	}
+	return out, nil
 }
 
 // stage writes down what a later run needs to know to go on from here.

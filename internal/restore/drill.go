@@ -1,0 +1,135 @@
+package restore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Drilled is what a drill has found.
+type Drilled struct {
+	Result
+	Took time.Duration
+}
+
+// drillToken is in the names of a drill's schemas. No attempt has it, so that the next restore finds them as what an earlier run has left,
+// ends whoever stands in them, and removes them: a drill is never in the way of a restore.
+const drillToken = 0
+
+// Drill does all of a restore that touches nothing live, takes the time, and removes it again: the backup is read to its end and loaded into
+// schemas beside the live ones, and what comes after a swap is rehearsed there. One drill at a time; none while a restore is under
+// way, or has not come to its end. What it has loaded is gone when it returns, unless the server cannot be reached any more: the next one
+// removes it. Token, Epoch and Since of the options are not looked at.
+func Drill(ctx context.Context, o Options) (out Drilled, err error) {
+	begun := time.Now()
+	if err := o.Judge(begun); err != nil {
+		return Drilled{}, err
+	}
+	o.Token, o.Epoch, o.Since = drillToken, 0, time.Time{}
+	r := &run{o: o, live: sorted(o.Databases), id: identity(o.Databases)}
+	r.res.File = o.File
+	if r.s, err = dial(ctx, o.Server, o.Step); err != nil {
+		return Drilled{}, err
+	}
+	defer func() {
+		if e := r.s.end(err != nil); err == nil {
+			err = e
+		}
+	}()
+	if err := r.checkServer(ctx); err != nil {
+		return Drilled{}, err
+	}
+	if err := r.alone(ctx); err != nil {
+		return Drilled{}, err
+	}
+	defer func() { err = errors.Join(err, r.tidy()) }()
+	if err := r.examine(ctx); err != nil {
+		return Drilled{}, err
+	}
+	if err := r.checkTarget(ctx); err != nil {
+		return Drilled{}, err
+	}
+	if err := r.load(ctx); err != nil {
+		return Drilled{}, err
+	}
+	if err := r.rehearse(ctx); err != nil {
+		return Drilled{}, err
+	}
+	if _, err := r.fresh(ctx); err != nil {
+		return Drilled{}, err
+	}
+	r.res.Notes = r.notes
+	return Drilled{Result: r.res, Took: time.Since(begun)}, nil
+}
+
+// alone takes the lock of drills, and refuses one beside a restore.
+func (r *run) alone(ctx context.Context) error {
+	holder, err := r.s.value(ctx, "SELECT IS_USED_LOCK(?)", lockName(r.id))
+	if err != nil {
+		return err
+	}
+	if holder != "" {
+		return refuse("wait until it has ended", "a restore is at work on connection %s of MariaDB at %s", holder, r.o.Server.Addr)
+	}
+	now, err := read(ctx, r.s, r.id)
+	if err != nil {
+		return err
+	}
+	if now.swapped {
+		return refuse("let that restore come to its end (`failoverd retry`), or undo it", "the tables of %s are in at %s, and not yet all that belongs to them", now.key, r.o.Server.Addr)
+	}
+	got, err := r.s.value(ctx, "SELECT GET_LOCK(?, 0)", drillLock(r.id))
+	if err == nil && got != "1" {
+		err = refuse("wait until it has ended", "another drill is at work on MariaDB at %s", r.o.Server.Addr)
+	}
+	if err != nil {
+		return err
+	}
+	if err := r.s.exec(ctx, "CREATE DATABASE IF NOT EXISTS "+ownSchema); err != nil {
+		return fmt.Errorf("making the schema %s, in which a restore keeps its place; grant the account %s all on %s.*: %w", ownSchema, r.o.Server.User, ownSchema, err)
+	}
+	return nil
+}
+
+// endDrill ends a drill that is under way. What it has loaded is removed with what earlier runs have left.
+func (r *run) endDrill(ctx context.Context) error {
+	holder, err := r.s.value(ctx, "SELECT IS_USED_LOCK(?)", drillLock(r.id))
+	if err != nil || holder == "" {
+		return err
+	}
+	r.report("ending a drill, connection %s", holder)
+	if err := r.s.exec(ctx, "KILL "+holder); err != nil && code(err) != errNoThread {
+		return fmt.Errorf("a drill is at work on connection %s, and could not be ended: %w", holder, err)
+	}
+	return nil
+}
+
+func drillLock(id string) string { return "failoverd_drill_" + id }
+
+// tidy removes what the drill has loaded, over a connection of its own: that of the drill may be at a statement, or gone.
+func (r *run) tidy() error {
+	ctx, cancel := context.WithTimeout(context.Background(), tidyPatience)
+	defer cancel()
+	s, err := dial(ctx, r.o.Server, r.o.Step)
+	if err != nil {
+		return fmt.Errorf("removing what the drill has loaded (the next one does it): %w", err)
+	}
+	mine := r.s
+	r.s = s
+	defer func() { r.s = mine }()
+	return errors.Join(r.dropLeftovers(ctx), s.end(false))
+}
+
+// tidyPatience is for dropping schemas, which takes a moment for each large table.
+const tidyPatience = 2 * time.Minute
+
+// leftover reports whether a schema is one that an earlier run of this kind has loaded, named with the prefix.
+func (r *run) leftover(name, prefix string) bool {
+	token := strings.TrimPrefix(name, prefix)
+	if r.o.Token == drillToken { // a drill touches nothing of a restore's
+		return token == fmt.Sprint(drillToken)
+	}
+	return strings.Trim(token, "0123456789") == ""
+}

@@ -185,6 +185,20 @@ type Burner interface {
 	Burn(ctx context.Context, a Attempt) error
 }
 
+// Driller is an Action that can be tried out beside what is live.
+type Driller interface {
+	Action
+	// Drill does what Do does as far as it touches nothing live, and takes it away again, also when ctx ends. say is told how far it
+	// is, and never blocks.
+	Drill(ctx context.Context, say func(line string)) (Drilled, error)
+}
+
+// Drilled is what a drill has found.
+type Drilled struct {
+	Took   time.Duration
+	Detail string // one line for a person
+}
+
 // TokenChecker is an Action whose resource refuses a write that does not name
 // the token that it replaces. For such a resource Absent can be believed at
 // once, because the next attempt's write burns every earlier one (rule E3).

@@ -206,6 +206,21 @@ func (x *mariaDBRestore) begin(o restore.Options, a Attempt) *restoring {
 	return r
 }
 
+// Drill implements Driller: the newest backup is loaded beside the live schemas.
+func (x *mariaDBRestore) Drill(ctx context.Context, say func(line string)) (Drilled, error) {
+	o, err := x.options(ctx, Attempt{})
+	if err != nil {
+		return Drilled{}, err
+	}
+	o.Report = say
+	o.Open = func(ctx context.Context) (io.ReadCloser, error) { return x.place.Open(ctx, o.File), nil }
+	d, err := restore.Drill(ctx, o)
+	if err != nil {
+		return Drilled{}, fmt.Errorf("trying out a restore of %s in %s: %w", o.File.Key, x.region, err)
+	}
+	return Drilled{d.Took, fmt.Sprintf("%s as of %s, %d tables, %s", d.File.Key, d.File.AsOf.UTC().Format(time.RFC3339), d.Tables, backup.Size(d.Bytes))}, nil
+}
+
 // Undo implements Action: what was there before is put back.
 func (x *mariaDBRestore) Undo(ctx context.Context, a Attempt) error {
 	if err := cloud.CheckEffectDeadline(ctx, "mariadb_restore"); err != nil {

@@ -266,3 +266,25 @@ func TestMariaDBRestoreConfig(t *testing.T) {
 		t.Errorf("it needs %s", got)
 	}
 }
+
+// A drill restores beside what is live, and the step is as it was.
+func TestMariaDBDrill(t *testing.T) {
+	s, f, c, d := restorable(t)
+	x := restorer(t, c, d)
+	before := inspect(t, x, Absent, "it is not restored")
+	s.Feed(t, "INSERT INTO app.a VALUES (7)")
+	var said []string
+	out, err := x.Drill(t.Context(), func(line string) { said = append(said, line) })
+	if err != nil || out.Took <= 0 || !strings.Contains(out.Detail, "app/1.sql as of ") || !strings.Contains(out.Detail, "1 tables") || !strings.Contains(strings.Join(said, "\n"), "rehearsing") {
+		t.Errorf("%+v, %v, said %q", out, err, said)
+	}
+	if after := inspect(t, x, Absent, "it is not restored"); rows(t, s) != "1" || after.Token != before.Token {
+		t.Errorf("%s rows, %+v: a drill has changed something", rows(t, s), after)
+	}
+	f.mu.Lock()
+	f.objects = nil
+	f.mu.Unlock()
+	if _, err := x.Drill(t.Context(), func(string) {}); err == nil || !strings.Contains(err.Error(), "there is no backup") {
+		t.Errorf("without a backup: %v", err)
+	}
+}

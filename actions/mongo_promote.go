@@ -105,7 +105,7 @@ func (c *MongoPromoteConfig) New(d Deps) (Action, error) {
 	if len(c.Members[d.Region]) == 0 {
 		return nil, fmt.Errorf("members names none in %s", d.Region)
 	}
-	x := &mongoPromote{cfg: c, region: string(d.Region), dns: d.dns(), patience: time.Duration(cmp.Or(c.AnswerWithin, failover.Duration(2*time.Second)))}
+	x := &mongoPromote{cfg: c, region: string(d.Region), dns: d.dns(), looked: mongoLooked, patience: time.Duration(cmp.Or(c.AnswerWithin, failover.Duration(2*time.Second)))}
 	for _, r := range slices.Sorted(maps.Keys(c.Members)) {
 		for _, m := range c.Members[r] {
 			x.places = append(x.places, replset.Place{Host: m, Region: string(r)})
@@ -126,6 +126,7 @@ type mongoPromote struct {
 	places   []replset.Place
 	dns      memberDialer
 	patience time.Duration // with one member
+	looked   time.Duration // mongoLooked
 }
 
 const (
@@ -161,7 +162,7 @@ func (x *mongoPromote) look(ctx context.Context) (replset.Finding, []replset.Vie
 	f := replset.Judge(x.cfg.ReplicaSet, x.region, views, slices.Contains(x.cfg.Allow, mongoAlive))
 	for _, v := range views {
 		// Who was dropped may know no users any more, as an arbiter never did.
-		if v.Region == x.region && replset.Refused(v.Err) && (f.Config == nil || f.Config.Member(v.Host) != nil) {
+		if v.Region == x.region && replset.Refused(v.Err) && (f.Config == nil || v.Name != "") {
 			return replset.Finding{}, nil, fmt.Errorf("%s does not accept our user %q, or does not let it ask for the set's configuration: %w; what the user needs is in docs/mongodb.md", v.Host, x.cfg.Username, v.Err)
 		}
 	}
@@ -193,8 +194,10 @@ func (x *mongoPromote) Inspect(ctx context.Context) (Effect, error) {
 		e.State = Present
 	case replset.Blind:
 		return Effect{}, errors.New(f.Detail)
-	case replset.Rivals, replset.Wait:
+	case replset.Wait:
 		e.State = Partial
+	case replset.Rivals: // they are fenced, whoever waits
+		e.State, e.Over = Partial, f.Detail
 	case replset.Stuck:
 		e.Lacks = f.Detail
 	case replset.Move, replset.Force: // also after an attempt that had only to wait
@@ -235,34 +238,47 @@ func (x *mongoPromote) Do(ctx context.Context, a Attempt) error {
 	}
 	a.Report("freezing %s", strings.Join(f.Alive, ", "))
 	if err := x.access(x.bounded(ctx, time.Time{})).Fence(ctx, f.Alive, mongoFenced, x.patience); err != nil {
-		return x.thaw(ctx, f.Alive, fmt.Errorf("nothing was forced, since members that answer could not be kept from leading: %w", err))
+		return x.thaw(ctx, f, false, fmt.Errorf("nothing was forced, since members that answer could not be kept from leading: %w", err))
 	}
 	a.Report("%s", f.Detail)
-	if sent, err := x.force(ctx, f); !sent && err != nil {
-		return x.thaw(ctx, f.Alive, err)
-	} else {
-		return err
+	open, err := x.force(ctx, f)
+	if err != nil {
+		return x.thaw(ctx, f, open, err)
 	}
+	return nil
 }
 
-// thaw lets members lead again that were fenced for something that has not come to pass: nobody else may be left to lead.
-func (x *mongoPromote) thaw(ctx context.Context, members []string, why error) error {
-	if err := x.access(x.bounded(ctx, time.Time{})).Thaw(ctx, members, x.patience); err != nil {
-		return fmt.Errorf("%w; and members stay frozen that it was meant for (%w): `rs.freeze(0)` on each lets them lead again", why, err)
+// thaw lets members lead again that were fenced for a promotion that did not come to pass: nobody else may be left to lead. While it may
+// have come to pass after all, or somebody else's has, they stay frozen, and why says so.
+func (x *mongoPromote) thaw(ctx context.Context, f replset.Finding, open bool, why error) error {
+	stay := fmt.Sprintf("%s stay frozen: `rs.freeze(0)` on each lets them lead again, once it is clear that nobody leads in %s", strings.Join(f.Alive, ", "), x.region)
+	if open {
+		return fmt.Errorf("%w; %s", why, stay)
+	}
+	now, views, err := x.look(ctx)
+	if err != nil {
+		return fmt.Errorf("%w; %s (the set could not be looked at again: %w)", why, stay, err)
+	}
+	leads := slices.ContainsFunc(views, func(v replset.View) bool { return v.Region == x.region && v.Writable })
+	if leads || now.Config.Newer(f.Config) {
+		return fmt.Errorf("%w; the set is another one now (%s), and %s", why, now.Detail, stay)
+	}
+	if err := x.access(x.bounded(ctx, time.Time{})).Thaw(ctx, f.Alive, x.patience); err != nil {
+		return fmt.Errorf("%w; %s (%w)", why, stay, err)
 	}
 	return why
 }
 
 // force is reconfigure for a finding that is Force.
-func (x *mongoPromote) force(ctx context.Context, f replset.Finding) (sent bool, err error) {
+func (x *mongoPromote) force(ctx context.Context, f replset.Finding) (open bool, err error) {
 	return x.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) {
 		return now.Keep, now.Target == f.Target && slices.Equal(now.Alive, f.Alive) && now.Primary == "" && len(now.Rivals) == 0
 	})
 }
 
-// reconfigure looks once more, and does what was judged if that has not changed: same says who goes on, or is preferred. What was sent may have
-// taken effect although there is an error.
-func (x *mongoPromote) reconfigure(ctx context.Context, f replset.Finding, same func(replset.Finding) ([]string, bool)) (sent bool, err error) {
+// reconfigure looks once more, and does what was judged if that has not changed: same says who goes on, or is preferred. Open says
+// of an error that it may have taken effect all the same.
+func (x *mongoPromote) reconfigure(ctx context.Context, f replset.Finding, same func(replset.Finding) ([]string, bool)) (open bool, err error) {
 	looked := time.Now()
 	now, _, err := x.look(ctx)
 	if err != nil {
@@ -279,10 +295,15 @@ func (x *mongoPromote) reconfigure(ctx context.Context, f replset.Finding, same 
 			return false, nil // another attempt was here
 		}
 	}
-	if err := x.access(x.bounded(ctx, looked.Add(mongoLooked+x.patience))).Reconfigure(ctx, now.Target, config, force, x.patience); err != nil {
-		return true, fmt.Errorf("reconfiguring %s by way of %s (which may have taken effect all the same): %w", x.cfg.ReplicaSet, now.Target, err)
+	var late *cloud.EffectDeadlineError
+	err = x.access(x.bounded(ctx, looked.Add(x.looked+x.patience))).Reconfigure(ctx, now.Target, config, force, x.patience)
+	switch {
+	case err == nil:
+		return false, nil
+	case replset.Rejected(err), errors.As(err, &late):
+		return false, fmt.Errorf("reconfiguring %s by way of %s, which did not take effect: %w", x.cfg.ReplicaSet, now.Target, err)
 	}
-	return true, nil
+	return true, fmt.Errorf("reconfiguring %s by way of %s (which may have taken effect all the same): %w", x.cfg.ReplicaSet, now.Target, err)
 }
 
 // Undo implements Action.
@@ -296,11 +317,13 @@ func (x *mongoPromote) Watch(ctx context.Context) (Effect, error) {
 	if err != nil {
 		return Effect{}, err
 	}
-	rivals, _, known := replset.RivalsOf(x.region, views)
+	r := replset.RivalsOf(x.cfg.ReplicaSet, x.region, views)
 	switch {
-	case len(rivals) > 0:
-		return Effect{State: Absent, Detail: fmt.Sprintf("TWO PRIMARIES: %s is writable by a configuration that %s does not have: what is written there will be lost", strings.Join(rivals, ", "), x.region)}, nil
-	case known && (f.Way == replset.Led || f.Way == replset.Wait):
+	case len(r.Rivals) > 0:
+		return Effect{State: Absent, Detail: fmt.Sprintf("TWO PRIMARIES: %s is writable by a configuration that %s has left behind: what is written there will be lost", strings.Join(r.Rivals, ", "), x.region)}, nil
+	case len(r.Beyond) > 0:
+		return Effect{State: Absent, Detail: "TWO PRIMARIES: " + x.beyond(r)}, nil
+	case r.Known && (f.Way == replset.Led || f.Way == replset.Wait):
 		return Effect{State: Present, Detail: f.Detail}, nil
 	}
 	return Effect{Detail: f.Detail}, nil
@@ -317,12 +340,20 @@ func (x *mongoPromote) Mend(ctx context.Context, a Attempt) error {
 
 // fence keeps rivals from leading, and the members that would follow them. Without a rival it does nothing.
 func (x *mongoPromote) fence(ctx context.Context, a Attempt, views []replset.View) error {
-	rivals, followers, _ := replset.RivalsOf(x.region, views)
-	if len(rivals) == 0 {
-		return nil
+	r := replset.RivalsOf(x.cfg.ReplicaSet, x.region, views)
+	switch {
+	case len(r.Rivals) > 0:
+		a.Report("%s leads beside %s: it is made to step down", strings.Join(r.Rivals, ", "), x.region)
+		return x.access(x.bounded(ctx, time.Time{})).Fence(ctx, slices.Concat(r.Rivals, r.Followers), mongoFenced, x.patience)
+	case len(r.Beyond) > 0:
+		return errors.New(x.beyond(r))
 	}
-	a.Report("%s leads beside %s: it is made to step down", strings.Join(rivals, ", "), x.region)
-	return x.access(x.bounded(ctx, time.Time{})).Fence(ctx, slices.Concat(rivals, followers), mongoFenced, x.patience)
+	return nil
+}
+
+// beyond says of a second primary that it has the newer configuration.
+func (x *mongoPromote) beyond(r replset.Rivalry) string {
+	return fmt.Sprintf("%s is writable by a newer configuration than the one by which %s is led, which knows nothing of it: somebody has forced it since. Nobody is fenced: stop one of both sides by hand, and keep it stopped", strings.Join(r.Beyond, ", "), x.region)
 }
 
 // bounded makes connections over which nothing is sent after the attempt's deadline, or after until.

@@ -289,6 +289,13 @@ func TestMongoPromoteIsNotSentLate(t *testing.T) {
 	if err == nil {
 		t.Error("it was sent after its deadline")
 	}
+	// Nor what has looked long ago, in an attempt that has time left.
+	a.looked = -a.patience - time.Second
+	ctx, cancel := acting(t.Context(), "test", time.Now().Add(10*time.Second))
+	defer cancel()
+	if open, err := a.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) { return now.Keep, true }); err == nil || open {
+		t.Errorf("it was sent long after its look (open: %t): %v", open, err)
+	}
 	if now := a.mustLook(t).Config; now.Version != f.Config.Version {
 		t.Errorf("the configuration is %d, and was %d", now.Version, f.Config.Version)
 	}
@@ -440,6 +447,80 @@ func TestMongoPromoteThawsWhatItHasNotForced(t *testing.T) {
 	soon(t, "the old primary leads again", func() bool { st, _, _ := s.Member(0).State(); return st == "PRIMARY" })
 	if st, _, _ := s.Member(2).State(); st != "SECONDARY" {
 		t.Errorf("the survivor is %s", st)
+	}
+}
+
+// Nor do they stay frozen when the server has refused what was meant to follow.
+func TestMongoPromoteThawsWhatTheServerRefuses(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1}, mongoAlive)
+	s.Cut(true, 2)
+	becomes(t, a, Absent, "FORCED")
+	s.SetMoodAt(2, "replSetReconfig", mongotest.Mood{Reply: bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: int32(103)}, {Key: "errmsg", Value: "May not change the default write concern"}}})
+	if err := try(t, a); err == nil || !strings.Contains(err.Error(), "did not take effect") || strings.Contains(err.Error(), "rs.freeze(0)") {
+		t.Errorf("%v: want that it did not take effect, and nobody left frozen", err)
+	}
+	soon(t, "the old primary leads again", func() bool { st, _, _ := s.Member(0).State(); return st == "PRIMARY" })
+	// What may have taken effect all the same, or may still, leaves them frozen, and says so.
+	s.SetMoodAt(2, "replSetReconfig", mongotest.Mood{Refuse: true})
+	if err := try(t, a); err == nil || !strings.Contains(err.Error(), "may have taken effect") || !strings.Contains(err.Error(), "rs.freeze(0)") {
+		t.Errorf("%v: want that it may have, and who stays frozen", err)
+	}
+	<-time.After(5 * mongoElection)
+	if st, _, _ := s.Member(0).State(); st == "PRIMARY" {
+		t.Error("the old primary leads although the promotion may have taken effect")
+	}
+	s.SetMoodAt(2, "replSetReconfig", mongotest.Mood{Lose: true})
+	if err := try(t, a); err == nil || !strings.Contains(err.Error(), "may have taken effect") || !strings.Contains(err.Error(), "rs.freeze(0)") {
+		t.Errorf("%v: want that it may have, and who stays frozen", err)
+	}
+	becomes(t, a, Present, s.Hosts[2])
+	for n := range 2 {
+		if st, _, _ := s.Member(n).State(); st == "PRIMARY" {
+			t.Errorf("%s leads as well", s.Hosts[n])
+		}
+	}
+}
+
+// Somebody else's promotion is no reason to let the old side lead again.
+func TestMongoPromoteThawsNobodyBesideALeader(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1}, mongoAlive)
+	s.Cut(true, 2)
+	becomes(t, a, Absent, "FORCED")
+	f := a.mustLook(t)
+	if err := try(t, a); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, a, Present, s.Hosts[2])
+	until := time.Now().Add(10 * time.Second)
+	ctx, cancel := acting(t.Context(), "test", until)
+	defer cancel()
+	if _, err := a.force(ctx, f); err == nil || !strings.Contains(err.Error(), "under our eyes") {
+		t.Errorf("what was judged before is forced: %v", err)
+	}
+	if err := a.thaw(ctx, f, false, errors.New("nothing was changed")); !strings.Contains(err.Error(), "stay frozen") {
+		t.Errorf("%v: want that they stay frozen", err)
+	}
+	<-time.After(5 * mongoElection)
+	for n := range 2 {
+		if st, _, _ := s.Member(n).State(); st == "PRIMARY" {
+			t.Errorf("%s leads as well", s.Hosts[n])
+		}
+	}
+}
+
+// Its own primary that is slow, and another set's at an old address, are nobody to fence.
+func TestMongoHoldFencesNoInnocents(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+	a.region = "east" // led by its first member
+	s.SetMoodAt(0, "replSetGetConfig", mongotest.Mood{Hang: func(ctx context.Context) bool { <-ctx.Done(); return false }})
+	if e, err := a.Watch(t.Context()); err != nil || e.State == Absent {
+		t.Errorf("a slow primary is %s %q, %v", e.State, e.Detail, err)
+	}
+	if err := a.Mend(t.Context(), Attempt{}); err != nil {
+		t.Error(err)
+	}
+	if st, _, _ := s.Member(0).State(); st != "PRIMARY" {
+		t.Errorf("the region's own primary is %s", st)
 	}
 }
 

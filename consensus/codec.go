@@ -102,6 +102,7 @@ func newDecoders() decoders {
 	decoderOf[failover.RecordInventory](d)
 	decoderOf[failover.RecordReadings](d)
 	decoderOf[failover.RecordLoss](d)
+	decoderOf[failover.RecordDrill](d)
 	decoderOf[failover.ReleaseHold](d)
 	decoderOf[failover.AcceptInventory](d)
 	decoderOf[failover.RehearseFence](d)

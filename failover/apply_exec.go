@@ -406,7 +406,7 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 	}
 	s.event(m, c, "step %s %s: %s", c.Step, c.Outcome, c.Detail)
 	if c.Outcome == StepDone {
-		s.holdStart(m, c, c.Step, e)
+		s.holdStart(m, c, c.Step, e, 0)
 	}
 	return nil, nil
 }

@@ -69,6 +69,12 @@ func (s *State) makeHolds(m Meta, c AdvanceEpoch, e *Execution) {
 		n++
 		s.event(m, c, "standing hold: %s stays stopped in %s", st.Component, st.Region)
 	}
+	for _, st := range e.Plan.Steps {
+		if e.Step(st.ID).State == StepSkipped { // somebody was faster than the fence
+			s.holdStart(m, c, st.ID, e, n)
+			n++
+		}
+	}
 }
 
 // holdTraffic turns the switches of an execution that is stable into standing
@@ -93,13 +99,14 @@ func (s *State) holdTraffic(m Meta, c Command, e *Execution) {
 }
 
 // holdStart looks after what a start, or a person in its place, has brought about. It replaces what an earlier one of the same step has left.
-func (s *State) holdStart(m Meta, c Command, step StepID, e *Execution) {
+// n tells the holds of one command apart.
+func (s *State) holdStart(m Meta, c Command, step StepID, e *Execution, n uint64) {
 	st := e.Plan.Step(step)
 	if st == nil || !st.Stands || e.Kind == Preparation || st.Region != s.Active {
 		return
 	}
 	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return h.Step.Kind == KindStart && h.Step.ID == st.ID })
-	s.Holds = append(s.Holds, StandingHold{ID: m.Index << 8, Component: st.Component, Step: *st, Epoch: s.Epoch, Since: m.At, Status: HoldUnseen})
+	s.Holds = append(s.Holds, StandingHold{ID: m.Index<<8 | n, Component: st.Component, Step: *st, Epoch: s.Epoch, Since: m.At, Status: HoldUnseen})
 	s.event(m, c, "standing hold: %s is led by %s alone", st.Component, st.Region)
 }
 

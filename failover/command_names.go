@@ -47,6 +47,7 @@ func (NoteStuck) Name() string        { return "note-stuck" }
 func (RecordInventory) Name() string  { return "record-inventory" }
 func (RecordReadings) Name() string   { return "record-readings" }
 func (RecordLoss) Name() string       { return "record-loss" }
+func (RecordDrill) Name() string      { return "record-drill" }
 func (ReleaseHold) Name() string      { return "release-hold" }
 func (AcceptInventory) Name() string  { return "accept-inventory" }
 func (RehearseFence) Name() string    { return "rehearse-fence" }
@@ -98,6 +99,7 @@ func (NoteStuck) LeaderOnly() bool        { return true }
 func (RecordInventory) LeaderOnly() bool  { return true }
 func (RecordReadings) LeaderOnly() bool   { return true }
 func (RecordLoss) LeaderOnly() bool       { return true }
+func (RecordDrill) LeaderOnly() bool      { return false }
 func (ReleaseHold) LeaderOnly() bool      { return false }
 func (AcceptInventory) LeaderOnly() bool  { return false }
 func (RehearseFence) LeaderOnly() bool    { return false }

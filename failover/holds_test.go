@@ -386,6 +386,24 @@ func TestWhatWasMadeToLeadIsLookedAfter(t *testing.T) {
 	if got := of(); len(got) != 1 {
 		t.Errorf("what a person has made to lead is not looked after: %+v", got)
 	}
+	// Also somebody who was faster than the fence.
+	c, exec := current(t).opened()
+	c.s.Execution.Plan.Step("start-api").Stands = true
+	c.must(failover.Skip{Execution: exec, Step: "start-api"})
+	if got := of(); len(got) != 0 {
+		t.Errorf("before the region is left: %+v", got)
+	}
+	freeze := c.frozen(exec)
+	c.start(plan.FenceID)
+	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
+	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze})
+	ids := map[uint64]bool{}
+	for _, h := range c.s.Holds {
+		ids[h.ID] = true
+	}
+	if got := of(); len(got) != 1 || len(ids) != len(c.s.Holds) {
+		t.Errorf("skipped before the region was left: %+v", c.s.Holds)
+	}
 	c = begun()
 	tok := c.start("start-api")
 	c.must(failover.Hold{Execution: c.s.Execution.ID}) // what is under way comes to its end all the same

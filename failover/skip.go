@@ -36,6 +36,6 @@ func (c Skip) apply(s *State, m Meta) (any, error) {
 	e.Steps[c.Step].State, e.Steps[c.Step].Detail = StepSkipped, "skipped by "+m.By+": "+m.Why
 	s.answered(e, c.Step)
 	s.event(m, c, "step %s skipped", c.Step)
-	s.holdStart(m, c, c.Step, e) // somebody has done it by hand
+	s.holdStart(m, c, c.Step, e, 0) // somebody has done it by hand
 	return nil, nil
 }

@@ -87,6 +87,8 @@ type State struct {
 	// Readings are what was read of some steps' resources while all was well, for
 	// the day on which they can be written and not read.
 	Readings map[StepID]Reading `json:"readings,omitempty"`
+	// Drills are the newest that succeeded, by step.
+	Drills map[StepID]Drill `json:"drills,omitempty"`
 	// Durations are how long the newest successful runs of each step took, oldest
 	// first.
 	Durations map[StepID][]Duration `json:"durations,omitempty"`
@@ -353,6 +355,7 @@ func (s *State) Clone() *State {
 	}
 	c.Vanished, c.Inventory, c.Loss = maps.Clone(s.Vanished), maps.Clone(s.Inventory), maps.Clone(s.Loss)
 	c.Readings = maps.Clone(s.Readings)
+	c.Drills = maps.Clone(s.Drills)
 	c.Durations = maps.Clone(s.Durations) // the slices are replaced, never written to
 	c.History = slices.Clone(s.History)   // finished executions never change
 	c.AutoRuns = slices.Clone(s.AutoRuns)

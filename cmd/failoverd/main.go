@@ -107,7 +107,7 @@ func newRoot() *cobra.Command {
 		runCommand(s), agentCommand(s), guardCommand(), canaryCommand(),
 		configCommand(s), certsCommand(s), planCommand(s), priceCommand(s), trafficCommand(s), iamCommand(s), runbookCommand(s),
 		statusCommand(s), votesCommand(s), probesCommand(s), eventsCommand(s), membersCommand(s), attestNodeCommand(s), recoverCommand(s), healthCommand(s), versionCommand(),
-		readinessCommand(s), conditionsCommand(),
+		readinessCommand(s), conditionsCommand(), drillCommand(s),
 	)
 	root.AddCommand(operateCommands(s)...)
 	return root

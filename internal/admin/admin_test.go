@@ -78,6 +78,22 @@ func (n *fakeNode) Propose(_ context.Context, by, why, id string, c failover.Com
 	return failover.Result{Index: 7}, n.err
 }
 
+func (n *fakeNode) Drill(ctx context.Context, by, why string, c failover.Component, say func(string)) (Drilled, error) {
+	n.mu.Lock()
+	n.by, n.why = by, why
+	n.mu.Unlock()
+	say("half of " + string(c))
+	switch c {
+	case "hangs":
+		<-ctx.Done()
+		close(n.changed)
+		return Drilled{}, ctx.Err()
+	case "mongo":
+		return Drilled{}, errors.New("it cannot be tried out")
+	}
+	return Drilled{Took: failover.Duration(time.Minute), Detail: "all of it"}, nil
+}
+
 func (n *fakeNode) Config() ConfigView { return ConfigView{Hash: "h1", Waits: "waits for b"} }
 
 func (n *fakeNode) ProposeConfig(_ context.Context, by string, c ConfigText) (failover.Result, string, []string, error) {
@@ -359,6 +375,7 @@ func TestConfig(t *testing.T) {
 func TestEveryCommandOfPeople(t *testing.T) {
 	own := map[string]bool{ // given by nodes, never by people
 		failover.RegisterNode{}.Name(): true, failover.SaveMessage{}.Name(): true, failover.AckSettings{}.Name(): true,
+		failover.RecordDrill{}.Name():     true, // a person asks for the drill; the node says what came of it
 		failover.ProposeSettings{}.Name(): true, // a person gives the file; the node makes the command of it
 	}
 	for _, c := range consensus.People() {

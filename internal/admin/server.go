@@ -76,6 +76,7 @@ func Server(n Node, log *slog.Logger) *http.Server {
 	mux.HandleFunc("POST /v1/command", s.command)
 	mux.HandleFunc("GET /v1/config", func(w http.ResponseWriter, _ *http.Request) { reply(w, n.Config()) })
 	mux.HandleFunc("POST /v1/config", s.proposeConfig)
+	mux.HandleFunc("POST /v1/drill", s.drill)
 	return &http.Server{
 		Handler: mux, ReadHeaderTimeout: 5 * time.Second,
 		ConnContext: func(ctx context.Context, c net.Conn) context.Context {

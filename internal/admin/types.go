@@ -173,6 +173,7 @@ type Reply struct {
 // Node is what the server needs of a node.
 type Node interface {
 	Configurer
+	Driller
 	Status(ctx context.Context) Status
 	Votes(ctx context.Context) (Votes, error)
 	Readiness(ctx context.Context) Readiness

@@ -34,6 +34,7 @@ func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
 	rows = append(rows, fileRows(st, v.Files)...)
 	rows = append(rows, surveyRows(st, v)...)
 	rows = append(rows, lossRows(st)...)
+	rows = append(rows, d.drillRows(st, now)...)
 	rows = append(rows, holdRows(st)...)
 	rows = append(rows, d.healthCheckRows(ctx)...)
 	rows = append(rows, d.credentialRows(ctx)...)

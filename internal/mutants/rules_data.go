@@ -23,7 +23,7 @@ var data = []mutant{
 	{
 		name: "mongo-alive-but-mute", rule: "S1",
 		says:  "a member that is alive and does not accept our user is taken for lost",
-		edits: []edit{{"internal/replset/judge.go", `		case v.Err != nil && v.Alive && !f`, `		case v.Err != nil && v.Alive && v.Arbiter && !f`}},
+		edits: []edit{{"internal/replset/judge.go", `		case v.Err != nil && v.Alive && (stranger ||`, `		case v.Err != nil && v.Alive && v.Arbiter && (stranger ||`}},
 		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
 	},
 	{
@@ -37,20 +37,124 @@ var data = []mutant{
 	{
 		name: "mongo-rival-of-a-higher-term", rule: "S1",
 		says:  "a second primary is no rival when its side has held more elections",
-		edits: []edit{{"internal/replset/judge.go", `		case v.Writable && !same:`, `		case v.Writable && !same && ours.Newer(v.Config):`}},
+		edits: []edit{{"internal/replset/judge.go", `		case v.Writable && version < ours.Config.Version && (`, `		case v.Writable && ours.Config.Newer(v.Config) && (`}},
 		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
 	},
 	{
 		name: "mongo-rival-in-the-region", rule: "S1",
 		says: "a second primary in the region itself, which the promotion has dropped, is no rival",
-		edits: []edit{{"internal/replset/judge.go", `		case v.Writable && !same:`, `		case v.Region == region:
-		case v.Writable && !same:`}},
+		edits: []edit{{"internal/replset/judge.go", `		switch {
+		case v.Writable && version == 0:`, `		switch {
+		case v.Region == region:
+		case v.Writable && version == 0:`}},
 		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
+	},
+	{
+		name: "mongo-slow-primary-fenced", rule: "S1",
+		says:  "a primary that has not said by which configuration it leads is a rival",
+		edits: []edit{{"internal/replset/judge.go", `		case v.Writable && version == 0:`, `		case v.Writable && version < 0:`}},
+		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
+	},
+	{
+		name: "mongo-own-slow-primary-fenced", rule: "L1",
+		says: "the region's own primary is fenced because it is slow to give its configuration",
+		edits: []edit{{"internal/replset/look.go", `	return v.SetVersion
+`, `	return 1 - v.SetVersion
+`}},
+		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
+	},
+	{
+		name: "mongo-another-set-fenced", rule: "L1",
+		says:  "a member of another set at an old address is fenced",
+		edits: []edit{{"internal/replset/judge.go", `		if v.Name != name || v.Host`, `		if v.Host`}},
+		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
+	},
+	{
+		name: "mongo-forced-since-unseen", rule: "S1",
+		says: "a side that was forced since is no second primary",
+		edits: []edit{{"internal/replset/judge.go", `			out.Beyond = append(out.Beyond, v.Host)
+`, ``}},
+		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
+	},
+	{
+		name: "mongo-heard-forgotten", rule: "S1",
+		says:  "a set is forced although somebody hears a member that could lead and that we do not reach",
+		edits: []edit{{"internal/replset/judge.go", `f.heard(views); at != "" {`, `f.heard(views); at == "?" {`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-one-way-forgotten", rule: "S1",
+		says:  "a member that reaches the survivor counts as silent when the survivor does not reach it",
+		edits: []edit{{"internal/replset/judge.go", `(v.Healthy[m.Host] || v.Hears[m.Host])`, `v.Healthy[m.Host]`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-alias-is-lost", rule: "S1",
+		says:  "a member that is alive counts as lost when it is known by another name and cannot be asked",
+		edits: []edit{{"internal/replset/judge.go", `		stranger := m == nil`, `		stranger := m != nil && m == nil`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-freshest-although-alone", rule: "E1",
+		says:  "the freshest member is forced although another one hears a majority",
+		edits: []edit{{"internal/replset/judge.go", `h && !hears || h == hears && v`, `v`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudgePrefersWhoHearsAMajority"}},
+	},
+	{
+		name: "mongo-frozen-although-refused", rule: "L1",
+		says:  "members stay frozen when the server has refused the promotion that was to follow",
+		edits: []edit{{"actions/mongo_promote.go", `	case replset.Rejected(err), errors`, `	case errors`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsWhatTheServerRefuses"}},
+	},
+	{
+		name: "mongo-thawed-although-open", rule: "S1",
+		says: "members are let lead again although the promotion may have taken effect",
+		edits: []edit{{"actions/mongo_promote.go", `	if open {
+`, `	if open && why == nil {
+`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsWhatTheServerRefuses"}},
+	},
+	{
+		name: "mongo-thawed-beside-a-leader", rule: "S1",
+		says:  "members are let lead again beside somebody else's promotion",
+		edits: []edit{{"actions/mongo_promote.go", `	if leads || now.Config.Newer(f.Config) {`, `	if leads && now.Config == nil {`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsNobodyBesideALeader"}},
+	},
+	{
+		name: "mongo-old-look", rule: "E2",
+		says:  "a reconfiguration leaves long after the look that it rests on",
+		edits: []edit{{"actions/mongo_promote.go", `looked.Add(x.looked+x.patience)`, `looked.Add(x.looked+x.patience+time.Hour)`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteIsNotSentLate"}},
+	},
+	{
+		name: "start-hold-before-the-fence", rule: "S1",
+		says: "what a person has made to lead before the region was left is not looked after",
+		edits: []edit{{"failover/apply_holds.go", `			s.holdStart(m, c, st.ID, e, n)
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
+	},
+	{
+		name: "drill-removes-a-restores", rule: "E1",
+		says:  "a drill removes what a restore has loaded",
+		edits: []edit{{"internal/restore/drill.go", `	if r.o.Token == drillToken { // a`, `	if r.o.Token == drillToken && name == "" { // a`}},
+		tests: []test{{pkg: "internal/restore", name: "TestDrillIsNeverInTheWay"}},
+	},
+	{
+		name: "drill-in-the-way", rule: "L1",
+		says: "a restore lets a drill go on",
+		edits: []edit{{"internal/restore/drill.go", `	if err != nil || holder == "" {
+		return err
+	}
+	r.report`, `	if err != nil || holder != "" {
+		return err
+	}
+	r.report`}, {"internal/restore/load.go", `			for _, id := range inside {`, `			for _, id := range inside[:0] {`}},
+		tests: []test{{pkg: "internal/restore", name: "TestDrillIsNeverInTheWay"}},
 	},
 	{
 		name: "mongo-rivals-unknown", rule: "S1",
 		says:  "there is no rival although the member is silent that may know of one",
-		edits: []edit{{"internal/replset/judge.go", `	return rivals, followers, leads || !silent`, `	return rivals, followers, leads || !silent || region != ""`}},
+		edits: []edit{{"internal/replset/judge.go", `	out.Known = ours.Writable || !silent`, `	out.Known = ours.Writable || !silent || region != ""`}},
 		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
 	},
 	{
@@ -92,7 +196,7 @@ var data = []mutant{
 	{
 		name: "mongo-frozen-for-nothing", rule: "L1",
 		says:  "members that were fenced for a promotion that did not come to pass stay frozen",
-		edits: []edit{{"actions/mongo_promote.go", `.Thaw(ctx, members, x.patience)`, `.Thaw(ctx, nil, x.patience)`}},
+		edits: []edit{{"actions/mongo_promote.go", `.Thaw(ctx, f.Alive, x.patience)`, `.Thaw(ctx, nil, x.patience)`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsWhatItHasNotForced"}},
 	},
 	{
@@ -120,7 +224,7 @@ var data = []mutant{
 	{
 		name: "start-hold-not-by-hand", rule: "S1",
 		says:  "what a person has made to lead, and skipped, is not looked after",
-		edits: []edit{{"failover/skip.go", `	s.holdStart(m, c, c.Step, e) // somebody`, `	// somebody`}},
+		edits: []edit{{"failover/skip.go", `	s.holdStart(m, c, c.Step, e, 0) // somebody`, `	// somebody`}},
 		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
 	},
 	{

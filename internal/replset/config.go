@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 )
@@ -87,6 +88,12 @@ func (c *Config) Member(host string) *Member {
 		return nil
 	}
 	return &c.Members[i]
+}
+
+// election is the time-out after which members elect a new primary.
+func (c *Config) election() time.Duration {
+	settings, _ := val(c.doc, "settings").(bson.D)
+	return time.Duration(num(settings, "electionTimeoutMillis", 10_000)) * time.Millisecond
 }
 
 // chained reports whether a secondary may copy from another one.

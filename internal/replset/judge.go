@@ -100,14 +100,15 @@ func Judge(name, region string, views []View, alive bool) Finding {
 		f.Way, f.Detail = Stuck, fmt.Sprintf("no member in %s that answers holds data and stands in the configuration of %s (version %d, members %s): %s", region, name, f.Config.Version, strings.Join(f.hosts(), ", "), f.outside(mine))
 		return f
 	}
-	target := able[0]
+	// One that hears a majority loses nothing, however fresh another one is.
+	target, hears := able[0], f.hearsMajority(able[0])
 	for _, v := range able[1:] {
-		if v.Applied.After(target.Applied) {
-			target = v
+		if h := f.hearsMajority(v); h && !hears || h == hears && v.Applied.After(target.Applied) {
+			target, hears = v, h
 		}
 	}
 	switch {
-	case f.Config.votes(func(h string) bool { return target.Healthy[h] }) < f.Config.Majority():
+	case !hears:
 		f.lost(target, able, views, alive, target.Host+" hears no majority")
 	case f.Primary == "" && !slices.ContainsFunc(f.Config.Members, func(m Member) bool { return m.electable() && target.Healthy[m.Host] }):
 		f.lost(target, able, views, alive, target.Host+" hears a majority of which the configuration lets none be elected")
@@ -141,35 +142,64 @@ func (f *Finding) primaries(views []View) {
 	}
 }
 
-// RivalsOf are the writable primaries whose configuration is not the one that a region's members have, and the members that
-// would follow them: who leads elsewhere by the same configuration has been elected. Known is false if nobody in the region says
-// which one that is, or if one of its members is silent that may have a newer one.
-func RivalsOf(region string, views []View) (rivals, followers []string, known bool) {
-	var ours *Config
-	silent, leads := false, false
-	for _, v := range views {
-		if v.Region != region {
+// hearsMajority reports whether a member hears a majority of the newest configuration.
+func (f *Finding) hearsMajority(v View) bool {
+	return f.Config.votes(func(h string) bool { return v.Healthy[h] }) >= f.Config.Majority()
+}
+
+// forcedBy is by how much a forced reconfiguration raises the version at least (ReplSetConfig in the server's
+// repl_set_config_checks.cpp); an ordinary one raises it by one.
+const forcedBy = 10_000
+
+// Rivalry is who leads a set beside the members of a region.
+type Rivalry struct {
+	// Rivals are writable primaries of a configuration that the region's members have left behind: dropped by theirs, or by a forced one
+	// older. Who leads elsewhere by the same configuration, or by the one before it, has been elected and is none.
+	Rivals []string
+	// Followers are the members that would follow them.
+	Followers []string
+	// Beyond are writable primaries of a newer configuration than theirs that does not name the one that leads in the region: somebody has
+	// forced another side since, and nobody can tell who is right.
+	Beyond []string
+	// Known is false if nobody in the region says which configuration it has, or a member is silent that may have a newer one, or a
+	// primary does not say which is its.
+	Known bool
+}
+
+// RivalsOf tells who leads the set with that name beside the members of a region.
+func RivalsOf(name, region string, views []View) (out Rivalry) {
+	var ours *View
+	silent := false
+	for i, v := range views {
+		if v.Region != region || v.Name != "" && v.Name != name {
 			continue
 		}
 		silent = silent || v.Err != nil
-		if v.Config.Member(v.name()) != nil && (ours == nil || v.Config.Newer(ours)) {
-			ours, leads = v.Config, v.Writable
+		if v.Config.Member(v.name()) != nil && (ours == nil || v.Config.Newer(ours.Config)) {
+			ours = &views[i]
 		}
 	}
 	if ours == nil {
-		return nil, nil, false
+		return out
 	}
+	out.Known = ours.Writable || !silent
 	for _, v := range views {
-		// An election raises the configuration's term and leaves its version; a forced one is at least 10000 versions ahead.
-		same := v.Config != nil && v.Config.Version >= ours.Version
+		if v.Name != name || v.Host == ours.Host {
+			continue
+		}
+		version, named := v.version(), ours.Config.Member(v.name()) != nil
 		switch {
-		case v.Writable && !same:
-			rivals = append(rivals, v.Host)
-		case v.Secondary && ours.Member(v.name()) == nil:
-			followers = append(followers, v.Host)
+		case v.Writable && version == 0:
+			out.Known = false
+		case v.Writable && version < ours.Config.Version && (!named || ours.Config.Version-version >= forcedBy):
+			out.Rivals = append(out.Rivals, v.Host)
+		case v.Writable && version > ours.Config.Version && ours.Writable && v.Config != nil && v.Config.Member(ours.name()) == nil:
+			out.Beyond = append(out.Beyond, v.Host)
+		case v.Secondary && !named:
+			out.Followers = append(out.Followers, v.Host)
 		}
 	}
-	return rivals, followers, leads || !silent
+	return out
 }
 
 func (f *Finding) led(by View) {
@@ -337,7 +367,7 @@ func (f *Finding) stands(target View, others, views []View, alive bool, why stri
 		})
 	})
 	able := slices.ContainsFunc(others, func(v View) bool { return v.Answers() && f.Config.Member(v.name()).electable() })
-	hears := f.Config.votes(func(h string) bool { return target.Healthy[h] }) >= f.Config.Majority()
+	hears := f.hearsMajority(target)
 	if !alive && (len(leaders) > 0 || asked >= f.Config.Majority() && (able || !hears)) {
 		who := slices.Clone(f.Alive)
 		for _, l := range leaders {
@@ -345,10 +375,14 @@ func (f *Finding) stands(target View, others, views []View, alive bool, why stri
 		}
 		return Stuck, fmt.Sprintf("%s, and we reach members that are one (%s): only the link between them is cut. A forced promotion would lose all that they acknowledge. Mend the link; or write allow = [\"alive\"], which fences them first", why, strings.Join(who, ", "))
 	}
-	for _, v := range others {
-		mute := ""
+	for _, v := range views {
+		m, mute := f.Config.Member(v.name()), ""
+		// One that takes connections and has not said who it is may be any member, if somebody has listed it as one.
+		stranger := m == nil && v.Err != nil && v.Region != "" && v.Me == "" && (v.Name != "" || !Refused(v.Err))
 		switch {
-		case v.Err != nil && v.Alive && !f.Config.Member(v.name()).Arbiter:
+		case m == nil && !stranger || m != nil && slices.Contains(f.Keep, m.Host):
+			continue
+		case v.Err != nil && v.Alive && (stranger || !m.Arbiter):
 			mute = "is alive, but cannot be asked, nor kept from leading: " + v.Err.Error()
 		case v.Empty:
 			mute = "starts: it will find its data and may lead with its neighbours"
@@ -364,6 +398,9 @@ func (f *Finding) stands(target View, others, views []View, alive bool, why stri
 			return Wait, fmt.Sprintf("%s, but %s follows %s, which we do not reach: a primary that may be alive cannot be fenced", why, v.Host, at)
 		}
 	}
+	if who, at := f.heard(views); at != "" {
+		return Wait, fmt.Sprintf("%s, but %s hears %s, which we do not reach and which could lead: nobody can say that it does not", why, who, at)
+	}
 	for _, v := range others {
 		if !v.Answers() || !v.Applied.After(target.Applied) {
 			continue
@@ -377,4 +414,19 @@ func (f *Finding) stands(target View, others, views []View, alive bool, why stri
 		}
 	}
 	return Force, ""
+}
+
+// heard is a member that could be elected without those that go on, that we do not reach, and that somebody else hears.
+func (f *Finding) heard(views []View) (by, at string) {
+	for _, m := range f.Config.Members {
+		if !m.electable() || slices.Contains(f.Keep, m.Host) || slices.ContainsFunc(views, func(v View) bool { return v.name() == m.Host && v.Answers() }) {
+			continue
+		}
+		for _, v := range views {
+			if v.Answers() && v.name() != m.Host && (v.Healthy[m.Host] || v.Hears[m.Host]) {
+				return v.Host, m.Host
+			}
+		}
+	}
+	return "", ""
 }

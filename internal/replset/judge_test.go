@@ -237,6 +237,24 @@ func TestJudge(t *testing.T) {
 		{"the same, and the survivor leads", nil, nil, func(all map[string]*View) {
 			all["w1"].Config, all["w1"].Writable, all["w1"].Secondary = only(t, "w1"), true, false
 		}, false, Rivals, "w1 leads with configuration 50000, and e1a"},
+		{"one that we reach hears one that we do not", five, nil, func(all map[string]*View) {
+			dead(all, "e1a")
+			all["e1b"].Primary, all["w1"].Primary = "", ""
+			all["e1b"].Healthy["e1a"] = true
+		}, true, Wait, "e1b hears e1a, which we do not reach"},
+		{"one reaches it that it does not reach", nil, nil, func(all map[string]*View) {
+			dead(all, "e1a", "e1b")
+			all["w1"].Hears = map[string]bool{"e1a": true}
+		}, false, Wait, "w1 hears e1a, which we do not reach"},
+		{"one that we know by another name takes connections alone", nil, nil, func(all map[string]*View) {
+			dead(all, "e1a", "e1b")
+			all["e1a"].Host, all["e1a"].Alive = "e1a.public", true
+		}, false, Stuck, "e1a.public is alive, but cannot be asked"},
+		{"an arbiter that was dropped, and knows nobody", nil, nil, func(all map[string]*View) {
+			dead(all, "e1a", "e1b")
+			all["w1"].Config = chained(config(t, 50000, -1, field(0, "host", "x"), field(1, "host", "y")))
+			all["e1a"].Alive, all["e1a"].Err = true, mongo.CommandError{Code: 18}
+		}, false, Force, "FORCED"},
 		{"it is preferred already", config(t, 1, 1, field(2, "priority", 9.0)), whole, nil, false, Wait, "it takes over when it has caught up"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -252,10 +270,19 @@ func TestJudge(t *testing.T) {
 			if f.Way != tt.way || !strings.Contains(f.Detail+"$", tt.says) {
 				t.Errorf("%d %q; want %d with %q", f.Way, f.Detail, tt.way, tt.says)
 			}
-			if f.Way == Force && (f.Target != "w1" || fmt.Sprint(f.Keep) != "[w1]" || fmt.Sprint(f.Drop) != "[e1a e1b]") {
+			if f.Way == Force && (f.Target != "w1" || fmt.Sprint(f.Keep) != "[w1]" || len(f.Drop) != 2 || !strings.Contains("[e1a e1b] [x y]", fmt.Sprint(f.Drop))) {
 				t.Errorf("to %s: keeps %v, drops %v", f.Target, f.Keep, f.Drop)
 			}
 		})
+	}
+}
+
+// A member that hears a majority loses nothing: it is moved to, however fresh one is that hears nobody.
+func TestJudgePrefersWhoHearsAMajority(t *testing.T) {
+	all := three(config(t, 1, 1), "e1a", "e1b", "w1")
+	all["e1b"].Region, all["e1b"].Healthy, all["e1b"].Applied.TS = "west", map[string]bool{"e1b": true}, bson.Timestamp{T: 100}
+	if f := Judge("rs", "west", list(all), true); f.Way != Move {
+		t.Errorf("%d %q: want a move", f.Way, f.Detail)
 	}
 }
 
@@ -300,6 +327,25 @@ func TestRivals(t *testing.T) {
 		{"that has said no more than that", func(all map[string]*View) {
 			all["w1"].Config, all["e1a"].Config, all["e1a"].Err = forced, nil, errors.New("too slow")
 		}, "[e1a]", true},
+		{"that has not even said its version", func(all map[string]*View) {
+			all["w1"].Config, all["e1a"].Config, all["e1a"].SetVersion, all["e1a"].Err = forced, nil, 0, errors.New("too slow")
+		}, "[]", false},
+		{"its own, which is too slow to say more", func(all map[string]*View) {
+			all["e1a"].Region, all["e1a"].Config, all["e1a"].Err = "west", nil, errors.New("too slow")
+		}, "[]", false},
+		{"of another set at an old address", func(all map[string]*View) {
+			all["w1"].Config, all["e1a"].Name, all["e1b"].Name = only(t, "w1"), "analytics", "analytics"
+		}, "[]", true},
+		{"of a side that was forced since", func(all map[string]*View) {
+			all["w1"].Config, all["w1"].Writable, all["w1"].Secondary = only(t, "w1"), true, false
+			all["e1a"].Config = only(t, "e1a")
+			all["e1a"].Config.Version = 60000
+		}, "[] beyond [e1a]", true},
+		{"by the configuration before, which a majority has still", func(all map[string]*View) { all["w1"].Config = config(t, 2, 1) }, "[]", true},
+		{"dropped by an ordinary reconfiguration", func(all map[string]*View) {
+			all["w1"].Config = only(t, "w1")
+			all["w1"].Config.Version = 2
+		}, "[e1a]", true},
 		{"in the region itself", func(all map[string]*View) {
 			all["e1b"].Region, all["e1b"].Writable, all["w1"].Config = "west", true, only(t, "w1")
 			all["e1a"].Writable = false
@@ -312,8 +358,13 @@ func TestRivals(t *testing.T) {
 	} {
 		all := three(config(t, 1, 1))
 		tt.do(all)
-		if rivals, _, known := RivalsOf("west", list(all)); fmt.Sprint(rivals) != tt.rivals || known != tt.known {
-			t.Errorf("%s: %v, known %t; want %s, %t", tt.name, rivals, known, tt.rivals, tt.known)
+		got := RivalsOf("rs", "west", list(all))
+		all2 := fmt.Sprint(got.Rivals)
+		if len(got.Beyond) > 0 {
+			all2 += fmt.Sprint(" beyond ", got.Beyond)
+		}
+		if all2 != tt.rivals || got.Known != tt.known {
+			t.Errorf("%s: %s, known %t; want %s, %t", tt.name, all2, got.Known, tt.rivals, tt.known)
 		}
 	}
 }

@@ -69,6 +69,8 @@ type View struct {
 	Applied, Committed OpTime
 	// Healthy are the members of its configuration that it hears, itself included. Nil: it was not asked, as an arbiter is not.
 	Healthy map[string]bool
+	// Hears are those, and the members that it does not reach and that have reached it within an election's time-out.
+	Hears map[string]bool
 }
 
 // Answers reports whether the member could be asked and takes part in the set.
@@ -89,6 +91,14 @@ func (v View) follows() (primary string, ok bool) {
 	return v.Primary, v.Answers() && v.Primary != "" && v.Primary != v.name() && (v.Healthy == nil || v.Healthy[v.Primary])
 }
 
+// version is that of its configuration, as far as it has said; zero: it has not.
+func (v View) version() int64 {
+	if v.Config != nil {
+		return v.Config.Version
+	}
+	return v.SetVersion
+}
+
 // name is the member's in the set's configuration.
 func (v View) name() string { return cmp.Or(v.Me, v.Host) }
 
@@ -107,7 +117,8 @@ type helloReply struct {
 }
 
 type statusReply struct {
-	Term    int64 `bson:"term"`
+	Date    time.Time `bson:"date"`
+	Term    int64     `bson:"term"`
 	Optimes struct {
 		Applied   OpTime `bson:"appliedOpTime"`
 		Committed OpTime `bson:"lastCommittedOpTime"`
@@ -115,6 +126,8 @@ type statusReply struct {
 	Members []struct {
 		Name   string  `bson:"name"`
 		Health float64 `bson:"health"`
+		// Reached is when it last sent something by itself.
+		Reached time.Time `bson:"lastHeartbeatRecv"`
 	} `bson:"members"`
 }
 
@@ -232,9 +245,10 @@ func (v *View) ask(ctx context.Context, c *mongo.Client) error {
 		return fmt.Errorf("asking for its status: %w", err)
 	}
 	v.Term, v.Applied, v.Committed = st.Term, st.Optimes.Applied, st.Optimes.Committed
-	v.Healthy = map[string]bool{}
+	v.Healthy, v.Hears = map[string]bool{}, map[string]bool{}
 	for _, m := range st.Members {
 		v.Healthy[m.Name] = m.Health == 1
+		v.Hears[m.Name] = m.Health == 1 || st.Date.Sub(m.Reached) < v.Config.election()
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo"
 	"go.mongodb.org/mongo-driver/v2/mongo/options"
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
+	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 )
 
 // Access is how members are reached.
@@ -98,6 +99,13 @@ const (
 	codeUninitialised = 94
 	codeNotSecondary  = 95
 	codeNotPrimary    = 10107
+	// These say that the server has given up, and not at what.
+	codeLockTimeout      = 24
+	codeMaxTime          = 50
+	codeExceeded         = 262
+	codeShutdown         = 11600
+	codeInterrupted      = 11601
+	codeInterruptedState = 11602
 )
 
 // code is the server's error code; 0: it is none of the server's.
@@ -113,6 +121,20 @@ func code(err error) int32 {
 func Refused(err error) bool {
 	c := code(err)
 	return c == codeUnauthorized || c == codeAuthFailed || err != nil && strings.Contains(err.Error(), "auth error")
+}
+
+// Rejected reports whether it is certain that a member has not done what it was told: it has said so, or nobody was reached to be told. Errors with
+// which a server gives up in the midst of something say nothing of that, and a connection that broke says nothing either.
+func Rejected(err error) bool {
+	var nobody topology.ServerSelectionError
+	if errors.As(err, &nobody) {
+		return true
+	}
+	switch code(err) {
+	case 0, codeLockTimeout, codeMaxTime, codeExceeded, codeShutdown, codeInterrupted, codeInterruptedState:
+		return false
+	}
+	return true
 }
 
 // Answered reports whether an error is something that the member itself has said, or a certificate that it has shown: it is alive, although it

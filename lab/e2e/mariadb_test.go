@@ -31,6 +31,18 @@ func TestMariaDBComesAlong(t *testing.T) {
 	if n := r.sql(world.Secondary, "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'app'"); n != "0" {
 		t.Fatal("the data are there before anybody has restored them")
 	}
+	// On a quiet day the restore is tried out, on a node of the standby region. Nothing of it stays.
+	out, err := r.c.CLI(r.ctx, "use2a", "drill", "--only", "mariadb", "--why", "monthly")
+	r.do(err)
+	if !strings.Contains(out, "mariadb can be started: tried out in ") {
+		t.Errorf("the drill says %s", out)
+	}
+	if n := r.sql(world.Secondary, "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name LIKE 'app%'"); n != "0" {
+		t.Errorf("the drill has left %s schemas", n)
+	}
+	if out, err = r.c.CLI(r.ctx, "use2a", "readiness"); !strings.Contains(out, "tried out by use2a on ") {
+		t.Errorf("readiness knows of no drill: %s, %v", out, err)
+	}
 	at := r.lose()
 	s := r.until(90*time.Second, "the restore to begin", func(s *harness.Status) bool {
 		state := ""

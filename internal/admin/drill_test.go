@@ -1,0 +1,34 @@
+package admin
+
+import (
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// A drill tells how far it is and how it ended, and ends with whoever asked for it.
+func TestDrill(t *testing.T) {
+	n := newFakeNode()
+	c := serve(t, n)
+	var said []string
+	say := func(line string) { said = append(said, line) }
+	d, err := c.Drill(t.Context(), "mariadb", "a Sunday", say)
+	if err != nil || d.Took != failover.Duration(time.Minute) || d.Detail != "all of it" || strings.Join(said, "|") != "half of mariadb" {
+		t.Errorf("%+v, %v, said %q", d, err, said)
+	}
+	if n.why != "a Sunday" || !strings.HasPrefix(n.by, "uid ") {
+		t.Errorf("by %q, why %q", n.by, n.why)
+	}
+	if _, err := c.Drill(t.Context(), "mongo", "w", say); err == nil || err.Error() != "it cannot be tried out" {
+		t.Errorf("%v", err)
+	}
+	ended := n.Changed()
+	ctx, cancel := context.WithCancel(t.Context())
+	if _, err := c.Drill(ctx, "hangs", "w", func(string) { cancel() }); err == nil {
+		t.Error("who has left has an answer")
+	}
+	<-ended
+}

@@ -3,7 +3,6 @@ package actions
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -301,68 +300,6 @@ func TestMongoPromoteIsNotSentLate(t *testing.T) {
 	}
 }
 
-// The whole story of a cut link: the old side is alive and acknowledges, is fenced, the survivor is forced, the link heals, the old side comes
-// back.
-func TestMongoSplitBrain(t *testing.T) {
-	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1}, mongoAlive)
-	s.Cut(true, 2)
-	writes(t, s.Hosts[0]) // the old side goes on
-	becomes(t, a, Absent, "FORCED")
-	inspect(t, a, Absent, "frozen and stepped down first")
-	if err := try(t, a); err != nil {
-		t.Fatal(err)
-	}
-	becomes(t, a, Present, s.Hosts[2])
-	for n := range 2 {
-		if st, _, _ := s.Member(n).State(); st == "PRIMARY" {
-			t.Errorf("%s leads on the old side", s.Hosts[n])
-		}
-	}
-	watch := func(want EffectState, detail string) {
-		t.Helper()
-		soon(t, "the hold sees: "+detail, func() bool {
-			e, err := a.Watch(t.Context())
-			return err == nil && e.State == want && strings.Contains(e.Detail, detail)
-		})
-	}
-	watch(Present, "")
-	// A restart forgets the freeze: they lead their own side again, and the hold sees it and fences them.
-	restart(t, s, 0)
-	restart(t, s, 1)
-	watch(Absent, "TWO PRIMARIES")
-	if err := a.Mend(t.Context(), Attempt{}); err != nil {
-		t.Fatal(err)
-	}
-	watch(Present, "")
-	version := a.mustLook(t).Config.Version
-	s.Cut(false, 2)
-	for n := range 2 {
-		soon(t, "the old member is REMOVED", func() bool { st, _, _ := s.Member(n).State(); return st == "REMOVED" })
-	}
-	watch(Present, s.Hosts[2])
-	if now := a.mustLook(t).Config; now.Version != version || len(now.Members) != 1 {
-		t.Errorf("the set's configuration is %d of %d members after the heal", now.Version, len(now.Members))
-	}
-	writes(t, s.Hosts[2])
-}
-
-// A hold never forces, whatever has become of the set.
-func TestMongoHoldNeverReconfigures(t *testing.T) {
-	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
-	lose(s)
-	becomes(t, a, Absent, "FORCED")
-	version := a.mustLook(t).Config.Version
-	if err := a.Mend(t.Context(), Attempt{}); err != nil {
-		t.Fatal(err)
-	}
-	if e, err := a.Watch(t.Context()); err != nil || e.State != Unknown {
-		t.Errorf("the hold sees %s, %v: want unknown", e.State, err)
-	}
-	if now := a.mustLook(t).Config.Version; now != version {
-		t.Errorf("the hold has reconfigured the set: %d, then %d", version, now)
-	}
-}
-
 func TestMongoPromoteAsksByDefault(t *testing.T) {
 	if c := (&MongoPromoteConfig{}); !c.Lasting() {
 		t.Error("nobody is asked")
@@ -431,110 +368,5 @@ func TestMongoPromoteWithAnArbiter(t *testing.T) {
 				t.Errorf("with a wrong password: %v", err)
 			}
 		})
-	}
-}
-
-// Members that were fenced for a promotion that did not come to pass may lead again.
-func TestMongoPromoteThawsWhatItHasNotForced(t *testing.T) {
-	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1}, mongoAlive)
-	s.Cut(true, 2)
-	becomes(t, a, Absent, "FORCED")
-	s.SetMoodAt(1, "replSetFreeze", mongotest.Mood{Reply: bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: int32(13)}, {Key: "errmsg", Value: "not authorized"}}})
-	err := try(t, a)
-	if err == nil || !strings.Contains(err.Error(), "nothing was forced") || !strings.Contains(err.Error(), "rs.freeze(0)") {
-		t.Errorf("%v: want that nothing was forced, and who stays frozen", err)
-	}
-	soon(t, "the old primary leads again", func() bool { st, _, _ := s.Member(0).State(); return st == "PRIMARY" })
-	if st, _, _ := s.Member(2).State(); st != "SECONDARY" {
-		t.Errorf("the survivor is %s", st)
-	}
-}
-
-// Nor do they stay frozen when the server has refused what was meant to follow.
-func TestMongoPromoteThawsWhatTheServerRefuses(t *testing.T) {
-	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1}, mongoAlive)
-	s.Cut(true, 2)
-	becomes(t, a, Absent, "FORCED")
-	s.SetMoodAt(2, "replSetReconfig", mongotest.Mood{Reply: bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: int32(103)}, {Key: "errmsg", Value: "May not change the default write concern"}}})
-	if err := try(t, a); err == nil || !strings.Contains(err.Error(), "did not take effect") || strings.Contains(err.Error(), "rs.freeze(0)") {
-		t.Errorf("%v: want that it did not take effect, and nobody left frozen", err)
-	}
-	soon(t, "the old primary leads again", func() bool { st, _, _ := s.Member(0).State(); return st == "PRIMARY" })
-	// What may have taken effect all the same, or may still, leaves them frozen, and says so.
-	s.SetMoodAt(2, "replSetReconfig", mongotest.Mood{Refuse: true})
-	if err := try(t, a); err == nil || !strings.Contains(err.Error(), "may have taken effect") || !strings.Contains(err.Error(), "rs.freeze(0)") {
-		t.Errorf("%v: want that it may have, and who stays frozen", err)
-	}
-	<-time.After(5 * mongoElection)
-	if st, _, _ := s.Member(0).State(); st == "PRIMARY" {
-		t.Error("the old primary leads although the promotion may have taken effect")
-	}
-	s.SetMoodAt(2, "replSetReconfig", mongotest.Mood{Lose: true})
-	if err := try(t, a); err == nil || !strings.Contains(err.Error(), "may have taken effect") || !strings.Contains(err.Error(), "rs.freeze(0)") {
-		t.Errorf("%v: want that it may have, and who stays frozen", err)
-	}
-	becomes(t, a, Present, s.Hosts[2])
-	for n := range 2 {
-		if st, _, _ := s.Member(n).State(); st == "PRIMARY" {
-			t.Errorf("%s leads as well", s.Hosts[n])
-		}
-	}
-}
-
-// Somebody else's promotion is no reason to let the old side lead again.
-func TestMongoPromoteThawsNobodyBesideALeader(t *testing.T) {
-	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1}, mongoAlive)
-	s.Cut(true, 2)
-	becomes(t, a, Absent, "FORCED")
-	f := a.mustLook(t)
-	if err := try(t, a); err != nil {
-		t.Fatal(err)
-	}
-	becomes(t, a, Present, s.Hosts[2])
-	until := time.Now().Add(10 * time.Second)
-	ctx, cancel := acting(t.Context(), "test", until)
-	defer cancel()
-	if _, err := a.force(ctx, f); err == nil || !strings.Contains(err.Error(), "under our eyes") {
-		t.Errorf("what was judged before is forced: %v", err)
-	}
-	if err := a.thaw(ctx, f, false, errors.New("nothing was changed")); !strings.Contains(err.Error(), "stay frozen") {
-		t.Errorf("%v: want that they stay frozen", err)
-	}
-	<-time.After(5 * mongoElection)
-	for n := range 2 {
-		if st, _, _ := s.Member(n).State(); st == "PRIMARY" {
-			t.Errorf("%s leads as well", s.Hosts[n])
-		}
-	}
-}
-
-// Its own primary that is slow, and another set's at an old address, are nobody to fence.
-func TestMongoHoldFencesNoInnocents(t *testing.T) {
-	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
-	a.region = "east" // led by its first member
-	s.SetMoodAt(0, "replSetGetConfig", mongotest.Mood{Hang: func(ctx context.Context) bool { <-ctx.Done(); return false }})
-	if e, err := a.Watch(t.Context()); err != nil || e.State == Absent {
-		t.Errorf("a slow primary is %s %q, %v", e.State, e.Detail, err)
-	}
-	if err := a.Mend(t.Context(), Attempt{}); err != nil {
-		t.Error(err)
-	}
-	if st, _, _ := s.Member(0).State(); st != "PRIMARY" {
-		t.Errorf("the region's own primary is %s", st)
-	}
-}
-
-// A member that hangs keeps nobody from fencing the primary beside it.
-func TestMongoFenceWaitsForNobody(t *testing.T) {
-	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
-	s.SetMoodAt(1, "replSetFreeze", mongotest.Mood{Hang: func(ctx context.Context) bool { <-ctx.Done(); return false }})
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	err := a.access(a.dns).Fence(ctx, []string{s.Hosts[1], s.Hosts[0]}, time.Hour, 500*time.Millisecond)
-	if !errors.Is(err, replset.ErrNotFenced) || !strings.Contains(err.Error(), s.Hosts[1]) || strings.Contains(err.Error(), s.Hosts[0]) {
-		t.Errorf("%v: want that the one that hangs is not fenced", err)
-	}
-	if st, _, _ := s.Member(0).State(); st == "PRIMARY" {
-		t.Error("the primary leads on")
 	}
 }

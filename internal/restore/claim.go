@@ -90,10 +90,8 @@ func (r *run) claim(ctx context.Context) (row, error) {
 	if err := r.endDrill(ctx); err != nil {
 		return row{}, err
 	}
-	for _, text := range []string{"CREATE DATABASE IF NOT EXISTS " + ownSchema, createOwn, fmt.Sprintf(createLists, "later"), fmt.Sprintf(createLists, "kept")} {
-		if err := r.s.exec(ctx, text); err != nil {
-			return row{}, fmt.Errorf("making the schema %s, in which a restore keeps its place; grant the account %s all on %s.*: %w", ownSchema, r.o.Server.User, ownSchema, err)
-		}
+	if err := r.own(ctx, createOwn, fmt.Sprintf(createLists, "later"), fmt.Sprintf(createLists, "kept")); err != nil {
+		return row{}, err
 	}
 	// Once more, and now nobody else can change it.
 	if now, err = read(ctx, r.s, r.id); err != nil {
@@ -118,6 +116,16 @@ func (r *run) claim(ctx context.Context) (row, error) {
 	}
 	now.turn = mine
 	return now, nil
+}
+
+// own makes the schema of this package's own, if it is not there, and then what is given in it.
+func (r *run) own(ctx context.Context, statements ...string) error {
+	for _, text := range slices.Concat([]string{"CREATE DATABASE IF NOT EXISTS " + ownSchema}, statements) {
+		if err := r.s.exec(ctx, text); err != nil {
+			return fmt.Errorf("making the schema %s, in which a restore keeps its place; grant the account %s all on %s.*: %w", ownSchema, r.o.Server.User, ownSchema, err)
+		}
+	}
+	return nil
 }
 
 func (r *run) stale(now row) error {

@@ -87,10 +87,7 @@ func (r *run) alone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := r.s.exec(ctx, "CREATE DATABASE IF NOT EXISTS "+ownSchema); err != nil {
-		return fmt.Errorf("making the schema %s, in which a restore keeps its place; grant the account %s all on %s.*: %w", ownSchema, r.o.Server.User, ownSchema, err)
-	}
-	return nil
+	return r.own(ctx)
 }
 
 // endDrill ends a drill that is under way. What it has loaded is removed with what earlier runs have left.

@@ -164,6 +164,9 @@ func TestMongoSplitBrain(t *testing.T) {
 	restart(t, s, 0)
 	restart(t, s, 1)
 	watch(Absent, "TWO PRIMARIES")
+	if e := inspect(t, a, Partial, "TWO PRIMARIES"); e.Over == "" { // within the step: nobody would try again
+		t.Error("a step that has two primaries only waits")
+	}
 	if err := a.Mend(t.Context(), Attempt{}); err != nil {
 		t.Fatal(err)
 	}

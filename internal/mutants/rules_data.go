@@ -152,6 +152,14 @@ var data = []mutant{
 		tests: []test{{pkg: "internal/restore", name: "TestDrillIsNeverInTheWay"}},
 	},
 	{
+		name: "mongo-rivals-only-waited-for", rule: "S1",
+		says: "a step that finds two primaries waits for its time-out and fences nobody",
+		edits: []edit{{"actions/mongo_promote.go", `		e.State, e.Over = Partial, f.Detail
+`, `		e.State = Partial
+`}},
+		tests: []test{{pkg: "actions", name: "TestMongoSplitBrain"}},
+	},
+	{
 		name: "mongo-rivals-unknown", rule: "S1",
 		says:  "there is no rival although the member is silent that may know of one",
 		edits: []edit{{"internal/replset/judge.go", `	out.Known = ours.Writable || !silent`, `	out.Known = ours.Writable || !silent || region != ""`}},

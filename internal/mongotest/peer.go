@@ -229,6 +229,9 @@ func (m *Member) ask(ctx context.Context, v *view, host string, q, out any) (err
 	if err != nil {
 		return err
 	}
+	if m.opt.Cut(host) { // an answer that was under way when the link was cut does not arrive
+		return errCut
+	}
 	var status struct {
 		OK  float64 `bson:"ok"`
 		Msg string  `bson:"errmsg"`

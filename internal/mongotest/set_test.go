@@ -11,10 +11,13 @@ import (
 	"go.mongodb.org/mongo-driver/v2/mongo/readpref"
 )
 
+// election is the sets' election time-out: long enough that no member of a busy machine is taken for dead.
+const election = 600 * time.Millisecond
+
 // replicaSet starts three members, priorities 3, 2, 1.
 func replicaSet(t *testing.T) *Set {
 	t.Helper()
-	s, err := NewSet(t.Context(), "rs0", 300*time.Millisecond, MemberConfig{Priority: 3, Votes: 1}, MemberConfig{Priority: 2, Votes: 1}, MemberConfig{Priority: 1, Votes: 1})
+	s, err := NewSet(t.Context(), "rs0", election, MemberConfig{Priority: 3, Votes: 1}, MemberConfig{Priority: 2, Votes: 1}, MemberConfig{Priority: 1, Votes: 1})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -36,9 +39,9 @@ func direct(t *testing.T, host string) func(cmd bson.D) (bson.M, error) {
 
 func eventually(t *testing.T, what string, cond func() bool) {
 	t.Helper()
-	for deadline := time.Now().Add(10 * time.Second); !cond(); {
+	for deadline := time.Now().Add(20 * time.Second); !cond(); {
 		if time.Now().After(deadline) {
-			t.Fatalf("not within 10 s: %s", what)
+			t.Fatalf("not within 20 s: %s", what)
 		}
 		<-time.After(10 * time.Millisecond)
 	}

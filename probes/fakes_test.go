@@ -74,7 +74,7 @@ func closedPort(t *testing.T) string {
 
 func deps(t *testing.T) Deps {
 	t.Helper()
-	return Deps{Component: "c", Region: "us-east-1", Node: "n1", Timeout: 400 * time.Millisecond, Log: slog.New(slog.DiscardHandler)}
+	return Deps{Component: "c", Region: "us-east-1", Node: "n1", Timeout: time.Second, Log: slog.New(slog.DiscardHandler)}
 }
 
 // fakeSQS is one queue behind the JSON protocol.

@@ -10,7 +10,7 @@ import (
 )
 
 func TestMongoWrite(t *testing.T) {
-	s, err := mongotest.NewSet(t.Context(), "rs0", 300*time.Millisecond, mongotest.MemberConfig{Priority: 3, Votes: 1}, mongotest.MemberConfig{Priority: 2, Votes: 1}, mongotest.MemberConfig{Priority: 1, Votes: 1})
+	s, err := mongotest.NewSet(t.Context(), "rs0", 600*time.Millisecond, mongotest.MemberConfig{Priority: 3, Votes: 1}, mongotest.MemberConfig{Priority: 2, Votes: 1}, mongotest.MemberConfig{Priority: 1, Votes: 1})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -26,6 +26,7 @@ type effect struct {
 	loses   int           // so many undos come to nothing
 	lingers time.Duration // until an undo shows
 	blind   bool          // Inspect cannot read the world
+	unbuilt bool          // the leader's node cannot make the action
 	vague   bool          // Inspect reads it, and it does not say whether the effect is there
 	present bool
 	value   string // what Undo puts back
@@ -120,6 +121,9 @@ func (st *stage) Action(step failover.Step) (Action, error) {
 		return a, nil
 	}
 	e := st.effects[step.ID]
+	if e != nil && e.unbuilt {
+		return nil, errors.New("its file is not on this node")
+	}
 	switch step.Action {
 	case "plain":
 		return plainAction{e}, nil

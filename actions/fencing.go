@@ -267,6 +267,17 @@ func (x *Executor) cancelStops(e *failover.Execution) bool {
 // before that counts no more: nobody but a person proves it anew, for its stop is done.
 const unreadPatience = 3
 
+// look inspects a step's effect once. A node that cannot build the action, as without a file that it names, cannot look either.
+func (x *Executor) look(ctx context.Context, st failover.Step) (Effect, error) {
+	action, err := x.world.Action(st)
+	if err != nil {
+		return Effect{}, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, x.opts.CallTimeout)
+	defer cancel()
+	return action.Inspect(ctx)
+}
+
 // stillStopped looks again at what was confirmed through an API (rule G7).
 func (x *Executor) stillStopped(ctx context.Context, s *failover.State) bool {
 	e := s.Execution
@@ -279,13 +290,7 @@ func (x *Executor) stillStopped(ctx context.Context, s *failover.State) bool {
 		if st == nil {
 			continue // the agents' reports: Apply takes them back when one is heard
 		}
-		action, err := x.world.Action(*st)
-		if err != nil {
-			return false
-		}
-		cctx, cancel := context.WithTimeout(ctx, x.opts.CallTimeout)
-		eff, err := action.Inspect(cctx)
-		cancel()
+		eff, err := x.look(ctx, *st)
 		key := fmt.Sprintf("%d %s", s.Freeze.ID, st.ID)
 		if err == nil && eff.State == Present {
 			delete(x.unread, key)
@@ -309,9 +314,11 @@ func (x *Executor) stillStopped(ctx context.Context, s *failover.State) bool {
 		delete(x.unread, key)
 		reason := "it could not be seen again right before the epoch advanced"
 		switch {
-		case err == nil && eff.State == Unknown:
+		case err != nil:
+			reason += ": " + err.Error()
+		case eff.State == Unknown:
 			reason += ": " + eff.Detail
-		case err == nil:
+		default:
 			reason = "seen running again: " + eff.Detail
 		}
 		x.propose(ctx, failover.VoidEvidence{Execution: e.ID, Component: f.Component, Class: ev.Class, Source: ev.Source, Reason: reason}, "")

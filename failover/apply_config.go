@@ -157,6 +157,12 @@ func (c ProposeSettings) apply(s *State, m Meta) (any, error) {
 	case c.Hash == s.SettingsHash:
 		return nil, refuse("same", "configuration %s is in force already", c.Hash)
 	}
+	for _, id := range slices.Sorted(maps.Keys(s.Agents)) {
+		// It would be refused from the moment on at which this counts, and stop its workers (S8).
+		if a, limit := s.Agents[id], longestLease*c.Settings.Policy.Lease.Length; s.Level() >= 3 && a.Asks > limit {
+			return nil, refuse("lease", "agent %s of %s in %s asks for leases of %s by its own file, and would get none where lease.length is %s (at most %d times as long): its workers would stop; shorten lease.length in its file first and replace the agent, or apply a longer one", id, a.Component, a.Region, a.Asks, c.Settings.Policy.Lease.Length, longestLease)
+		}
+	}
 	s.Proposal = &Proposal{
 		ID: m.Index, Settings: c.Settings, Hash: c.Hash, Source: c.Source, By: m.By, Why: m.Why, At: m.At,
 		Changes: SafetyChanges(old, &c.Settings),

@@ -92,7 +92,11 @@ func (s *State) leaseEvidence(e *Execution, f FencedComponent, c RecordEvidence)
 		return refuse("proof", "lease expiry proves nothing for %s: it needs agent = true, arming = \"enforced\", on_isolation = \"stop\" and \"lease\" in its proof", f.Component)
 	}
 	for _, id := range s.AgentIDs(e.From, f.Component) {
-		if !s.Agents[id].Enforced {
+		a := s.Agents[id]
+		if s.Level() >= 3 && a.Granted == 0 && a.Running && a.StoppedFor != c.Freeze {
+			return refuse("mode", "lease expiry proves nothing for %s: agent %s never had a lease, and said that its workers run", f.Component, id)
+		}
+		if !a.Enforced {
 			return refuse("mode", "lease expiry proves nothing for %s: agent %s would not have stopped its workers when it was heard last", f.Component, id)
 		}
 	}

@@ -97,6 +97,9 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	}
 	spec := s.Settings.Component(r.Component)
 	if spec == nil || !spec.Agent {
+		if a := s.Agents[r.Agent]; s.Level() >= 3 && a != nil && a.Region == r.Region && a.Component == r.Component {
+			s.heard(m, c, r, a) // what is refused is still heard
+		}
 		g.Sentence = "component " + string(r.Component) + " is not configured to run under a lease (agent = true)"
 		return g
 	}
@@ -109,8 +112,10 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	if s.Settings.Policy.Mode == ModeObserve {
 		g.Arming = ArmObserve // a cluster that only observes stops nothing, on any rung
 	}
-	if limit := longestLease * s.Settings.Policy.Lease.Length; r.Lease > limit {
-		g.Sentence = "the agent asks for a lease of " + r.Lease.String() + ": more than " + limit.String() + " is a mistake in its configuration"
+	limit := longestLease * s.Settings.Policy.Lease.Length
+	tooLong := "the agent asks for a lease of " + r.Lease.String() + ": more than " + limit.String() + " is a mistake in its configuration"
+	if r.Lease > limit && s.Level() < 3 {
+		g.Sentence = tooLong
 		return g
 	}
 	// Only an agent that stops its workers, and is told to, makes the end of its
@@ -129,12 +134,16 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		g.Sentence = "agent " + string(r.Agent) + " is known for " + string(a.Component) + " in " + string(a.Region) + ": an agent's name is never reused"
 		return g
 	}
-	a.LastAsked, a.Running, a.Silent = m.At, r.Running, 0
+	s.heard(m, c, r, a)
 	a.Enforced = a.Enforced && bound
 	a.holds(r.Holding)
 	s.noteAgent(m, c, r, a)
 	if h := s.Rehearsal; h != nil && h.Component == r.Component && (a.Rehearsed == nil || a.Rehearsed.ID != h.ID) {
 		g.Rehearse = h.ID
+	}
+	if r.Lease > limit {
+		g.Sentence = tooLong
+		return g
 	}
 	if r.SeenEpoch > s.Epoch {
 		// T4: somebody knows more than this log. Granting would be a rollback.
@@ -142,7 +151,7 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		s.event(m, c, "agent %s has seen epoch %d, the log stands at %d: no lease is granted to it", r.Agent, r.SeenEpoch, s.Epoch)
 		return g
 	}
-	if r.Running {
+	if r.Running && s.Level() < 3 {
 		s.voidContradicted(m, c, r)
 	}
 	if err := s.contained(); err != nil { // T4
@@ -169,6 +178,19 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	a.Granted, a.StoppedFor = m.Index, 0
 	g.Granted, g.Sentence = true, "granted"
 	return g
+}
+
+// heard notes what an agent says of its workers, whatever becomes of its request: also
+// the word of one that is refused stands against a person's (rule G7).
+func (s *State) heard(m Meta, c Round, r LeaseRequest, a *AgentRecord) {
+	a.LastAsked, a.Running, a.Silent = m.At, r.Running, 0
+	if s.Level() < 3 {
+		return
+	}
+	a.Asks = r.Lease
+	if r.Running {
+		s.voidContradicted(m, c, r)
+	}
 }
 
 // granted remembers a grant of the given length.
@@ -243,7 +265,8 @@ func added(counts map[Component]int, key Component, n int) map[Component]int {
 }
 
 // voidContradicted takes evidence back when an agent of the component is heard
-// with running workers (rule G7). What the leases prove it cannot contradict.
+// with running workers (rule G7). What the leases prove it cannot contradict, unless it
+// never had one: the wait for the end of leases says nothing of workers that run without.
 func (s *State) voidContradicted(m Meta, c Round, r LeaseRequest) {
 	e := s.Execution
 	if e == nil || r.Region != e.From || s.Active != e.From {
@@ -252,9 +275,10 @@ func (s *State) voidContradicted(m Meta, c Round, r LeaseRequest) {
 	// If it had reported before, this is a late request; it reports again with
 	// its next one.
 	s.Agents[r.Agent].StoppedFor = 0
+	leaseless := s.Level() >= 3 && s.Agents[r.Agent].Granted == 0
 	for i := range e.Evidence {
 		ev := &e.Evidence[i]
-		if ev.Component == r.Component && ev.Void == "" && (ev.Class == Attested || ev.Class == Confirmed) {
+		if ev.Component == r.Component && ev.Void == "" && (ev.Class == Attested || ev.Class == Confirmed || ev.Class == Lease && leaseless) {
 			ev.Void = "agent " + string(r.Agent) + " reported running workers afterwards"
 			s.event(m, c, "evidence void: %s of %s: %s", ev.Class, ev.Component, ev.Void)
 		}

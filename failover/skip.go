@@ -36,6 +36,8 @@ func (c Skip) apply(s *State, m Meta) (any, error) {
 	e.Steps[c.Step].State, e.Steps[c.Step].Detail = StepSkipped, "skipped by "+m.By+": "+m.Why
 	s.answered(e, c.Step)
 	s.event(m, c, "step %s skipped", c.Step)
-	s.holdStart(m, c, c.Step, e, 0) // somebody has done it by hand
+	if !m.leads() || s.Level() < 3 {
+		s.holdStart(m, c, c.Step, e, 0) // somebody has done it by hand
+	} // what may fail, and has, leads nothing
 	return nil, nil
 }

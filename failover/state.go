@@ -167,6 +167,8 @@ type AgentRecord struct {
 	StoppedFor uint64 `json:"stopped_for,omitempty"`
 	// Reported is the index of that report, from feature level 3 on.
 	Reported uint64 `json:"reported,omitempty"`
+	// Asks is how long a lease it asked for last, from feature level 3 on.
+	Asks Duration `json:"asks,omitempty"`
 	// Running says whether its workers ran when it asked last.
 	Running bool `json:"running,omitempty"`
 	// WouldHave counts how often it would have stopped its workers on a higher

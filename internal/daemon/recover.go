@@ -57,6 +57,14 @@ func OpenRecovery(o Options) (r *Recovery, err error) {
 	if r.state.Settings == nil {
 		return r, errors.New("the log holds no configuration: there is nothing to recover")
 	}
+	traffic, err := consensus.OpenTrafficFile(r.this.Data)
+	if err != nil {
+		return r, err
+	}
+	if kept, ok := traffic.Kept(); ok && kept.Epoch > r.state.Epoch { // T4: the disk has been put back, and not all of it
+		return r, fmt.Errorf("%s: traffic.json says that clients were sent to %s in epoch %d, and the log beside it stands at %d, with %s active: the log is older than what this node has seen; recover on a node that has the later epoch, or put back the log that belongs to it",
+			r.this.Data, kept.Region, kept.Epoch, r.state.Epoch, r.state.Active)
+	}
 	r.hello = consensus.Hello{
 		Node: r.this.ID, Disk: r.disk.Identity.Disk, Starts: r.disk.Identity.Starts, Boot: consensus.NewID(), Generation: r.state.Generation, Features: failover.Features,
 	}

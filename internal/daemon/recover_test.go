@@ -52,6 +52,24 @@ func TestRecoverWithAQuorumAlive(t *testing.T) {
 	if _, err := r.Reach(t.Context()); err == nil || !strings.Contains(err.Error(), "answers as part of a running cluster, led by") {
 		t.Fatalf("the three were reached: %v", err)
 	}
+	// The log was put back from before a change of region, and not what lies beside it.
+	moved := filepath.Join(r.this.Data, "traffic.json")
+	kept, err := os.ReadFile(moved)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(r.Close(), os.WriteFile(moved, []byte(`{"service":"shop","region":"east2","left":"east1","epoch":2}`), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.recovery("b", text); err == nil || !strings.Contains(err.Error(), "clients were sent to east2 in epoch 2, and the log beside it stands at 1, with east1 active") {
+		t.Fatalf("recovered on a log that is older than what lies beside it: %v", err)
+	}
+	if err := os.WriteFile(moved, kept, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if r, err = h.recovery("b", text); err != nil {
+		t.Fatal(err)
+	}
 	if err := r.SeenEpoch(2); err == nil {
 		t.Error("a later epoch was seen, and yet")
 	}

@@ -232,7 +232,7 @@ var data = []mutant{
 	{
 		name: "start-hold-not-by-hand", rule: "S1",
 		says:  "what a person has made to lead, and skipped, is not looked after",
-		edits: []edit{{"failover/skip.go", `	s.holdStart(m, c, c.Step, e, 0) // somebody`, `	// somebody`}},
+		edits: []edit{{"failover/skip.go", `		s.holdStart(m, c, c.Step, e, 0) // somebody`, `		// somebody`}},
 		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
 	},
 	{
@@ -331,6 +331,12 @@ var data = []mutant{
 		name: "start-hold-in-the-wrong-region", rule: "S1",
 		says:  "what was made to lead is looked after when its region is left",
 		edits: []edit{{"failover/apply_holds.go", `	return (h.Step.Kind == KindStop) == (h.Step.Region != active)`, `	return h.Step.Kind == KindStart || (h.Step.Kind == KindStop) == (h.Step.Region != active)`}},
+		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
+	},
+	{
+		name: "start-hold-of-the-passed-over", rule: "S1",
+		says:  "a start that failed, and that the leader passed over, is looked after as if somebody had done it by hand",
+		edits: []edit{{"failover/skip.go", `	if !m.leads() || s.Level() < 3 {`, `	if true {`}},
 		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
 	},
 }

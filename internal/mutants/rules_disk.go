@@ -183,4 +183,10 @@ var disks = []mutant{
 		edits: []edit{{"consensus/store.go", `d.Empty && err == nil {`, `d.Empty && err == nil && false {`}},
 		tests: []test{{pkg: "consensus", name: "TestDiskWithoutItsLogIsAnotherOne"}},
 	},
+	{
+		name: "recovered-below-its-traffic", rule: "T4",
+		says:  "a survivor whose log was put back from before a change of region is recovered, and sends clients where they were then",
+		edits: []edit{{"internal/daemon/recover.go", `ok && kept.Epoch > r.state.Epoch {`, `ok && kept.Epoch > r.state.Epoch && false {`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestRecoverWithAQuorumAlive"}},
+	},
 }

@@ -178,4 +178,45 @@ var evidence = []mutant{
 `}},
 		tests: []test{{pkg: "actions", name: "TestUnreadableAtTheLastMomentIsLookedAtAgain"}},
 	},
+	{
+		name: "leaseless-agent-unheard", rule: "G7",
+		says: "an agent that never had a lease, and says that its workers run, does not take back that all leases are over",
+		edits: []edit{{"failover/apply_lease.go", `	leaseless := s.Level() >= 3 && s.Agents[r.Agent].Granted == 0
+`, `	leaseless := false
+`}},
+		tests: []test{{pkg: "failover", name: "TestAnAgentThatNeverHadALeaseContradictsTheirEnd"}},
+	},
+	{
+		name: "leaseless-agent-proves", rule: "G7",
+		says:  "the end of all leases proves that a component has stopped although an agent that never had one says that its workers run",
+		edits: []edit{{"failover/apply_evidence.go", `a.Granted == 0 && a.Running && a.StoppedFor != c.Freeze {`, `a.Granted == 0 && a.Running && a.StoppedFor != c.Freeze && false {`}},
+		tests: []test{{pkg: "failover", name: "TestAnAgentThatNeverHadALeaseContradictsTheirEnd"}},
+	},
+	{
+		name: "refused-agent-unheard", rule: "G7",
+		says: "a person's word that nothing runs stands against an agent that gets no lease, and says that its workers run",
+		edits: []edit{{"failover/apply_lease.go", `	s.heard(m, c, r, a)
+	a.Enforced = a.Enforced && bound
+`, `	if r.Lease <= limit && r.SeenEpoch <= s.Epoch {
+		s.heard(m, c, r, a)
+	}
+	a.Enforced = a.Enforced && bound
+`}},
+		tests: []test{{pkg: "failover", name: "TestWhoIsRefusedIsHeard"}},
+	},
+	{
+		name: "no-action-no-question", rule: "L1",
+		says: "a leader that cannot make the action of a stop that was confirmed looks for ever, and asks nobody",
+		edits: []edit{{"actions/fencing.go", `	action, err := x.world.Action(st)
+	if err != nil {
+		return Effect{}, err
+	}
+	ctx, cancel`, `	action, err := x.world.Action(st)
+	if err != nil {
+		x.unread = map[string]time.Time{}
+		return Effect{}, err
+	}
+	ctx, cancel`}},
+		tests: []test{{pkg: "actions", name: "TestUnreadableAtTheLastMomentIsLookedAtAgain"}},
+	},
 }

@@ -169,7 +169,7 @@ var leases = []mutant{
 	{
 		name: "mode-from-log-only", rule: "G4", takes: "mode from the log only",
 		says: "whether agents stop by themselves is read from the configuration, not from what they say",
-		edits: []edit{{"failover/apply_evidence.go", `		if !s.Agents[id].Enforced {
+		edits: []edit{{"failover/apply_evidence.go", `		if !a.Enforced {
 `, `		if false {
 `}},
 		tests: []test{{pkg: "internal/sim", name: "TestStories/G4b"}, {pkg: "failover", name: "TestUnboundAndGreedyAgents"}},
@@ -268,5 +268,11 @@ var leases = []mutant{
 `, `		case gone && w.leaves:
 `}},
 		tests: []test{{pkg: "consensus", name: "TestNoRequestOutlivesAGoodbye"}},
+	},
+	{
+		name: "lease-shortened-under-agents", rule: "S8",
+		says:  "a configuration is taken under which the agents that are at work get no lease any more: their workers stop in a healthy region",
+		edits: []edit{{"failover/apply_config.go", `s.Level() >= 3 && a.Asks > limit {`, `s.Level() >= 3 && a.Asks > limit && false {`}},
+		tests: []test{{pkg: "failover", name: "TestALeaseIsNotShortenedUnderItsAgents"}},
 	},
 }

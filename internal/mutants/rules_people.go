@@ -75,4 +75,10 @@ var orders = []mutant{
 		m.By = "node " + string(through)`}},
 		tests: []test{{pkg: "consensus", name: "TestReceive"}},
 	},
+	{
+		name: "drill-through-two-nodes", rule: "S10",
+		says:  "with policy.two_nodes what a drill has found waits for a second node, which never says the same",
+		edits: []edit{{"failover/two_nodes.go", `SaveMessage, RecordDrill,`, `SaveMessage,`}},
+		tests: []test{{pkg: "failover", name: "TestOneNodeStops"}},
+	},
 }

@@ -103,6 +103,7 @@ func newDecoders() decoders {
 	decoderOf[failover.RecordReadings](d)
 	decoderOf[failover.RecordLoss](d)
 	decoderOf[failover.RecordDrill](d)
+	decoderOf[failover.BeginDrill](d)
 	decoderOf[failover.ReleaseHold](d)
 	decoderOf[failover.AcceptInventory](d)
 	decoderOf[failover.RehearseFence](d)

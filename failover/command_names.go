@@ -48,6 +48,7 @@ func (RecordInventory) Name() string  { return "record-inventory" }
 func (RecordReadings) Name() string   { return "record-readings" }
 func (RecordLoss) Name() string       { return "record-loss" }
 func (RecordDrill) Name() string      { return "record-drill" }
+func (BeginDrill) Name() string       { return "begin-drill" }
 func (ReleaseHold) Name() string      { return "release-hold" }
 func (AcceptInventory) Name() string  { return "accept-inventory" }
 func (RehearseFence) Name() string    { return "rehearse-fence" }
@@ -100,6 +101,7 @@ func (RecordInventory) LeaderOnly() bool  { return true }
 func (RecordReadings) LeaderOnly() bool   { return true }
 func (RecordLoss) LeaderOnly() bool       { return true }
 func (RecordDrill) LeaderOnly() bool      { return false }
+func (BeginDrill) LeaderOnly() bool       { return false }
 func (ReleaseHold) LeaderOnly() bool      { return false }
 func (AcceptInventory) LeaderOnly() bool  { return false }
 func (RehearseFence) LeaderOnly() bool    { return false }

@@ -28,7 +28,7 @@ func LevelOf(c Command) int {
 		StartPreparation, EndPreparation, ReapplyStarted, ReapplyFinished, NoteHold, RefuseRequest, Suspend, NoteStuck,
 		RecordInventory, AcceptInventory, RecordLoss, RehearseFence:
 		return 2
-	case RecordReadings, RecordDrill:
+	case RecordReadings, RecordDrill, BeginDrill:
 		return 3
 	case ReleaseHold:
 		if c.Ended {

@@ -87,7 +87,7 @@ type State struct {
 	// Readings are what was read of some steps' resources while all was well, for
 	// the day on which they can be written and not read.
 	Readings map[StepID]Reading `json:"readings,omitempty"`
-	// Drills are the newest that succeeded, by step.
+	// Drills are the newest that came to an end, by step.
 	Drills map[StepID]Drill `json:"drills,omitempty"`
 	// Durations are how long the newest successful runs of each step took, oldest
 	// first.

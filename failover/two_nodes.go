@@ -49,7 +49,7 @@ func (h HalfOrder) says(c Command) bool {
 // or it stops, delays or looks.
 func stops(c Command) bool {
 	switch c := c.(type) {
-	case RegisterNode, AckSettings, SaveMessage, RecordDrill,
+	case RegisterNode, AckSettings, SaveMessage, RecordDrill, BeginDrill,
 		Hold, PauseAutomation, WithdrawSettings, RehearseFence:
 		return true
 	case Abort:

@@ -91,6 +91,7 @@ func TestOneNodeStops(t *testing.T) {
 		{failover.Abort{Execution: exec, Undo: true}, "two-nodes"},
 		{failover.Abort{Execution: exec}, ""},
 		{failover.SaveMessage{Key: "k"}, ""},
+		{failover.BeginDrill{Step: "start-api"}, "execution-open"},
 		{failover.RecordDrill{Step: "start-api", Took: dur("1m")}, ""},
 		{failover.RehearseFence{Component: "workers"}, ""},
 		{failover.RemoveMember{Node: "use2b"}, "execution-open"},

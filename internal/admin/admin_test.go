@@ -84,6 +84,16 @@ func (n *fakeNode) Drill(ctx context.Context, by, why string, c failover.Compone
 	n.mu.Unlock()
 	say("half of " + string(c))
 	switch c {
+	case "floods": // more than any socket holds
+		say(strings.Repeat("x", 1<<20))
+		for range 64 {
+			time.Sleep(drillPace)
+			if ctx.Err() != nil {
+				break
+			}
+			say(strings.Repeat("x", 64<<20))
+		}
+		fallthrough
 	case "hangs":
 		<-ctx.Done()
 		close(n.changed)
@@ -375,7 +385,8 @@ func TestConfig(t *testing.T) {
 func TestEveryCommandOfPeople(t *testing.T) {
 	own := map[string]bool{ // given by nodes, never by people
 		failover.RegisterNode{}.Name(): true, failover.SaveMessage{}.Name(): true, failover.AckSettings{}.Name(): true,
-		failover.RecordDrill{}.Name():     true, // a person asks for the drill; the node says what came of it
+		failover.BeginDrill{}.Name():      true, // a person asks for the drill; the node says that it begins, and what came of it
+		failover.RecordDrill{}.Name():     true,
 		failover.ProposeSettings{}.Name(): true, // a person gives the file; the node makes the command of it
 	}
 	for _, c := range consensus.People() {

@@ -37,20 +37,31 @@ type drillLine struct {
 // drillPace is how often a person is told how far it is.
 const drillPace = time.Second
 
+// drillPatience is for how long a line waits for whoever asked for the drill.
+const drillPatience = 5 * time.Second
+
 // drill streams how far it is as JSON lines, until it has ended or the caller leaves, with whom it ends.
 func (s *server) drill(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	if q.Get("why") == "" {
+		http.Error(w, "a drill needs a reason (--why)", http.StatusBadRequest)
+		return
+	}
+	ctx, leave := context.WithCancel(r.Context())
+	defer leave()
 	var mu sync.Mutex
 	var last time.Time
-	enc := json.NewEncoder(w)
+	enc, stream := json.NewEncoder(w), http.NewResponseController(w)
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	send := func(l drillLine) {
-		_ = enc.Encode(l) // an error means that the caller is gone
-		if f, ok := w.(http.Flusher); ok {
-			f.Flush()
+		// Who reads no more, as behind a pager or a stopped terminal, does not hold up what may have to end at any moment.
+		err := stream.SetWriteDeadline(time.Now().Add(drillPatience))
+		if err = errors.Join(err, enc.Encode(l), stream.Flush()); err != nil {
+			leave()
 		}
 	}
 	by, _ := r.Context().Value(credKey{}).(string)
-	done, err := s.node.Drill(r.Context(), by, r.URL.Query().Get("why"), failover.Component(r.URL.Query().Get("component")), func(line string) {
+	done, err := s.node.Drill(ctx, by, q.Get("why"), failover.Component(q.Get("component")), func(line string) {
 		mu.Lock()
 		defer mu.Unlock()
 		if time.Since(last) >= drillPace {

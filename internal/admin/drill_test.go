@@ -2,6 +2,10 @@ package admin
 
 import (
 	"context"
+	"io"
+	"log/slog"
+	"net"
+	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -31,4 +35,28 @@ func TestDrill(t *testing.T) {
 		t.Error("who has left has an answer")
 	}
 	<-ended
+	if _, err := c.Drill(t.Context(), "mariadb", "", say); err == nil || !strings.Contains(err.Error(), "needs a reason") {
+		t.Errorf("without a reason: %v", err)
+	}
+}
+
+// Who stops reading, as behind a pager, does not hold the drill up: it ends with them.
+func TestDrillOfAStoppedTerminal(t *testing.T) {
+	n := newFakeNode()
+	srv := httptest.NewServer(Server(n, slog.New(slog.DiscardHandler)).Handler)
+	defer srv.Close()
+	c, err := net.Dial("tcp", srv.Listener.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ended := n.Changed()
+	if _, err := io.WriteString(c, "POST /v1/drill?component=floods&why=w HTTP/1.1\r\nHost: x\r\nContent-Length: 0\r\n\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case <-ended:
+	case <-time.After(4 * drillPatience):
+		t.Error("the drill waits for who does not read")
+	}
 }

@@ -35,6 +35,8 @@ type Options struct {
 
 	// logs puts something between raft and its log, in tests; nil: nothing.
 	logs func(raft.LogStore) raft.LogStore
+	// action stands in for what a drill tries out, in tests; nil: nothing does.
+	action func(failover.Step) (actions.Action, error)
 }
 
 // Daemon is a whole node. New acquires everything, Run works, Stop gives
@@ -46,6 +48,7 @@ type Daemon struct {
 	core     *Core
 	gate     *consensus.Gatekeeper
 	traffic  *consensus.TrafficFile
+	drills   sync.WaitGroup // under way
 	peers    *peerServer
 	calls    *caller
 	metrics  *web.Metrics
@@ -111,6 +114,7 @@ func (d *Daemon) setup(ctx context.Context) error {
 		return err
 	}
 	d.onStop("data directory", disk.Close)
+	d.onStop("drills", d.drained) // after the servers have ended them
 
 	// One port for raft, nodes and agents.
 	ln, err := net.Listen("tcp", d.this.Address)

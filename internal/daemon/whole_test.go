@@ -18,6 +18,7 @@ import (
 
 	"github.com/hashicorp/raft"
 
+	"github.com/failoverd/failoverd/actions"
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/config"
 	"github.com/failoverd/failoverd/internal/mtls"
@@ -27,15 +28,16 @@ import (
 // TLS, real disks, probes of servers that answer.
 type house struct {
 	*testing.T
-	dir   string
-	ca    *mtls.Authority
-	addr  map[string]string // by node
-	where map[string]string // vantage by node
-	app   string            // what is probed, host:port
-	ref   string
-	nodes map[string]*resident
-	logs  func(raft.LogStore) raft.LogStore // for nodes started from now on
-	out   *output
+	dir    string
+	ca     *mtls.Authority
+	addr   map[string]string // by node
+	where  map[string]string // vantage by node
+	app    string            // what is probed, host:port
+	ref    string
+	nodes  map[string]*resident
+	logs   func(raft.LogStore) raft.LogStore           // for nodes started from now on
+	action func(failover.Step) (actions.Action, error) // for nodes started from now on; nil: as they are
+	out    *output
 }
 
 // output is the test's log until the test ends: a raft that was left behind in a
@@ -185,7 +187,7 @@ func (h *house) launch(id, text string) error {
 		h.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(h.out, &slog.HandlerOptions{Level: slog.LevelInfo}))
-	d, err := New(h.Context(), Options{Config: cfg, Node: failover.NodeID(id), Version: "test", Log: log, logs: h.logs})
+	d, err := New(h.Context(), Options{Config: cfg, Node: failover.NodeID(id), Version: "test", Log: log, logs: h.logs, action: h.action})
 	if err != nil {
 		return err
 	}

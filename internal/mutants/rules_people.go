@@ -78,7 +78,7 @@ var orders = []mutant{
 	{
 		name: "drill-through-two-nodes", rule: "S10",
 		says:  "with policy.two_nodes what a drill has found waits for a second node, which never says the same",
-		edits: []edit{{"failover/two_nodes.go", `SaveMessage, RecordDrill,`, `SaveMessage,`}},
+		edits: []edit{{"failover/two_nodes.go", `SaveMessage, RecordDrill, BeginDrill,`, `SaveMessage, BeginDrill,`}},
 		tests: []test{{pkg: "failover", name: "TestOneNodeStops"}},
 	},
 }

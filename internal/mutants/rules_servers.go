@@ -49,4 +49,61 @@ var servers = []mutant{
 		edits: []edit{{"actions/http_call.go", `	if c.IdempotentCall {`, `	if c.IdempotentCall || c.URL != "" {`}},
 		tests: []test{{pkg: "actions", name: "TestHTTPCallIsMadeOnce"}},
 	},
+	{
+		name: "drill-that-reads", rule: "L1",
+		says: "a restore lets a drill go on that reads its file and has loaded nothing yet",
+		edits: []edit{{"internal/restore/claim.go", `	if err := r.endDrill(ctx); err != nil {
+		return row{}, err
+	}
+`, ``}},
+		tests: []test{{pkg: "internal/restore", name: "TestDrillIsNeverInTheWay"}},
+	},
+	{
+		name: "drill-behind", rule: "S8",
+		says:  "a node that has missed a change of region loads a whole backup beside what is live there",
+		edits: []edit{{"internal/restore/drill.go", `	if now.epoch > r.o.Epoch {`, `	if now.epoch > r.o.Epoch+99 {`}},
+		tests: []test{{pkg: "internal/restore", name: "TestDrillIsNeverInTheWay"}},
+	},
+	{
+		name: "drill-goes-on", rule: "L1",
+		says: "a drill goes on although an execution has begun that may need its server",
+		edits: []edit{{"internal/daemon/drill.go", `		if err := d.core.Node().State().Quiet(); err != nil {
+			cancel(`, `		if err := d.core.Node().State().Quiet(); err != nil && false {
+			cancel(`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestDrillEnds"}},
+	},
+	{
+		name: "drill-without-a-leader", rule: "L1",
+		says:  "a drill goes on although its node does not hear of executions any more",
+		edits: []edit{{"internal/daemon/drill.go", `time.Since(led) >= drillAlone {`, `time.Since(led) >= 99*drillAlone {`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestDrillEnds"}},
+	},
+	{
+		name: "drill-left-at-the-stop", rule: "L1",
+		says: "a node that is stopped leaves what its drill has loaded",
+		edits: []edit{{"internal/daemon/daemon.go", `	d.onStop("drills", d.drained) // after the servers have ended them
+`, ``}},
+		tests: []test{{pkg: "internal/daemon", name: "TestDrillEnds"}},
+	},
+	{
+		name: "drill-of-the-other-direction", rule: "S9",
+		says:  "readiness shows what was tried out of the other region's server, or under another configuration",
+		edits: []edit{{"internal/daemon/drill.go", `ok = ok && last.Of == st.Fingerprint()`, `ok = ok && last.Of != ""`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestDrillIsKept"}},
+	},
+	{
+		name: "drill-during-an-execution", rule: "L1",
+		says: "the log lets a drill begin while an execution is open",
+		edits: []edit{{"failover/drill.go", `	if err := s.Quiet(); err != nil {
+		return nil, err
+	}
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestQuiet"}},
+	},
+	{
+		name: "drill-held-up", rule: "L1",
+		says:  "who does not read what a drill says holds it up, and with it the server",
+		edits: []edit{{"internal/admin/drill.go", `	err := stream.SetWriteDeadline(time.Now().Add(drillPatience))`, `	err := stream.SetWriteDeadline(time.Now().Add(99 * drillPatience))`}},
+		tests: []test{{pkg: "internal/admin", name: "TestDrillOfAStoppedTerminal"}},
+	},
 }

@@ -21,21 +21,23 @@ const drillToken = 0
 // Drill does all of a restore that touches nothing live, takes the time, and removes it again: the backup is read to its end and loaded into
 // schemas beside the live ones, and what comes after a swap is rehearsed there. One drill at a time; none while a restore is under
 // way, or has not come to its end. What it has loaded is gone when it returns, unless the server cannot be reached any more: the next one
-// removes it. Token, Epoch and Since of the options are not looked at.
+// removes it. Epoch is what the caller knows of: it is refused where a later one has restored. Token and Since are not looked at.
 func Drill(ctx context.Context, o Options) (out Drilled, err error) {
 	begun := time.Now()
 	if err := o.Judge(begun); err != nil {
 		return Drilled{}, err
 	}
-	o.Token, o.Epoch, o.Since = drillToken, 0, time.Time{}
+	o.Token, o.Since = drillToken, time.Time{}
 	r := &run{o: o, live: sorted(o.Databases), id: identity(o.Databases)}
 	r.res.File = o.File
 	if r.s, err = dial(ctx, o.Server, o.Step); err != nil {
 		return Drilled{}, err
 	}
+	loads := false
 	defer func() {
-		if e := r.s.end(err != nil); err == nil {
-			err = e
+		err = errors.Join(err, r.s.end(err != nil)) // and with it goes its lock
+		if loads {
+			err = errors.Join(err, r.tidy())
 		}
 	}()
 	if err := r.checkServer(ctx); err != nil {
@@ -44,7 +46,7 @@ func Drill(ctx context.Context, o Options) (out Drilled, err error) {
 	if err := r.alone(ctx); err != nil {
 		return Drilled{}, err
 	}
-	defer func() { err = errors.Join(err, r.tidy()) }()
+	loads = true
 	if err := r.examine(ctx); err != nil {
 		return Drilled{}, err
 	}
@@ -64,8 +66,21 @@ func Drill(ctx context.Context, o Options) (out Drilled, err error) {
 	return Drilled{Result: r.res, Took: time.Since(begun)}, nil
 }
 
-// alone takes the lock of drills, and refuses one beside a restore.
+// alone takes the lock of drills, and refuses one beside a restore. The lock first, and then the look at the restore's: a restore takes its
+// own first, and then looks at that of drills, so that whichever comes later sees the other.
 func (r *run) alone(ctx context.Context) error {
+	got, err := r.s.value(ctx, "SELECT GET_LOCK(?, 0)", drillLock(r.id))
+	if err != nil {
+		return err
+	}
+	if got != "1" {
+		other, err := r.s.value(ctx, "SELECT IS_USED_LOCK(?)", drillLock(r.id))
+		if err != nil {
+			return err
+		}
+		return refuse("wait until it has ended; if its node is gone for good, the server may not know yet: KILL "+other+" ends it",
+			"another drill is at work on connection %s of MariaDB at %s", other, r.o.Server.Addr)
+	}
 	holder, err := r.s.value(ctx, "SELECT IS_USED_LOCK(?)", lockName(r.id))
 	if err != nil {
 		return err
@@ -77,15 +92,11 @@ func (r *run) alone(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if now.epoch > r.o.Epoch {
+		return refuse("give the command on a node that is up to date", "MariaDB at %s was restored in epoch %d, and this node knows of %d: what it would be loaded beside may be live", r.o.Server.Addr, now.epoch, r.o.Epoch)
+	}
 	if now.swapped {
 		return refuse("let that restore come to its end (`failoverd retry`), or undo it", "the tables of %s are in at %s, and not yet all that belongs to them", now.key, r.o.Server.Addr)
-	}
-	got, err := r.s.value(ctx, "SELECT GET_LOCK(?, 0)", drillLock(r.id))
-	if err == nil && got != "1" {
-		err = refuse("wait until it has ended", "another drill is at work on MariaDB at %s", r.o.Server.Addr)
-	}
-	if err != nil {
-		return err
 	}
 	return r.own(ctx)
 }
@@ -105,7 +116,8 @@ func (r *run) endDrill(ctx context.Context) error {
 
 func drillLock(id string) string { return "failoverd_drill_" + id }
 
-// tidy removes what the drill has loaded, over a connection of its own: that of the drill may be at a statement, or gone.
+// tidy removes what the drill has loaded, over a connection of its own: that of the drill may have been at a statement. It takes the
+// lock of drills for that: what stands there under somebody else's is not this one's any more, and goes with theirs.
 func (r *run) tidy() error {
 	ctx, cancel := context.WithTimeout(context.Background(), tidyPatience)
 	defer cancel()
@@ -113,14 +125,24 @@ func (r *run) tidy() error {
 	if err != nil {
 		return fmt.Errorf("removing what the drill has loaded (the next one does it): %w", err)
 	}
-	mine := r.s
 	r.s = s
-	defer func() { r.s = mine }()
-	return errors.Join(r.dropLeftovers(ctx), s.end(false))
+	got, err := s.value(ctx, "SELECT GET_LOCK(?, ?)", drillLock(r.id), int(dialTimeout.Seconds()))
+	if err == nil && got == "1" {
+		err = errors.Join(r.dropLeftovers(ctx), s.exec(ctx, "DROP PROCEDURE IF EXISTS "+r.trial()))
+	}
+	return errors.Join(err, s.end(err != nil))
 }
 
 // tidyPatience is for dropping schemas, which takes a moment for each large table.
 const tidyPatience = 2 * time.Minute
+
+// trial is the procedure with which a run finds out in whose name it may make something. A drill has its own: neither takes away the other's.
+func (r *run) trial() string {
+	if r.o.Token == drillToken {
+		return ownSchema + ".drill_may_be_" + r.id
+	}
+	return ownSchema + ".may_be_" + r.id
+}
 
 // leftover reports whether a schema is one that an earlier run of this kind has loaded, named with the prefix.
 func (r *run) leftover(name, prefix string) bool {

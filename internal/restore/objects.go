@@ -94,7 +94,7 @@ func (r *run) prepare(ctx context.Context) error {
 
 // mayBe finds out whether something may be made in the name of an account, by trying: an account of this kind may read no list of them.
 func (r *run) mayBe(ctx context.Context, definer string) (string, error) {
-	name := ownSchema + ".may_be_" + r.id
+	name := r.trial()
 	err := r.s.exec(ctx, "CREATE OR REPLACE DEFINER="+definer+" PROCEDURE "+name+"() SELECT 1")
 	if code(err) == errNoPrivilege {
 		return "the account may not make anything for it without SET USER", nil

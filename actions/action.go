@@ -61,6 +61,8 @@ type Effect struct {
 	// Lacks says what would keep Do from being whole, although the world could be read;
 	// "" if nothing would. Readiness tells of it.
 	Lacks string
+	// Unmendable says of a Guard's Absent that nothing can be done about it but by a person, who is told.
+	Unmendable bool
 }
 
 // Rememberer is an Action whose resource can be written although it cannot be read,

@@ -3,11 +3,13 @@ package actions
 import (
 	"context"
 	"errors"
+	"net"
 	"strings"
 	"testing"
 	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
+	"golang.org/x/sys/unix"
 
 	"github.com/failoverd/failoverd/internal/mongotest"
 	"github.com/failoverd/failoverd/internal/replset"
@@ -84,6 +86,88 @@ func TestMongoPromoteThawsNobodyBesideALeader(t *testing.T) {
 		if st, _, _ := s.Member(n).State(); st == "PRIMARY" {
 			t.Errorf("%s leads as well", s.Hosts[n])
 		}
+	}
+}
+
+// An earlier attempt whose end is not known, of this leader or of another one, may still promote: whatever becomes of a later one, those that
+// were frozen stay so.
+func TestMongoPromoteThawsNobodyBesideAnEarlierAttempt(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1}, mongoAlive)
+	s.Cut(true, 2)
+	becomes(t, a, Absent, "FORCED")
+	attempt := func(a *mongoPromote, number int) error {
+		until := time.Now().Add(10 * time.Second)
+		ctx, cancel := acting(t.Context(), "test", until)
+		defer cancel()
+		return a.Do(ctx, Attempt{Execution: 1, Number: number, Epoch: 2, Token: 7, Deadline: until})
+	}
+	says := func(code int32) mongotest.Mood {
+		return mongotest.Mood{Reply: bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: code}, {Key: "errmsg", Value: "no"}}}
+	}
+	frozen := func(what string, err error, why string) {
+		t.Helper()
+		if err == nil || !strings.Contains(err.Error(), why) || !strings.Contains(err.Error(), "rs.freeze(0)") {
+			t.Errorf("%s: %v: want %q, and who stays frozen", what, err, why)
+		}
+		for range 20 {
+			<-time.After(mongoElection / 4)
+			for n := range 2 {
+				if st, _, _ := s.Member(n).State(); st == "PRIMARY" {
+					t.Fatalf("%s: the old side leads", what)
+				}
+			}
+		}
+	}
+	s.SetMoodAt(2, "replSetReconfig", says(109))
+	frozen("busy, with what nobody knows", attempt(a, 1), "may have taken effect")
+	s.SetMoodAt(2, "replSetReconfig", says(103))
+	frozen("refused, after one that may be on its way", attempt(a, 2), "did not take effect")
+	again := *a
+	again.settled = 0
+	frozen("refused, after another leader's", attempt(&again, 3), "did not take effect")
+	s.SetMoodAt(2, "replSetReconfig", mongotest.Mood{Hang: func(context.Context) bool {
+		s.SetMoodAt(2, "hello", mongotest.Mood{Refuse: true})
+		return true
+	}, Reply: says(103).Reply})
+	frozen("refused by who is silent then", attempt(&again, 1), "it does not say")
+	s.SetMoodAt(2, "hello", mongotest.Mood{})
+	f := a.mustLook(t)
+	again.looked = -2*again.patience - time.Second
+	ctx, cancel := acting(t.Context(), "test", time.Now().Add(10*time.Second))
+	defer cancel()
+	frozen("long after the look", again.thaw(ctx, f, false, errors.New("nothing was changed")), "nothing was changed")
+	s.SetMoodAt(2, "replSetReconfig", says(103))
+	if err := attempt(a, 1); err == nil || strings.Contains(err.Error(), "rs.freeze(0)") { // and the first one, which is refused, leaves nobody frozen
+		t.Errorf("%v", err)
+	}
+	soon(t, "the old side leads again", func() bool {
+		one, _, _ := s.Member(0).State()
+		two, _, _ := s.Member(1).State()
+		return one == "PRIMARY" || two == "PRIMARY"
+	})
+}
+
+// A command that is not acknowledged is not sent again by the kernel, long after it was given up.
+func TestMongoConnectionsForget(t *testing.T) {
+	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})
+	c, err := a.bounded(t.Context(), time.Time{}).DialContext(t.Context(), "tcp", s.Hosts[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	raw, err := c.(boundedConn).Conn.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := raw.Control(func(fd uintptr) {
+		if ms, err := unix.GetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT); err != nil || ms != int(mongoLooked.Milliseconds()) {
+			t.Errorf("the kernel goes on for %d ms, %v", ms, err)
+		}
+		if l, err := unix.GetsockoptLinger(int(fd), unix.SOL_SOCKET, unix.SO_LINGER); err != nil || l.Onoff == 0 || l.Linger != 0 {
+			t.Errorf("after the close: %+v, %v", l, err)
+		}
+	}); err != nil {
+		t.Fatal(err)
 	}
 }
 

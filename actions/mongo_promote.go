@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/cloud"
 	"github.com/failoverd/failoverd/internal/replset"
@@ -127,6 +129,8 @@ type mongoPromote struct {
 	dns      memberDialer
 	patience time.Duration // with one member
 	looked   time.Duration // mongoLooked
+	// settled is the last attempt up to which it is known that none may still take effect.
+	settled int
 }
 
 const (
@@ -237,37 +241,69 @@ func (x *mongoPromote) Do(ctx context.Context, a Attempt) error {
 		return err
 	}
 	a.Report("freezing %s", strings.Join(f.Alive, ", "))
+	// An earlier attempt, also that of another leader, may still be on its way through the server.
+	before := a.Number > 1 && x.settled < a.Number-1
 	if err := x.access(x.bounded(ctx, time.Time{})).Fence(ctx, f.Alive, mongoFenced, x.patience); err != nil {
-		return x.thaw(ctx, f, false, fmt.Errorf("nothing was forced, since members that answer could not be kept from leading: %w", err))
+		x.settle(a, before)
+		return x.thaw(ctx, f, before, fmt.Errorf("nothing was forced, since members that answer could not be kept from leading: %w", err))
 	}
 	a.Report("%s", f.Detail)
 	open, err := x.force(ctx, f)
+	x.settle(a, open || before)
 	if err != nil {
-		return x.thaw(ctx, f, open, err)
+		return x.thaw(ctx, f, open || before, err)
 	}
 	return nil
 }
 
-// thaw lets members lead again that were fenced for a promotion that did not come to pass: nobody else may be left to lead. While it may
-// have come to pass after all, or somebody else's has, they stay frozen, and why says so.
+// settle notes whether an attempt, or one before it, may still take effect.
+func (x *mongoPromote) settle(a Attempt, open bool) {
+	if !open {
+		x.settled = a.Number
+	}
+}
+
+// thaw lets members lead again that were fenced for a promotion that did not come to pass: nobody else may be left to lead. While it, or an
+// earlier one, may have come to pass after all, or somebody else's has, they stay frozen, and why says so.
 func (x *mongoPromote) thaw(ctx context.Context, f replset.Finding, open bool, why error) error {
 	stay := fmt.Sprintf("%s stay frozen: `rs.freeze(0)` on each lets them lead again, once it is clear that nobody leads in %s", strings.Join(f.Alive, ", "), x.region)
 	if open {
 		return fmt.Errorf("%w; %s", why, stay)
 	}
+	looked := time.Now()
 	now, views, err := x.look(ctx)
 	if err != nil {
 		return fmt.Errorf("%w; %s (the set could not be looked at again: %w)", why, stay, err)
 	}
-	leads := slices.ContainsFunc(views, func(v replset.View) bool { return v.Region == x.region && v.Writable })
-	if leads || now.Config.Newer(f.Config) {
+	if x.leads(views) || now.Config.Newer(f.Config) {
 		return fmt.Errorf("%w; the set is another one now (%s), and %s", why, now.Detail, stay)
 	}
-	if err := x.access(x.bounded(ctx, time.Time{})).Thaw(ctx, f.Alive, x.patience); err != nil {
+	for _, host := range f.Keep { // each has to say that it was not promoted
+		if !slices.ContainsFunc(views, func(v replset.View) bool {
+			return v.Answers() && v.Name != "" && (v.Me == host || v.Host == host) && v.Config != nil
+		}) {
+			return fmt.Errorf("%w; whether %s was promoted it does not say, and %s", why, host, stay)
+		}
+	}
+	if err := x.access(x.bounded(ctx, x.until(looked))).Thaw(ctx, f.Alive, x.patience); err != nil {
 		return fmt.Errorf("%w; %s (%w)", why, stay, err)
+	}
+	// Once more: somebody may have promoted meanwhile.
+	if _, views, err = x.look(ctx); err == nil && x.leads(views) {
+		if err := x.access(x.bounded(ctx, time.Time{})).Fence(ctx, f.Alive, mongoFenced, x.patience); err != nil {
+			return fmt.Errorf("%w; %s leads now, and %s could not be kept from leading beside it: %w", why, x.region, strings.Join(f.Alive, ", "), err)
+		}
 	}
 	return why
 }
+
+// leads reports whether a member of the region is a writable primary.
+func (x *mongoPromote) leads(views []replset.View) bool {
+	return slices.ContainsFunc(views, func(v replset.View) bool { return v.Region == x.region && v.Writable })
+}
+
+// until is until when a command may be sent that rests on a look of then, which asks in two rounds whom it knows and whom the set names.
+func (x *mongoPromote) until(then time.Time) time.Time { return then.Add(x.looked + 2*x.patience) }
 
 // force is reconfigure for a finding that is Force.
 func (x *mongoPromote) force(ctx context.Context, f replset.Finding) (open bool, err error) {
@@ -296,7 +332,7 @@ func (x *mongoPromote) reconfigure(ctx context.Context, f replset.Finding, same 
 		}
 	}
 	var late *cloud.EffectDeadlineError
-	err = x.access(x.bounded(ctx, looked.Add(x.looked+x.patience))).Reconfigure(ctx, now.Target, config, force, x.patience)
+	err = x.access(x.bounded(ctx, x.until(looked))).Reconfigure(ctx, now.Target, config, force, x.patience)
 	switch {
 	case err == nil:
 		return false, nil
@@ -322,9 +358,11 @@ func (x *mongoPromote) Watch(ctx context.Context) (Effect, error) {
 	case len(r.Rivals) > 0:
 		return Effect{State: Absent, Detail: fmt.Sprintf("TWO PRIMARIES: %s is writable by a configuration that %s has left behind: what is written there will be lost", strings.Join(r.Rivals, ", "), x.region)}, nil
 	case len(r.Beyond) > 0:
-		return Effect{State: Absent, Detail: "TWO PRIMARIES: " + x.beyond(r)}, nil
-	case r.Known && (f.Way == replset.Led || f.Way == replset.Wait):
+		return Effect{State: Absent, Unmendable: true, Detail: "TWO PRIMARIES: " + x.beyond(r)}, nil
+	case r.Known && (f.Way == replset.Led || f.Way == replset.Wait || f.Way == replset.Move && x.leads(views)):
 		return Effect{State: Present, Detail: f.Detail}, nil
+	case r.Known && f.Way == replset.Move:
+		return Effect{State: Absent, Unmendable: true, Detail: fmt.Sprintf("%s leads, and not %s, which clients use: nothing is lost, and writes take the longer way. Run rs.stepDown() there if it stays so", f.Primary, x.region)}, nil
 	}
 	return Effect{Detail: f.Detail}, nil
 }
@@ -376,7 +414,28 @@ func (d boundedDialer) DialContext(ctx context.Context, network, addr string) (n
 	if err != nil {
 		return nil, err
 	}
+	if err := forgetful(c); err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
 	return boundedConn{c, d.effects}, nil
+}
+
+// forgetful has the kernel send nothing on its own account: what was written and not acknowledged is given up when the connection is
+// closed, and after mongoLooked also when this process stands still. Without that it goes on for minutes, over a link that may come back.
+func forgetful(c net.Conn) error {
+	tcp, ok := c.(*net.TCPConn)
+	if !ok {
+		return nil
+	}
+	raw, err := tcp.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var set error
+	err = errors.Join(tcp.SetLinger(0), raw.Control(func(fd uintptr) {
+		set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(mongoLooked.Milliseconds()))
+	}))
+	return errors.Join(err, set)
 }
 
 type boundedConn struct {

@@ -225,6 +225,64 @@ func TestMongoPromoteWaitsForTheSetsOwnElection(t *testing.T) {
 	}
 }
 
+// A region that leads by the set's own election goes on leading when the other one, of a higher priority, returns.
+func TestMongoPromoteStaysWhenTheRegionReturns(t *testing.T) {
+	s, err := mongotest.NewSet(t.Context(), "rs0", mongoElection, mongotest.MemberConfig{Priority: 3, Votes: 1}, mongotest.MemberConfig{Priority: 2, Votes: 1}, mongotest.MemberConfig{Priority: 1, Votes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	leads := func(n int) func() bool {
+		return func() bool { st, _, _ := s.Member(n).State(); return st == "PRIMARY" }
+	}
+	soon(t, "a primary in east", leads(0))
+	a := promotion(t, "west", MongoPromoteConfig{ReplicaSet: "rs0", Members: map[failover.Region][]string{"east": s.Hosts[:1], "west": s.Hosts[1:2], "third": s.Hosts[2:]}})
+	s.Member(0).Kill()
+	soon(t, "west is elected", leads(1))
+	becomes(t, a, Absent, "would take the primary back")
+	if err := try(t, a); err != nil {
+		t.Fatal(err)
+	}
+	becomes(t, a, Present, s.Hosts[1])
+	restart(t, s, 0)
+	soon(t, "east is a member again", func() bool { st, _, _ := s.Member(0).State(); return st == "SECONDARY" })
+	for range 40 {
+		<-time.After(mongoElection / 4)
+		if leads(0)() {
+			t.Fatal("east leads again, and west is the active region")
+		}
+	}
+	if e, err := a.Watch(t.Context()); err != nil || e.State != Present {
+		t.Errorf("the hold sees %s %q, %v", e.State, e.Detail, err)
+	}
+	// The set may elect another one all the same: that is told of, and nothing is tried.
+	s.Member(1).Kill()
+	soon(t, "east is elected", leads(0))
+	restart(t, s, 1)
+	s.Cut(true, 1)
+	a.region = "third"
+	soon(t, "the hold to tell", func() bool {
+		e, err := a.Watch(t.Context())
+		return err == nil && e.State == Absent && e.Unmendable && strings.Contains(e.Detail, "leads, and not third")
+	})
+}
+
+// A member that breaks off in the midst of a login does not refuse our user: the others are asked all the same.
+func TestMongoBrokenLoginIsNoRefusal(t *testing.T) {
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s, err := mongotest.NewSetOf(t.Context(), mongotest.User{Name: "failoverd", Password: "secret"}, "rs0", mongoElection,
+		mongotest.MemberConfig{Priority: 3, Votes: 1}, mongotest.MemberConfig{Priority: 2, Votes: 1}, mongotest.MemberConfig{Priority: 1, Votes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	soon(t, "a primary", func() bool { st, _, _ := s.Member(0).State(); return st == "PRIMARY" })
+	a := promotion(t, "west", MongoPromoteConfig{ReplicaSet: "rs0", Members: map[failover.Region][]string{"east": s.Hosts[:1], "west": s.Hosts[1:]}, Username: "failoverd", PasswordFile: password})
+	s.SetMoodAt(2, "saslContinue", mongotest.Mood{Refuse: true})
+	inspect(t, a, Absent, "")
+}
+
 func TestMongoPromoteRefuses(t *testing.T) {
 	t.Run("while the old side is alive and only the link is cut", func(t *testing.T) {
 		s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1})

@@ -146,7 +146,7 @@ func (k *Keeper) keep(ctx context.Context, h failover.StandingHold, first time.T
 		// The plan's own stop is not over yet: nothing that was stopped runs again.
 	default:
 		k.note(ctx, h, failover.HoldViolated, eff.Detail)
-		if _, ok := action.(guarding); ok && failsAgain(h, time.Now()) {
+		if _, ok := action.(guarding); ok && (eff.Unmendable || failsAgain(h, time.Now())) {
 			return
 		}
 		k.apply(ctx, h, action, eff)

@@ -175,13 +175,15 @@ type guarded struct {
 	rival bool
 	did   []string
 	fails error
+
+	hopeless bool
 }
 
 func (g *guarded) Watch(context.Context) (Effect, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.rival {
-		return Effect{State: Absent, Detail: "two of them"}, nil
+		return Effect{State: Absent, Unmendable: g.hopeless, Detail: "two of them"}, nil
 	}
 	return Effect{State: Present, Detail: "alone"}, nil
 }
@@ -230,6 +232,30 @@ func TestAHoldOnAStartNeverDoesItsStep(t *testing.T) {
 		}
 		if !violated {
 			t.Errorf("nobody was told: %v", j.took)
+		}
+	})
+}
+
+// What only a person can mend is told of, and nothing is tried: the tries are for what comes later.
+func TestAGuardDoesNotTryInVain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, g := failover.NewState(), &guarded{rival: true, hopeless: true}
+		s.Features = failover.Features
+		s.Holds = []failover.StandingHold{{ID: 1, Component: "mongo", Step: failover.Step{ID: "start-mongo", Kind: failover.KindStart, Timeout: failover.Duration(5 * time.Minute)}}}
+		j, told := &heldJournal{state: s, keeps: true}, false
+		j.seen = func(c failover.Command) {
+			switch c := c.(type) {
+			case failover.NoteHold:
+				told = told || c.Status == failover.HoldViolated && c.Detail == "two of them"
+			case failover.ReapplyStarted:
+				t.Error("something was tried")
+			}
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		NewKeeper(j, oneWorld{g}, Options{}, 30*time.Second, slog.New(slog.DiscardHandler)).Run(ctx)
+		if !told || len(g.did) != 0 {
+			t.Errorf("told %t, did %v", told, g.did)
 		}
 	})
 }

@@ -36,8 +36,9 @@ func (c Skip) apply(s *State, m Meta) (any, error) {
 	e.Steps[c.Step].State, e.Steps[c.Step].Detail = StepSkipped, "skipped by "+m.By+": "+m.Why
 	s.answered(e, c.Step)
 	s.event(m, c, "step %s skipped", c.Step)
-	if !m.leads() || s.Level() < 3 {
-		s.holdStart(m, c, c.Step, e, 0) // somebody has done it by hand
-	} // what may fail, and has, leads nothing
+	// Somebody has done it by hand; or it may fail, and has, and what was tried may take effect all the same.
+	if first := e.Step(c.Step).First(); !m.leads() || s.Level() < 3 || first != nil && !first.Already {
+		s.holdStart(m, c, c.Step, e, 0)
+	}
 	return nil, nil
 }

@@ -105,22 +105,35 @@ func TestDrillIsKept(t *testing.T) {
 func TestDrillEnds(t *testing.T) {
 	begun := make(chan struct{})
 	gone := make(chan error, 1)
+	over := t.Context()
 	h := drillHouse(t, func(ctx context.Context) (actions.Drilled, error) {
 		begun <- struct{}{}
-		<-ctx.Done()
-		time.Sleep(300 * time.Millisecond) // it takes away what it has loaded
+		select {
+		case <-ctx.Done():
+		case <-over.Done(): // the test has failed
+		}
+		time.Sleep(3 * time.Second) // it takes away what it has loaded
 		gone <- context.Cause(ctx)
 		return actions.Drilled{}, ctx.Err()
 	})
 	n := h.follower()
-	begin := func(why string) <-chan error {
+	begin := func(why string) func() error {
 		answer := make(chan error, 1)
 		go func() {
 			_, err := n.Drill(t.Context(), "uid 0", why, "api", func(string) {})
 			answer <- err
 		}()
 		<-begun
-		return answer
+		return func() error {
+			select {
+			case err := <-answer:
+				<-gone
+				return err
+			case <-time.After(30 * time.Second):
+				t.Fatalf("the drill goes on, that was begun %s", why)
+				return nil
+			}
+		}
 	}
 	// The node stops: the server of the admin socket ends the drill, and what it does then is waited for.
 	other := h.follower()
@@ -149,10 +162,9 @@ func TestDrillEnds(t *testing.T) {
 	if _, err := h.leader().Propose(t.Context(), "uid 1", "why", "", failover.RequestExecution{Kind: failover.Failover, Overrides: failover.Overridable()}); err != nil {
 		t.Fatal(err)
 	}
-	if err := <-answer; err == nil || !strings.Contains(err.Error(), "the drill was ended: execution ") {
+	if err := answer(); err == nil || !strings.Contains(err.Error(), "the drill was ended: execution ") {
 		t.Errorf("%v", err)
 	}
-	<-gone
 	if _, err := n.Drill(t.Context(), "uid 0", "why", "api", func(string) {}); err == nil || !strings.Contains(err.Error(), "is under way: drill when it is over") {
 		t.Errorf("during an execution: %v", err)
 	}
@@ -169,10 +181,9 @@ func TestDrillEnds(t *testing.T) {
 			_ = h.stop(id)
 		}
 	}
-	if err := <-answer; err == nil || !strings.Contains(err.Error(), "has known of no leader for 10s") {
+	if err := answer(); err == nil || !strings.Contains(err.Error(), "has known of no leader for 10s") {
 		t.Errorf("%v", err)
 	}
-	<-gone
 	if _, err := n.Drill(t.Context(), "uid 0", "why", "api", func(string) {}); err == nil || !strings.Contains(err.Error(), "a drill begins in the log") {
 		t.Errorf("cut off: %v", err)
 	}

@@ -123,6 +123,11 @@ func (m *Member) reconfig(d bson.D, force bool) bson.D {
 	if !m.configured() {
 		return fail(94, "NotYetInitialized", "no replset config has been received")
 	}
+	if m.reconfiguring {
+		return fail(109, "ConfigurationInProgress", "Cannot run replSetReconfig because the node is currently updating its configuration")
+	}
+	m.reconfiguring = true
+	defer func() { m.reconfiguring = false }()
 	if !force && m.state != primary {
 		return fail(10107, "NotWritablePrimary", "New config is rejected :: caused by :: replSetReconfig should only be run on a writable PRIMARY. Current state "+stateNames[m.state]+";")
 	}
@@ -186,8 +191,8 @@ func (m *Member) reconfig(d bson.D, force bool) bson.D {
 	ok := bson.D{{Key: "ok", Value: 1.0}}
 	if force {
 		m.findSelf(c)
-		if !newer(c, m.cfg) {
-			return fail(109, "ConfigurationInProgress", "another configuration came meanwhile")
+		if !newer(c, m.cfg) { // one came by heartbeat
+			return incompatible("another configuration came meanwhile")
 		}
 		m.install(c)
 		return ok

@@ -94,24 +94,25 @@ type Member struct {
 	opt  Options
 	host string
 
-	mu          sync.Mutex
-	down        bool // the process does not run
-	ln          net.Listener
-	starting    time.Time // until when it looks for itself among the members that its configuration names, and takes part in nothing
-	cfg         *Config
-	state       int32
-	term, voted int64
-	log         []entry
-	commit      int64 // index of the newest entry that a majority has
-	peers       map[string]*view
-	noPrimary   time.Time // since when no primary has been seen
-	hadMajority time.Time // when a majority was last seen
-	patience    time.Duration
-	noElection  time.Time // replSetFreeze, or after a step-down
-	electedAt   time.Time
-	rolledBack  int
-	successor   string // whom a primary that steps down tells to stand for election
-	conns       map[net.Conn]bool
+	mu            sync.Mutex
+	down          bool // the process does not run
+	ln            net.Listener
+	starting      time.Time // until when it looks for itself among the members that its configuration names, and takes part in nothing
+	cfg           *Config
+	state         int32
+	term, voted   int64
+	log           []entry
+	commit        int64 // index of the newest entry that a majority has
+	peers         map[string]*view
+	noPrimary     time.Time // since when no primary has been seen
+	hadMajority   time.Time // when a majority was last seen
+	patience      time.Duration
+	noElection    time.Time // replSetFreeze, or after a step-down
+	electedAt     time.Time
+	rolledBack    int
+	reconfiguring bool
+	successor     string // whom a primary that steps down tells to stand for election
+	conns         map[net.Conn]bool
 }
 
 // Start opens the member's listener and runs it until ctx ends.

@@ -117,13 +117,13 @@ var data = []mutant{
 	{
 		name: "mongo-thawed-beside-a-leader", rule: "S1",
 		says:  "members are let lead again beside somebody else's promotion",
-		edits: []edit{{"actions/mongo_promote.go", `	if leads || now.Config.Newer(f.Config) {`, `	if leads && now.Config == nil {`}},
+		edits: []edit{{"actions/mongo_promote.go", `	if x.leads(views) || now.Config.Newer(f.Config) {`, `	if x.leads(views) && now.Config == nil {`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsNobodyBesideALeader"}},
 	},
 	{
 		name: "mongo-old-look", rule: "E2",
 		says:  "a reconfiguration leaves long after the look that it rests on",
-		edits: []edit{{"actions/mongo_promote.go", `looked.Add(x.looked+x.patience)`, `looked.Add(x.looked+x.patience+time.Hour)`}},
+		edits: []edit{{"actions/mongo_promote.go", `then.Add(x.looked + 2*x.patience)`, `then.Add(x.looked + 2*x.patience + time.Hour)`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteIsNotSentLate"}},
 	},
 	{
@@ -226,13 +226,13 @@ var data = []mutant{
 	{
 		name: "guard-uses-up-its-hour", rule: "L1",
 		says:  "a guard that fails uses up the tries of an hour in its first minutes",
-		edits: []edit{{"actions/standing.go", `ok && failsAgain(h, time.Now()) {`, `ok && false {`}},
+		edits: []edit{{"actions/standing.go", `ok && (eff.Unmendable || failsAgain(h, time.Now())) {`, `ok && eff.Unmendable {`}},
 		tests: []test{{pkg: "actions", name: "TestAGuardThatFailsIsTriedAgain"}},
 	},
 	{
 		name: "start-hold-not-by-hand", rule: "S1",
 		says:  "what a person has made to lead, and skipped, is not looked after",
-		edits: []edit{{"failover/skip.go", `		s.holdStart(m, c, c.Step, e, 0) // somebody`, `		// somebody`}},
+		edits: []edit{{"failover/skip.go", `!m.leads() || s.Level() < 3 || first != nil`, `first != nil`}},
 		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
 	},
 	{
@@ -335,8 +335,69 @@ var data = []mutant{
 	},
 	{
 		name: "start-hold-of-the-passed-over", rule: "S1",
-		says:  "a start that failed, and that the leader passed over, is looked after as if somebody had done it by hand",
-		edits: []edit{{"failover/skip.go", `	if !m.leads() || s.Level() < 3 {`, `	if true {`}},
+		says:  "a start that the leader passed over before anything was tried is looked after as if somebody had done it by hand",
+		edits: []edit{{"failover/skip.go", `!m.leads() || s.Level() < 3 || first`, `true || first`}},
 		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
+	},
+	{
+		name: "start-hold-of-what-may-land", rule: "S1",
+		says:  "a start that failed, may take effect all the same, and was passed over, is not looked after",
+		edits: []edit{{"failover/skip.go", ` || first != nil && !first.Already {`, ` || first != nil && false {`}},
+		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
+	},
+	{
+		name: "mongo-busy-is-no", rule: "E4",
+		says:  "a server that is busy with an earlier reconfiguration is taken for one that has refused it: the old side is let lead again beside it",
+		edits: []edit{{"internal/replset/replset.go", `codeShuttingDown, codeBusy, `, `codeShuttingDown, `}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsNobodyBesideAnEarlierAttempt"}},
+	},
+	{
+		name: "mongo-thaw-forgets", rule: "E4",
+		says:  "the old side is let lead again although an earlier attempt may still take effect",
+		edits: []edit{{"actions/mongo_promote.go", `	before := a.Number > 1 && x.settled < a.Number-1`, `	before := a.Number > 99 && x.settled < a.Number-1`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsNobodyBesideAnEarlierAttempt"}},
+	},
+	{
+		name: "mongo-thaw-of-the-silent", rule: "S1",
+		says:  "the old side is let lead again although the one that was to be promoted does not say that it was not",
+		edits: []edit{{"actions/mongo_promote.go", `return v.Answers() && v.Name != "" && (v.Me`, `return v.Host == host || v.Answers() && (v.Me`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsNobodyBesideAnEarlierAttempt"}},
+	},
+	{
+		name: "mongo-thaw-late", rule: "E4",
+		says:  "a leader that was paused lets the old side lead again, long after it has looked",
+		edits: []edit{{"actions/mongo_promote.go", `x.access(x.bounded(ctx, x.until(looked))).Thaw`, `x.access(x.bounded(ctx, time.Time{})).Thaw`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsNobodyBesideAnEarlierAttempt"}},
+	},
+	{
+		name: "mongo-kernel-goes-on", rule: "E2",
+		says:  "what was written to a member's socket is sent again for minutes, when the link comes back",
+		edits: []edit{{"actions/mongo_promote.go", `errors.Join(tcp.SetLinger(0), raw.Control(`, `errors.Join(raw.Control(`}},
+		tests: []test{{pkg: "actions", name: "TestMongoConnectionsForget"}},
+	},
+	{
+		name: "mongo-led-for-now", rule: "S1",
+		says: "a region leads by the set's own election, and the old region's priorities take the primary back when it returns",
+		edits: []edit{{"internal/replset/judge.go", `		f.stays(region, mine)
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteStaysWhenTheRegionReturns"}, {pkg: "internal/replset", name: "TestJudge"}},
+	},
+	{
+		name: "mongo-versions-of-strangers", rule: "S1",
+		says:  "of two sides that were forced apart, the one with the lower version is fenced, which is chance",
+		edits: []edit{{"internal/replset/judge.go", `(version > ours.Config.Version || !v.Config.sharesWith(ours.Config)):`, `version > ours.Config.Version:`}},
+		tests: []test{{pkg: "internal/replset", name: "TestRivals"}},
+	},
+	{
+		name: "guard-tries-in-vain", rule: "L1",
+		says:  "a guard uses up its tries where nothing but a person helps, and has none left when a rival comes",
+		edits: []edit{{"actions/standing.go", `ok && (eff.Unmendable || f`, `ok && (f`}},
+		tests: []test{{pkg: "actions", name: "TestAGuardDoesNotTryInVain"}},
+	},
+	{
+		name: "broken-login-is-refused", rule: "S10",
+		says:  "a member that breaks off in the midst of a login is taken for one that does not accept our user",
+		edits: []edit{{"internal/replset/replset.go", `return err != nil && strings.Contains(err.Error(), "auth error") &&`, `return err != nil && strings.Contains(err.Error(), "auth error") ||`}},
+		tests: []test{{pkg: "actions", name: "TestMongoBrokenLoginIsNoRefusal"}},
 	},
 }

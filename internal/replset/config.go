@@ -90,6 +90,11 @@ func (c *Config) Member(host string) *Member {
 	return &c.Members[i]
 }
 
+// sharesWith reports whether a member stands in both configurations, or nobody says what one of them is.
+func (c *Config) sharesWith(other *Config) bool {
+	return c == nil || other == nil || slices.ContainsFunc(c.Members, func(m Member) bool { return other.Member(m.Host) != nil })
+}
+
 // election is the time-out after which members elect a new primary.
 func (c *Config) election() time.Duration {
 	settings, _ := val(c.doc, "settings").(bson.D)
@@ -124,7 +129,7 @@ func (c *Config) votes(ok func(host string) bool) int {
 
 // Forced is the configuration with which the members in keep go on alone. The others are dropped: kept as members without a
 // vote they made the survivor roll its own writes back, or diverged from it in silence. Entries are built from scratch, since
-// one that is hidden, delayed or of priority 0 can never be primary; their number, host and tags stay, and so do the set's settings.
+// one that is hidden, delayed or of priority 0 can never be primary; their number, host, tags and horizons stay, and so do the set's settings.
 func (c *Config) Forced(keep []string) bson.D {
 	members := bson.A{}
 	for _, m := range c.Members {
@@ -132,8 +137,10 @@ func (c *Config) Forced(keep []string) bson.D {
 			continue
 		}
 		e := bson.D{{Key: "_id", Value: m.ID}, {Key: "host", Value: m.Host}, {Key: "votes", Value: 1}, {Key: "priority", Value: 1}}
-		if tags := val(m.doc, "tags"); tags != nil {
-			e = append(e, bson.E{Key: "tags", Value: tags})
+		for _, kept := range []string{"tags", "horizons"} {
+			if v := val(m.doc, kept); v != nil {
+				e = append(e, bson.E{Key: kept, Value: v})
+			}
 		}
 		members = append(members, e)
 	}

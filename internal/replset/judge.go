@@ -89,6 +89,7 @@ func Judge(name, region string, views []View, alive bool) Finding {
 	f.primaries(views)
 	if at := slices.IndexFunc(mine, func(v View) bool { return v.Host == f.Primary }); at >= 0 {
 		f.led(mine[at])
+		f.stays(region, mine)
 		return f
 	}
 	if at := slices.IndexFunc(views, func(v View) bool { return v.Host == f.Primary && v.Region == region }); at >= 0 {
@@ -158,8 +159,8 @@ type Rivalry struct {
 	Rivals []string
 	// Followers are the members that would follow them.
 	Followers []string
-	// Beyond are writable primaries of a newer configuration than theirs that does not name the one that leads in the region: somebody has
-	// forced another side since, and nobody can tell who is right.
+	// Beyond are writable primaries of a newer configuration than theirs that does not name the one that leads in the region, or of one that
+	// has no member in common with theirs, whose version tells nothing: somebody has forced another side, and nobody can tell who is right.
 	Beyond []string
 	// Known is false if nobody in the region says which configuration it has, or a member is silent that may have a newer one, or a
 	// primary does not say which is its.
@@ -191,10 +192,12 @@ func RivalsOf(name, region string, views []View) (out Rivalry) {
 		switch {
 		case v.Writable && version == 0:
 			out.Known = false
+		case v.Writable && !ours.Writable && !v.Config.sharesWith(ours.Config):
+			out.Known = false
+		case v.Writable && ours.Writable && v.Config != nil && v.Config.Member(ours.name()) == nil && (version > ours.Config.Version || !v.Config.sharesWith(ours.Config)):
+			out.Beyond = append(out.Beyond, v.Host)
 		case v.Writable && version < ours.Config.Version && (!named || ours.Config.Version-version >= forcedBy):
 			out.Rivals = append(out.Rivals, v.Host)
-		case v.Writable && version > ours.Config.Version && ours.Writable && v.Config != nil && v.Config.Member(ours.name()) == nil:
-			out.Beyond = append(out.Beyond, v.Host)
 		case v.Secondary && !named:
 			out.Followers = append(out.Followers, v.Host)
 		}
@@ -216,6 +219,24 @@ func (f *Finding) led(by View) {
 	default:
 		f.Way, f.Detail = Led, fmt.Sprintf("%s is the writable primary, term %d, configuration %d of %d members", by.Host, by.Term, by.Config.Version, len(by.Config.Members))
 	}
+}
+
+// stays is that the region goes on leading: where others have the higher priority, they take the primary back as soon as they have caught up.
+func (f *Finding) stays(region string, mine []View) {
+	if f.Way != Led {
+		return
+	}
+	var keep []string
+	for _, v := range mine {
+		if m := f.Config.Member(v.name()); m != nil && m.movable() && v.Name != "" && (v.Secondary || v.Writable) {
+			keep = append(keep, v.name())
+		}
+	}
+	if f.Config.Preferred(keep) == nil {
+		return
+	}
+	f.Way, f.Target, f.Keep = Move, f.Primary, keep
+	f.Detail = fmt.Sprintf("%s leads, and members outside %s are of the same or a higher priority: they would take the primary back when they can. Priorities keep it here, and nothing is lost", f.Primary, region)
 }
 
 // able are the views of members that could become primary of the newest configuration.

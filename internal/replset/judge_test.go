@@ -107,7 +107,10 @@ func TestJudge(t *testing.T) {
 		{"led, but no write of its term is acknowledged yet", nil, whole, func(all map[string]*View) {
 			all["e1a"].Writable, all["w1"].Writable, all["w1"].Term = false, true, 5
 		}, false, Wait, "no majority has acknowledged a write of that term yet"},
-		{"led", nil, whole, func(all map[string]*View) {
+		{"led, and those elsewhere would take it back", nil, whole, func(all map[string]*View) {
+			all["e1a"].Writable, all["w1"].Writable, all["w1"].Term, all["w1"].Committed.Term = false, true, 5, 5
+		}, false, Move, "would take the primary back when they can"},
+		{"led", config(t, 1, 1, field(2, "priority", 4.0)), whole, func(all map[string]*View) {
 			all["e1a"].Writable, all["w1"].Writable, all["w1"].Term, all["w1"].Committed.Term = false, true, 5, 5
 		}, false, Led, "w1 is the writable primary"},
 		{"both regions' members write", nil, whole, func(all map[string]*View) {
@@ -341,6 +344,15 @@ func TestRivals(t *testing.T) {
 			all["e1a"].Config = only(t, "e1a")
 			all["e1a"].Config.Version = 60000
 		}, "[] beyond [e1a]", true},
+		{"of a side that was forced since, from an older base", func(all map[string]*View) {
+			all["w1"].Config, all["w1"].Writable, all["w1"].Secondary = only(t, "w1"), true, false
+			all["e1a"].Config = only(t, "e1a")
+			all["e1a"].Config.Version = 40000
+		}, "[] beyond [e1a]", true},
+		{"of a side that was forced since, while ours does not lead", func(all map[string]*View) {
+			all["w1"].Config, all["e1a"].Config = only(t, "w1"), only(t, "e1a")
+			all["e1a"].Config.Version = 40000
+		}, "[]", false},
 		{"by the configuration before, which a majority has still", func(all map[string]*View) { all["w1"].Config = config(t, 2, 1) }, "[]", true},
 		{"dropped by an ordinary reconfiguration", func(all map[string]*View) {
 			all["w1"].Config = only(t, "w1")

@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -104,6 +105,8 @@ const (
 	codeMaxTime          = 50
 	codeExceeded         = 262
 	codeShutdown         = 11600
+	codeShuttingDown     = 91
+	codeBusy             = 109 // another reconfiguration is under way, which may be an earlier try of this one
 	codeInterrupted      = 11601
 	codeInterruptedState = 11602
 )
@@ -117,10 +120,14 @@ func code(err error) int32 {
 	return 0
 }
 
-// Refused reports whether a member does not accept our user: somebody's mistake, and no failure of the member.
+// Refused reports whether a member does not accept our user: somebody's mistake, and no failure of the member. The driver calls whatever
+// happens while it logs in an authentication error, also a connection that breaks; what the server has said is in its text.
 func Refused(err error) bool {
-	c := code(err)
-	return c == codeUnauthorized || c == codeAuthFailed || err != nil && strings.Contains(err.Error(), "auth error")
+	if c := code(err); c == codeUnauthorized || c == codeAuthFailed {
+		return true
+	}
+	return err != nil && strings.Contains(err.Error(), "auth error") &&
+		slices.ContainsFunc([]string{"AuthenticationFailed", "Unauthorized", "MechanismUnavailable"}, func(name string) bool { return strings.Contains(err.Error(), name) })
 }
 
 // Rejected reports whether it is certain that a member has not done what it was told: it has said so, or nobody was reached to be told. Errors with
@@ -131,7 +138,7 @@ func Rejected(err error) bool {
 		return true
 	}
 	switch code(err) {
-	case 0, codeLockTimeout, codeMaxTime, codeExceeded, codeShutdown, codeInterrupted, codeInterruptedState:
+	case 0, codeLockTimeout, codeMaxTime, codeExceeded, codeShuttingDown, codeBusy, codeShutdown, codeInterrupted, codeInterruptedState:
 		return false
 	}
 	return true

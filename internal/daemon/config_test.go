@@ -117,3 +117,37 @@ func TestConfigurationInTheLog(t *testing.T) {
 		h.inForce(hash)
 	}
 }
+
+// A node whose disk is full when a configuration comes into force says so, and runs it when there is room.
+func TestAConfigurationThatCouldNotBeTakenIsTakenLater(t *testing.T) {
+	h := newHouse(t)
+	text := h.text("a b c")
+	for _, id := range []string{"a", "b", "c"} {
+		h.start(id, text)
+	}
+	h.newestLevel()
+	h.until("the text of the first configuration", func(r *resident) bool { return r.State().Source == text })
+	n := h.follower()
+	last := filepath.Join(n.this.Data, lastFile)
+	if err := os.RemoveAll(last); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.MkdirAll(filepath.Join(last, "in the way"), 0o700); err != nil { // what replaces a file fails on it
+		t.Fatal(err)
+	}
+	hash, err := h.propose(strings.Replace(text, `hold = "30s"`, `hold = "31s"`, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	h.until("the configuration in force, and one that cannot run it", func(r *resident) bool {
+		rows := r.runsRow(r.State())
+		if r != n {
+			return r.running.Load().cfg.Hash() == hash && len(rows) == 0
+		}
+		return r.State().SettingsHash == hash && len(rows) == 1 && !rows[0].OK && strings.Contains(rows[0].Detail, hash)
+	})
+	if err := os.RemoveAll(last); err != nil {
+		t.Fatal(err)
+	}
+	h.inForce(hash)
+}

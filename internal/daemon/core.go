@@ -72,6 +72,9 @@ type Core struct {
 	boot string
 	seq  atomic.Uint64
 	lead atomic.Pointer[leadership]
+
+	handing sync.Mutex
+	handed  map[string]time.Time // when this node gave the leadership away, by what for; under handing
 }
 
 // NewCore returns a core over an open consensus node. Run makes it work.

@@ -35,7 +35,7 @@ type Options struct {
 
 	// logs puts something between raft and its log, in tests; nil: nothing.
 	logs func(raft.LogStore) raft.LogStore
-	// action stands in for what a drill tries out, in tests; nil: nothing does.
+	// action stands in for what makes a step's action, in tests. Nil, or no action and no error: nothing does.
 	action func(failover.Step) (actions.Action, error)
 }
 

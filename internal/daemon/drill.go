@@ -148,15 +148,12 @@ func shortened(text string) string {
 
 // drillable are the starts of a plan that can be tried out.
 func (d *Daemon) drillable(p *failover.Plan) map[failover.StepID]actions.Driller {
-	out, of := map[failover.StepID]actions.Driller{}, currentWorld{d}.Action
-	if d.opts.action != nil {
-		of = d.opts.action
-	}
+	out := map[failover.StepID]actions.Driller{}
 	for _, st := range p.Steps {
 		if st.Kind != failover.KindStart {
 			continue
 		}
-		a, err := of(st)
+		a, err := currentWorld{d}.Action(st)
 		if err != nil {
 			continue // the survey tells
 		}

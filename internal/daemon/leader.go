@@ -59,7 +59,11 @@ func (c *Core) serve(ctx context.Context, t *consensus.Tenure) {
 	var wg sync.WaitGroup
 	defer wg.Wait()
 	wg.Go(func() { l.granter.Run(ctx, t) })
-	wg.Go(func() { l.exec.Run(ctx) })
+	wg.Go(func() {
+		if l.able(ctx) {
+			l.exec.Run(ctx)
+		}
+	})
 	wg.Go(func() { l.keeper.Run(ctx) })
 	wg.Go(func() { l.surveys(ctx) })
 	wg.Go(func() { l.members(ctx) })
@@ -276,6 +280,9 @@ func (l *leadership) carryOut(ctx context.Context, s *failover.State, d failover
 // start proposes an execution. A refusal of the log is returned, so that people see
 // which guard objects (L1); none is when one has begun in the meantime.
 func (l *leadership) start(ctx context.Context, c failover.StartExecution, why string) *failover.Refusal {
+	if err := l.core.lacks(&c.Plan); err != nil && l.handOver(ctx, l.tenure.State(), "the beginning of a plan", err) {
+		return nil // whoever leads now decides anew
+	}
 	_, err := l.tenure.Propose(ctx, c, why)
 	if err == nil || ctx.Err() != nil {
 		return nil

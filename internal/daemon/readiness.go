@@ -28,6 +28,7 @@ func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
 	if st.Settings == nil {
 		return verdictOf(append(rows, admin.Row{Name: "configuration", Detail: "the cluster has none yet"}))
 	}
+	rows = append(rows, d.runsRow(st)...)
 	rows = append(rows, modeRow(st, now), marginRow(st, v), vantageRow(st, v))
 	rows = append(rows, conditionRow(v), versionRow(st))
 	rows = append(rows, fenceRows(st, later(now, st.Time))...)
@@ -42,6 +43,14 @@ func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
 		rows = append(rows, signalRows(st.Active, r.monitor.Verdicts())...)
 	}
 	return verdictOf(append(rows, d.certRow(now)))
+}
+
+// runsRow says that this node does not run what is in force.
+func (d *Daemon) runsRow(s *failover.State) []admin.Row {
+	if s.Source == "" || d.running.Load().cfg.Source == s.Source {
+		return nil
+	}
+	return []admin.Row{{Name: "configuration", Detail: fmt.Sprintf("this node cannot run %s, which is in force, and probes with the one before; its log says why, and it is tried again every %s", s.SettingsHash, takeAgain)}}
 }
 
 // healthCheckRows compares the health checks that the switches need with those

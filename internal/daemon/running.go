@@ -130,6 +130,7 @@ func (d *Daemon) follow(ctx context.Context) {
 	}
 	stop := begin()
 	failed := "" // the text that this node could not run, so that it is said once
+	var again <-chan time.Time
 	for {
 		changed := node.Changed()
 		s := node.State()
@@ -137,13 +138,15 @@ func (d *Daemon) follow(ctx context.Context) {
 			// Also what came with a snapshot, or with the first configuration.
 			d.keepTraffic(consensus.Traffic{Service: s.Settings.Service, Region: s.Traffic, Left: s.Settings.Other(s.Traffic), Epoch: s.TrafficEpoch()})
 		}
-		if s.Source != "" && s.Source != d.running.Load().cfg.Source && s.Source != failed {
+		if s.Source != "" && s.Source != d.running.Load().cfg.Source && (s.Source != failed || again == nil) {
 			next, err := d.take(ctx, s)
 			if err != nil {
 				// It had acknowledged it, or was not a member then. Its probes go on as
 				// they were; decisions rest on the log's settings in any case.
-				d.log.Error("this node cannot run the configuration in force, and probes with the one before", "hash", s.SettingsHash, "error", err)
-				failed = s.Source
+				if s.Source != failed {
+					d.log.Error("this node cannot run the configuration in force, and probes with the one before", "hash", s.SettingsHash, "error", err)
+				}
+				failed, again = s.Source, time.After(takeAgain)
 			} else {
 				stop()
 				d.running.Store(next)
@@ -158,9 +161,14 @@ func (d *Daemon) follow(ctx context.Context) {
 			return
 		case <-changed:
 		case <-retry:
+		case <-again: // a disk that was full, a file that was not there
+			again = nil
 		}
 	}
 }
+
+// takeAgain is how long a configuration that a node cannot run is not tried again.
+const takeAgain = 5 * time.Second
 
 // take makes the configuration that is in force, and keeps its text for the next
 // start.
@@ -227,6 +235,11 @@ type currentWorld struct{ d *Daemon }
 
 // Action implements actions.World.
 func (w currentWorld) Action(st failover.Step) (actions.Action, error) {
+	if f := w.d.opts.action; f != nil {
+		if a, err := f(st); a != nil || err != nil {
+			return a, err
+		}
+	}
 	return w.d.running.Load().world.action(st, w.d.core.Node().State())
 }
 

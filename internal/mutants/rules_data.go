@@ -366,7 +366,7 @@ var data = []mutant{
 	{
 		name: "mongo-thaw-late", rule: "E4",
 		says:  "a leader that was paused lets the old side lead again, long after it has looked",
-		edits: []edit{{"actions/mongo_promote.go", `x.access(x.bounded(ctx, x.until(looked))).Thaw`, `x.access(x.bounded(ctx, time.Time{})).Thaw`}},
+		edits: []edit{{"actions/mongo_promote.go", `x.access(x.bounded(ctx, x.until(looked))).Thaw`, `x.access(x.bounded(ctx, looked.Add(time.Hour))).Thaw`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsNobodyBesideAnEarlierAttempt"}},
 	},
 	{
@@ -397,7 +397,7 @@ var data = []mutant{
 	{
 		name: "broken-login-is-refused", rule: "S10",
 		says:  "a member that breaks off in the midst of a login is taken for one that does not accept our user",
-		edits: []edit{{"internal/replset/replset.go", `return err != nil && strings.Contains(err.Error(), "auth error") &&`, `return err != nil && strings.Contains(err.Error(), "auth error") ||`}},
+		edits: []edit{{"internal/replset/replset.go", `[]string{"AuthenticationFailed", "Unauthorized", "MechanismUnavailable"}`, `[]string{"auth error"}`}},
 		tests: []test{{pkg: "actions", name: "TestMongoBrokenLoginIsNoRefusal"}},
 	},
 }

@@ -262,4 +262,32 @@ var journal = []mutant{
 `}},
 		tests: []test{{pkg: "failover", name: "TestApproval"}},
 	},
+	{
+		name: "leads-what-it-cannot-do", rule: "E8",
+		says:  "a node that cannot make an action of the plan in force leads it, and its step fails",
+		edits: []edit{{"internal/daemon/leader.go", `		if l.able(ctx) {`, `		if true {`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestWhoCannotCarryOutAPlanHandsItOver"}},
+	},
+	{
+		name: "begins-what-it-cannot-do", rule: "E8",
+		says:  "a node that cannot make an action of a plan begins it",
+		edits: []edit{{"internal/daemon/leader.go", `err := l.core.lacks(&c.Plan); err != nil && l.handOver`, `err := l.core.lacks(&c.Plan); err != nil && false && l.handOver`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestWhoCannotCarryOutAPlanHandsItOver"}},
+	},
+	{
+		name: "hands-over-for-ever", rule: "L1",
+		says: "nodes that all lack the same thing hand the leadership round, and nobody is asked",
+		edits: []edit{{"internal/daemon/handover.go", `ok && time.Since(at) < handOverAgain {
+		return false
+	}`, `ok && time.Since(at) < 0 {
+		return false
+	}`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestWhoCannotCarryOutAPlanHandsItOver"}},
+	},
+	{
+		name: "configuration-not-taken-again", rule: "L1",
+		says:  "a node whose disk was full when a configuration came into force never runs it",
+		edits: []edit{{"internal/daemon/running.go", `(s.Source != failed || again == nil) {`, `s.Source != failed {`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestAConfigurationThatCouldNotBeTakenIsTakenLater"}},
+	},
 }

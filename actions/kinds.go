@@ -84,7 +84,9 @@ type Deps struct {
 	// Recall is what the log keeps of this resource (Rememberer), and since when it
 	// was so; the zero value: nothing.
 	Recall failover.Reading
-	Log    *slog.Logger
+	// Past are what became of the same step, whatever its direction, in earlier executions and in the one that is open, oldest first.
+	Past []failover.StepRecord
+	Log  *slog.Logger
 }
 
 func (d Deps) quiet() *Quiet {

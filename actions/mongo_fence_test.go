@@ -99,7 +99,7 @@ func TestMongoPromoteThawsNobodyBesideAnEarlierAttempt(t *testing.T) {
 		until := time.Now().Add(10 * time.Second)
 		ctx, cancel := acting(t.Context(), "test", until)
 		defer cancel()
-		return a.Do(ctx, Attempt{Execution: 1, Number: number, Epoch: 2, Token: 7, Deadline: until})
+		return a.Do(ctx, Attempt{Execution: 1, Number: number, Epoch: 2, Token: 7, Deadline: until, Previous: begun(t, a)})
 	}
 	says := func(code int32) mongotest.Mood {
 		return mongotest.Mood{Reply: bson.D{{Key: "ok", Value: 0.0}, {Key: "code", Value: code}, {Key: "errmsg", Value: "no"}}}

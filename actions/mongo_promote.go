@@ -40,12 +40,16 @@ type MongoPromoteConfig struct {
 	// that no person decides.
 	Unattended bool `toml:"unattended" json:"unattended,omitempty"`
 	// Allow lifts a refusal: "alive" forces a promotion although members elsewhere that are a majority answer, once all of them
-	// are frozen. What they have acknowledged and the region has not got is lost.
+	// are frozen. What they have acknowledged and the region has not got is lost. "left-behind" lets members lead that an earlier forced
+	// promotion has left behind, although none of those that went on then answers: what was written since is given up.
 	Allow []string `toml:"allow" json:"allow,omitempty"`
 }
 
-// mongoAlive is what MongoPromoteConfig.Allow may hold.
-const mongoAlive = "alive"
+// What MongoPromoteConfig.Allow may hold.
+const (
+	mongoAlive      = "alive"
+	mongoLeftBehind = "left-behind"
+)
 
 // Validate implements Config.
 func (c *MongoPromoteConfig) Validate(role Role) error {
@@ -83,8 +87,8 @@ func (c *MongoPromoteConfig) Validate(role Role) error {
 		}
 	}
 	for _, a := range c.Allow {
-		if a != mongoAlive {
-			return badParam("allow", "%q is not %q", a, mongoAlive)
+		if a != mongoAlive && a != mongoLeftBehind {
+			return badParam("allow", "%q is neither %q nor %q", a, mongoAlive, mongoLeftBehind)
 		}
 	}
 	return nil
@@ -107,7 +111,7 @@ func (c *MongoPromoteConfig) New(d Deps) (Action, error) {
 	if len(c.Members[d.Region]) == 0 {
 		return nil, fmt.Errorf("members names none in %s", d.Region)
 	}
-	x := &mongoPromote{cfg: c, region: string(d.Region), dns: d.dns(), looked: mongoLooked, patience: time.Duration(cmp.Or(c.AnswerWithin, failover.Duration(2*time.Second)))}
+	x := &mongoPromote{cfg: c, region: string(d.Region), forced: c.forcedBefore(d.Past), dns: d.dns(), looked: mongoLooked, patience: time.Duration(cmp.Or(c.AnswerWithin, failover.Duration(2*time.Second)))}
 	for _, r := range slices.Sorted(maps.Keys(c.Members)) {
 		for _, m := range c.Members[r] {
 			x.places = append(x.places, replset.Place{Host: m, Region: string(r)})
@@ -127,8 +131,9 @@ type mongoPromote struct {
 	region   string
 	places   []replset.Place
 	dns      memberDialer
-	patience time.Duration // with one member
-	looked   time.Duration // mongoLooked
+	patience time.Duration   // with one member
+	looked   time.Duration   // mongoLooked
+	forced   *replset.Forced // the newest forced promotion that the log knows of
 	// settled is the last attempt up to which it is known that none may still take effect.
 	settled int
 }
@@ -163,7 +168,7 @@ func (x *mongoPromote) look(ctx context.Context) (replset.Finding, []replset.Vie
 	if err := ctx.Err(); err != nil {
 		return replset.Finding{}, nil, err
 	}
-	f := replset.Judge(x.cfg.ReplicaSet, x.region, views, slices.Contains(x.cfg.Allow, mongoAlive))
+	f := replset.Judge(x.cfg.ReplicaSet, x.region, views, slices.Contains(x.cfg.Allow, mongoAlive), x.forced)
 	for _, v := range views {
 		// Who was dropped may know no users any more, as an arbiter never did.
 		if v.Region == x.region && replset.Refused(v.Err) && (f.Config == nil || v.Name != "") {
@@ -177,6 +182,31 @@ func (x *mongoPromote) look(ctx context.Context) (replset.Finding, []replset.Vie
 type mongoBefore struct {
 	Version int64  `json:"version"`
 	Primary string `json:"primary,omitempty"`
+	// Set is the set's identity, and Forced whom an attempt goes on with by force; none: it does not force.
+	Set    string   `json:"set,omitempty"`
+	Forced []string `json:"forced,omitempty"`
+}
+
+// forcedBefore is the newest forced promotion that was begun by this or an earlier execution, in either direction. One that has come to its end since without
+// force has seen that the set was whole, or a person has given up what it had.
+func (c *MongoPromoteConfig) forcedBefore(past []failover.StepRecord) (newest *replset.Forced) {
+	if slices.Contains(c.Allow, mongoLeftBehind) {
+		return nil
+	}
+	for _, rec := range past {
+		began := false
+		for _, a := range rec.Attempts {
+			var was mongoBefore
+			if a.Undo || a.Burn || a.Already || json.Unmarshal(a.Previous, &was) != nil || len(was.Forced) == 0 {
+				continue
+			}
+			newest, began = replset.ForcedFrom(was.Version, was.Set, was.Forced, a.StartedAt), true
+		}
+		if rec.State == failover.StepDone && !began {
+			newest = nil
+		}
+	}
+	return newest
 }
 
 // Inspect implements Action.
@@ -188,7 +218,10 @@ func (x *mongoPromote) Inspect(ctx context.Context) (Effect, error) {
 	e := Effect{Detail: f.Detail, Lacks: f.Lacks, State: Absent}
 	before := mongoBefore{Primary: f.Primary}
 	if f.Config != nil {
-		before.Version = f.Config.Version
+		before.Version, before.Set = f.Config.Version, f.Config.ID()
+	}
+	if f.Way == replset.Force {
+		before.Forced = f.Keep
 	}
 	if e.Previous, err = json.Marshal(before); err != nil {
 		return Effect{}, err
@@ -234,6 +267,11 @@ func (x *mongoPromote) Do(ctx context.Context, a Attempt) error {
 		})
 		return err
 	case replset.Force:
+		// A later execution must know of it, whatever becomes of this node (rule E2).
+		var begun mongoBefore
+		if err := json.Unmarshal(a.Previous, &begun); err != nil || !slices.Equal(begun.Forced, f.Keep) || begun.Version != f.Config.Version {
+			return fmt.Errorf("nothing was changed, since what is found now is not what the log says is begun: %s", f.Detail)
+		}
 	}
 	if len(f.Alive) == 0 {
 		a.Report("%s", f.Detail)
@@ -353,7 +391,7 @@ func (x *mongoPromote) Watch(ctx context.Context) (Effect, error) {
 	if err != nil {
 		return Effect{}, err
 	}
-	r := replset.RivalsOf(x.cfg.ReplicaSet, x.region, views)
+	r := replset.RivalsOf(x.cfg.ReplicaSet, x.region, views, x.forced)
 	switch {
 	case len(r.Rivals) > 0:
 		return Effect{State: Absent, Detail: fmt.Sprintf("TWO PRIMARIES: %s is writable by a configuration that %s has left behind: what is written there will be lost", strings.Join(r.Rivals, ", "), x.region)}, nil
@@ -378,7 +416,7 @@ func (x *mongoPromote) Mend(ctx context.Context, a Attempt) error {
 
 // fence keeps rivals from leading, and the members that would follow them. Without a rival it does nothing.
 func (x *mongoPromote) fence(ctx context.Context, a Attempt, views []replset.View) error {
-	r := replset.RivalsOf(x.cfg.ReplicaSet, x.region, views)
+	r := replset.RivalsOf(x.cfg.ReplicaSet, x.region, views, x.forced)
 	switch {
 	case len(r.Rivals) > 0:
 		a.Report("%s leads beside %s: it is made to step down", strings.Join(r.Rivals, ", "), x.region)

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/failoverd/failoverd/actions"
@@ -34,9 +35,22 @@ func (w *world) action(st failover.Step, now *failover.State) (actions.Action, e
 		kept = failover.Reading{} // of another configuration
 	}
 	return actions.Build(st.Action, st.Version, config.FillNode(st.Params, w.node), actions.Deps{
-		Region: st.Region, Regions: w.regions, Node: w.node, Service: w.service, Resolvers: w.resolvers, Cloud: w.cloud, Quiet: &w.quiet, Recall: kept,
+		Region: st.Region, Regions: w.regions, Node: w.node, Service: w.service, Resolvers: w.resolvers, Cloud: w.cloud, Quiet: &w.quiet, Recall: kept, Past: past(now, st),
 		Epoch: now.Epoch, Since: since, Log: w.log.With("step", st.ID),
 	})
+}
+
+// past are what became of a step in the executions that the log knows, oldest first.
+func past(s *failover.State, st failover.Step) (out []failover.StepRecord) {
+	for _, e := range append(slices.Clone(s.History), s.Execution) {
+		if e == nil || e.Plan == nil {
+			continue
+		}
+		if was, rec := e.Plan.Step(st.ID), e.Steps[st.ID]; was != nil && rec != nil && was.Action == st.Action {
+			out = append(out, *rec)
+		}
+	}
+	return out
 }
 
 // check makes a step's check.

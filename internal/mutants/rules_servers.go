@@ -106,4 +106,42 @@ var servers = []mutant{
 		edits: []edit{{"internal/admin/drill.go", `	err := stream.SetWriteDeadline(time.Now().Add(drillPatience))`, `	err := stream.SetWriteDeadline(time.Now().Add(99 * drillPatience))`}},
 		tests: []test{{pkg: "internal/admin", name: "TestDrillOfAStoppedTerminal"}},
 	},
+	{
+		name: "forced-forgotten", rule: "S1",
+		says: "members that a forced promotion has left behind are taken for a set that is well, once nobody answers that went on",
+		edits: []edit{{"internal/replset/judge.go", `why != "" {
+		f.Way, f.Detail = Stuck, why`, `why != "" && false {
+		f.Way, f.Detail = Stuck, why`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteRemembersWhatItHasForced"}, {pkg: "internal/replset", name: "TestJudgeKnowsWhatWasForced"}},
+	},
+	{
+		name: "forced-not-written", rule: "E2",
+		says:  "a set is forced although the log does not say so",
+		edits: []edit{{"actions/mongo_promote.go", `!slices.Equal(begun.Forced, f.Keep) || begun.Version != f.Config.Version {`, `begun.Version < 0 {`}, {"actions/mongo_promote.go", `err := json.Unmarshal(a.Previous, &begun); err != nil || `, `err := json.Unmarshal(a.Previous, &begun); err != nil && f.Config == nil || `}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteRemembersWhatItHasForced"}},
+	},
+	{
+		name: "forced-of-the-failed-forgotten", rule: "S1",
+		says:  "a forced promotion is forgotten when a later one has failed",
+		edits: []edit{{"actions/mongo_promote.go", `rec.State == failover.StepDone && !began {`, `!began {`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteRemembersWhatItHasForced"}},
+	},
+	{
+		name: "forced-without-a-majority", rule: "L1",
+		says:  "a forced promotion that cannot have come to pass stands in the way for ever",
+		edits: []edit{{"internal/replset/forced.go", `	if len(f.Hosts)-without < len(f.Hosts)/2+1 {`, `	if without > len(f.Hosts) {`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudgeKnowsWhatWasForced"}},
+	},
+	{
+		name: "forced-by-terms", rule: "S1",
+		says:  "after a forced promotion and an ordinary reconfiguration a side that was left behind is newer, if it has held more elections",
+		edits: []edit{{"internal/replset/forced.go", `a != nil && (a.Version >= f.Floor) != (b.Version >= f.Floor) {`, `a != nil && false {`}},
+		tests: []test{{pkg: "internal/replset", name: "TestJudgeKnowsWhatWasForced"}},
+	},
+	{
+		name: "past-of-one-direction", rule: "S1",
+		says:  "an action is not told what earlier executions did with its step",
+		edits: []edit{{"internal/daemon/world.go", `append(slices.Clone(s.History), s.Execution) {`, `append(slices.Clone(s.History)[:0], s.Execution) {`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestPast"}},
+	},
 }

@@ -90,6 +90,18 @@ func (c *Config) Member(host string) *Member {
 	return &c.Members[i]
 }
 
+// ID is what tells the set from every other one, also of the same name; "" where it does not say.
+func (c *Config) ID() string {
+	settings, _ := val(c.doc, "settings").(bson.D)
+	switch id := val(settings, "replicaSetId").(type) {
+	case bson.ObjectID:
+		return id.Hex()
+	case string:
+		return id
+	}
+	return ""
+}
+
 // sharesWith reports whether a member stands in both configurations, or nobody says what one of them is.
 func (c *Config) sharesWith(other *Config) bool {
 	return c == nil || other == nil || slices.ContainsFunc(c.Members, func(m Member) bool { return other.Member(m.Host) != nil })

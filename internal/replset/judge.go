@@ -53,11 +53,12 @@ type Finding struct {
 // Judge tells what is to be done so that region leads the set. It is pure: the same views give the same finding.
 //
 // alive permits a forced promotion although members elsewhere that are a majority were asked: they have to be fenced first. Without
-// it that is Stuck, since a pure partition loses everything that one of its sides has acknowledged.
-func Judge(name, region string, views []View, alive bool) Finding {
+// it that is Stuck, since a pure partition loses everything that one of its sides has acknowledged. forced is the newest forced promotion that
+// is known of; nil: none.
+func Judge(name, region string, views []View, alive bool, forced *Forced) Finding {
 	var f Finding
 	for _, v := range views {
-		if v.Config.Newer(f.Config) {
+		if forced.newer(v.Config, f.Config) {
 			f.Config = v.Config
 		}
 		if v.Name != "" && v.Name != name {
@@ -86,7 +87,11 @@ func Judge(name, region string, views []View, alive bool) Finding {
 		f.Way, f.Detail = Stuck, fmt.Sprintf("no member of %s has a configuration: nobody has initiated the set", name)
 		return f
 	}
-	f.primaries(views)
+	if why := forced.missing(f.Config, views); why != "" {
+		f.Way, f.Detail = Stuck, why
+		return f
+	}
+	f.primaries(views, forced)
 	if at := slices.IndexFunc(mine, func(v View) bool { return v.Host == f.Primary }); at >= 0 {
 		f.led(mine[at])
 		f.stays(region, mine)
@@ -122,14 +127,14 @@ func Judge(name, region string, views []View, alive bool) Finding {
 
 // primaries finds who calls itself writable primary: the one of the newest configuration leads, and within that of the newest term. Whom
 // the newest configuration does not name leads nothing, and is a rival.
-func (f *Finding) primaries(views []View) {
+func (f *Finding) primaries(views []View, forced *Forced) {
 	var lead *View
 	for i := range views {
 		v := &views[i]
 		if !v.Writable || f.Config.Member(v.name()) == nil {
 			continue
 		}
-		if lead == nil || v.Config.Newer(lead.Config) || !lead.Config.Newer(v.Config) && v.Term > lead.Term {
+		if lead == nil || forced.newer(v.Config, lead.Config) || !forced.newer(lead.Config, v.Config) && v.Term > lead.Term {
 			lead = v
 		}
 	}
@@ -167,8 +172,8 @@ type Rivalry struct {
 	Known bool
 }
 
-// RivalsOf tells who leads the set with that name beside the members of a region.
-func RivalsOf(name, region string, views []View) (out Rivalry) {
+// RivalsOf tells who leads the set with that name beside the members of a region. forced is as for Judge.
+func RivalsOf(name, region string, views []View, forced *Forced) (out Rivalry) {
 	var ours *View
 	silent := false
 	for i, v := range views {
@@ -176,7 +181,7 @@ func RivalsOf(name, region string, views []View) (out Rivalry) {
 			continue
 		}
 		silent = silent || v.Err != nil
-		if v.Config.Member(v.name()) != nil && (ours == nil || v.Config.Newer(ours.Config)) {
+		if v.Config.Member(v.name()) != nil && (ours == nil || forced.newer(v.Config, ours.Config)) {
 			ours = &views[i]
 		}
 	}
@@ -184,6 +189,7 @@ func RivalsOf(name, region string, views []View) (out Rivalry) {
 		return out
 	}
 	out.Known = ours.Writable || !silent
+	forced = forced.of(ours.Config)
 	for _, v := range views {
 		if v.Name != name || v.Host == ours.Host {
 			continue
@@ -192,6 +198,8 @@ func RivalsOf(name, region string, views []View) (out Rivalry) {
 		switch {
 		case v.Writable && version == 0:
 			out.Known = false
+		case v.Writable && forced.left(version, ours.Config.Version):
+			out.Rivals = append(out.Rivals, v.Host)
 		case v.Writable && !ours.Writable && !v.Config.sharesWith(ours.Config):
 			out.Known = false
 		case v.Writable && ours.Writable && v.Config != nil && v.Config.Member(ours.name()) == nil && (version > ours.Config.Version || !v.Config.sharesWith(ours.Config)):

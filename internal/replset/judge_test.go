@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"go.mongodb.org/mongo-driver/v2/mongo"
@@ -269,7 +270,7 @@ func TestJudge(t *testing.T) {
 			if tt.do != nil {
 				tt.do(all)
 			}
-			f := Judge("rs", "west", list(all), tt.alive)
+			f := Judge("rs", "west", list(all), tt.alive, nil)
 			if f.Way != tt.way || !strings.Contains(f.Detail+"$", tt.says) {
 				t.Errorf("%d %q; want %d with %q", f.Way, f.Detail, tt.way, tt.says)
 			}
@@ -284,7 +285,7 @@ func TestJudge(t *testing.T) {
 func TestJudgePrefersWhoHearsAMajority(t *testing.T) {
 	all := three(config(t, 1, 1), "e1a", "e1b", "w1")
 	all["e1b"].Region, all["e1b"].Healthy, all["e1b"].Applied.TS = "west", map[string]bool{"e1b": true}, bson.Timestamp{T: 100}
-	if f := Judge("rs", "west", list(all), true); f.Way != Move {
+	if f := Judge("rs", "west", list(all), true, nil); f.Way != Move {
 		t.Errorf("%d %q: want a move", f.Way, f.Detail)
 	}
 }
@@ -300,7 +301,7 @@ func TestJudgeTakesTheFreshest(t *testing.T) {
 		all["e1a"].Writable, all["e1a"].Secondary = false, true
 		all["e1a"].Applied.TS, all["e1b"].Applied.TS = bson.Timestamp{T: 100, I: 1}, bson.Timestamp{T: 100, I: 2}
 		all["e1b"].Healthy["e1a"] = hears
-		f := Judge("rs", "east", list(all), false)
+		f := Judge("rs", "east", list(all), false, nil)
 		keep, alive := "[e1a e1b]", "[]"
 		if !hears {
 			keep, alive = "[e1b]", "[e1a]"
@@ -370,7 +371,7 @@ func TestRivals(t *testing.T) {
 	} {
 		all := three(config(t, 1, 1))
 		tt.do(all)
-		got := RivalsOf("rs", "west", list(all))
+		got := RivalsOf("rs", "west", list(all), nil)
 		all2 := fmt.Sprint(got.Rivals)
 		if len(got.Beyond) > 0 {
 			all2 += fmt.Sprint(" beyond ", got.Beyond)
@@ -448,5 +449,51 @@ func TestNewer(t *testing.T) {
 		if got := tt.a.Newer(tt.b); got != tt.want {
 			t.Errorf("%+v newer than %+v: %t", tt.a, tt.b, got)
 		}
+	}
+}
+
+// Who remembers a forced promotion takes nobody for well that it has left behind.
+func TestJudgeKnowsWhatWasForced(t *testing.T) {
+	was := config(t, 1, 1)
+	forced := ForcedFrom(1, was.ID(), []string{"w1"}, time.Unix(0, 0))
+	gone := errors.New("did not answer")
+	for _, tt := range []struct {
+		name   string
+		do     func(all map[string]*View)
+		forced *Forced
+		way    Way
+		says   string
+	}{
+		{"nobody has it, and who was forced is gone", func(all map[string]*View) { *all["w1"] = View{Place: all["w1"].Place, Err: gone} }, forced, Stuck, "a forced promotion of w1 was begun at 1970"},
+		{"who was forced hangs", func(all map[string]*View) { all["w1"].Config, all["w1"].Err = nil, gone }, forced, Stuck, "Start w1 and let it answer"},
+		{"who was to be forced does not have it", func(map[string]*View) {}, forced, Led, "e1a is the writable primary"},
+		{"of another set of this name", func(all map[string]*View) { *all["w1"] = View{Place: all["w1"].Place, Err: gone} }, ForcedFrom(1, "another", []string{"w1"}, time.Unix(0, 0)), Led, ""},
+		{"who went on is there, and more reconfigurations have come", func(all map[string]*View) {
+			all["w1"].Config, all["w1"].Writable = only(t, "w1"), true
+			all["w1"].Config.Version, all["w1"].Config.Term = 50001, 5
+			for _, h := range []string{"e1a", "e1b"} {
+				all[h].Config = config(t, 1, 9) // more elections there
+			}
+		}, forced, Stuck, "does not know the newest configuration"},
+		{"one of two that were forced does not have it", func(all map[string]*View) { *all["w1"] = View{Place: all["w1"].Place, Err: gone} },
+			ForcedFrom(1, was.ID(), []string{"e1b", "w1"}, time.Unix(0, 0)), Led, ""},
+		{"one of three does not have it", func(all map[string]*View) { *all["w1"] = View{Place: all["w1"].Place, Err: gone} },
+			ForcedFrom(1, was.ID(), []string{"e1b", "w1", "w2"}, time.Unix(0, 0)), Stuck, "a forced promotion of e1b, w1, w2"},
+	} {
+		all := three(was, "e1a", "e1b", "w1")
+		tt.do(all)
+		f := Judge("rs", "east", list(all), false, tt.forced)
+		if f.Way != tt.way || !strings.Contains(f.Detail, tt.says) {
+			t.Errorf("%s: %d %q; want %d with %q", tt.name, f.Way, f.Detail, tt.way, tt.says)
+		}
+	}
+	// And for the rivals of west, by the same terms.
+	all := three(config(t, 1, 9))
+	all["w1"].Config = only(t, "w1")
+	all["w1"].Config.Version, all["w1"].Config.Term = 50001, 5
+	all["e1a"].Config = only(t, "e1a") // forced by hand, from the old base
+	all["e1a"].Config.Version = 9000
+	if got := RivalsOf("rs", "west", list(all), forced); fmt.Sprint(got.Rivals, got.Beyond) != "[e1a] []" {
+		t.Errorf("%+v", got)
 	}
 }

@@ -108,6 +108,15 @@ func (m *Member) command(cmd string, raw bson.Raw) any {
 		return m.write1(cmd, d)
 	case "find":
 		return m.find(d)
+	case "getDefaultRWConcern":
+		return append(m.defaultConcern(), ok...)
+	case "setDefaultRWConcern":
+		if m.state != primary {
+			return fail(10107, "NotWritablePrimary", "not master")
+		}
+		w := get(d, "defaultWriteConcern")
+		m.write("u", defaultsIn, bson.D{{Key: "_id", Value: defaultsID}, {Key: "defaultWriteConcern", Value: w}})
+		return m.acknowledge(ok, nil)
 	}
 	return fail(59, "CommandNotFound", "no such command: '"+cmd+"'")
 }
@@ -243,4 +252,30 @@ func (m *Member) State() (state string, term int64, rolledBack int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return stateNames[m.state], m.term, m.rolledBack
+}
+
+// Where a default that somebody has set is kept.
+const defaultsIn, defaultsID = "config.settings", "ReadWriteConcernDefaults"
+
+// defaults is what somebody has set as default; nil: nobody has.
+func (m *Member) defaults() bson.D {
+	return m.stored(defaultsIn, len(m.log), bson.D{{Key: "_id", Value: defaultsID}})
+}
+
+// defaultConcern is the default write concern; before 5.0 there is none but what somebody has set, and nothing is said of its source.
+func (m *Member) defaultConcern() bson.D {
+	set := m.defaults()
+	switch {
+	case set != nil && m.opt.Implicit():
+		return bson.D{{Key: "defaultWriteConcern", Value: get(set, "defaultWriteConcern")}, {Key: "defaultWriteConcernSource", Value: "global"}}
+	case set != nil:
+		return bson.D{{Key: "defaultWriteConcern", Value: get(set, "defaultWriteConcern")}}
+	case m.opt.Implicit():
+		var w any = int32(1)
+		if m.cfg.implicitMajority() {
+			w = "majority"
+		}
+		return bson.D{{Key: "defaultWriteConcern", Value: bson.D{{Key: "w", Value: w}, {Key: "wtimeout", Value: int32(0)}}}, {Key: "defaultWriteConcernSource", Value: "implicit"}}
+	}
+	return nil
 }

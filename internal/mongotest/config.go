@@ -64,6 +64,18 @@ func (c *Config) majority() int {
 	return v/2 + 1
 }
 
+// implicitMajority reports whether the default write concern is a majority's where nobody has set it.
+func (c *Config) implicitMajority() bool {
+	voters, arbiters := 0, 0
+	for _, m := range c.Members {
+		voters += int(m.Votes)
+		if m.Arbiter {
+			arbiters++
+		}
+	}
+	return arbiters == 0 || voters-arbiters > c.majority()
+}
+
 // doc renders the configuration as replSetGetConfig does.
 func (c *Config) doc(electionTimeout time.Duration) bson.D {
 	ms := bson.A{}
@@ -185,6 +197,8 @@ func (m *Member) reconfig(d bson.D, force bool) bson.D {
 		return incompatible("Non force replica set reconfig can only add or remove at most 1 voting member.")
 	case self == nil:
 		return fail(74, "NodeNotFound", "No host described in new configuration maps to this node")
+	case m.opt.Implicit() && m.defaults() == nil && c.implicitMajority() != m.cfg.implicitMajority(): // also by force
+		return incompatible("Reconfig attempted to install a config that would change the implicit default write concern. Use the setDefaultRWConcern command to set a cluster-wide write concern and try the reconfig again.")
 	case !force && self.Priority == 0:
 		return fail(104, "NodeNotElectable", "This node, "+m.host+", is not electable under the new configuration")
 	}

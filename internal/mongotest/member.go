@@ -42,6 +42,8 @@ type Options struct {
 	Mood func(cmd string) Mood
 	// Cut says whether this member and another one do not reach each other. Nil: they do.
 	Cut func(host string) bool
+	// Implicit says whether the default write concern follows the configuration where nobody has set it, as since 5.0. Nil: it does not.
+	Implicit func() bool
 	// User is who may ask more than what the member is.
 	User User
 	Log  *slog.Logger
@@ -124,6 +126,9 @@ func Start(ctx context.Context, opt Options) (*Member, error) {
 	now := time.Now()
 	if opt.Mood == nil {
 		opt.Mood = func(string) Mood { return Mood{} }
+	}
+	if opt.Implicit == nil {
+		opt.Implicit = func() bool { return false }
 	}
 	if opt.Cut == nil {
 		opt.Cut = func(string) bool { return false }

@@ -18,6 +18,7 @@ type Set struct {
 	members map[string]*Member
 	mu      sync.Mutex
 	cut     map[[2]string]bool
+	five    bool
 	moods   map[[2]string]Mood // by host, and command or ""
 }
 
@@ -44,7 +45,8 @@ func NewSetOf(ctx context.Context, user User, name string, election time.Duratio
 	for _, h := range s.Hosts {
 		m, err := Start(ctx, Options{
 			Host: h, Config: &cfg, ElectionTimeout: election, User: user, Log: slog.New(slog.DiscardHandler),
-			Cut: func(other string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.cut[[2]string{h, other}] },
+			Implicit: func() bool { s.mu.Lock(); defer s.mu.Unlock(); return s.five },
+			Cut:      func(other string) bool { s.mu.Lock(); defer s.mu.Unlock(); return s.cut[[2]string{h, other}] },
 			Mood: func(cmd string) Mood {
 				s.mu.Lock()
 				defer s.mu.Unlock()
@@ -60,6 +62,13 @@ func NewSetOf(ctx context.Context, user User, name string, election time.Duratio
 		s.members[h] = m
 	}
 	return s, nil
+}
+
+// ImplicitDefaults has the default write concern follow the configuration from now on, as since 5.0.
+func (s *Set) ImplicitDefaults() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.five = true
 }
 
 // Cut parts the members with the given numbers from all others, or joins them again.

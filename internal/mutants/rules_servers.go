@@ -144,4 +144,10 @@ var servers = []mutant{
 		edits: []edit{{"internal/daemon/world.go", `append(slices.Clone(s.History), s.Execution) {`, `append(slices.Clone(s.History)[:0], s.Execution) {`}},
 		tests: []test{{pkg: "internal/daemon", name: "TestPast"}},
 	},
+	{
+		name: "mongo-default-unasked", rule: "S9",
+		says:  "nobody is told on a quiet day that the server will refuse a forced promotion, since nobody has set its default write concern",
+		edits: []edit{{"internal/replset/look.go", `			v.Implicit = def.Source == "implicit"`, `			v.Implicit = def.Source == "nobody"`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteKnowsTheDefaultWriteConcern"}},
+	},
 }

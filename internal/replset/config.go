@@ -139,6 +139,23 @@ func (c *Config) votes(ok func(host string) bool) int {
 	return n
 }
 
+// arbiters counts the members that vote and hold nothing.
+func (c *Config) arbiters() (n int) {
+	for _, m := range c.Members {
+		if m.Arbiter {
+			n++
+		}
+	}
+	return n
+}
+
+// waits reports whether the default write concern of such a set is a majority's where nobody has set it, and one member's otherwise
+// (https://www.mongodb.com/docs/manual/reference/mongodb-defaults/).
+func (c *Config) waits() bool {
+	arbiters := c.arbiters()
+	return arbiters == 0 || c.votes(func(string) bool { return true })-arbiters > c.Majority()
+}
+
 // Forced is the configuration with which the members in keep go on alone. The others are dropped: kept as members without a
 // vote they made the survivor roll its own writes back, or diverged from it in silence. Entries are built from scratch, since
 // one that is hidden, delayed or of priority 0 can never be primary; their number, host, tags and horizons stay, and so do the set's settings.

@@ -122,7 +122,28 @@ func Judge(name, region string, views []View, alive bool, forced *Forced) Findin
 		f.whole(region, target, able)
 		f.layout(region, views)
 	}
+	f.defaults(views)
 	return f
+}
+
+// defaults says of a set whose default write concern follows its arbiters that the server refuses a configuration without them, also by force.
+func (f *Finding) defaults(views []View) {
+	if f.Config.waits() || !slices.ContainsFunc(views, func(v View) bool { return v.Implicit }) {
+		return // a forced configuration has no arbiters
+	}
+	why := "nobody has set the default write concern, which follows the arbiters: the server refuses a forced promotion, which drops them (error 103)"
+	switch f.Way {
+	case Move, Wait:
+		why += `. On the primary, on a quiet day: db.adminCommand({setDefaultRWConcern: 1, defaultWriteConcern: {w: 1}}) keeps it as it is, {w: "majority"} waits for a majority`
+	case Force:
+		why += ", and nobody can set it without a primary"
+	default:
+		return
+	}
+	if f.Lacks != "" {
+		why = f.Lacks + "; " + why
+	}
+	f.Lacks = why
 }
 
 // primaries finds who calls itself writable primary: the one of the newest configuration leads, and within that of the newest term. Whom

@@ -69,6 +69,9 @@ type View struct {
 	Applied, Committed OpTime
 	// Healthy are the members of its configuration that it hears, itself included. Nil: it was not asked, as an arbiter is not.
 	Healthy map[string]bool
+	// Implicit says that nobody has set the default write concern: it follows the configuration, as since MongoDB 5.0. False: somebody has, it
+	// is an older server, or it may not be asked. It is asked only where there is an arbiter.
+	Implicit bool
 	// Hears are those, and the members that it does not reach and that have reached it within an election's time-out.
 	Hears map[string]bool
 }
@@ -235,6 +238,14 @@ func (v *View) ask(ctx context.Context, c *mongo.Client) error {
 	var err error
 	if v.Config, err = readConfig(got.Config); err != nil {
 		return err
+	}
+	if v.Config.arbiters() > 0 && !v.Arbiter { // which holds nothing, that neither
+		var def struct {
+			Source string `bson:"defaultWriteConcernSource"`
+		}
+		if run(ctx, c, bson.D{{Key: "getDefaultRWConcern", Value: 1}}, &def) == nil {
+			v.Implicit = def.Source == "implicit"
+		}
 	}
 	var st statusReply
 	switch err := run(ctx, c, bson.D{{Key: "replSetGetStatus", Value: 1}}, &st); {

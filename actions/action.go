@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/restore"
 )
 
 // EffectState is how much of an action's effect the world shows.
@@ -194,6 +195,10 @@ type Driller interface {
 	// is, and never blocks.
 	Drill(ctx context.Context, say func(line string)) (Drilled, error)
 }
+
+// ErrNotTried is of a drill that did not come as far as trying anything, as on a node that does not reach what it would be tried out with: it says
+// nothing of the start.
+var ErrNotTried = restore.ErrNotTried
 
 // Drilled is what a drill has found.
 type Drilled struct {

@@ -210,7 +210,7 @@ func (x *mariaDBRestore) begin(o restore.Options, a Attempt) *restoring {
 func (x *mariaDBRestore) Drill(ctx context.Context, say func(line string)) (Drilled, error) {
 	o, err := x.options(ctx, Attempt{})
 	if err != nil {
-		return Drilled{}, err
+		return Drilled{}, fmt.Errorf("%w: %w", ErrNotTried, err)
 	}
 	o.Report = say
 	o.Open = func(ctx context.Context) (io.ReadCloser, error) { return x.place.Open(ctx, o.File), nil }

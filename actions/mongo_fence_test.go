@@ -11,6 +11,7 @@ import (
 	"go.mongodb.org/mongo-driver/v2/bson"
 	"golang.org/x/sys/unix"
 
+	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/mongotest"
 	"github.com/failoverd/failoverd/internal/replset"
 )
@@ -75,10 +76,10 @@ func TestMongoPromoteThawsNobodyBesideALeader(t *testing.T) {
 	until := time.Now().Add(10 * time.Second)
 	ctx, cancel := acting(t.Context(), "test", until)
 	defer cancel()
-	if _, err := a.force(ctx, f); err == nil || !strings.Contains(err.Error(), "under our eyes") {
+	if err := a.force(ctx, f); err == nil || !strings.Contains(err.Error(), "under our eyes") {
 		t.Errorf("what was judged before is forced: %v", err)
 	}
-	if err := a.thaw(ctx, f, false, errors.New("nothing was changed")); !strings.Contains(err.Error(), "stay frozen") {
+	if err := a.thaw(ctx, f, errors.New("nothing was changed")); !strings.Contains(err.Error(), "stay frozen") {
 		t.Errorf("%v: want that they stay frozen", err)
 	}
 	<-time.After(5 * mongoElection)
@@ -122,22 +123,24 @@ func TestMongoPromoteThawsNobodyBesideAnEarlierAttempt(t *testing.T) {
 	frozen("busy, with what nobody knows", attempt(a, 1), "may have taken effect")
 	s.SetMoodAt(2, "replSetReconfig", says(103))
 	frozen("refused, after one that may be on its way", attempt(a, 2), "did not take effect")
-	again := *a
-	again.settled = 0
-	frozen("refused, after another leader's", attempt(&again, 3), "did not take effect")
+	again := promotion(t, "west", *a.cfg)
+	again.open = mayLand([]failover.StepRecord{{State: failover.StepRunning, Attempts: []failover.AttemptRecord{{Previous: begun(t, a)}}}})
+	frozen("refused, after another leader's", attempt(again, 3), "did not take effect")
 	s.SetMoodAt(2, "replSetReconfig", mongotest.Mood{Hang: func(context.Context) bool {
 		s.SetMoodAt(2, "hello", mongotest.Mood{Refuse: true})
 		return true
 	}, Reply: says(103).Reply})
-	frozen("refused by who is silent then", attempt(&again, 1), "it does not say")
+	again.open = false
+	frozen("refused by who is silent then", attempt(again, 1), "it does not say")
 	s.SetMoodAt(2, "hello", mongotest.Mood{})
 	f := a.mustLook(t)
 	again.looked = -2*again.patience - time.Second
 	ctx, cancel := acting(t.Context(), "test", time.Now().Add(10*time.Second))
 	defer cancel()
-	frozen("long after the look", again.thaw(ctx, f, false, errors.New("nothing was changed")), "nothing was changed")
+	frozen("long after the look", again.thaw(ctx, f, errors.New("nothing was changed")), "nothing was changed")
 	s.SetMoodAt(2, "replSetReconfig", says(103))
-	if err := attempt(a, 1); err == nil || strings.Contains(err.Error(), "rs.freeze(0)") { // and the first one, which is refused, leaves nobody frozen
+	again.looked = a.looked
+	if err := attempt(again, 1); err == nil || strings.Contains(err.Error(), "rs.freeze(0)") { // and the first one, which is refused, leaves nobody frozen
 		t.Errorf("%v", err)
 	}
 	soon(t, "the old side leads again", func() bool {

@@ -12,8 +12,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/cloud"
 	"github.com/failoverd/failoverd/internal/replset"
@@ -111,7 +109,7 @@ func (c *MongoPromoteConfig) New(d Deps) (Action, error) {
 	if len(c.Members[d.Region]) == 0 {
 		return nil, fmt.Errorf("members names none in %s", d.Region)
 	}
-	x := &mongoPromote{cfg: c, region: string(d.Region), forced: c.forcedBefore(d.Past), dns: d.dns(), looked: mongoLooked, patience: time.Duration(cmp.Or(c.AnswerWithin, failover.Duration(2*time.Second)))}
+	x := &mongoPromote{cfg: c, region: string(d.Region), forced: c.forcedBefore(d.Past), open: mayLand(d.Past), dns: d.dns(), looked: mongoLooked, patience: time.Duration(cmp.Or(c.AnswerWithin, failover.Duration(2*time.Second)))}
 	for _, r := range slices.Sorted(maps.Keys(c.Members)) {
 		for _, m := range c.Members[r] {
 			x.places = append(x.places, replset.Place{Host: m, Region: string(r)})
@@ -134,8 +132,10 @@ type mongoPromote struct {
 	patience time.Duration   // with one member
 	looked   time.Duration   // mongoLooked
 	forced   *replset.Forced // the newest forced promotion that the log knows of
-	// settled is the last attempt up to which it is known that none may still take effect.
-	settled int
+	// open says that an earlier attempt, also of another leader, may still take effect.
+	open bool
+	// asked says that priorities were asked for that keep the primary where it is.
+	asked bool
 }
 
 const (
@@ -194,24 +194,43 @@ func (c *MongoPromoteConfig) forcedBefore(past []failover.StepRecord) (newest *r
 		return nil
 	}
 	for _, rec := range past {
-		began := false
+		var began *replset.Forced
 		for _, a := range rec.Attempts {
-			var was mongoBefore
-			if a.Undo || a.Burn || a.Already || json.Unmarshal(a.Previous, &was) != nil || len(was.Forced) == 0 {
-				continue
+			was, ok := forcing(a)
+			switch {
+			case ok && len(was.Forced) > 0:
+				began = replset.ForcedFrom(was.Version, was.Set, was.Forced, a.StartedAt)
+			case ok && began != nil && was.Version < began.Floor && rec.State == failover.StepDone:
+				began = nil // it went on without, from a configuration that was not forced
 			}
-			newest, began = replset.ForcedFrom(was.Version, was.Set, was.Forced, a.StartedAt), true
 		}
-		if rec.State == failover.StepDone && !began {
-			newest = nil
+		if began != nil || rec.State == failover.StepDone {
+			newest = began
 		}
 	}
 	return newest
 }
 
+// forcing is what stood before an attempt to promote.
+func forcing(a failover.AttemptRecord) (was mongoBefore, ok bool) {
+	ok = !a.Undo && !a.Burn && !a.Already && json.Unmarshal(a.Previous, &was) == nil
+	return was, ok
+}
+
+// mayLand reports whether the step that is under way has begun to force something, which may still take effect.
+func mayLand(past []failover.StepRecord) bool {
+	if len(past) == 0 || past[len(past)-1].Passed() {
+		return false
+	}
+	return slices.ContainsFunc(past[len(past)-1].Attempts, func(a failover.AttemptRecord) bool {
+		was, ok := forcing(a)
+		return ok && len(was.Forced) > 0
+	})
+}
+
 // Inspect implements Action.
 func (x *mongoPromote) Inspect(ctx context.Context) (Effect, error) {
-	f, _, err := x.look(ctx)
+	f, views, err := x.look(ctx)
 	if err != nil {
 		return Effect{}, err
 	}
@@ -225,6 +244,10 @@ func (x *mongoPromote) Inspect(ctx context.Context) (Effect, error) {
 	}
 	if e.Previous, err = json.Marshal(before); err != nil {
 		return Effect{}, err
+	}
+	if f.Way == replset.Move && x.leads(views) && x.asked { // it leads, and that is what was wanted
+		e.State, e.Lacks = Present, "the priorities do not keep it there"
+		return e, nil
 	}
 	switch f.Way {
 	case replset.Led:
@@ -262,9 +285,16 @@ func (x *mongoPromote) Do(ctx context.Context, a Attempt) error {
 		return errors.New(f.Detail)
 	case replset.Move:
 		a.Report("%s", f.Detail)
+		here := x.leads(views)
 		_, err := x.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) {
 			return now.Keep, now.Target == f.Target
 		})
+		if here { // the server may look for silent members for half a minute each before it takes a configuration: nobody waits for that
+			if x.asked = true; err != nil {
+				a.Report("%s; that could not be written: %v", f.Detail, err)
+			}
+			return nil
+		}
 		return err
 	case replset.Force:
 		// A later execution must know of it, whatever becomes of this node (rule E2).
@@ -275,37 +305,24 @@ func (x *mongoPromote) Do(ctx context.Context, a Attempt) error {
 	}
 	if len(f.Alive) == 0 {
 		a.Report("%s", f.Detail)
-		_, err := x.force(ctx, f)
-		return err
+		return x.force(ctx, f)
 	}
 	a.Report("freezing %s", strings.Join(f.Alive, ", "))
-	// An earlier attempt, also that of another leader, may still be on its way through the server.
-	before := a.Number > 1 && x.settled < a.Number-1
 	if err := x.access(x.bounded(ctx, time.Time{})).Fence(ctx, f.Alive, mongoFenced, x.patience); err != nil {
-		x.settle(a, before)
-		return x.thaw(ctx, f, before, fmt.Errorf("nothing was forced, since members that answer could not be kept from leading: %w", err))
+		return x.thaw(ctx, f, fmt.Errorf("nothing was forced, since members that answer could not be kept from leading: %w", err))
 	}
 	a.Report("%s", f.Detail)
-	open, err := x.force(ctx, f)
-	x.settle(a, open || before)
-	if err != nil {
-		return x.thaw(ctx, f, open || before, err)
+	if err := x.force(ctx, f); err != nil {
+		return x.thaw(ctx, f, err)
 	}
 	return nil
 }
 
-// settle notes whether an attempt, or one before it, may still take effect.
-func (x *mongoPromote) settle(a Attempt, open bool) {
-	if !open {
-		x.settled = a.Number
-	}
-}
-
 // thaw lets members lead again that were fenced for a promotion that did not come to pass: nobody else may be left to lead. While it, or an
 // earlier one, may have come to pass after all, or somebody else's has, they stay frozen, and why says so.
-func (x *mongoPromote) thaw(ctx context.Context, f replset.Finding, open bool, why error) error {
+func (x *mongoPromote) thaw(ctx context.Context, f replset.Finding, why error) error {
 	stay := fmt.Sprintf("%s stay frozen: `rs.freeze(0)` on each lets them lead again, once it is clear that nobody leads in %s", strings.Join(f.Alive, ", "), x.region)
-	if open {
+	if x.open {
 		return fmt.Errorf("%w; %s", why, stay)
 	}
 	looked := time.Now()
@@ -344,10 +361,12 @@ func (x *mongoPromote) leads(views []replset.View) bool {
 func (x *mongoPromote) until(then time.Time) time.Time { return then.Add(x.looked + 2*x.patience) }
 
 // force is reconfigure for a finding that is Force.
-func (x *mongoPromote) force(ctx context.Context, f replset.Finding) (open bool, err error) {
-	return x.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) {
+func (x *mongoPromote) force(ctx context.Context, f replset.Finding) error {
+	open, err := x.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) {
 		return now.Keep, now.Target == f.Target && slices.Equal(now.Alive, f.Alive) && now.Primary == "" && len(now.Rivals) == 0
 	})
+	x.open = x.open || open
+	return err
 }
 
 // reconfigure looks once more, and does what was judged if that has not changed: same says who goes on, or is preferred. Open says
@@ -400,7 +419,7 @@ func (x *mongoPromote) Watch(ctx context.Context) (Effect, error) {
 	case r.Known && (f.Way == replset.Led || f.Way == replset.Wait || f.Way == replset.Move && x.leads(views)):
 		return Effect{State: Present, Detail: f.Detail}, nil
 	case r.Known && f.Way == replset.Move:
-		return Effect{State: Absent, Unmendable: true, Detail: fmt.Sprintf("%s leads, and not %s, which clients use: nothing is lost, and writes take the longer way. Run rs.stepDown() there if it stays so", f.Primary, x.region)}, nil
+		return Effect{Detail: fmt.Sprintf("%s leads, and not %s, which clients use: nothing is lost, and writes take the longer way. Run rs.stepDown() there if it stays so", f.Primary, x.region)}, nil
 	}
 	return Effect{Detail: f.Detail}, nil
 }
@@ -439,53 +458,4 @@ func (x *mongoPromote) bounded(ctx context.Context, until time.Time) memberDiale
 		d.effects = append(d.effects, cloud.WithEffectDeadline(ctx, until))
 	}
 	return d
-}
-
-// boundedDialer is the last layer before the network: a process that was paused between its last look and the write sends nothing.
-type boundedDialer struct {
-	memberDialer
-	effects []context.Context // they hold deadlines, and nothing else is asked of them
-}
-
-func (d boundedDialer) DialContext(ctx context.Context, network, addr string) (net.Conn, error) {
-	c, err := d.memberDialer.DialContext(ctx, network, addr)
-	if err != nil {
-		return nil, err
-	}
-	if err := forgetful(c); err != nil {
-		return nil, errors.Join(err, c.Close())
-	}
-	return boundedConn{c, d.effects}, nil
-}
-
-// forgetful has the kernel send nothing on its own account: what was written and not acknowledged is given up when the connection is
-// closed, and after mongoLooked also when this process stands still. Without that it goes on for minutes, over a link that may come back.
-func forgetful(c net.Conn) error {
-	tcp, ok := c.(*net.TCPConn)
-	if !ok {
-		return nil
-	}
-	raw, err := tcp.SyscallConn()
-	if err != nil {
-		return err
-	}
-	var set error
-	err = errors.Join(tcp.SetLinger(0), raw.Control(func(fd uintptr) {
-		set = unix.SetsockoptInt(int(fd), unix.IPPROTO_TCP, unix.TCP_USER_TIMEOUT, int(mongoLooked.Milliseconds()))
-	}))
-	return errors.Join(err, set)
-}
-
-type boundedConn struct {
-	net.Conn
-	effects []context.Context
-}
-
-func (c boundedConn) Write(b []byte) (int, error) {
-	for _, ctx := range c.effects {
-		if err := cloud.CheckEffectDeadline(ctx, "mongo_promote"); err != nil {
-			return 0, err
-		}
-	}
-	return c.Conn.Write(b)
 }

@@ -159,7 +159,7 @@ func (c ProposeSettings) apply(s *State, m Meta) (any, error) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Agents)) {
 		// It would be refused from the moment on at which this counts, and stop its workers (S8).
-		if a, limit := s.Agents[id], longestLease*c.Settings.Policy.Lease.Length; s.Level() >= 3 && a.Asks > limit {
+		if a, limit := s.Agents[id], longestLease*c.Settings.Policy.Lease.Length; s.Level() >= 3 && a.Asks > limit && a.Asks <= longestLease*old.Policy.Lease.Length {
 			return nil, refuse("lease", "agent %s of %s in %s asks for leases of %s by its own file, and would get none where lease.length is %s (at most %d times as long): its workers would stop; shorten lease.length in its file first and replace the agent, or apply a longer one", id, a.Component, a.Region, a.Asks, c.Settings.Policy.Lease.Length, longestLease)
 		}
 	}

@@ -142,6 +142,9 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		g.Rehearse = h.ID
 	}
 	if r.Lease > limit {
+		if s.Freeze != nil && s.Freeze.Region == r.Region && !s.Freeze.Provisional {
+			g.Freeze = s.Freeze.ID // it has to report like every other one
+		}
 		g.Sentence = tooLong
 		return g
 	}

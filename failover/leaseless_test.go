@@ -85,5 +85,7 @@ func TestALeaseIsNotShortenedUnderItsAgents(t *testing.T) {
 		t.Errorf("it says %q", err)
 	}
 	c.must(c.round(failover.LeaseRequest{Agent: "w1", Region: east1, Component: "workers", Lease: failover.Duration(time.Minute), Enforced: true, Running: true}))
+	// Who gets none already stops nothing.
+	c.must(c.round(failover.LeaseRequest{Agent: "w2", Region: east1, Component: "workers", Lease: failover.Duration(time.Hour), Enforced: true}))
 	c.must(proposal)
 }

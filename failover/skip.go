@@ -1,5 +1,7 @@
 package failover
 
+import "slices"
+
 func (c Skip) apply(s *State, m Meta) (any, error) {
 	e, err := s.running(c.Execution)
 	if err != nil {
@@ -37,7 +39,8 @@ func (c Skip) apply(s *State, m Meta) (any, error) {
 	s.answered(e, c.Step)
 	s.event(m, c, "step %s skipped", c.Step)
 	// Somebody has done it by hand; or it may fail, and has, and what was tried may take effect all the same.
-	if first := e.Step(c.Step).First(); !m.leads() || s.Level() < 3 || first != nil && !first.Already {
+	tried := slices.ContainsFunc(e.Steps[c.Step].Attempts, func(a AttemptRecord) bool { return !a.Undo && !a.Burn })
+	if !m.leads() || s.Level() < 3 || tried {
 		s.holdStart(m, c, c.Step, e, 0)
 	}
 	return nil, nil

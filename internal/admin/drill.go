@@ -52,6 +52,7 @@ func (s *server) drill(w http.ResponseWriter, r *http.Request) {
 	var mu sync.Mutex
 	var last time.Time
 	enc, stream := json.NewEncoder(w), http.NewResponseController(w)
+	defer func() { _ = stream.SetWriteDeadline(time.Time{}) }() // the connection may serve another request
 	w.Header().Set("Content-Type", "application/x-ndjson")
 	send := func(l drillLine) {
 		// Who reads no more, as behind a pager or a stopped terminal, does not hold up what may have to end at any moment.

@@ -37,6 +37,9 @@ func (d *Daemon) Drill(ctx context.Context, by, why string, c failover.Component
 		}
 		return admin.Drilled{}, err
 	}
+	if errors.Is(err, actions.ErrNotTried) {
+		return admin.Drilled{}, err
+	}
 	out := admin.Drilled{Took: failover.Duration(found.Took), Detail: found.Detail}
 	result := failover.RecordDrill{Step: id, Of: of, Took: out.Took, Detail: found.Detail}
 	if err != nil {

@@ -3,6 +3,7 @@ package daemon
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -94,6 +95,13 @@ func TestDrillIsKept(t *testing.T) {
 	}
 	if r := row("east2"); r.OK || !strings.Contains(r.Detail, "never tried out") {
 		t.Errorf("of the way back: %+v", r)
+	}
+	fails = fmt.Errorf("%w: the bucket cannot be reached from here", actions.ErrNotTried)
+	if _, err := n.Drill(t.Context(), "uid 0", "monthly", "api", func(string) {}); !errors.Is(err, fails) {
+		t.Errorf("%v", err)
+	}
+	if r := row("east1"); !r.OK {
+		t.Errorf("what was not tried out says something of the start: %+v", r)
 	}
 	fails = errors.New("it lacks a grant")
 	if _, err := n.Drill(t.Context(), "uid 0", "monthly", "api", func(string) {}); !errors.Is(err, fails) {

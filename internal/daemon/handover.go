@@ -53,8 +53,12 @@ func (l *leadership) handOver(ctx context.Context, s *failover.State, what strin
 	}
 	c.cfg.Log.Error("this node cannot do what it is about to lead: it gives the leadership away", "what", what, "error", why)
 	others := slices.DeleteFunc(slices.Sorted(maps.Keys(s.Members())), func(id failover.NodeID) bool { return id == c.cfg.ID })
-	slices.SortStableFunc(others, func(a, b failover.NodeID) int { // from the active region a failover is led badly
-		return boolean(s.Nodes[a].Vantage == s.Active) - boolean(s.Nodes[b].Vantage == s.Active)
+	left := s.Active // from the region that is left a failover is led badly
+	if s.Execution != nil {
+		left = s.Execution.From
+	}
+	slices.SortStableFunc(others, func(a, b failover.NodeID) int {
+		return boolean(s.Nodes[a].Vantage == left) - boolean(s.Nodes[b].Vantage == left)
 	})
 	for _, id := range others {
 		if err := c.node.TransferTo(id); err != nil {

@@ -229,7 +229,11 @@ func (l *leadership) carryOut(ctx context.Context, s *failover.State, d failover
 	}
 	switch {
 	case d.Prepare:
-		if p, err := plan.Derive(s.Settings, s.Active); err == nil {
+		p, err := plan.Derive(s.Settings, s.Active)
+		if err == nil {
+			if err := l.core.lacks(&p); err != nil && l.handOver(ctx, s, fmt.Sprintf("a preparation in epoch %d", s.Epoch), err) {
+				return
+			}
 			propose(failover.StartPreparation{Epoch: s.Epoch, Plan: plan.Preparation(&p)}, "")
 		}
 	case d.Unprepare != nil:
@@ -280,7 +284,7 @@ func (l *leadership) carryOut(ctx context.Context, s *failover.State, d failover
 // start proposes an execution. A refusal of the log is returned, so that people see
 // which guard objects (L1); none is when one has begun in the meantime.
 func (l *leadership) start(ctx context.Context, c failover.StartExecution, why string) *failover.Refusal {
-	if err := l.core.lacks(&c.Plan); err != nil && l.handOver(ctx, l.tenure.State(), "the beginning of a plan", err) {
+	if err := l.core.lacks(&c.Plan); err != nil && l.handOver(ctx, l.tenure.State(), fmt.Sprintf("the beginning of a plan (incident %d, request %d)", c.Incident, c.Request), err) {
 		return nil // whoever leads now decides anew
 	}
 	_, err := l.tenure.Propose(ctx, c, why)

@@ -211,6 +211,9 @@ func (m *Member) reconfig(d bson.D, force bool) bson.D {
 		m.install(c)
 		return ok
 	}
+	if m.findSelf(c); m.state != primary || !newer(c, m.cfg) {
+		return fail(10107, "NotWritablePrimary", "stepped down while the configuration was looked at")
+	}
 	m.install(c)
 	for deadline := time.Now().Add(4 * m.opt.ElectionTimeout); m.spread(c) < c.majority(); {
 		if time.Now().After(deadline) || m.state != primary {
@@ -221,7 +224,7 @@ func (m *Member) reconfig(d bson.D, force bool) bson.D {
 	return ok
 }
 
-// findSelf is what a forced reconfiguration does before it is applied: it connects to every member that is listed, to see which
+// findSelf is what a reconfiguration does before it is applied: it connects to every member that is listed, to see which
 // of them it is itself, and gives up after 30 s at each that does not answer (three election time-outs here). m.mu is held.
 func (m *Member) findSelf(c *Config) {
 	m.mu.Unlock()

@@ -109,8 +109,8 @@ var data = []mutant{
 	{
 		name: "mongo-thawed-although-open", rule: "S1",
 		says: "members are let lead again although the promotion may have taken effect",
-		edits: []edit{{"actions/mongo_promote.go", `	if open {
-`, `	if open && why == nil {
+		edits: []edit{{"actions/mongo_promote.go", `	if x.open {
+`, `	if x.open && why == nil {
 `}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsWhatTheServerRefuses"}},
 	},
@@ -232,7 +232,7 @@ var data = []mutant{
 	{
 		name: "start-hold-not-by-hand", rule: "S1",
 		says:  "what a person has made to lead, and skipped, is not looked after",
-		edits: []edit{{"failover/skip.go", `!m.leads() || s.Level() < 3 || first != nil`, `first != nil`}},
+		edits: []edit{{"failover/skip.go", `!m.leads() || s.Level() < 3 || tried {`, `tried {`}},
 		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
 	},
 	{
@@ -288,7 +288,7 @@ var data = []mutant{
 	{
 		name: "mongo-sent-late", rule: "E2",
 		says:  "a reconfiguration leaves a process that was paused behind its last look",
-		edits: []edit{{"actions/mongo_promote.go", `		if err := cloud.CheckEffectDeadline(ctx, "mongo_promote"); err != nil {`, `		if err := cloud.CheckEffectDeadline(ctx, "mongo_promote"); err != nil && ctx == nil {`}},
+		edits: []edit{{"actions/mongo_dial.go", `		if err := cloud.CheckEffectDeadline(ctx, "mongo_promote"); err != nil {`, `		if err := cloud.CheckEffectDeadline(ctx, "mongo_promote"); err != nil && ctx == nil {`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteIsNotSentLate"}},
 	},
 	{
@@ -336,13 +336,13 @@ var data = []mutant{
 	{
 		name: "start-hold-of-the-passed-over", rule: "S1",
 		says:  "a start that the leader passed over before anything was tried is looked after as if somebody had done it by hand",
-		edits: []edit{{"failover/skip.go", `!m.leads() || s.Level() < 3 || first`, `true || first`}},
+		edits: []edit{{"failover/skip.go", `s.Level() < 3 || tried {`, `true || tried {`}},
 		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
 	},
 	{
 		name: "start-hold-of-what-may-land", rule: "S1",
 		says:  "a start that failed, may take effect all the same, and was passed over, is not looked after",
-		edits: []edit{{"failover/skip.go", ` || first != nil && !first.Already {`, ` || first != nil && false {`}},
+		edits: []edit{{"failover/skip.go", `s.Level() < 3 || tried {`, `s.Level() < 3 || tried && false {`}},
 		tests: []test{{pkg: "failover", name: "TestWhatWasMadeToLeadIsLookedAfter"}},
 	},
 	{
@@ -353,8 +353,10 @@ var data = []mutant{
 	},
 	{
 		name: "mongo-thaw-forgets", rule: "E4",
-		says:  "the old side is let lead again although an earlier attempt may still take effect",
-		edits: []edit{{"actions/mongo_promote.go", `	before := a.Number > 1 && x.settled < a.Number-1`, `	before := a.Number > 99 && x.settled < a.Number-1`}},
+		says: "the old side is let lead again although an earlier attempt may still take effect",
+		edits: []edit{{"actions/mongo_promote.go", `	x.open = x.open || open
+`, `	x.open = open
+`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsNobodyBesideAnEarlierAttempt"}},
 	},
 	{
@@ -372,7 +374,7 @@ var data = []mutant{
 	{
 		name: "mongo-kernel-goes-on", rule: "E2",
 		says:  "what was written to a member's socket is sent again for minutes, when the link comes back",
-		edits: []edit{{"actions/mongo_promote.go", `errors.Join(tcp.SetLinger(0), raw.Control(`, `errors.Join(raw.Control(`}},
+		edits: []edit{{"actions/mongo_dial.go", `errors.Join(tcp.SetLinger(0), raw.Control(`, `errors.Join(raw.Control(`}},
 		tests: []test{{pkg: "actions", name: "TestMongoConnectionsForget"}},
 	},
 	{
@@ -399,5 +401,17 @@ var data = []mutant{
 		says:  "a member that breaks off in the midst of a login is taken for one that does not accept our user",
 		edits: []edit{{"internal/replset/replset.go", `[]string{"AuthenticationFailed", "Unauthorized", "MechanismUnavailable"}`, `[]string{"auth error"}`}},
 		tests: []test{{pkg: "actions", name: "TestMongoBrokenLoginIsNoRefusal"}},
+	},
+	{
+		name: "mongo-priorities-hold-up", rule: "L1",
+		says:  "a region that leads by the set's own election waits, and fails, because its priorities could not be written",
+		edits: []edit{{"actions/mongo_promote.go", `		if here { // the`, `		if here && err == nil { // the`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteStaysWhenTheRegionReturns"}},
+	},
+	{
+		name: "forced-and-then-not", rule: "L1",
+		says:  "a forced promotion that was begun, and did not come to pass, stands in the way of the set's own majority for ever",
+		edits: []edit{{"actions/mongo_promote.go", `was.Version < began.Floor && rec.State == failover.StepDone:`, `was.Version < 0 && rec.State == failover.StepDone:`}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteRemembersWhatItHasForced"}},
 	},
 }

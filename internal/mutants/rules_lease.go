@@ -272,7 +272,7 @@ var leases = []mutant{
 	{
 		name: "lease-shortened-under-agents", rule: "S8",
 		says:  "a configuration is taken under which the agents that are at work get no lease any more: their workers stop in a healthy region",
-		edits: []edit{{"failover/apply_config.go", `s.Level() >= 3 && a.Asks > limit {`, `s.Level() >= 3 && a.Asks > limit && false {`}},
+		edits: []edit{{"failover/apply_config.go", `s.Level() >= 3 && a.Asks > limit && a`, `s.Level() >= 9 && a.Asks > limit && a`}},
 		tests: []test{{pkg: "failover", name: "TestALeaseIsNotShortenedUnderItsAgents"}},
 	},
 }

@@ -123,7 +123,7 @@ var servers = []mutant{
 	{
 		name: "forced-of-the-failed-forgotten", rule: "S1",
 		says:  "a forced promotion is forgotten when a later one has failed",
-		edits: []edit{{"actions/mongo_promote.go", `rec.State == failover.StepDone && !began {`, `!began {`}},
+		edits: []edit{{"actions/mongo_promote.go", `if began != nil || rec.State == failover.StepDone {`, `if true {`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteRemembersWhatItHasForced"}},
 	},
 	{
@@ -149,5 +149,11 @@ var servers = []mutant{
 		says:  "nobody is told on a quiet day that the server will refuse a forced promotion, since nobody has set its default write concern",
 		edits: []edit{{"internal/replset/look.go", `			v.Implicit = def.Source == "implicit"`, `			v.Implicit = def.Source == "nobody"`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteKnowsTheDefaultWriteConcern"}},
+	},
+	{
+		name: "drill-not-tried-failed", rule: "S9",
+		says:  "a drill that did not come as far as trying anything says of the start that it would fail",
+		edits: []edit{{"internal/daemon/drill.go", `	if errors.Is(err, actions.ErrNotTried) {`, `	if errors.Is(err, actions.ErrNotTried) && c == "" {`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestDrillIsKept"}},
 	},
 }

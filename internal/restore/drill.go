@@ -14,6 +14,9 @@ type Drilled struct {
 	Took time.Duration
 }
 
+// ErrNotTried is of a drill that did not come as far as trying anything: it says nothing of a restore.
+var ErrNotTried = errors.New("it was not tried out")
+
 // drillToken is in the names of a drill's schemas. No attempt has it, so that the next restore finds them as what an earlier run has left,
 // ends whoever stands in them, and removes them: a drill is never in the way of a restore.
 const drillToken = 0
@@ -31,7 +34,7 @@ func Drill(ctx context.Context, o Options) (out Drilled, err error) {
 	r := &run{o: o, live: sorted(o.Databases), id: identity(o.Databases)}
 	r.res.File = o.File
 	if r.s, err = dial(ctx, o.Server, o.Step); err != nil {
-		return Drilled{}, err
+		return Drilled{}, fmt.Errorf("%w: %w", ErrNotTried, err)
 	}
 	loads := false
 	defer func() {
@@ -44,7 +47,7 @@ func Drill(ctx context.Context, o Options) (out Drilled, err error) {
 		return Drilled{}, err
 	}
 	if err := r.alone(ctx); err != nil {
-		return Drilled{}, err
+		return Drilled{}, fmt.Errorf("%w: %w", ErrNotTried, err)
 	}
 	loads = true
 	if err := r.examine(ctx); err != nil {

@@ -114,7 +114,7 @@ bench-probes:
 # What the tests and the demo need beside Go: ip, for network namespaces; the programs of the runbook's and the functions' examples;
 # a real MariaDB, of which the tests start servers of their own.
 deps:
-	@missing=; for p in ip=iproute2 openssl=openssl curl=curl python3=python3 node=nodejs mariadbd=mariadb-server; do \
+	@missing=; for p in ip=iproute2 openssl=openssl curl=curl python3=python3 node=nodejs mariadbd=mariadb-server systemd-analyze=systemd; do \
 		command -v $${p%=*} >/dev/null || missing="$$missing $${p#*=}"; done; \
 	test -z "$$missing" || { apt-get update -qq && apt-get install -y -qq --no-install-recommends ca-certificates $$missing; }
 

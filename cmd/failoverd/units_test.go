@@ -35,7 +35,7 @@ func TestUnits(t *testing.T) {
 		return strings.ReplaceAll(string(text), "\\\n", " ")
 	}
 	key := func(unit, key string) string {
-		m := regexp.MustCompile(`(?m)^` + key + `=(.*)$`).FindAllStringSubmatch(unit, -1)
+		m := regexp.MustCompile(`(?m)^`+key+`=(.*)$`).FindAllStringSubmatch(unit, -1)
 		if len(m) != 1 {
 			t.Errorf("%s stands %d times in\n%s", key, len(m), unit)
 			return ""

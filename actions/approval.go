@@ -57,5 +57,9 @@ func (x *Executor) askFirst(ctx context.Context, e *failover.Execution, st failo
 			text += ". " + w.Warning()
 		}
 	}
+	if lost, ok := e.Loss[string(st.Component)]; ok {
+		text += fmt.Sprintf(". Lost of %s with %s: what was written in the last %s before it failed at most (%s, sampled %s), and if it was only cut off, what was written there since",
+			st.Component, e.From, lost.Behind.D().Round(time.Second), lost.Detail, lost.At.UTC().Format(time.TimeOnly))
+	}
 	x.ask(ctx, e.ID, "approval", st.ID, text, "failoverd approve", "failoverd abort")
 }

@@ -195,6 +195,11 @@ func TestApprovalOfAStep(t *testing.T) {
 			if q := s.Execution.Question; q.Kind != "approval" || q.Step != id {
 				t.Fatalf("%+v", q)
 			}
+			// What it costs is said to who decides about the step, although the samples have ended with the epoch.
+			cost := strings.Contains(s.Execution.Question.Text, "Lost of api with east1: what was written in the last 3s before it failed at most (the copy was 3s behind, sampled")
+			if cost != (id == "start-api") || len(s.Loss) != 0 {
+				t.Errorf("%s: asked %q; samples %v", id, s.Execution.Question.Text, s.Loss)
+			}
 			time.Sleep(time.Hour)
 			if s := st.state(); s.Execution.Step(id).State != failover.StepPending {
 				t.Fatalf("%s began without an approval", id)

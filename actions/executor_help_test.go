@@ -80,6 +80,7 @@ func newStage(t *testing.T, change func(*failover.Settings)) *stage {
 		}
 	}
 	st.plan = p
+	st.must(failover.RecordLoss{Samples: map[string]failover.LossSample{"api": {Behind: failover.Duration(3 * time.Second), Detail: "the copy was 3s behind"}}})
 	if !settings.Components[0].Start.Prepare {
 		st.begin()
 	}

@@ -93,6 +93,14 @@ func (c StartExecution) apply(s *State, m Meta) (any, error) {
 	}
 	plan := c.Plan
 	e.Plan, e.PlanHash = &plan, plan.Hash()
+	if s.Level() >= 3 {
+		e.Loss = map[string]LossSample{}
+		for store := range s.Loss {
+			sample, _, atMost, _ := s.LossOf(store, m.At)
+			sample.Behind = atMost
+			e.Loss[store] = sample
+		}
+	}
 	if err := s.adopt(m, c, e); err != nil {
 		return nil, err
 	}

@@ -195,6 +195,9 @@ type Execution struct {
 	StartedAt  time.Time              `json:"started_at"`
 	FinishedAt time.Time              `json:"finished_at,omitzero"`
 	Outcome    string                 `json:"outcome,omitempty"` // one sentence
+	// Loss is what it was known to cost when it began, by store: Behind is State.LossOf's bound. The samples themselves end with the
+	// epoch, and a person may be asked later. Set once, never changed.
+	Loss map[string]LossSample `json:"loss,omitempty"`
 }
 
 // Question is what a person has to answer before the execution goes on.

@@ -165,8 +165,9 @@ func (s *Settings) showsEnd(c Component, st Step) bool {
 // been taken and still count.
 const sampleGap = 2 * time.Minute
 
-// FailureBegan is since when the active region has been seen to fail, and now while it has not.
-func (s *State) FailureBegan(now time.Time) time.Time {
+// holdBegan is since when the active region has been held to have failed, and now while it is not. When the voices change,
+// the hold begins anew, and the failure does not.
+func (s *State) holdBegan(now time.Time) time.Time {
 	switch {
 	case s.Incident != nil:
 		return s.Incident.At.Add(-s.Incident.Held.D())
@@ -176,25 +177,48 @@ func (s *State) FailureBegan(now time.Time) time.Time {
 	return now
 }
 
+// failureBegan is since when the active region has not been seen alive, and now while it is.
+func (s *State) failureBegan(now time.Time) time.Time {
+	began := s.holdBegan(now)
+	if s.Suspicion != nil && !s.Suspicion.DownSince.IsZero() && s.Suspicion.DownSince.Before(began) {
+		return s.Suspicion.DownSince
+	}
+	return began
+}
+
+// LossOf is what would be lost of a store if the active region is gone: at most what was written in the time atMost before it
+// failed, by the newest sample, which had the given age then. What was written between the sample and the failure may be in
+// no copy either, and counts. What a region that is only cut off goes on writing does not. False: there is no sample.
+func (s *State) LossOf(store string, now time.Time) (sample LossSample, age, atMost Duration, ok bool) {
+	sample, ok = s.Loss[store]
+	age = Duration(max(0, s.failureBegan(now).Sub(sample.At)))
+	return sample, age, sample.Behind + age, ok
+}
+
 // lossObjection says why too much data may be lost. The samples were taken
 // before the failure; how old they may be counts from its beginning.
 func (s *State) lossObjection(now time.Time) string {
-	began := s.FailureBegan(now)
-	if s.Suspicion != nil && !s.Suspicion.DownSince.IsZero() && s.Suspicion.DownSince.Before(began) {
-		// The hold began anew since; the failure did not. One more hold is allowed for
-		// and no more: a region that is only cut off may be written to all the while.
-		began = later(s.Suspicion.DownSince, began.Add(-s.Settings.Policy.Hold.D()))
+	// The hold may have begun anew since the failure did. One more hold is allowed for
+	// and no more: a region that is only cut off may be written to all the while.
+	began := s.holdBegan(now)
+	if failed := s.failureBegan(now); failed.Before(began) {
+		began = later(failed, began.Add(-s.Settings.Policy.Hold.D()))
 	}
 	limits := s.Settings.Policy.MaxLoss
 	for _, store := range slices.Sorted(maps.Keys(limits)) {
-		sample, ok := s.Loss[store]
+		sample, age, atMost, ok := s.LossOf(store, now)
+		if s.Level() < 3 {
+			atMost = sample.Behind
+		}
 		switch {
 		case !ok:
 			return fmt.Sprintf("it is not known what would be lost of %s: there is no sample, and max_loss allows %s", store, limits[store])
 		case began.Sub(sample.At) > sampleGap:
 			return fmt.Sprintf("it is not known what would be lost of %s: the newest sample is from %s, long before the failure", store, sample.At.Format(time.RFC3339))
-		case sample.Behind > limits[store]:
-			return fmt.Sprintf("up to %s of %s would be lost (%s), and max_loss allows %s", sample.Behind, store, sample.Detail, limits[store])
+		case atMost > limits[store] && atMost > sample.Behind:
+			return fmt.Sprintf("up to %s of %s would be lost (%s, sampled %s before the failure), and max_loss allows %s", atMost, store, sample.Detail, age, limits[store])
+		case atMost > limits[store]:
+			return fmt.Sprintf("up to %s of %s would be lost (%s), and max_loss allows %s", atMost, store, sample.Detail, limits[store])
 		}
 	}
 	return ""

@@ -53,7 +53,6 @@ type Estimate struct {
 // PriceOf tells what plan p would cost now. It reads s alone, and changes nothing.
 func PriceOf(s *failover.State, p *failover.Plan, now time.Time) Price {
 	out := Price{From: p.From, To: p.To, Back: FenceID, Writes: failover.Duration(s.FreezeWait(p.From))}
-	began := s.FailureBegan(now)
 	stores := map[string]bool{}
 	for store := range s.Loss {
 		stores[store] = true
@@ -68,11 +67,8 @@ func PriceOf(s *failover.State, p *failover.Plan, now time.Time) Price {
 		if s.Settings != nil {
 			one.Limit = s.Settings.Policy.MaxLoss[store]
 		}
-		if sample, ok := s.Loss[store]; ok {
-			one.Sampled, one.Detail = sample.At, sample.Detail
-			one.Age = failover.Duration(max(0, began.Sub(sample.At)))
-			// What was written between the sample and the failure may be in no copy either.
-			one.AtMost = sample.Behind + one.Age
+		if sample, age, atMost, ok := s.LossOf(store, now); ok {
+			one.Sampled, one.Detail, one.Age, one.AtMost = sample.At, sample.Detail, age, atMost
 		}
 		out.Stores = append(out.Stores, one)
 	}

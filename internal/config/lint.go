@@ -28,10 +28,19 @@ func (v *validator) lint() {
 	v.lintMongo()
 }
 
-// lintMongo warns of a forced reconfiguration that no person decides.
+// lintMongo warns of a forced reconfiguration that no person decides, and refuses a probe that would take a set that is well for
+// down in both regions: its members close a connection that speaks plain text to them.
 func (v *validator) lintMongo() {
 	for _, name := range v.c.ComponentNames() {
-		if s := v.c.Component[name].Start; s != nil && s.MongoPromote != nil && s.MongoPromote.Unattended && !s.Ask {
+		s, see := v.c.Component[name].Start, v.c.Component[name].See.Mongo
+		if s == nil || s.MongoPromote == nil {
+			continue
+		}
+		if see != nil && s.MongoPromote.TLS && !see.TLS {
+			v.bad("component."+string(name)+".see.mongo", "write tls = true (and ca_file) there; the promotion takes both from it",
+				"the promotion speaks TLS to the members, and the probe would speak plain text to them: it would see them down")
+		}
+		if s.MongoPromote.Unattended && !s.Ask {
 			v.warn("component."+string(name)+".start.mongo_promote.unattended", "take it out, or be sure that everybody who writes is fenced by a lease",
 				"a replica set that has lost its majority is reconfigured by force without a person: MongoDB's manual warns against that in scripts, and what was acknowledged last may be lost")
 		}

@@ -82,6 +82,12 @@ func TestLint(t *testing.T) {
 			"", "component.mongo.start.mongo_promote.unattended: a replica set that has lost its majority is reconfigured by force without a person",
 		},
 		{
+			"a probe in plain text", `replica_set = "rs0", tls = true, ca_file = "/etc/failoverd/mongo-ca.pem", members = { us-east-1 = ["mongo-e1a.example.net:27017", "mongo-e1b.example.net:27017"], us-east-2 = ["mongo-e2a.example.net:27017"] } }
+start.mongo_promote = {`, `replica_set = "rs0", members = { us-east-1 = ["mongo-e1a.example.net:27017", "mongo-e1b.example.net:27017"], us-east-2 = ["mongo-e2a.example.net:27017"] } }
+start.mongo_promote = { tls = true, ca_file = "/etc/failoverd/mongo-ca.pem",`,
+			"component.mongo.see.mongo: the promotion speaks TLS to the members, and the probe would speak plain text", "",
+		},
+		{
 			"a promotion on a suspicion", "start.verify.mongo_write =", "start.prepare = true\nstart.verify.mongo_write =",
 			"component.mongo.start.prepare: a promotion is not taken back", "",
 		},

@@ -8,6 +8,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/failoverd/failoverd/actions"
 	"github.com/failoverd/failoverd/failover"
@@ -270,6 +271,16 @@ func (c *Config) ProbeSpecs(node failover.NodeID) []probes.Spec {
 		}
 	}
 	return out
+}
+
+// LookAge is how old the newest look of a node at a component may be while its probes work.
+func (c *Config) LookAge(name failover.Component) time.Duration {
+	t := c.timing(c.Component[name].See.Timing)
+	age := t.Interval.D() + t.Timeout.D()
+	for _, k := range kindsOf[probes.Config](c.Component[name].See.Kinds) {
+		age = max(age, t.Interval.D()+probes.TimeoutFor(k.Config, t.Timeout.D()))
+	}
+	return age
 }
 
 // timing completes a component's timing with the file's defaults.

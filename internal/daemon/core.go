@@ -54,6 +54,9 @@ type CoreConfig struct {
 	Signer  Signer
 	World   actions.World
 	Exec    actions.Options
+	// LookAge is how old the newest look behind a vote on a component may be: its
+	// probes' interval and time-out. Nil: looks are as new as their votes.
+	LookAge func(failover.Component) time.Duration
 	// OnDecision is called with every decision of this node as leader. May be nil.
 	OnDecision func(failover.Decision)
 	// Fatal is called when the node must not go on. It must not block.

@@ -266,7 +266,8 @@ func (d *Daemon) openCore(settings failover.Settings, disk *consensus.Disk, mux 
 	}
 
 	d.core = NewCore(CoreConfig{
-		ID: d.this.ID, Vantage: d.this.Vantage, Settings: settings, ConfigHash: d.opts.Config.Hash(), Source: d.opts.Config.Source,
+		LookAge: func(c failover.Component) time.Duration { return d.running.Load().cfg.LookAge(c) },
+		ID:      d.this.ID, Vantage: d.this.Vantage, Settings: settings, ConfigHash: d.opts.Config.Hash(), Source: d.opts.Config.Source,
 		Record: failover.NodeRecord{
 			Vantage: d.this.Vantage, Version: d.opts.Version, Features: failover.Features, ConfigHash: d.opts.Config.Hash(),
 			Disk: disk.Identity.Disk, Starts: disk.Identity.Starts, Boot: d.gate.Self().Boot,

@@ -34,7 +34,7 @@ func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
 	rows = append(rows, fenceRows(st, later(now, st.Time))...)
 	rows = append(rows, fileRows(st, v.Files)...)
 	rows = append(rows, surveyRows(st, v)...)
-	rows = append(rows, lossRows(st)...)
+	rows = append(rows, lossRows(st, time.Now())...)
 	rows = append(rows, d.drillRows(st, now)...)
 	rows = append(rows, holdRows(st)...)
 	rows = append(rows, d.healthCheckRows(ctx)...)
@@ -227,15 +227,15 @@ func surveyRows(st *failover.State, v LeaderView) []admin.Row {
 	return out
 }
 
-func lossRows(st *failover.State) []admin.Row {
+func lossRows(st *failover.State, now time.Time) []admin.Row {
 	var out []admin.Row
 	limits := st.Settings.Policy.MaxLoss
 	for _, store := range slices.Sorted(maps.Keys(limits)) {
-		sample, ok := st.Loss[store]
-		row := admin.Row{Name: "loss " + store, OK: ok && sample.Behind <= limits[store]}
+		sample, _, atMost, ok := st.LossOf(store, now)
+		row := admin.Row{Name: "loss " + store, OK: ok && atMost <= limits[store]}
 		row.Detail = "no sample yet"
 		if ok {
-			row.Detail = fmt.Sprintf("%s, sampled %s; max_loss allows %s", sample.Detail, sample.At.Format(time.RFC3339), limits[store])
+			row.Detail = fmt.Sprintf("%s at most: %s, sampled %s; max_loss allows %s", atMost.D().Round(time.Second), sample.Detail, sample.At.Format(time.RFC3339), limits[store])
 		}
 		out = append(out, row)
 	}

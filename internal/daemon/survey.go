@@ -153,7 +153,7 @@ func (l *leadership) noteLosses(ctx context.Context, s *failover.State, votes []
 	if now.Before(l.nextLoss) || s.Execution != nil || len(s.Settings.Policy.MaxLoss) == 0 {
 		return
 	}
-	samples := losses(s, votes, now)
+	samples := losses(s, votes, now, l.core.cfg.LookAge)
 	if len(samples) == 0 {
 		return
 	}
@@ -166,9 +166,13 @@ func (l *leadership) noteLosses(ctx context.Context, s *failover.State, votes []
 
 // losses compares the newest write that each region knows of. Both times are the
 // store's own, so no clock of ours is compared with another; only the age of a backup, of
-// hours, is by this node's clock.
-func losses(s *failover.State, votes []failover.Vote, now time.Time) map[string]failover.LossSample {
-	type pair struct{ here, there time.Time }
+// hours, is by this node's clock. What the active region has written since it was looked at
+// for the newest vote is in no copy that is known of, and counts as well: the sample is a bound.
+func losses(s *failover.State, votes []failover.Vote, now time.Time, lookAge func(failover.Component) time.Duration) map[string]failover.LossSample {
+	type pair struct {
+		here, there time.Time
+		unseen      time.Duration // since the look behind here
+	}
 	seen, aged := map[string]pair{}, map[string]time.Time{}
 	for _, v := range votes {
 		if v.Verdict.Abstain || now.Sub(v.Received) > s.Settings.Policy.VoteTTL.D() {
@@ -189,7 +193,10 @@ func losses(s *failover.State, votes []failover.Vote, now time.Time) map[string]
 			p := seen[string(sig.Component)]
 			switch {
 			case v.Verdict.Region == s.Active && sig.LastWrite.After(p.here):
-				p.here = sig.LastWrite
+				p.here, p.unseen = sig.LastWrite, max(0, now.Sub(v.Received))
+				if lookAge != nil {
+					p.unseen += lookAge(sig.Component)
+				}
 			case v.Verdict.Region != s.Active && sig.LastWrite.After(p.there):
 				p.there = sig.LastWrite
 			}
@@ -200,7 +207,7 @@ func losses(s *failover.State, votes []failover.Vote, now time.Time) map[string]
 	for store, p := range seen {
 		if !p.here.IsZero() && !p.there.IsZero() {
 			behind := max(0, p.here.Sub(p.there))
-			out[store] = failover.LossSample{Behind: failover.Duration(behind), Detail: fmt.Sprintf("the copy in %s was %s behind", s.Settings.Other(s.Active), behind)}
+			out[store] = failover.LossSample{Behind: failover.Duration(behind + p.unseen), Detail: fmt.Sprintf("the copy in %s was %s behind what %s had written %s before", s.Settings.Other(s.Active), behind.Round(time.Millisecond), s.Active, p.unseen.Round(time.Millisecond))}
 		}
 	}
 	for store, at := range aged {

@@ -25,8 +25,34 @@ func TestLosses(t *testing.T) {
 		vote("a", "east2", 0, sig("mongo", "", failover.Healthy, 14*time.Second), sig("mariadb", up, failover.Healthy, 5*time.Hour)),
 		vote("b", "east2", 0, sig("mariadb", up, failover.Degraded, 4*time.Hour), sig("ill", up, failover.Down, time.Hour), failover.SignalState{Component: "edge", Plane: up, Health: failover.Healthy}),
 		vote("c", "east2", time.Minute, sig("mariadb", up, failover.Healthy, time.Minute)), // too old a vote
-	}, now)
+	}, now, nil)
 	if len(got) != 2 || got["mongo"].Behind.D() != 4*time.Second || got["mariadb"].Behind.D() != 4*time.Hour || !strings.Contains(got["mariadb"].Detail, "the newest backup in east2 was 4h0m0s old") {
 		t.Errorf("%+v", got)
+	}
+}
+
+// What the active region has written since it was looked at is in no copy that is known of: the sample is a bound, also when the
+// newest word of it is a few seconds old.
+func TestLossesAreABound(t *testing.T) {
+	now := time.Now()
+	s := &failover.State{Active: "east1", Settings: &failover.Settings{Primary: "east1", Secondary: "east2", Policy: failover.Policy{VoteTTL: failover.Duration(5 * time.Second)}}}
+	vote := func(region failover.Region, received, wrote time.Duration) failover.Vote {
+		return failover.Vote{Node: "a", Received: now.Add(-received), Verdict: failover.Verdict{Region: region, Signals: []failover.SignalState{
+			{Component: "mongo", Health: failover.Healthy, LastWrite: now.Add(-wrote)},
+		}}}
+	}
+	// At the vote the primary had written 4.5 s ago, and has gone on since; the copy is three seconds behind it.
+	got := losses(s, []failover.Vote{vote("east1", 4500*time.Millisecond, 4500*time.Millisecond), vote("east2", 0, 3*time.Second)}, now,
+		func(failover.Component) time.Duration { return 2 * time.Second })["mongo"]
+	if want := 6500 * time.Millisecond; got.Behind.D() != want {
+		t.Errorf("%+v, and up to %s may be lost", got, want)
+	}
+	if !strings.Contains(got.Detail, "0s behind what east1 had written 6.5s before") {
+		t.Error(got.Detail)
+	}
+	// Of two words the newest write counts, and how old that word is.
+	got = losses(s, []failover.Vote{vote("east1", 4*time.Second, 10*time.Second), vote("east1", time.Second, 9*time.Second), vote("east2", 0, 12*time.Second)}, now, nil)["mongo"]
+	if want := 4 * time.Second; got.Behind.D() != want {
+		t.Errorf("%+v, want %s", got, want)
 	}
 }

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"net"
 	"os"
@@ -164,28 +165,30 @@ func (x *mariaDBRestore) server(at string) (*mysql.Config, error) {
 	return m, nil
 }
 
-// newest is the backup to restore, and the usual size of those before it.
-func (x *mariaDBRestore) newest(ctx context.Context) (f backup.File, usual int64, err error) {
+// candidates are the backups to restore, the newest first.
+func (x *mariaDBRestore) candidates(ctx context.Context) ([]backup.Candidate, error) {
 	all, other, err := x.place.List(ctx)
 	if err != nil {
-		return f, 0, fmt.Errorf("listing the backups under %s: %w", x.place, err)
+		return nil, fmt.Errorf("listing the backups under %s: %w", x.place, err)
 	}
-	i := len(all) - 1
-	if x.cfg.Key != "" {
-		i = slices.IndexFunc(all, func(f backup.File) bool { return f.Key == x.cfg.Key })
+	if len(all) == 0 {
+		return nil, fmt.Errorf("there is no backup under %s (%d other objects): it wants files that end with %s; is the bucket replicated?", x.place, other, strings.Join(backup.Endings, ", "))
 	}
-	switch {
-	case len(all) == 0:
-		return f, 0, fmt.Errorf("there is no backup under %s (%d other objects): it wants files that end with %s; is the bucket replicated?", x.place, other, strings.Join(backup.Endings, ", "))
-	case i < 0:
-		return f, 0, fmt.Errorf("there is no backup %s under %s, among %d; the newest is %s", x.cfg.Key, x.place, len(all), all[len(all)-1].Key)
+	if x.cfg.Key == "" {
+		return backup.Candidates(all), nil
 	}
-	return all[i], backup.Usual(all[:i]), nil
+	i := slices.IndexFunc(all, func(f backup.File) bool { return f.Key == x.cfg.Key })
+	if i < 0 {
+		return nil, fmt.Errorf("there is no backup %s under %s, among %d; the newest is %s", x.cfg.Key, x.place, len(all), all[len(all)-1].Key)
+	}
+	return backup.Candidates(all[:i+1])[:1], nil
 }
 
 // options are a restore by an attempt.
 func (x *mariaDBRestore) options(ctx context.Context, a Attempt) (o restore.Options, err error) {
-	o = restore.Options{Databases: x.cfg.Databases, Allow: x.cfg.Allow, Token: a.Token, Epoch: a.Epoch, Since: x.since, MinSize: x.cfg.minSize(), MaxAge: x.maxAge(), Connections: cmp.Or(x.cfg.Connections, 2)}
+	o = x.wanted()
+	o.Token, o.Epoch, o.Since, o.Connections = a.Token, a.Epoch, x.since, cmp.Or(x.cfg.Connections, 2)
+	o.Open = func(ctx context.Context, f backup.File) (io.ReadCloser, error) { return x.place.Open(ctx, f), nil }
 	if o.Server, err = x.server(x.cfg.Servers[x.region]); err != nil {
 		return o, err
 	}
@@ -194,8 +197,17 @@ func (x *mariaDBRestore) options(ctx context.Context, a Attempt) (o restore.Opti
 			return o, err
 		}
 	}
-	o.File, o.Usual, err = x.newest(ctx)
-	return o, err
+	found, err := x.candidates(ctx)
+	if err != nil {
+		return o, err
+	}
+	o.Candidate, o.Older = found[0], found[1:]
+	return o, nil
+}
+
+// wanted is what the configuration wants of a backup.
+func (x *mariaDBRestore) wanted() restore.Options {
+	return restore.Options{Databases: x.cfg.Databases, Allow: x.cfg.Allow, MinSize: x.cfg.minSize(), MaxAge: x.maxAge()}
 }
 
 func (c *MariaDBRestoreConfig) minSize() int { return cmp.Or(c.MinSize, 50) }

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"sync/atomic"
 	"time"
 
@@ -111,15 +110,24 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 	if e.State == Partial {
 		return e, nil
 	}
-	f, usual, err := x.newest(ctx)
+	found, err := x.candidates(ctx)
 	if err != nil {
 		e.Lacks = err.Error()
 		e.Detail = e.Lacks
 		return e, nil //nolint:nilerr // the server could be read: what lacks is said
 	}
+	o := x.wanted()
+	o.Candidate, o.Older = found[0], found[1:]
+	c, passed, err := o.Judge(time.Now(), func(f backup.File) (string, error) {
+		said, err := x.place.Ends(ctx, f)
+		return said.Wrong, err
+	})
+	f := c.File
 	e.Detail = fmt.Sprintf("the newest backup for %s is %s as of %s, %s; it is not restored", x.region, f.Key, f.AsOf.UTC().Format(time.RFC3339), backup.Size(f.Size))
-	o := restore.Options{Databases: x.cfg.Databases, Allow: x.cfg.Allow, File: f, Usual: usual, MinSize: x.cfg.minSize(), MaxAge: x.maxAge()}
-	if err := o.Judge(time.Now()); err != nil {
+	for _, why := range passed {
+		e.Detail += "; passed over: " + why
+	}
+	if err != nil {
 		e.Lacks = err.Error()
 		e.Detail += "; " + e.Lacks
 	}
@@ -181,9 +189,7 @@ func (x *mariaDBRestore) begin(o restore.Options, a Attempt) *restoring {
 		a.Report("%s", line)
 	}
 	say("restoring " + o.File.Key)
-	file := o.File
 	o.Report = say
-	o.Open = func(ctx context.Context) (io.ReadCloser, error) { return x.place.Open(ctx, file), nil }
 	go func() {
 		defer close(r.ended)
 		defer stop()
@@ -213,7 +219,6 @@ func (x *mariaDBRestore) Drill(ctx context.Context, say func(line string)) (Dril
 		return Drilled{}, fmt.Errorf("%w: %w", ErrNotTried, err)
 	}
 	o.Report = say
-	o.Open = func(ctx context.Context) (io.ReadCloser, error) { return x.place.Open(ctx, o.File), nil }
 	d, err := restore.Drill(ctx, o)
 	if err != nil {
 		return Drilled{}, fmt.Errorf("trying out a restore of %s in %s: %w", o.File.Key, x.region, err)

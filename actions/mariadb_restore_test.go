@@ -2,6 +2,7 @@ package actions
 
 import (
 	"bytes"
+	"compress/gzip"
 	"context"
 	"encoding/xml"
 	"errors"
@@ -225,6 +226,84 @@ func TestMariaDBRestoreLacks(t *testing.T) {
 	if rows(t, s) != "0" {
 		t.Errorf("%s rows", rows(t, s))
 	}
+}
+
+// GitLab, 31 January 2017: the newest backup was no backup, and nobody knew. The newest one that is whole is restored, and the ones that
+// were passed over are named, before it and afterwards; a server that is the other region's own is not touched.
+func TestIncidentP7(t *testing.T) {
+	s, f, c, d := restorable(t)
+	c.MinSize = 1 // else size alone would tell
+	whole, epoch := f.objects["app/1.sql"], uint64(100)
+	cut := whole[:len(whole)-60]
+	newer := bytes.Replace(whole, []byte("-- Server version\t10."), []byte("-- Server version\t99."), 1)
+	flipped := gzipped(t, whole)
+	flipped[len(flipped)/2] ^= 4
+	for name, tt := range map[string]struct {
+		objects map[string][]byte
+		before  string // what is said beforehand, as far as its beginning and end tell
+		note    string // what is said of it afterwards
+		refused string // "" restores
+	}{
+		"cut off":              {map[string][]byte{"app/2.sql": cut}, "is app/1.sql as of ", `passed over: the backup app/2.sql restores nothing: it does not end with "-- Dump completed"`, ""},
+		"empty":                {map[string][]byte{"app/2.sql": nil}, "is app/1.sql as of ", "passed over: the backup app/2.sql restores nothing: it ", ""},
+		"two of them":          {map[string][]byte{"app/2.sql": cut, "app/3.sql": cut}, "is app/1.sql as of ", "passed over: the backup app/2.sql restores nothing: it ", ""},
+		"a bit flipped":        {map[string][]byte{"app/2.sql.gz": flipped}, "is app/2.sql.gz as of ", "passed over: the backup app/2.sql.gz restores nothing: it is damaged", ""},
+		"of a newer server":    {map[string][]byte{"app/2.sql": newer}, "is app/2.sql as of ", "passed over: the backup app/2.sql is of MariaDB 99.", ""},
+		"all that may count":   {map[string][]byte{"app/1.sql": cut, "app/2.sql": nil, "app/3.sql": newer}, "is app/3.sql as of ", "", "app/3.sql is of MariaDB 99."},
+		"more than are looked": {map[string][]byte{"app/2.sql": cut, "app/3.sql": cut, "app/4.sql": cut}, "passed over: the backup app/2.sql", "", "the backup app/2.sql restores nothing"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			epoch++ // one restore an epoch
+			d := d
+			d.Epoch = epoch
+			f.mu.Lock()
+			f.objects = map[string][]byte{"app/1.sql": whole}
+			maps.Copy(f.objects, tt.objects)
+			f.mu.Unlock()
+			s.Feed(t, "DELETE FROM app.a")
+			x := restorer(t, c, d)
+			before := inspect(t, x, Absent, tt.before)
+			a := attempt(d.Epoch, before)
+			a.Epoch, a.Deadline = d.Epoch, time.Now().Add(time.Minute)
+			err := x.Do(t.Context(), a)
+			if tt.refused != "" {
+				if err == nil || !strings.Contains(err.Error(), tt.refused) || rows(t, s) != "0" {
+					t.Errorf("%v, and %s rows; want %q", err, rows(t, s), tt.refused)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if done := inspect(t, x, Present, "is restored from app/1.sql as of "); !strings.Contains(done.Detail, tt.note) || rows(t, s) != "2" {
+				t.Errorf("%s rows; %s", rows(t, s), done.Detail)
+			}
+		})
+	}
+	// The two addresses lead to one server: it is the original.
+	c.Servers["us-east-1"] = strings.Replace(s.Addr, "127.0.0.1", "localhost", 1)
+	s.Feed(t, "CREATE USER restorer@'localhost' IDENTIFIED BY 'secret'")
+	f.objects = map[string][]byte{"app/1.sql": whole}
+	d.Epoch = 1000
+	x := restorer(t, c, d)
+	a := attempt(1000, inspect(t, x, Absent, ""))
+	a.Epoch = 1000
+	if err := x.Do(t.Context(), a); err == nil || !strings.Contains(err.Error(), "are the same server") {
+		t.Errorf("the original was restored over: %v", err)
+	}
+}
+
+func gzipped(t *testing.T, text []byte) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	z := gzip.NewWriter(&b)
+	if _, err := z.Write(text); err != nil {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 func TestMariaDBRestoreConfig(t *testing.T) {

@@ -5,16 +5,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/aws"
-
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/backup"
-	"github.com/failoverd/failoverd/internal/dump"
 )
 
 // MariaDBBackupConfig looks at the backups of MariaDB in the region's own bucket: whether
@@ -99,7 +95,7 @@ func (c *MariaDBBackupConfig) probe(d Deps) (*mariaDBBackup, error) {
 		return nil, fmt.Errorf("backups in %s: there are no AWS clients", c.Bucket)
 	}
 	place := backup.Place{Client: d.Cloud.S3(string(d.Region)), Bucket: c.Bucket, Prefix: c.Prefix, Takes: c.takes()}
-	return &mariaDBBackup{cfg: c, deps: d, place: place, known: map[backup.File]fileWord{}}, nil
+	return &mariaDBBackup{cfg: c, deps: d, place: place, known: map[backup.File]backup.Word{}}, nil
 }
 
 // NewCheck implements CheckConfig.
@@ -118,15 +114,8 @@ type mariaDBBackup struct {
 	place backup.Place
 	all   bool // read a file to its end
 
-	known map[backup.File]fileWord // of those that were looked at
-	now   *reading                 // under way, with all; else nil
-}
-
-// fileWord is what a file says of itself.
-type fileWord struct {
-	summary dump.Summary
-	wrong   string // why it restores nothing; "" if nothing is known against it
-	unsaid  string // what of it is not known
+	known map[backup.File]backup.Word // of those that were looked at
+	now   *reading                    // under way, with all; else nil
 }
 
 // Probe implements Probe.
@@ -161,30 +150,30 @@ func (p *mariaDBBackup) look(ctx context.Context, now time.Time) result {
 		return bad("there is no backup under %s in %s (%d other objects): it wants files that end with .sql, .sql.gz or .sql.zst; is the bucket replicated?", p.place, p.deps.Region, other)
 	}
 	var passed []string // newer ones, and why they do not count
-	for i := len(all) - 1; i >= 0 && i >= len(all)-mostBackups; i-- {
-		b := all[i]
+	for _, c := range backup.Candidates(all) {
+		b := c.File
 		age := now.Sub(b.AsOf)
 		if age > p.cfg.maxAge() {
 			return bad("the newest of %d backups in %s that may count, %s, is %s old, and may be %s: has the backup of last night run, and was it replicated?%s", len(all), p.deps.Region, b.Key, age.Round(time.Minute), p.cfg.maxAge(), because(passed))
 		}
-		said, err := p.word(ctx, b, backup.Usual(all[:i]))
+		said, err := p.word(ctx, c)
 		switch {
 		case err != nil:
 			return notRead(b, err)
-		case said.wrong != "":
-			passed = append(passed, b.Key+" restores nothing: "+said.wrong)
+		case said.Wrong != "":
+			passed = append(passed, b.Key+" restores nothing: "+said.Wrong)
 			continue
 		}
 		r := result{outcome: failover.OK, lastWrite: b.AsOf}
 		if len(passed) > 0 {
 			r.outcome, r.reason = failover.Slow, failover.ReasonContent
 		}
-		r.detail = fmt.Sprintf("the newest backup in %s is %s: as of %s or %s ago, %s, of MariaDB %s", p.deps.Region, b.Key, b.AsOf.UTC().Format(time.RFC3339), age.Round(time.Minute), backup.Size(b.Size), cmp.Or(said.summary.Server, "of an unknown version"))
+		r.detail = fmt.Sprintf("the newest backup in %s is %s: as of %s or %s ago, %s, of MariaDB %s", p.deps.Region, b.Key, b.AsOf.UTC().Format(time.RFC3339), age.Round(time.Minute), backup.Size(b.Size), cmp.Or(said.Summary.Server, "of an unknown version"))
 		if p.all {
-			r.detail += fmt.Sprintf("; read to its end: %d tables of %s, %s uncompressed", said.summary.Tables, few(said.summary.Databases), backup.Size(said.summary.Bytes))
+			r.detail += fmt.Sprintf("; read to its end: %d tables of %s, %s uncompressed", said.Summary.Tables, few(said.Summary.Databases), backup.Size(said.Summary.Bytes))
 		}
-		if said.unsaid != "" {
-			r.detail += "; " + said.unsaid
+		if said.Unsaid != "" {
+			r.detail += "; " + said.Unsaid
 		}
 		r.detail += because(passed)
 		return r
@@ -203,9 +192,6 @@ func notRead(b backup.File, err error) result {
 	return unsaid("GetObject of "+b.Key, err)
 }
 
-// mostBackups is how many of the newest are looked at for one that could be restored.
-const mostBackups = 3
-
 func because(passed []string) string {
 	if len(passed) == 0 {
 		return ""
@@ -214,82 +200,38 @@ func because(passed []string) string {
 }
 
 // word says what is known of a backup beside its age.
-func (p *mariaDBBackup) word(ctx context.Context, b backup.File, usual int64) (fileWord, error) {
-	if why := b.Shrunken(usual, p.cfg.minSize()); why != "" {
-		return fileWord{wrong: why}, nil
+func (p *mariaDBBackup) word(ctx context.Context, c backup.Candidate) (backup.Word, error) {
+	if why := c.File.Shrunken(c.Usual, p.cfg.minSize()); why != "" {
+		return backup.Word{Wrong: why}, nil
 	}
-	said, err := p.file(ctx, b)
-	if err != nil || said.wrong != "" {
+	said, err := p.file(ctx, c.File)
+	if err != nil || said.Wrong != "" {
 		return said, err
 	}
 	for _, db := range p.cfg.Databases {
 		// Its beginning alone names the first of several.
-		if !slices.Contains(said.summary.Databases, db) && (p.all || len(p.cfg.Databases) == 1 && len(said.summary.Databases) > 0) {
-			said.wrong = fmt.Sprintf("it does not hold database %s, but %s", db, cmp.Or(few(said.summary.Databases), "none that it names"))
+		if !slices.Contains(said.Summary.Databases, db) && (p.all || len(p.cfg.Databases) == 1 && len(said.Summary.Databases) > 0) {
+			said.Wrong = fmt.Sprintf("it does not hold database %s, but %s", db, cmp.Or(few(said.Summary.Databases), "none that it names"))
 		}
 	}
 	return said, nil
 }
 
 // file says what the file is. A file whose ETag has not changed is not read again.
-func (p *mariaDBBackup) file(ctx context.Context, b backup.File) (fileWord, error) {
+func (p *mariaDBBackup) file(ctx context.Context, b backup.File) (backup.Word, error) {
 	if said, ok := p.known[b]; ok {
 		return said, nil
 	}
-	read := p.ends
+	read := p.place.Ends
 	if p.all {
 		read = p.whole
 	}
 	said, err := read(ctx, b)
 	if err == nil {
-		if len(p.known) > 2*mostBackups {
+		if len(p.known) > 6 { // newer ones have come since
 			clear(p.known)
 		}
 		p.known[b] = said
 	}
 	return said, err
-}
-
-// wordOf sorts what reading a file gave: an error of the file is said of it.
-func wordOf(s dump.Summary, err error) (fileWord, error) {
-	for _, of := range []error{dump.ErrNotADump, dump.ErrIncomplete, dump.ErrDamaged} {
-		if errors.Is(err, of) {
-			return fileWord{summary: s, wrong: err.Error()}, nil
-		}
-	}
-	return fileWord{summary: s}, err
-}
-
-// ends reads the beginning of a backup, and its end where that tells something.
-func (p *mariaDBBackup) ends(ctx context.Context, b backup.File) (fileWord, error) {
-	const head, tail = 256 << 10, 4 << 10
-	if b.Size == 0 { // S3 has no range of it
-		return fileWord{wrong: dump.ErrNotADump.Error()}, nil
-	}
-	body, err := p.place.Get(ctx, b, aws.String(fmt.Sprintf("bytes=0-%d", head-1)))
-	if err != nil {
-		return fileWord{}, err
-	}
-	defer body.Close()
-	said, err := wordOf(dump.ReadHead(body))
-	if err != nil || said.wrong != "" {
-		return said, err
-	}
-	if !strings.HasSuffix(b.Key, ".sql") {
-		said.unsaid = "whether it is whole only reading all of it tells, as the check mariadb_backup does"
-		return said, nil
-	}
-	end, err := p.place.Get(ctx, b, aws.String(fmt.Sprintf("bytes=-%d", tail)))
-	if err != nil {
-		return said, err
-	}
-	defer end.Close()
-	text, err := io.ReadAll(io.LimitReader(end, tail))
-	if err != nil {
-		return said, err
-	}
-	if said.summary.Complete = dump.Ends(text); !said.summary.Complete {
-		said.wrong = dump.ErrIncomplete.Error()
-	}
-	return said, nil
 }

@@ -19,7 +19,7 @@ type reading struct {
 	from  *backup.Reader
 	ended chan struct{}
 	alone *time.Timer // ends it when nobody looks any more
-	word  fileWord    // after ended
+	word  backup.Word // after ended
 	err   error       // after ended
 }
 
@@ -32,7 +32,7 @@ type errReading struct{ text string }
 func (e errReading) Error() string { return e.text }
 
 // whole says what reading all of a backup gave, or errReading.
-func (p *mariaDBBackup) whole(ctx context.Context, b backup.File) (fileWord, error) {
+func (p *mariaDBBackup) whole(ctx context.Context, b backup.File) (backup.Word, error) {
 	r := p.now
 	if r != nil && r.of != b {
 		r.alone.Reset(0)
@@ -55,7 +55,7 @@ func (p *mariaDBBackup) whole(ctx context.Context, b backup.File) (fileWord, err
 		p.now = nil
 		return r.word, r.err
 	case <-wait.Done():
-		return fileWord{}, errReading{r.progress()}
+		return backup.Word{}, errReading{r.progress()}
 	}
 }
 
@@ -79,7 +79,7 @@ func (p *mariaDBBackup) read(ctx context.Context, b backup.File) *reading {
 		defer r.alone.Stop()
 		defer r.from.Close()
 		s, err := dump.Read(r.from)
-		r.word, r.err = wordOf(s, err)
+		r.word, r.err = backup.WordOf(s, err)
 	}()
 	return r
 }

@@ -26,6 +26,24 @@ type File struct {
 	AsOf      time.Time // nothing that was written later is in it
 }
 
+// Candidate is a backup that may be restored.
+type Candidate struct {
+	File File
+	// Usual is the usual size of those before it, in bytes. Zero: there was none.
+	Usual int64
+}
+
+// Candidates are the newest backups of a list in the order of their time, the newest first: how many are looked at for one that
+// could be restored.
+func Candidates(all []File) []Candidate {
+	const most = 3
+	var out []Candidate
+	for i := len(all) - 1; i >= 0 && len(out) < most; i-- {
+		out = append(out, Candidate{all[i], Usual(all[:i])})
+	}
+	return out
+}
+
 // Place is where backups of one database lie, and nothing else.
 type Place struct {
 	Client         *s3.Client

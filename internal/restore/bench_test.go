@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/failoverd/failoverd/internal/backup"
 	"github.com/failoverd/failoverd/internal/mariadbtest"
 )
 
@@ -53,7 +54,7 @@ func BenchmarkRestore(b *testing.B) {
 			s.Feed(b, "DROP DATABASE IF EXISTS app")
 			o := options(s, nil, "app")
 			o.File.Size, o.Connections, o.Epoch = info.Size(), n, o.Token
-			o.Open = func(context.Context) (io.ReadCloser, error) { return os.Open(file) }
+			o.Open = func(context.Context, backup.File) (io.ReadCloser, error) { return os.Open(file) }
 			begun = time.Now()
 			var read time.Duration
 			o.Report = func(line string) {

@@ -27,12 +27,11 @@ const drillToken = 0
 // removes it. Epoch is what the caller knows of: it is refused where a later one has restored. Token and Since are not looked at.
 func Drill(ctx context.Context, o Options) (out Drilled, err error) {
 	begun := time.Now()
-	if err := o.Judge(begun); err != nil {
+	if _, _, err := o.Judge(begun, nil); err != nil {
 		return Drilled{}, err
 	}
 	o.Token, o.Since = drillToken, time.Time{}
 	r := &run{o: o, live: sorted(o.Databases), id: identity(o.Databases)}
-	r.res.File = o.File
 	if r.s, err = dial(ctx, o.Server, o.Step); err != nil {
 		return Drilled{}, fmt.Errorf("%w: %w", ErrNotTried, err)
 	}
@@ -50,7 +49,7 @@ func Drill(ctx context.Context, o Options) (out Drilled, err error) {
 		return Drilled{}, fmt.Errorf("%w: %w", ErrNotTried, err)
 	}
 	loads = true
-	if err := r.examine(ctx); err != nil {
+	if err := r.choose(ctx); err != nil {
 		return Drilled{}, err
 	}
 	if err := r.checkTarget(ctx); err != nil {

@@ -6,6 +6,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"github.com/failoverd/failoverd/internal/backup"
 )
 
 // A drill loads everything and rehearses what comes after a swap, and afterwards the server is as it was.
@@ -125,14 +127,14 @@ func TestDrillIsNeverInTheWay(t *testing.T) {
 	clean(t, s)
 	o, ran := options(s, []byte(dumped), "app"), false
 	open := o.Open
-	o.Open = func(ctx context.Context) (io.ReadCloser, error) {
+	o.Open = func(ctx context.Context, f backup.File) (io.ReadCloser, error) {
 		if !ran {
 			ran = true
 			if _, err := Run(t.Context(), options(s, []byte(dumped), "app")); err != nil {
 				t.Error(err)
 			}
 		}
-		return open(ctx)
+		return open(ctx, f)
 	}
 	if _, err := Drill(t.Context(), o); err == nil || !ran {
 		t.Errorf("the drill went on beside a restore (%t)", ran)

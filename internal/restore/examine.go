@@ -23,12 +23,34 @@ type examined struct {
 	tables  map[string]int
 }
 
+// choose reads the newest backup to its end, and an older one if that is no good.
+func (r *run) choose(ctx context.Context) error {
+	chosen, passed, err := r.o.first(func(c backup.Candidate) error {
+		r.o.Candidate, r.said = c, nil
+		if err := r.o.judge(c, time.Now()); err != nil {
+			return err
+		}
+		if err := r.examine(ctx); err != nil {
+			return err
+		}
+		return r.checkVersion(ctx)
+	})
+	if err != nil {
+		return err
+	}
+	r.o.Candidate, r.res.File = chosen, chosen.File
+	for _, why := range passed {
+		r.notes = append(r.notes, "passed over: "+why)
+	}
+	return nil
+}
+
 // examine reads the whole backup and refuses what is not whole, is not what it should be, or is more than this package
 // understands. Nothing of the server is touched until then: that a compressed file is cut off shows at its end.
 func (r *run) examine(ctx context.Context) error {
 	r.report("reading %s, %s, to its end before anything is touched", r.o.File.Key, backup.Size(r.o.File.Size))
 	if r.o.File.Size == 0 {
-		return r.unfit("it is empty: " + dump.ErrNotADump.Error())
+		return unfit(r.o.File, "it is empty: "+dump.ErrNotADump.Error())
 	}
 	said := &examined{tables: map[string]int{}}
 	text, copied := io.Pipe()
@@ -87,19 +109,19 @@ func (r *run) examine(ctx context.Context) error {
 	for _, e := range []error{h.err, err} {
 		for _, of := range []error{dump.ErrNotADump, dump.ErrIncomplete, dump.ErrDamaged, dump.ErrHalf, dump.ErrDelimiter, dump.ErrTooLong} {
 			if errors.Is(e, of) {
-				return r.unfit(e.Error())
+				return unfit(r.o.File, e.Error())
 			}
 		}
 	}
 	if bad != "" {
-		return r.unfit(bad)
+		return unfit(r.o.File, bad)
 	}
 	if err := errors.Join(err, h.err); err != nil {
 		return fmt.Errorf("reading %s: %w", r.o.File.Key, err)
 	}
 	said.Summary = h.s
 	if !slices.Equal(slices.Sorted(slices.Values(said.Databases)), r.live) {
-		return refuse("name in databases all that a backup holds, or give each a prefix of its own", "the backup %s holds the databases %s, and %s was to be restored",
+		return refuseFile("name in databases all that a backup holds, or give each a prefix of its own", "the backup %s holds the databases %s, and %s was to be restored",
 			r.o.File.Key, strings.Join(said.Databases, ", "), strings.Join(r.live, ", "))
 	}
 	if said.tables[""] > 0 { // of one database, which only the head names
@@ -110,14 +132,14 @@ func (r *run) examine(ctx context.Context) error {
 }
 
 // unfit refuses a backup that restores nothing: no override makes it one.
-func (r *run) unfit(why string) error {
-	return refuse("nothing was touched; name another one in key, or make a new backup", "the backup %s restores nothing: %s", r.o.File.Key, why)
+func unfit(f backup.File, why string) error {
+	return refuseFile("nothing was touched; name another one in key, or make a new backup", "the backup %s restores nothing: %s", f.Key, why)
 }
 
 // each reads the backup statement by statement; db is the database that is in use, "" before any. What is read is written to
 // copied, too, if that is not nil.
 func (r *run) each(ctx context.Context, copied io.Writer, doing string, f func(st dump.Statement, db string) error) error {
-	raw, err := r.o.Open(ctx)
+	raw, err := r.o.Open(ctx, r.o.File)
 	if err != nil {
 		return err
 	}

@@ -81,8 +81,11 @@ var tokens = uint64(100)
 func options(s *mariadbtest.Server, file []byte, databases ...string) Options {
 	tokens++
 	return Options{
-		Server: account(s), Databases: databases, Token: tokens, Epoch: 2, File: backup.File{Key: "app/1.sql", ETag: `"1"`, Size: int64(len(file)), AsOf: time.Now().Add(-3 * time.Hour).Truncate(time.Second)},
-		Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(file)), nil },
+		Server: account(s), Databases: databases, Token: tokens, Epoch: 2,
+		Candidate: backup.Candidate{File: backup.File{Key: "app/1.sql", ETag: `"1"`, Size: int64(len(file)), AsOf: time.Now().Add(-3 * time.Hour).Truncate(time.Second)}},
+		Open: func(context.Context, backup.File) (io.ReadCloser, error) {
+			return io.NopCloser(bytes.NewReader(file)), nil
+		},
 	}
 }
 

@@ -28,12 +28,19 @@ var ErrStaleToken = errors.New("a newer token stands in the server: another lead
 type RefusedError struct {
 	Why string
 	Way string // what to do next
+	// OfFile says that it is the file that is no good: an older one may be.
+	OfFile bool
 }
 
 func (e *RefusedError) Error() string { return e.Why + "; " + e.Way }
 
 func refuse(way, format string, args ...any) error {
 	return &RefusedError{Why: fmt.Sprintf(format, args...), Way: way}
+}
+
+// refuseFile is refuse for what an older backup may not suffer from.
+func refuseFile(way, format string, args ...any) error {
+	return &RefusedError{Why: fmt.Sprintf(format, args...), Way: way, OfFile: true}
 }
 
 // Override is a refusal that a person has lifted.
@@ -69,11 +76,11 @@ type Options struct {
 	Databases []string
 	Allow     []Override
 
-	File backup.File
-	// Open reads File from its beginning, compressed as it lies there. It is asked for twice.
-	Open func(ctx context.Context) (io.ReadCloser, error)
-	// Usual is the usual size of a backup, in bytes. Zero: not known.
-	Usual int64
+	backup.Candidate
+	// Older are tried in turn, if what was to be restored is found to be no good: the newest that is whole is restored.
+	Older []backup.Candidate
+	// Open reads a backup from its beginning, compressed as it lies there. It is asked for twice.
+	Open func(ctx context.Context, f backup.File) (io.ReadCloser, error)
 	// MinSize is the share of it in percent that File must have. Zero: any.
 	MinSize int
 	// MaxAge is how old File may be. Zero: any.
@@ -135,11 +142,10 @@ type later struct {
 // Run restores, or finds that an earlier run of the same backup in the same epoch has. An error says that it is not done, and
 // whether anything was swapped only Look tells.
 func Run(ctx context.Context, o Options) (res Result, err error) {
-	if err := o.Judge(time.Now()); err != nil {
+	if _, _, err := o.Judge(time.Now(), nil); err != nil {
 		return Result{}, err
 	}
 	r := &run{o: o, live: sorted(o.Databases), id: identity(o.Databases)}
-	r.res.File = o.File
 	if r.s, err = dial(ctx, o.Server, o.Step); err != nil {
 		return Result{}, err
 	}
@@ -170,7 +176,7 @@ func Run(ctx context.Context, o Options) (res Result, err error) {
 		file := backup.File{Key: row.key, ETag: row.etag, AsOf: row.asOf}
 		return Result{File: file, Already: !row.swapped, Tables: row.tables, Bytes: row.bytes, Notes: row.notes()}, nil
 	}
-	if err := r.examine(ctx); err != nil {
+	if err := r.choose(ctx); err != nil {
 		return Result{}, err
 	}
 	if err := r.checkTarget(ctx); err != nil {
@@ -203,16 +209,48 @@ func (r *run) report(format string, args ...any) {
 	}
 }
 
-// Judge refuses what is known to be wrong with a backup before it is read.
-func (o *Options) Judge(now time.Time) error {
+// Judge gives the newest backup against which nothing is known before it is read to its end, what is known against newer ones, and refuses
+// where there is none. look says what else is wrong with a file; nil: nobody looks.
+func (o *Options) Judge(now time.Time, look func(f backup.File) (wrong string, err error)) (c backup.Candidate, passed []string, err error) {
 	if err := Restorable(o.Databases); err != nil {
+		return o.Candidate, nil, err
+	}
+	return o.first(func(c backup.Candidate) error {
+		if err := o.judge(c, now); err != nil || look == nil {
+			return err
+		}
+		wrong, err := look(c.File)
+		if wrong != "" {
+			return unfit(c.File, wrong)
+		}
 		return err
+	})
+}
+
+// first gives the newest backup that suits, and what is wrong with newer ones. What is wrong with something else than the file ends it.
+func (o *Options) first(suits func(backup.Candidate) error) (c backup.Candidate, passed []string, err error) {
+	var ways []string
+	for _, c := range append([]backup.Candidate{o.Candidate}, o.Older...) {
+		err := suits(c)
+		refused, ok := errors.AsType[*RefusedError](err)
+		if err == nil || !ok || !refused.OfFile {
+			return c, passed, err
+		}
+		passed = append(passed, refused.Why)
+		if !slices.Contains(ways, refused.Way) {
+			ways = append(ways, refused.Way)
+		}
 	}
-	if age := now.Sub(o.File.AsOf); o.MaxAge > 0 && age > o.MaxAge && !o.allows(AllowOld) {
-		return refuse(allow(AllowOld, "bring a younger one"), "the backup %s is %s old, and may be %s", o.File.Key, age.Round(time.Minute), o.MaxAge)
+	return o.Candidate, passed, refuse(strings.Join(ways, ", or "), "%s", strings.Join(passed, "; "))
+}
+
+// judge refuses what is known to be wrong with a backup before it is read.
+func (o *Options) judge(c backup.Candidate, now time.Time) error {
+	if age := now.Sub(c.File.AsOf); o.MaxAge > 0 && age > o.MaxAge && !o.allows(AllowOld) {
+		return refuseFile(allow(AllowOld, "bring a younger one"), "the backup %s is %s old, and may be %s", c.File.Key, age.Round(time.Minute), o.MaxAge)
 	}
-	if why := o.File.Shrunken(o.Usual, o.MinSize); why != "" && !o.allows(AllowSmall) {
-		return refuse(allow(AllowSmall, "bring a whole one"), "the backup %s restores nothing: %s", o.File.Key, why)
+	if why := c.File.Shrunken(c.Usual, o.MinSize); why != "" && !o.allows(AllowSmall) {
+		return refuseFile(allow(AllowSmall, "bring a whole one"), "the backup %s restores nothing: %s", c.File.Key, why)
 	}
 	return nil
 }

@@ -78,15 +78,20 @@ func who(ctx context.Context, s *session) (string, error) {
 	return strings.TrimSpace(uid + " " + host), err
 }
 
-// checkTarget refuses a backup that the server cannot take, and a server whose own rows are newer than they should be.
-func (r *run) checkTarget(ctx context.Context) error {
+// checkVersion refuses a backup of a newer server.
+func (r *run) checkVersion(ctx context.Context) error {
 	version, err := r.s.value(ctx, "SELECT @@version")
 	if err != nil {
 		return err
 	}
 	if newer(r.said.Server, version) && !r.o.allows(AllowNewer) {
-		return refuse(allow(AllowNewer, "upgrade the server"), "the backup %s is of MariaDB %s, and the server at %s is older: %s", r.o.File.Key, r.said.Server, r.o.Server.Addr, version)
+		return refuseFile(allow(AllowNewer, "upgrade the server"), "the backup %s is of MariaDB %s, and the server at %s is older: %s", r.o.File.Key, r.said.Server, r.o.Server.Addr, version)
 	}
+	return nil
+}
+
+// checkTarget refuses a server that cannot take the backup, and one whose own rows are newer than they should be.
+func (r *run) checkTarget(ctx context.Context) error {
 	most, err := r.s.value(ctx, "SELECT @@global.max_allowed_packet")
 	if err != nil {
 		return err

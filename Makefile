@@ -65,14 +65,17 @@ crashmatrix:
 
 # Outages that others have had, replayed: whole clusters in fake time, and real processes where only they are honest.
 .PHONY: incidents
+INCIDENTS = P1 P2 P3 P4 P5 P7 P10 P11 P12 P15 P16 P18
 incidents: deps
 	@mkdir -p out
-	@{ $(GO) test ./internal/sim -run 'TestStories/P' -v -count=1 && $(GO) test ./consensus -run TestIncident -v -count=1 -entries 1000000; } > out/incidents.log 2>&1; a=$$?; \
+	@{ $(GO) test ./internal/sim -run 'TestStories/P' -v -count=1 && $(GO) test ./actions ./probes -run TestIncident -v -count=1 && $(GO) test ./consensus -run TestIncident -v -count=1 -entries 1000000; } > out/incidents.log 2>&1; a=$$?; \
 	(cd lab && $(GO) test -race -p 1 ./e2e -run 'TestIncident' -v -count=1 -timeout 30m) >> out/incidents.log 2>&1; b=$$?; \
 	grep -E '^ *--- (PASS|FAIL|SKIP): (TestStories/P|TestIncident)' out/incidents.log; \
 	bad=$$(grep -cE '^ *--- (FAIL|SKIP): (TestStories/P|TestIncident)' out/incidents.log); good=$$(grep -cE '^ *--- PASS: (TestStories/P|TestIncident)' out/incidents.log); \
 	if [ $$a != 0 ] || [ $$b != 0 ]; then cat out/incidents.log; fi; \
-	echo "incidents: cases=$$((good + bad)) passed=$$good failed=$$bad"; [ $$a = 0 ] && [ $$b = 0 ] && [ $$bad = 0 ]
+	missing=; for p in $(INCIDENTS); do grep -qE "^ *--- PASS: (TestStories/|TestIncident)$$p([^0-9]|$$)" out/incidents.log || missing="$$missing $$p"; done; \
+	if [ -n "$$missing" ]; then echo "no test has passed of:$$missing"; fi; \
+	echo "incidents: cases=$$((good + bad)) passed=$$good failed=$$bad missing=$$(echo $$missing | wc -w)"; [ $$a = 0 ] && [ $$b = 0 ] && [ $$bad = 0 ] && [ -z "$$missing" ]
 
 # The protocol models, searched exhaustively with spin: model/README.md. TRAIL=name shows one counter-example.
 .PHONY: model spin

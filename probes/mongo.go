@@ -33,6 +33,9 @@ type MongoConfig struct {
 	PasswordFile string `toml:"password_file" json:"password_file,omitempty"`
 	// Slow is the time after which a member's answer counts as slow. Zero: never.
 	Slow failover.Duration `toml:"slow" json:"slow,omitempty"`
+	// Stale is the time after which a member has failed whose newest write does not move, although it is primary or follows one. Zero: a
+	// minute. A primary that nobody writes to writes a no-op every ten seconds, unless writePeriodicNoops was turned off.
+	Stale failover.Duration `toml:"stale" json:"stale,omitempty"`
 }
 
 // Validate reports the first wrong parameter.
@@ -77,6 +80,26 @@ type mongoProbe struct {
 	deps    Deps
 	members []string
 	clients []*mongo.Client
+	moves   []movement // of each member; one look at a time
+}
+
+// movement is when a member's newest write was last seen to be another one.
+type movement struct {
+	last  time.Time // by its primary's clock
+	since time.Time // by ours; zero: nothing is to be expected of it
+}
+
+// still is how long the newest write has not moved, of a member of which that is to be expected.
+func (m *movement) still(h hello, now time.Time) time.Duration {
+	switch {
+	case !h.Writable && (!h.Secondary || h.Primary == ""):
+		m.since = time.Time{} // nobody writes
+	case m.since.IsZero() || !h.LastWrite.Date.Equal(m.last):
+		m.last, m.since = h.LastWrite.Date, now
+	default:
+		return now.Sub(m.since)
+	}
+	return 0
 }
 
 // New implements Config. The probe has a Close method: the driver's clients
@@ -91,6 +114,7 @@ func (c *MongoConfig) New(d Deps) (Probe, error) {
 		}
 		p.clients = append(p.clients, client)
 	}
+	p.moves = make([]movement, len(p.clients))
 	return p, nil
 }
 
@@ -118,7 +142,7 @@ func (p *mongoProbe) Probe(ctx context.Context) failover.Observation {
 	for i, c := range p.clients {
 		wg.Go(func() {
 			begin := time.Now()
-			r := p.ask(ctx, c)
+			r := p.ask(ctx, c, &p.moves[i])
 			r.target, r.latency = p.members[i], time.Since(begin)
 			results[i] = r.slower(p.cfg.Slow.D())
 		})
@@ -142,7 +166,7 @@ type hello struct {
 	} `bson:"lastWrite"`
 }
 
-func (p *mongoProbe) ask(ctx context.Context, c *mongo.Client) result {
+func (p *mongoProbe) ask(ctx context.Context, c *mongo.Client, m *movement) result {
 	admin := c.Database("admin")
 	var h hello
 	if err := admin.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&h); err != nil {
@@ -152,9 +176,14 @@ func (p *mongoProbe) ask(ctx context.Context, c *mongo.Client) result {
 		return mongoError(err)
 	}
 	r := h.role(p.cfg.ReplicaSet)
-	if r.outcome == failover.OK {
-		r.lastWrite = h.LastWrite.Date
+	if r.outcome != failover.OK {
+		return r
 	}
+	if still := m.still(h, time.Now()); still > orElse(p.cfg.Stale, time.Minute) {
+		// It answers a ping, and would be taken for well for days.
+		return result{outcome: failover.Failed, reason: failover.ReasonStale, detail: fmt.Sprintf("%s, and its newest write, of %s, has not moved for %s", r.detail, h.LastWrite.Date.UTC().Format(time.RFC3339), still.Round(time.Second))}
+	}
+	r.lastWrite = h.LastWrite.Date
 	return r
 }
 

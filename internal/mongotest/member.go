@@ -113,6 +113,7 @@ type Member struct {
 	electedAt     time.Time
 	rolledBack    int
 	reconfiguring bool
+	stalled       bool   // it answers, and applies nothing
 	successor     string // whom a primary that steps down tells to stand for election
 	conns         map[net.Conn]bool
 }
@@ -238,6 +239,7 @@ func (m *Member) run(ctx context.Context) {
 		}
 		m.mu.Lock()
 		m.started(time.Now())
+		m.idle(time.Now())
 		var hosts []string
 		if m.configured() {
 			hosts = m.others()
@@ -276,6 +278,21 @@ func (m *Member) lastOp() optime {
 	}
 	e := m.log[len(m.log)-1]
 	return optime{e.Term, e.Index, e.At}
+}
+
+// Stall has a secondary answer and apply nothing from now on, as one whose replication has died, or catch up again.
+func (m *Member) Stall(on bool) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.stalled = on
+}
+
+// idle writes a no-op when nobody has written for an election time-out, as a real primary does every ten seconds
+// (writePeriodicNoops). m.mu is held.
+func (m *Member) idle(now time.Time) {
+	if m.state == primary && now.Sub(m.lastOp().At) > m.opt.ElectionTimeout {
+		m.write("n", "", nil)
+	}
 }
 
 func (m *Member) write(op, ns string, doc bson.D) {

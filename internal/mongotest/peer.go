@@ -71,7 +71,7 @@ func (m *Member) heartbeat(ctx context.Context, host string) {
 	defer m.mu.Unlock()
 	v.heard, v.state, v.term, v.last, v.cfg, v.ready = time.Now(), in.State, in.Term, in.Last, in.Config, in.Ready
 	m.adopt(in.Term, in.Config)
-	if m.state != secondary || len(in.Entries) == 0 || !in.Last.after(m.lastOp()) {
+	if m.state != secondary || m.stalled || len(in.Entries) == 0 || !in.Last.after(m.lastOp()) {
 		return
 	}
 	if in.Whole { // our history is not the source's: give ours up

@@ -414,4 +414,59 @@ var data = []mutant{
 		edits: []edit{{"actions/mongo_promote.go", `was.Version < began.Floor && rec.State == failover.StepDone:`, `was.Version < 0 && rec.State == failover.StepDone:`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteRemembersWhatItHasForced"}},
 	},
+	{
+		name: "loss-without-the-time-since", rule: "S6",
+		says:  "what was written between the newest sample and the failure is not counted by max_loss",
+		edits: []edit{{"failover/guards.go", `return sample, age, sample.Behind + age, ok`, `return sample, age, sample.Behind, ok`}},
+		tests: []test{{pkg: "failover", name: "TestDecide/loss-old-sample"}, {pkg: "failover/plan", name: "TestPrice"}},
+	},
+	{
+		name: "loss-by-an-old-word", rule: "S6",
+		says:  "what the active region has written since it was looked at is taken for nothing",
+		edits: []edit{{"internal/daemon/survey.go", `behind + p.unseen)`, `behind)`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestLossesAreABound"}},
+	},
+	{
+		name: "price-ends-with-the-epoch", rule: "S9",
+		says: "who is asked before a step of no return is not told what would be lost",
+		edits: []edit{{"failover/apply_exec.go", `		e.Loss = map[string]LossSample{}
+		for store := range s.Loss {`, `		e.Loss = map[string]LossSample{}
+		for store := range s.Inventory {
+			store := string(store)`}},
+		tests: []test{{pkg: "actions", name: "TestApprovalOfAStep"}},
+	},
+	{
+		name: "restore-the-newest-or-none", rule: "L1",
+		says:  "a newest backup that is no good keeps an older one that is whole from being restored",
+		edits: []edit{{"internal/restore/restore.go", `append([]backup.Candidate{o.Candidate}, o.Older...)`, `append([]backup.Candidate{o.Candidate}, o.Older[:0]...)`}},
+		tests: []test{{pkg: "actions", name: "TestIncidentP7"}},
+	},
+	{
+		name: "restore-whatever-version", rule: "S6",
+		says: "a backup of a newer server is restored",
+		edits: []edit{{"internal/restore/examine.go", `		return r.checkVersion(ctx)
+`, `		return nil
+`}},
+		tests: []test{{pkg: "actions", name: "TestIncidentP7"}, {pkg: "internal/restore", name: "TestRefuses"}},
+	},
+	{
+		name: "mongo-stale-is-well", rule: "S6",
+		says:  "a member whose newest write has not moved for days is taken for well",
+		edits: []edit{{"probes/mongo.go", `still > orElse(p.cfg.Stale, time.Minute)`, `still > 24*time.Hour`}},
+		tests: []test{{pkg: "probes", name: "TestIncidentP11"}},
+	},
+	{
+		name: "mongo-survivor-is-stale", rule: "L1",
+		says: "a member that has lost its primary is seen to fail, although it is what a failover goes to",
+		edits: []edit{{"probes/mongo.go", `	case !h.Writable && (!h.Secondary || h.Primary == ""):
+		m.since`, `	case h.Arbiter:
+		m.since`}},
+		tests: []test{{pkg: "probes", name: "TestIncidentP11"}},
+	},
+	{
+		name: "mongo-probe-in-plain-text", rule: "S6",
+		says:  "a probe in plain text takes members that want TLS for down",
+		edits: []edit{{"internal/config/lint.go", `see != nil && s.MongoPromote.TLS && !see.TLS`, `see == nil && s.MongoPromote.TLS`}},
+		tests: []test{{pkg: "internal/config", name: "TestLint"}},
+	},
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"log/slog"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,6 +15,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/hashicorp/raft"
 
 	"github.com/failoverd/failoverd/failover"
 )
@@ -320,4 +323,16 @@ func FuzzDecode(f *testing.F) {
 		// Apply takes whatever can be decoded.
 		failover.NewState().Apply(m, cmd)
 	})
+}
+
+// A state in which entries are missing is never kept as one of their index: after an upgrade it would differ from the others' for good.
+func TestABrokenStateIsNotKept(t *testing.T) {
+	f := newFSM(NewCodec(), slog.New(slog.DiscardHandler), func(error) {}, nil)
+	if _, err := f.Snapshot(); err != nil {
+		t.Fatal(err)
+	}
+	f.Apply(&raft.Log{Index: 1, Term: 1, Data: []byte(`{"v":1,"type":"explode","node":"a","body":{}}`)})
+	if _, err := f.Snapshot(); !errors.Is(err, ErrUnknownCommand) {
+		t.Errorf("%v", err)
+	}
 }

@@ -80,6 +80,12 @@ const snapshotVersion = 1
 
 // Snapshot implements raft.FSM. It captures a copy; Persist runs beside Apply.
 func (f *fsm) Snapshot() (raft.FSMSnapshot, error) {
+	f.mu.Lock()
+	broken := f.broken
+	f.mu.Unlock()
+	if broken != nil {
+		return nil, broken // entries of its index are missing in the state
+	}
 	return &snapshot{state: f.view()}, nil
 }
 

@@ -39,7 +39,9 @@ type Hello struct {
 // election comes before the first applied entry.
 type known struct {
 	Generation uint64 `json:"generation"`
-	Features   int    `json:"features,omitempty"` // the level in force
+	// Index is that of the log's entry with which the rest was learned.
+	Index    uint64 `json:"index,omitempty"`
+	Features int    `json:"features,omitempty"` // the level in force
 	// Members are the nodes of the cluster with the one that is being added; nil
 	// before the log names any.
 	Members map[failover.NodeID]failover.NodeSpec    `json:"members,omitempty"`
@@ -134,9 +136,13 @@ func (g *Gatekeeper) Learn(s *failover.State) error {
 		return nil // not caught up yet
 	}
 	g.self.Empty, g.self.Generation = false, s.Generation
-	k := known{Generation: s.Generation, Features: s.Level(), Members: s.Members(), Nodes: maps.Clone(s.Nodes), Removed: s.Removed}
+	k := known{Generation: s.Generation, Index: g.known.Index, Features: s.Level(), Members: s.Members(), Nodes: maps.Clone(s.Nodes), Removed: s.Removed}
 	if k.Members == nil {
 		k.Members = g.known.Members
+	}
+	if g.known.Generation == s.Generation && s.Index < g.known.Index {
+		// It has restarted, and has an old snapshot and no leader: what it knew before stands.
+		k.Members, k.Features, k.Removed = g.known.Members, g.known.Features, g.known.Removed
 	}
 	for id, old := range g.known.Nodes {
 		// A node that restarts replays its log: what it knew before stands.
@@ -145,6 +151,10 @@ func (g *Gatekeeper) Learn(s *failover.State) error {
 		}
 	}
 	data, err := json.Marshal(k)
+	if err == nil && string(data) != g.saved {
+		k.Index = max(k.Index, s.Index)
+		data, err = json.Marshal(k)
+	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", g.path, err)
 	}

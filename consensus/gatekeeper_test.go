@@ -150,3 +150,43 @@ func TestKnownSurvivesRestart(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// After a restart the state machine is an old snapshot until there is a leader, and without a quorum it stays so: what is known of who was
+// removed, and that nobody speaks without a greeting any more, is not forgotten.
+func TestAnOldSnapshotTeachesNothing(t *testing.T) {
+	dir := t.TempDir()
+	start := func() *Gatekeeper {
+		g, err := NewGatekeeper(dir, Hello{Node: "a", Disk: "da", Starts: 2, Boot: "b"}, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return g
+	}
+	old := failover.NewState()
+	old.Index, old.Features = 5, 1
+	old.Nodes["x"] = failover.NodeRecord{Disk: "dx", Starts: 1, Boot: "bx"}
+	now := old.Clone()
+	now.Index, now.Features = 50, 3
+	delete(now.Nodes, "x")
+	now.Removed = map[failover.NodeID]failover.RemovedNode{"x": {By: "uid 0", Why: "old disk"}}
+	learn := func(g *Gatekeeper, s *failover.State) {
+		t.Helper()
+		if err := g.Learn(s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	learn(start(), now)
+	g := start()
+	learn(g, old)
+	if err := g.Judge(Hello{Node: "x", Disk: "dx", Starts: 1, Boot: "bx"}); err == nil || g.Plain() {
+		t.Errorf("a removed node is let in (%v), and who does not greet is: %t", err, g.Plain())
+	}
+	// What comes later is believed again.
+	later := now.Clone()
+	later.Index, later.Removed = 60, nil
+	later.Nodes["x"] = failover.NodeRecord{Disk: "dx2", Starts: 1, Boot: "bx2"}
+	learn(g, later)
+	if err := g.Judge(Hello{Node: "x", Disk: "dx2", Starts: 1, Boot: "bx2"}); err != nil {
+		t.Error(err)
+	}
+}

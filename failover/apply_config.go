@@ -61,6 +61,8 @@ func (s *State) Waits() string {
 	switch {
 	case len(refused) > 0:
 		return "refused by " + strings.Join(refused, ", ") + ": `failoverd config withdraw`, then apply one that every node can run"
+	case s.Level() >= 3 && p.Settings.Other(s.Active) == "":
+		return fmt.Sprintf("does not contain %s, which has become the active region since it was proposed: `failoverd config withdraw`", s.Active)
 	case len(silent) > 0:
 		return "waits for " + strings.Join(silent, ", ")
 	case s.Preparation != nil && s.Level() >= 3:
@@ -157,11 +159,8 @@ func (c ProposeSettings) apply(s *State, m Meta) (any, error) {
 	case c.Hash == s.SettingsHash:
 		return nil, refuse("same", "configuration %s is in force already", c.Hash)
 	}
-	for _, id := range slices.Sorted(maps.Keys(s.Agents)) {
-		// It would be refused from the moment on at which this counts, and stop its workers (S8).
-		if a, limit := s.Agents[id], longestLease*c.Settings.Policy.Lease.Length; s.Level() >= 3 && a.Asks > limit && a.Asks <= longestLease*old.Policy.Lease.Length {
-			return nil, refuse("lease", "agent %s of %s in %s asks for leases of %s by its own file, and would get none where lease.length is %s (at most %d times as long): its workers would stop; shorten lease.length in its file first and replace the agent, or apply a longer one", id, a.Component, a.Region, a.Asks, c.Settings.Policy.Lease.Length, longestLease)
-		}
+	if err := s.shortens(&c.Settings); err != nil {
+		return nil, err
 	}
 	s.Proposal = &Proposal{
 		ID: m.Index, Settings: c.Settings, Hash: c.Hash, Source: c.Source, By: m.By, Why: m.Why, At: m.At,
@@ -173,6 +172,17 @@ func (c ProposeSettings) apply(s *State, m Meta) (any, error) {
 	}
 	s.event(m, c, "configuration %s proposed, %s stays in force until every node has acknowledged it; %s", c.Hash, s.SettingsHash, what)
 	return m.Index, nil
+}
+
+// shortens refuses a configuration under which agents at work would get no lease, and stop their workers (S8).
+func (s *State) shortens(now *Settings) error {
+	for _, id := range slices.Sorted(maps.Keys(s.Agents)) {
+		a, limit := s.Agents[id], longestLease*now.Policy.Lease.Length
+		if s.Level() >= 3 && a.Asks > limit && a.Asks <= longestLease*s.Settings.Policy.Lease.Length {
+			return refuse("lease", "agent %s of %s in %s asks for leases of %s by its own file, and would get none where lease.length is %s (at most %d times as long): its workers would stop; shorten lease.length in its file first and replace the agent, or apply a longer one", id, a.Component, a.Region, a.Asks, now.Policy.Lease.Length, longestLease)
+		}
+	}
+	return nil
 }
 
 func nodeDifference(a, b map[NodeID]NodeSpec) string {
@@ -231,6 +241,9 @@ func (c ActivateSettings) apply(s *State, m Meta) (any, error) {
 	}
 	if why := s.Waits(); why != "" {
 		return nil, refuse("waits", "configuration %s is not in force yet: it %s", p.Hash, why)
+	}
+	if err := s.shortens(&p.Settings); err != nil {
+		return nil, err // agents have come since it was proposed
 	}
 	settings := p.Settings
 	s.Settings, s.SettingsHash, s.Source, s.SettingsSince, s.Proposal = &settings, p.Hash, p.Source, m.At, nil

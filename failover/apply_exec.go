@@ -158,6 +158,19 @@ func (c Ask) apply(s *State, m Meta) (any, error) {
 	return m.Index, nil
 }
 
+// unwanted says why an execution that waits for its first approval would not be begun by automation now: the policy approves nothing that
+// the guards would refuse. "" if they would not, or a person has asked for it.
+func (s *State) unwanted(e *Execution, now time.Time) string {
+	if s.Level() < 3 || !e.Auto || e.State != ExecAwaiting {
+		return ""
+	}
+	if s.Suspicion == nil || s.Suspicion.Region != e.From || s.Suspicion.Condition != RegionDown {
+		return string(e.From) + " is not seen down any more"
+	}
+	_, why := s.autoGuard(now, 1)
+	return why
+}
+
 // byPolicy approves what nobody has answered in time.
 const byPolicy = "policy"
 
@@ -172,6 +185,10 @@ func (c AskExpired) apply(s *State, m Meta) (any, error) {
 	}
 	if m.At.Before(q.Deadline) {
 		return nil, refuse("deadline", "question %d may be answered until %s", c.Nonce, q.Deadline.Format(time.RFC3339))
+	}
+	if why := s.unwanted(e, m.At); q.Default == "proceed" && why != "" {
+		q.Default = "hold" // a person decides
+		s.event(m, c, "nobody answered in time, and the policy does not proceed: %s", why)
 	}
 	if q.Default == "proceed" {
 		e.Approvals = append(e.Approvals, Approval{Nonce: q.Nonce, Step: q.Step, By: byPolicy, Why: "nobody answered in time", At: m.At})

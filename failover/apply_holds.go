@@ -70,7 +70,8 @@ func (s *State) makeHolds(m Meta, c AdvanceEpoch, e *Execution) {
 		s.event(m, c, "standing hold: %s stays stopped in %s", st.Component, st.Region)
 	}
 	for _, st := range e.Plan.Steps {
-		if e.Step(st.ID).State == StepSkipped { // somebody was faster than the fence
+		// Somebody was faster than the fence, or it was prepared.
+		if rec := e.Step(st.ID); rec.State == StepSkipped || s.Level() >= 3 && rec.State == StepDone {
 			s.holdStart(m, c, st.ID, e, n)
 			n++
 		}

@@ -137,3 +137,39 @@ func TestSafetyChanges(t *testing.T) {
 		t.Errorf("%q", got)
 	}
 }
+
+// A configuration that was proposed before a failover, and does not know the region that is active since, would leave no plan in any
+// direction: it is not put in force. Nor is one under which agents that have come since would get no lease.
+func TestAProposalIsLookedAtAgain(t *testing.T) {
+	propose := func(c *cluster, change func(*failover.Settings)) uint64 {
+		s := settings()
+		change(&s)
+		id := c.must(failover.ProposeSettings{Settings: s, Hash: "h9", Source: "x"}).Value.(uint64)
+		was := c.node
+		for id9 := range s.Nodes {
+			c.node = id9
+			c.must(failover.AckSettings{Proposal: id, Hash: "h9"})
+		}
+		c.node = was
+		return id
+	}
+	c, exec := current(t).opened()
+	id := propose(c, func(s *failover.Settings) { s.Secondary = "us-west-2" })
+	fr := c.frozen(exec)
+	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Lease, Epoch: 1, Freeze: fr, Waited: dur("10m"), Detail: "x"})
+	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: fr})
+	c.must(failover.Abort{Execution: exec})
+	c.must(failover.FinishExecution{Execution: exec, State: failover.ExecAborted, Outcome: "x"})
+	if why := c.s.Waits(); !strings.Contains(why, "does not contain us-east-2, which has become the active region since") || !strings.Contains(why, "failoverd config withdraw") {
+		t.Errorf("it waits: %q", why)
+	}
+	c.refused("waits", failover.ActivateSettings{Proposal: id})
+	c.must(failover.WithdrawSettings{Proposal: id})
+
+	c = current(t)
+	id = propose(c, func(s *failover.Settings) { s.Policy.Lease.Length, s.Policy.Lease.Renew = dur("7s"), dur("1s") })
+	c.must(c.round(failover.LeaseRequest{Agent: "w1", Region: east1, Component: "workers", Lease: dur("75s"), Enforced: true, Running: true}))
+	c.refused("lease", failover.ActivateSettings{Proposal: id})
+	c.must(c.round(failover.LeaseRequest{Agent: "w1", Region: east1, Component: "workers", Lease: dur("60s"), Enforced: true, Running: true}))
+	c.must(failover.ActivateSettings{Proposal: id})
+}

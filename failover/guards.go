@@ -50,9 +50,12 @@ func override(guard string) string {
 // AutoGuard names the first guard that objects to an automatic execution at
 // the given time and says how to go on. Guard "" means that none does. It looks
 // only at what is in the log, so that Apply and the leader agree.
-func (s *State) AutoGuard(now time.Time) (guard, reason string) {
+func (s *State) AutoGuard(now time.Time) (guard, reason string) { return s.autoGuard(now, 0) }
+
+// autoGuard is AutoGuard of an execution that is so many times among AutoRuns already.
+func (s *State) autoGuard(now time.Time, counted int) (guard, reason string) {
 	p := s.Settings.Policy
-	recent := 0
+	recent := -counted
 	for _, t := range s.AutoRuns {
 		if now.Sub(t) < 24*time.Hour {
 			recent++

@@ -320,10 +320,14 @@ func (l *leadership) startRequested(ctx context.Context, s *failover.State, prop
 }
 
 // leaveActiveRegion gives the leadership to a node outside the active region,
-// from which a failover can be led. Never during an execution.
+// from which a failover can be led. Never during an execution or a preparation, and not while a hold runs: it would begin anew
+// with the next leader.
 func (l *leadership) leaveActiveRegion(s *failover.State, now time.Time) {
 	p := s.Settings.Policy
-	if l.core.cfg.Vantage != s.Active || s.Execution != nil || s.Incident != nil {
+	l.mu.Lock()
+	held := l.decision.HoldElapsed
+	l.mu.Unlock()
+	if l.core.cfg.Vantage != s.Active || s.Execution != nil || s.Incident != nil || s.Preparation != nil || held > 0 {
 		return
 	}
 	if l.nextTransfer.IsZero() {

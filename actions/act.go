@@ -362,7 +362,7 @@ func (r *run) done(ctx context.Context, detail string, already bool) {
 		r.x.confirm(ctx, r.e, r.st.Component, r.st.Evidence(), string(r.st.ID), r.st.Action+": "+detail)
 	}
 	r.x.finishAs(ctx, failover.StepFinished{
-		Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepDone, Detail: detail, Already: already,
+		Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepDone, Detail: detail, Already: already, Stands: r.last.stands(),
 	})
 }
 

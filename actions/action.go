@@ -66,6 +66,14 @@ type Effect struct {
 	Unmendable bool
 }
 
+// stands is the token that was read at the resource; zero: none was.
+func (e Effect) stands() uint64 {
+	if e.Recalled {
+		return 0
+	}
+	return e.Token
+}
+
 // Rememberer is an Action whose resource can be written although it cannot be read,
 // because a write names exactly what it replaces: one that rests on something old is
 // refused. What Inspect reads of it while all is well is kept in the log, and given

@@ -229,7 +229,7 @@ func (x *Executor) advance(ctx context.Context, st failover.Step, token uint64) 
 	if !x.stillStopped(ctx, s) {
 		return false
 	}
-	if !x.again("epoch") {
+	if x.askForLate(ctx, s) || !x.again("epoch") {
 		return false
 	}
 	_, ok := x.propose(ctx, failover.AdvanceEpoch{Execution: e.ID, Epoch: s.Epoch + 1, Region: e.To, Freeze: s.Freeze.ID}, "")
@@ -237,6 +237,21 @@ func (x *Executor) advance(ctx context.Context, st failover.Step, token uint64) 
 		return false
 	}
 	x.finish(ctx, e, st, token, failover.StepDone, fmt.Sprintf("epoch %d: %s is active, %s is fenced", e.Epoch+1, e.To, e.From))
+	return true
+}
+
+// askForLate asks what to do about a write that may still land, and reports whether the epoch waits for it. It is looked for and replaced
+// beside this (Keeper.settle), and the question ends with it.
+func (x *Executor) askForLate(ctx context.Context, s *failover.State) bool {
+	why := s.LateWrites()
+	if why == "" || slices.Contains(s.Execution.Overrides, failover.GuardLate) {
+		return false
+	}
+	x.say("fence", why)
+	if s.Execution.MayAsk(failover.LateWrite) {
+		x.ask(ctx, s.Execution.ID, failover.LateWrite, "fence", fmt.Sprintf("All that is critical has stopped in %s, and the epoch waits: %s. It goes on by itself when that has been seen. If you know that the write cannot land any more, end the execution and order it again in spite of it.", s.Execution.From, why),
+			"failoverd abort --undo", "failoverd failover --override "+failover.GuardLate+" --why …")
+	}
 	return true
 }
 

@@ -47,29 +47,36 @@ func (k *Keeper) Run(ctx context.Context) {
 	busy := map[uint64]bool{} // by hold: the last look at it goes on
 	for ctx.Err() == nil {
 		changed := k.journal.Changed()
-		holds := k.journal.State().Holds
-		for _, h := range holds {
+		s := k.journal.State()
+		holds := s.Holds
+		beside := func(id uint64, due bool, do func()) {
 			mu.Lock()
-			skip := busy[h.ID] || !k.due(h)
+			skip := busy[id] || !due
 			if !skip {
-				busy[h.ID] = true
+				busy[id] = true
 			}
 			mu.Unlock()
 			if skip {
-				continue
+				return
 			}
+			wg.Go(func() {
+				defer func() {
+					mu.Lock()
+					delete(busy, id)
+					mu.Unlock()
+				}()
+				do()
+			})
+		}
+		for _, h := range holds {
 			if k.first[h.ID].IsZero() {
 				k.first[h.ID] = time.Now()
 			}
 			first := k.first[h.ID]
-			wg.Go(func() {
-				defer func() {
-					mu.Lock()
-					delete(busy, h.ID)
-					mu.Unlock()
-				}()
-				k.keep(ctx, h, first)
-			})
+			beside(h.ID, k.due(h), func() { k.keep(ctx, h, first) })
+		}
+		for _, l := range s.Late {
+			beside(l.ID, true, func() { k.settle(ctx, l) })
 		}
 		t := time.NewTimer(k.every)
 		select {
@@ -106,7 +113,7 @@ func (k *Keeper) appeared(ctx context.Context, changed <-chan struct{}, had int)
 			case <-changed:
 			}
 			changed = k.journal.Changed()
-			if len(k.journal.State().Holds) > had {
+			if s := k.journal.State(); len(s.Holds) > had {
 				close(out)
 				return
 			}

@@ -216,7 +216,7 @@ func (r *run) finishUndo(ctx context.Context, again bool) {
 				r.x.say(r.st.ID, "put back; watched until "+watch.UTC().Format(time.TimeOnly)+"Z: a call that is under way may still land")
 				break
 			}
-			r.x.finish(ctx, r.e, r.st, r.token, failover.StepUndone, "put back: "+eff.Detail)
+			r.x.finishAs(ctx, failover.StepFinished{Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepUndone, Detail: "put back: " + eff.Detail, Stands: eff.stands()})
 			return
 		case eff.State != Unknown && (back || again || !repeated && r.fruitless()):
 			// A late call came in between, the leader that began the undo died before
@@ -309,8 +309,8 @@ func (x *Executor) burn(ctx context.Context, exec uint64, st failover.Step) {
 	r := &run{x: x, e: e, st: st, action: action, token: token}
 	eff := r.look(ctx)
 	switch {
-	case eff.Token >= token && !eff.Recalled: // read at the resource, whatever else could not be seen
-		x.finish(ctx, e, st, token, failover.StepDone, fmt.Sprintf("token %d stands at the resource: nothing older can take effect", eff.Token))
+	case eff.stands() >= token: // read at the resource, whatever else could not be seen
+		x.finishAs(ctx, failover.StepFinished{Execution: e.ID, Step: st.ID, Token: token, Outcome: failover.StepDone, Detail: fmt.Sprintf("token %d stands at the resource: nothing older can take effect", eff.Token), Stands: eff.stands()})
 	case ctx.Err() != nil:
 	default:
 		if err == nil {

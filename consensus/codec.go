@@ -58,6 +58,8 @@ func decoderOf[T failover.Command](d decoders) {
 func newDecoders() decoders {
 	d := decoders{}
 	decoderOf[failover.Lead](d)
+	decoderOf[failover.BurnToken](d)
+	decoderOf[failover.SettleToken](d)
 	decoderOf[failover.Configure](d)
 	decoderOf[failover.Round](d)
 	decoderOf[failover.AgentStopped](d)

@@ -1,6 +1,9 @@
 package failover
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // This file holds what proves that a component has stopped (rule G7), and the
 // new epoch that follows from it (invariant S1).
@@ -229,6 +232,9 @@ func (c AdvanceEpoch) apply(s *State, m Meta) (any, error) {
 		case st.Kind == KindStop && rec.State == StepRunning, rec.State == StepUndoing:
 			return nil, refuse("in-flight", "step %s is still in flight", st.ID)
 		}
+	}
+	if reason := s.LateWrites(); reason != "" && !slices.Contains(e.Overrides, GuardLate) {
+		return nil, refuse(GuardLate, "%s", reason)
 	}
 	for _, h := range s.Holds {
 		// What is stopped again there at this moment would be stopped in the active region.

@@ -89,6 +89,9 @@ func (c StartExecution) apply(s *State, m Meta) (any, error) {
 		if guard, reason := s.HandGuard(m.At, s.Request.Overrides); guard != "" {
 			return nil, refuse(guard, "%s", reason)
 		}
+		if s.Level() >= 3 {
+			e.Overrides = s.Request.Overrides
+		}
 		e.By, e.With, e.Why, e.AskedThrough = s.Request.By, s.Request.With, s.Request.Why, s.Request.Node
 	}
 	plan := c.Plan
@@ -399,7 +402,7 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 		if c.Outcome != StepDone && c.Outcome != StepFailed {
 			return nil, refuse("outcome", "a burnt token ends done or failed, not %q", c.Outcome)
 		}
-		last.FinishedAt, last.Outcome, last.Detail = m.At, c.Outcome, c.Detail
+		last.FinishedAt, last.Outcome, last.Detail, last.Stands = m.At, c.Outcome, c.Detail, c.Stands
 		s.event(m, c, "step %s: token burnt: %s: %s", c.Step, c.Outcome, c.Detail)
 		return nil, nil
 	}
@@ -417,6 +420,7 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("outcome", "a step cannot end %q", c.Outcome)
 	}
 	last.FinishedAt, last.Outcome, last.Detail, last.Already = m.At, c.Outcome, c.Detail, last.Already || c.Already
+	last.Stands = c.Stands
 	rec.State, rec.Detail, rec.Slow = c.Outcome, c.Detail, ""
 	switch {
 	case c.Outcome == StepUndone && e.State != ExecAborting:

@@ -1,5 +1,7 @@
 package failover
 
+import "fmt"
+
 // This file holds how an execution moves the traffic and how it ends.
 
 // Flip is the value of an accepted SetTraffic.
@@ -77,6 +79,7 @@ func (c FinishExecution) apply(s *State, m Meta) (any, error) {
 		}
 	}
 	if e == s.Preparation {
+		s.leaveLate(m.Index, m.At, e, fmt.Sprintf("of preparation %d", e.ID))
 		s.Preparation = nil
 		s.event(m, c, "preparation %d %s: %s", e.ID, c.State, c.Outcome)
 		return nil, nil
@@ -91,6 +94,7 @@ func (s *State) finish(m Meta, c Command, e *Execution, state ExecState, outcome
 	}
 	aborted := e.State == ExecAborting && !e.Withdrawn
 	e.State, e.Outcome, e.FinishedAt, e.Question = state, outcome, m.At, nil
+	s.leaveLate(m.Index, m.At, e, fmt.Sprintf("of execution %d", e.ID))
 	if state == ExecStable {
 		if s.Level() >= 3 {
 			s.holdTraffic(m, c, e)

@@ -172,6 +172,9 @@ func (c ReapplyStarted) apply(s *State, m Meta) (any, error) {
 		n = h.Running.Number + 1
 	}
 	h.Running = &AttemptRecord{Number: n, Token: m.Index, Epoch: c.Epoch, Node: m.Node, Term: m.Term, Previous: c.Previous, Until: c.Until, StartedAt: m.At}
+	if s.Level() >= 3 && h.Step.Tokens {
+		s.leave(m.Index, m.At, h.Step, m.Index, "of a standing hold")
+	}
 	h.Applied = append(slices.DeleteFunc(slices.Clone(h.Applied), func(t time.Time) bool { return m.At.Sub(t) >= time.Hour }), m.At)
 	s.event(m, c, "it was seen not to be so that %s: it is seen to again (attempt %d)", h.Wants(), n)
 	return m.Index, nil

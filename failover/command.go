@@ -147,6 +147,8 @@ type (
 		Outcome   StepState `json:"outcome"`
 		Detail    string    `json:"detail"`
 		Already   bool      `json:"already,omitempty"`
+		// Stands is the token that was read at the resource; zero: none was.
+		Stands uint64 `json:"stands,omitempty"`
 	}
 	// RecordEvidence says why a component is believed to have stopped.
 	RecordEvidence struct {

@@ -185,6 +185,8 @@ type Execution struct {
 	State        ExecState `json:"state"`
 	// Undo says that an abort asked for the finished steps to be undone.
 	Undo bool `json:"undo,omitempty"`
+	// Overrides are the guards in spite of which a person asked for it.
+	Overrides []string `json:"overrides,omitempty"`
 	// Withdrawn says that the abort was the leader's, because the region is well
 	// again, and no person's.
 	Withdrawn  bool                   `json:"withdrawn,omitempty"`
@@ -294,6 +296,10 @@ type AttemptRecord struct {
 	// Burn marks an attempt that writes nothing but its token, so that every
 	// earlier one is refused from then on (rule E4).
 	Burn bool `json:"burn,omitempty"`
+	// Stands is the token that was read at the resource at its end; zero: none was read.
+	Stands uint64 `json:"stands,omitempty"`
+	// Vowed says that a person has taken it upon himself that it cannot land.
+	Vowed bool `json:"vowed,omitempty"`
 }
 
 func (e *Execution) clone() *Execution {

@@ -30,6 +30,7 @@ const (
 	GuardStandby   = "standby"
 	GuardFollowed  = "failure-followed-us"
 	GuardFenced    = "fenced"
+	GuardLate      = LateWrite
 	// What was prepared for another plan is undone before an execution begins.
 	GuardPreparation = "preparation"
 )
@@ -37,7 +38,7 @@ const (
 // Overridable lists the guards that --override accepts for an execution that a
 // person asks for. The others bind automation only.
 func Overridable() []string {
-	return []string{GuardPause, GuardLoss, GuardStandby, GuardFollowed, GuardFenced}
+	return []string{GuardPause, GuardLoss, GuardStandby, GuardFollowed, GuardFenced, GuardLate}
 }
 
 // byHand is how a person acts where automation may not.
@@ -76,6 +77,9 @@ func (s *State) autoGuard(now time.Time, counted int) (guard, reason string) {
 	if reason := s.fenceObjection(); reason != "" {
 		return GuardFenced, reason + "; " + override(GuardFenced)
 	}
+	if reason := s.LateWrites(); reason != "" {
+		return GuardLate, reason + "; " + override(GuardLate)
+	}
 	if reason := s.lossObjection(now); reason != "" {
 		return GuardLoss, reason + "; " + override(GuardLoss)
 	}
@@ -96,7 +100,7 @@ func (s *State) HandGuard(now time.Time, overrides []string) (guard, reason stri
 	if s.Paused(now) {
 		paused = s.pausedSentence() + "; `failoverd resume` ends the pause"
 	}
-	if objects(GuardPause, paused) || objects(GuardFenced, s.fenceObjection()) || objects(GuardLoss, s.lossObjection(now)) {
+	if objects(GuardPause, paused) || objects(GuardFenced, s.fenceObjection()) || objects(GuardLate, s.LateWrites()) || objects(GuardLoss, s.lossObjection(now)) {
 		return guard, reason
 	}
 	return "", ""

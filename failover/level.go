@@ -28,7 +28,7 @@ func LevelOf(c Command) int {
 		StartPreparation, EndPreparation, ReapplyStarted, ReapplyFinished, NoteHold, RefuseRequest, Suspend, NoteStuck,
 		RecordInventory, AcceptInventory, RecordLoss, RehearseFence:
 		return 2
-	case RecordReadings, RecordDrill, BeginDrill:
+	case RecordReadings, RecordDrill, BeginDrill, BurnToken, SettleToken:
 		return 3
 	case ReleaseHold:
 		if c.Ended {
@@ -50,6 +50,11 @@ func Reduced(c Command, level int) Command {
 	case StepStarted:
 		if level < 3 {
 			c.Already = false
+			return c
+		}
+	case StepFinished:
+		if level < 3 {
+			c.Stands = 0
 			return c
 		}
 	case Round:

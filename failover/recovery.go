@@ -139,6 +139,11 @@ func (s *State) Recover(o RecoverOrder) error {
 	}
 	s.Holds = slices.DeleteFunc(s.Holds, func(h StandingHold) bool { return !h.wanted(s.Active) })
 	s.Leader, s.LeaderTerm = "", 0
+	for _, e := range []*Execution{s.Execution, s.Preparation} {
+		if e != nil {
+			s.leaveLate(s.Index, s.Time, e, fmt.Sprintf("of execution %d, which `failoverd recover` ended", e.ID))
+		}
+	}
 	if e := s.Execution; e != nil {
 		e.State, e.Question, e.FinishedAt = ExecAborted, nil, s.Time
 		e.Outcome = "ended by `failoverd recover`: what it had started may have happened; look at both regions"

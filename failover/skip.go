@@ -31,6 +31,8 @@ func (c Skip) apply(s *State, m Meta) (any, error) {
 		if st.Tokens && !rec.Consumed() && (e.State == ExecAborting || rec.State == StepSkipped || follows) {
 			// The person takes it upon himself that the late effect cannot come.
 			rec.Last().Outcome = StepSkipped
+			// Of one that follows he was not asked that: it goes on being looked for.
+			rec.Last().Vowed = s.Level() >= 3 && !follows
 		}
 	} else {
 		e.Steps[c.Step] = &StepRecord{}

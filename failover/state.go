@@ -70,6 +70,8 @@ type State struct {
 	// Holds are wanted states that outlive their execution: what was stopped in a
 	// region that was left stays stopped there.
 	Holds []StandingHold `json:"holds,omitempty"`
+	// Late are writes that may still land and that no execution looks after.
+	Late []LateToken `json:"late,omitempty"`
 	// History holds the finished executions, oldest first.
 	History []*Execution `json:"history,omitempty"`
 
@@ -350,6 +352,7 @@ func (s *State) Clone() *State {
 	c.Execution = s.Execution.clone()
 	c.Preparation = s.Preparation.clone()
 	c.Refused, c.Rehearsal = clonePtr(s.Refused), clonePtr(s.Rehearsal)
+	c.Late = slices.Clone(s.Late)
 	c.Holds = slices.Clone(s.Holds)
 	for i := range c.Holds {
 		h := &c.Holds[i]

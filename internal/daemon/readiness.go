@@ -250,6 +250,9 @@ func holdRows(st *failover.State) []admin.Row {
 			Detail: fmt.Sprintf("%s: %s %s", h.Wants(), h.Status, h.Detail),
 		})
 	}
+	if why := st.LateWrites(); why != "" {
+		out = append(out, admin.Row{Name: "late write", Detail: fmt.Sprintf("%s; open since %s", why, st.Late[0].Since.Format(time.RFC3339))})
+	}
 	return out
 }
 

@@ -1,0 +1,56 @@
+package actions
+
+import (
+	"context"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// settle looks after a write that may still land although its execution has ended: until a token as new is read at its resource, and that
+// may be one that replaces it and does nothing else (rule E4). What a standing hold is about to write anew is left to it.
+func (k *Keeper) settle(ctx context.Context, l failover.LateToken) {
+	action, err := k.world.Action(l.Step)
+	if err != nil || action == nil {
+		return // readiness says since when it is open
+	}
+	eff, err := k.look(ctx, action)
+	if err != nil || ctx.Err() != nil {
+		return
+	}
+	if eff.stands() >= l.Token {
+		k.propose(ctx, failover.SettleToken{ID: l.ID, Stands: eff.stands()})
+		return
+	}
+	b, ok := action.(Burner)
+	if !ok || eff.Recalled || time.Now().Before(l.Until) || k.writes(l) {
+		return
+	}
+	s := k.journal.State()
+	until := time.Now().Add(k.opts.CallTimeout)
+	res, err := k.journal.Propose(ctx, failover.BurnToken{ID: l.ID, Epoch: s.Epoch, Until: until.UTC()}, "")
+	if err != nil || k.journal.Prove(ctx) != nil || k.journal.State().Epoch != s.Epoch {
+		return // the next look, or the next leader, goes on
+	}
+	a := Attempt{Step: l.Step.ID, Number: 1, Epoch: s.Epoch, Token: res.Index, Previous: eff.Previous, Deadline: until}
+	cctx, cancel := acting(ctx, a.session(), until)
+	if err := b.Burn(cctx, a); err != nil {
+		k.log.Info("a write that may still land could not be replaced", "step", l.Step.ID, "token", l.Token, "why", err.Error())
+	}
+	cancel()
+	if eff, err = k.look(ctx, action); err == nil && eff.stands() >= res.Index {
+		k.propose(ctx, failover.SettleToken{ID: l.ID, Stands: eff.stands()})
+	}
+}
+
+// writes reports whether a standing hold of the same step is at its resource, or will be as soon as it can.
+func (k *Keeper) writes(l failover.LateToken) bool {
+	s := k.journal.State()
+	for _, h := range s.Holds {
+		if h.Step.Fingerprint() == l.Step.Fingerprint() && (h.Running != nil || h.Status != failover.HoldKept && !h.TooOften(time.Now())) {
+			return true
+		}
+	}
+	e := s.Execution // its own switch comes first
+	return e != nil && e.Step(l.Step.ID).State == failover.StepRunning
+}

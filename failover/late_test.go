@@ -1,0 +1,238 @@
+package failover_test
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
+)
+
+const object = failover.StepID("switch-s3_object")
+
+// following is a failover whose clients were moved by a record, while the write of an object was sent and not seen.
+func following(t *testing.T) (c *cluster, token uint64) {
+	t.Helper()
+	c = current(t)
+	s := settings()
+	s.Traffic.Switch[0].Tokens, s.Traffic.Switch[0].Latched = true, true
+	second := s.Traffic.Switch[0]
+	second.Kind = "s3_object"
+	s.Traffic.Switch = append(s.Traffic.Switch, second)
+	c.must(failover.Configure{Settings: s, Hash: "h2"})
+	c, exec := c.opened()
+	fr := c.frozen(exec)
+	fence := c.start(plan.FenceID)
+	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Lease, Epoch: 1, Freeze: fr, Waited: dur("10m"), Detail: "x"})
+	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: fr})
+	c.finish(plan.FenceID, fence, failover.StepDone)
+	for _, st := range c.s.Execution.Plan.Steps {
+		switch st.Kind {
+		case failover.KindStop:
+			c.finish(st.ID, c.start(st.ID), failover.StepUnproven)
+		case failover.KindStart:
+			c.finish(st.ID, c.start(st.ID), failover.StepDone)
+		}
+	}
+	tok := c.send("switch-route53_weights")
+	c.must(failover.SetTraffic{Execution: exec, Region: east2})
+	c.must(failover.StepFinished{Execution: exec, Step: "switch-route53_weights", Token: tok, Outcome: failover.StepDone, Stands: tok})
+	token = c.send(object)
+	for _, st := range c.s.Execution.Plan.Steps {
+		if st.Kind == failover.KindCheck || st.Kind == failover.KindStable {
+			c.finish(st.ID, c.start(st.ID), failover.StepDone)
+		}
+	}
+	return c, token
+}
+
+// send begins an attempt whose call is sent.
+func (c *cluster) send(step failover.StepID) uint64 {
+	e := c.s.Execution
+	return c.must(failover.StepStarted{Execution: e.ID, Step: step, Epoch: c.s.Epoch, PlanHash: e.PlanHash, Previous: json.RawMessage(`{"n":3}`), Until: c.now.Add(10 * time.Second)}).Index
+}
+
+func (c *cluster) close() {
+	c.must(failover.FinishExecution{Execution: c.s.Execution.ID, State: failover.ExecStable, Outcome: "ok"})
+}
+
+// exchange makes the active region the primary: what a person does who wants it left in turn.
+func (c *cluster) exchange() {
+	s := *c.s.Settings
+	s.Primary, s.Secondary = c.s.Active, c.s.Settings.Other(c.s.Active)
+	id := c.must(failover.ProposeSettings{Settings: s, Hash: "exchanged", Source: "x"}).Value.(uint64)
+	was := c.node
+	for node := range s.Nodes {
+		c.node = node
+		c.must(failover.AckSettings{Proposal: id, Hash: "exchanged"})
+	}
+	c.node = was
+	c.must(failover.ActivateSettings{Proposal: id})
+	c.now = c.now.Add(2 * time.Hour)
+}
+
+// back begins the execution that leaves the active region again, and brings it to the fence.
+func (c *cluster) back(t *testing.T, overrides ...string) (exec, freeze uint64) {
+	t.Helper()
+	c.must(failover.RequestExecution{Kind: failover.Failover, Overrides: overrides})
+	p, err := plan.Derive(c.s.Settings, c.s.Active)
+	if err != nil {
+		t.Fatal(err)
+	}
+	exec = c.must(failover.StartExecution{Kind: failover.Failover, Request: c.s.Request.ID, Epoch: c.s.Epoch, Plan: p}).Index
+	tok := c.start(plan.FreezeID)
+	freeze = c.must(failover.FreezeLease{Region: c.s.Active, Epoch: c.s.Epoch, Execution: exec}).Value.(uint64)
+	c.finish(plan.FreezeID, tok, failover.StepDone)
+	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Lease, Epoch: c.s.Epoch, Freeze: freeze, Waited: dur("10m"), Detail: "x"})
+	return exec, freeze
+}
+
+// A region is not left while a write may still land that would lead clients to it: whatever way it was left open in.
+func TestALateWriteKeepsTheEpoch(t *testing.T) {
+	retried := func(c *cluster, token uint64) {
+		c.finish(object, token, failover.StepFailed)
+		c.must(failover.Retry{Execution: c.s.Execution.ID, Step: object})
+	}
+	for name, tt := range map[string]struct {
+		end  func(c *cluster, token uint64)
+		open func(token uint64) uint64 // zero: nothing is
+	}{
+		"handed over": {func(c *cluster, token uint64) {
+			c.finish(object, token, failover.StepUnproven)
+			c.close()
+		}, nil},
+		"a person goes on without it": {func(c *cluster, _ uint64) {
+			c.must(failover.Skip{Execution: c.s.Execution.ID, Step: object})
+			c.close()
+		}, nil},
+		"so already at the next attempt": {func(c *cluster, token uint64) {
+			retried(c, token)
+			e := c.s.Execution
+			tok := c.must(failover.StepStarted{Execution: e.ID, Step: object, Epoch: 2, PlanHash: e.PlanHash, Previous: json.RawMessage(`{"n":3}`), Already: true}).Index
+			c.must(failover.StepFinished{Execution: e.ID, Step: object, Token: tok, Outcome: failover.StepDone, Already: true, Stands: 3})
+			c.close()
+		}, nil},
+		"seen done, and by whom is not known": {func(c *cluster, token uint64) {
+			c.finish(object, token, failover.StepDone)
+			c.close()
+		}, nil},
+		"recovered in mid-run": {func(c *cluster, _ uint64) {
+			if err := c.s.Recover(failover.RecoverOrder{Survivor: c.node, Active: east2, At: c.now, By: "uid 1", Why: "fire"}); err != nil {
+				t.Fatal(err)
+			}
+		}, nil},
+		"seen to land": {func(c *cluster, token uint64) {
+			c.must(failover.StepFinished{Execution: c.s.Execution.ID, Step: object, Token: token, Outcome: failover.StepDone, Stands: token})
+			c.close()
+		}, func(uint64) uint64 { return 0 }},
+		"the next attempt lands": {func(c *cluster, token uint64) {
+			retried(c, token)
+			tok := c.send(object)
+			c.must(failover.StepFinished{Execution: c.s.Execution.ID, Step: object, Token: tok, Outcome: failover.StepDone, Stands: tok})
+			c.close()
+		}, func(uint64) uint64 { return 0 }},
+		"written again by its hold": {func(c *cluster, token uint64) {
+			c.must(failover.StepFinished{Execution: c.s.Execution.ID, Step: object, Token: token, Outcome: failover.StepDone, Stands: token})
+			c.close()
+			for _, h := range c.s.Holds {
+				if h.Step.ID == object {
+					c.must(failover.ReapplyStarted{Hold: h.ID, Epoch: 2, Previous: json.RawMessage(`{}`), Until: c.now.Add(time.Second)})
+				}
+			}
+		}, func(uint64) uint64 { return 1 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, token := following(t)
+			tt.end(c, token)
+			open := token
+			if tt.open != nil {
+				open = tt.open(token)
+			}
+			if open == 0 {
+				if len(c.s.Late) != 0 {
+					t.Fatalf("%+v", c.s.Late)
+				}
+				return
+			}
+			if len(c.s.Late) != 1 || c.s.Late[0].Step.ID != object || open == token && c.s.Late[0].Token != token {
+				t.Fatalf("%+v, want token %d", c.s.Late, token)
+			}
+			if c.s.Recovery != nil {
+				return // nothing advances before the dropped voters are attested
+			}
+			late := c.s.Late[0]
+			c.now = c.now.Add(2 * time.Second)
+			c.must(failover.ReleaseHold{Component: failover.TrafficComponent}) // forgets the hold, and nothing else
+			c.exchange()
+			c.refused(failover.GuardLate, failover.RequestExecution{Kind: failover.Failover})
+			if guard, why := c.s.AutoGuard(c.now); guard != failover.GuardLate || !strings.Contains(why, "a write of s3_object in us-east-2 with token") {
+				t.Errorf("automation: %s, %s", guard, why)
+			}
+			// What is read of it decides; a burn is a write as well.
+			c.refused("token", failover.SettleToken{ID: late.ID, Stands: late.Token - 1})
+			c.refused("token", failover.SettleToken{ID: late.ID + 1, Stands: late.Token})
+			c.refused("epoch", failover.BurnToken{ID: late.ID, Epoch: 1})
+			burn := c.must(failover.BurnToken{ID: late.ID, Epoch: 2, Until: c.now.Add(10 * time.Second)}).Value.(uint64)
+			c.refused("in-flight", failover.BurnToken{ID: late.ID, Epoch: 2})
+			c.refused("token", failover.SettleToken{ID: late.ID, Stands: late.Token})
+			c.must(failover.SettleToken{ID: late.ID, Stands: burn})
+			exec, fr := c.back(t)
+			c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 3, Region: east1, Freeze: fr})
+		})
+	}
+}
+
+// What comes to be open after the execution has begun keeps the epoch as well; a person may order it in spite of that.
+func TestALateWriteInMidRun(t *testing.T) {
+	for _, override := range []bool{false, true} {
+		c, token := following(t)
+		c.must(failover.StepFinished{Execution: c.s.Execution.ID, Step: object, Token: token, Outcome: failover.StepDone, Stands: token})
+		c.close()
+		c.exchange()
+		var overrides []string
+		if override {
+			overrides = []string{failover.GuardLate}
+		}
+		exec, fr := c.back(t, overrides...)
+		for _, h := range c.s.Holds {
+			if h.Step.ID == object {
+				c.must(failover.ReapplyStarted{Hold: h.ID, Epoch: 2, Previous: json.RawMessage(`{}`), Until: c.now.Add(time.Second)})
+			}
+		}
+		if override {
+			c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 3, Region: east1, Freeze: fr})
+			continue
+		}
+		c.refused(failover.GuardLate, failover.AdvanceEpoch{Execution: exec, Epoch: 3, Region: east1, Freeze: fr})
+		c.must(failover.Ask{Execution: exec, Kind: failover.LateWrite, Step: plan.FenceID, Text: "?"})
+		c.must(failover.SettleToken{ID: c.s.Late[0].ID, Stands: c.s.Late[0].Token})
+		if c.s.Execution.Question != nil {
+			t.Error("it is still asked about what has been seen")
+		}
+		c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 3, Region: east1, Freeze: fr})
+	}
+}
+
+// An attempt that was begun in the log and nowhere else leaves nothing open, and closes nothing.
+func TestWhatWasNeverSentIsNotLate(t *testing.T) {
+	sent, never := time.Unix(100, 0), time.Time{}
+	for name, tt := range map[string]struct {
+		attempts []failover.AttemptRecord
+		late     uint64
+	}{
+		"never sent":                  {[]failover.AttemptRecord{{Token: 7, Until: never, Outcome: failover.StepUnproven}}, 0},
+		"an earlier one was":          {[]failover.AttemptRecord{{Token: 7, Until: sent}, {Token: 9, Until: never, Outcome: failover.StepUnproven}}, 7},
+		"a burn that was not seen":    {[]failover.AttemptRecord{{Token: 7, Until: sent}, {Token: 9, Until: sent, Burn: true, Outcome: failover.StepFailed}}, 9},
+		"a burn that was":             {[]failover.AttemptRecord{{Token: 7, Until: sent}, {Token: 9, Until: sent, Burn: true, Outcome: failover.StepDone, Stands: 9}}, 0},
+		"an older one stands":         {[]failover.AttemptRecord{{Token: 7, Until: sent, Outcome: failover.StepDone, Stands: 5}}, 7},
+		"a newer one stands":          {[]failover.AttemptRecord{{Token: 7, Until: sent, Outcome: failover.StepDone, Stands: 8}}, 0},
+		"a person vouches":            {[]failover.AttemptRecord{{Token: 7, Until: sent, Vowed: true}}, 0},
+		"a person vouched before one": {[]failover.AttemptRecord{{Token: 7, Until: sent, Vowed: true}, {Token: 9, Until: sent}}, 9},
+	} {
+		if got := (failover.StepRecord{Attempts: tt.attempts}).LateToken(); got != tt.late {
+			t.Errorf("%s: %d, want %d", name, got, tt.late)
+		}
+	}
+}

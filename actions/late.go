@@ -23,7 +23,7 @@ func (k *Keeper) settle(ctx context.Context, l failover.LateToken) {
 		return
 	}
 	b, ok := action.(Burner)
-	if !ok || eff.Recalled || time.Now().Before(l.Until) || k.writes(l) {
+	if !ok || eff.Recalled || !l.Until.IsZero() && time.Since(l.Until) < trafficPace*k.every || k.writes(l) {
 		return
 	}
 	s := k.journal.State()

@@ -20,6 +20,7 @@ type heldJournal struct {
 	mu    sync.Mutex
 	took  []failover.Command
 	keeps bool                   // it carries out what it takes
+	base  uint64                 // index of what came before
 	seen  func(failover.Command) // nil: nobody looks
 }
 
@@ -35,7 +36,7 @@ func (j *heldJournal) Propose(_ context.Context, c failover.Command, _ string) (
 	defer j.mu.Unlock()
 	if j.keeps {
 		next := j.state.Clone()
-		res := next.Apply(failover.Meta{Index: uint64(len(j.took) + 1), At: time.Now()}, c)
+		res := next.Apply(failover.Meta{Index: j.base + uint64(len(j.took)+1), At: time.Now()}, c)
 		if res.Err != nil {
 			return res, res.Err
 		}
@@ -45,7 +46,7 @@ func (j *heldJournal) Propose(_ context.Context, c failover.Command, _ string) (
 	if j.seen != nil {
 		j.seen(c)
 	}
-	return failover.Result{Index: uint64(len(j.took))}, nil
+	return failover.Result{Index: j.base + uint64(len(j.took))}, nil
 }
 
 // lasting is a stop that is asked for at once and seen to be over only after a while.

@@ -1,0 +1,115 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"log/slog"
+	"strconv"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// parked is a resource that holds a token, with a write on its way that names the token that it replaces.
+type parked struct {
+	mu      sync.Mutex
+	value   string
+	token   uint64
+	write   uint64 // the token of the write on its way, which names named and wants "b"
+	named   uint64
+	dark    bool // it can be read, and not written to
+	blind   bool // it cannot be read
+	refused bool // the write came, and was refused
+	burns   int
+}
+
+func (p *parked) Inspect(context.Context) (Effect, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.blind {
+		return Effect{State: Unknown, Detail: "dark"}, context.DeadlineExceeded
+	}
+	return Effect{State: Present, Token: p.token, Previous: json.RawMessage(strconv.FormatUint(p.token, 10)), Detail: p.value}, nil
+}
+func (p *parked) Do(context.Context, Attempt) error   { panic("nobody asked for it") }
+func (p *parked) Undo(context.Context, Attempt) error { panic("nobody asked for it") }
+func (p *parked) ChecksToken()                        {}
+func (p *parked) Burn(_ context.Context, a Attempt) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.burns++
+	if p.dark || p.blind {
+		return context.DeadlineExceeded
+	}
+	p.token = a.Token
+	return nil
+}
+
+// arrives is the write's turn.
+func (p *parked) arrives() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.token == p.named {
+		p.value, p.token = "b", p.write
+	} else {
+		p.refused = true
+	}
+}
+
+// A write that was sent for a switch and not seen is looked for after its execution: until it, or one that takes its place, is read at the
+// resource. From then on it changes nothing, whenever it comes – also after the region was left that it would lead clients to.
+func TestALateWriteIsReplaced(t *testing.T) {
+	step := failover.Step{ID: "switch-record", Kind: failover.KindSwitch, Action: "route53_weights", Region: "b", Tokens: true}
+	for name, tt := range map[string]struct {
+		set    func(p *parked)
+		after  func(p *parked) // a minute later
+		settle bool
+		burns  int // at most
+	}{
+		"parked":             {func(*parked) {}, nil, true, 1},
+		"landed meanwhile":   {func(p *parked) { p.arrives() }, nil, true, 0},
+		"somebody was newer": {func(p *parked) { p.token = 900 }, nil, true, 0},
+		"cannot be written":  {func(p *parked) { p.dark = true }, func(p *parked) { p.dark = false }, true, 3},
+		"cannot be read":     {func(p *parked) { p.blind = true }, nil, false, 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				p := &parked{value: "a", token: 3, named: 3, write: 7}
+				tt.set(p)
+				s := failover.NewState()
+				s.Features, s.Epoch, s.Active = failover.Features, 2, "b"
+				s.Late = []failover.LateToken{{ID: 1, Step: step, Token: 7}}
+				j := &heldJournal{state: s, keeps: true, base: 100}
+				ctx, cancel := context.WithCancel(t.Context())
+				done := make(chan struct{})
+				go func() {
+					NewKeeper(j, oneWorld{p}, Options{}, 30*time.Second, slog.New(slog.DiscardHandler)).Run(ctx)
+					close(done)
+				}()
+				time.Sleep(time.Minute)
+				if tt.after != nil {
+					if len(j.State().Late) != 1 {
+						t.Error("it is taken for settled")
+					}
+					p.mu.Lock()
+					tt.after(p)
+					p.mu.Unlock()
+				}
+				time.Sleep(5 * time.Minute)
+				if settled := len(j.State().Late) == 0; settled != tt.settle || p.burns > tt.burns {
+					t.Errorf("settled %t after %d burns; it holds %q, token %d", settled, p.burns, p.value, p.token)
+				}
+				was := p.value
+				p.arrives()
+				if tt.settle && (p.value != was || !p.refused) {
+					t.Errorf("it took effect: %q", p.value)
+				}
+				cancel()
+				<-done
+			})
+		})
+	}
+}

@@ -229,6 +229,10 @@ func (x *Executor) advance(ctx context.Context, st failover.Step, token uint64) 
 	if !x.stillStopped(ctx, s) {
 		return false
 	}
+	if why := s.StopsUnderWay(e.To, "", time.Now()); why != "" {
+		x.say("fence", why) // it ages out by itself
+		return false
+	}
 	if x.askForLate(ctx, s) || !x.again("epoch") {
 		return false
 	}

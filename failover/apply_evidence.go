@@ -236,11 +236,8 @@ func (c AdvanceEpoch) apply(s *State, m Meta) (any, error) {
 	if reason := s.LateWrites(); reason != "" && !slices.Contains(e.Overrides, GuardLate) {
 		return nil, refuse(GuardLate, "%s", reason)
 	}
-	for _, h := range s.Holds {
-		// What is stopped again there at this moment would be stopped in the active region.
-		if s.Level() >= 3 && h.Step.Kind == KindStop && h.Step.Region == e.To && h.Running != nil && m.At.Before(h.Running.Until) {
-			return nil, refuse("in-flight", "%s is being stopped again in %s until %s", h.Component, e.To, h.Running.Until.Format(time.RFC3339))
-		}
+	if why := s.StopsUnderWay(e.To, "", m.At); why != "" {
+		return nil, refuse("in-flight", "%s", why)
 	}
 	s.Epoch, s.Active, s.Freeze = c.Epoch, c.Region, nil
 	for _, id := range s.AgentIDs(e.From, "") {

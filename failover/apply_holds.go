@@ -240,6 +240,33 @@ func (c ReleaseHold) ended(s *State, m Meta) (any, error) {
 	return nil, nil
 }
 
+// callLife is how long after its deadline a call that was sent may still be carried out: AWS accepts a signed request for five minutes
+// after the time in its signature
+// (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html), and nothing else that stops lasts longer.
+const callLife = 5 * time.Minute
+
+// StopsUnderWay says which standing hold may still stop what is in a region: its call was sent, was not seen to take effect, and has not aged
+// out. What works there afterwards would be stopped by it, and no hold starts it again (rule E5). "" if none does. Component "" is any.
+func (s *State) StopsUnderWay(in Region, of Component, now time.Time) string {
+	if s.Level() < 3 {
+		return ""
+	}
+	for _, h := range s.Holds {
+		if h.Step.Kind != KindStop || h.Step.Region != in || of != "" && h.Component != of {
+			continue
+		}
+		for _, a := range []*AttemptRecord{h.Running, h.Last} {
+			if a == nil || a.Outcome == StepDone {
+				continue
+			}
+			if until := a.Until.Add(callLife); now.Before(until) {
+				return fmt.Sprintf("%s was being stopped again in %s, was not seen to stop, and a call of that may still land until %s", h.Component, in, until.Format(time.RFC3339))
+			}
+		}
+	}
+	return ""
+}
+
 func (c ReleaseHold) apply(s *State, m Meta) (any, error) {
 	if m.Why == "" {
 		return nil, refuse("why", "ending a standing hold needs a reason (--why): what was stopped may start again")
@@ -251,6 +278,14 @@ func (c ReleaseHold) apply(s *State, m Meta) (any, error) {
 	for i := range s.Holds {
 		if h := &s.Holds[i]; h.Component == c.Component && h.Running != nil && m.At.Before(h.Running.Until) {
 			return nil, refuse("in-flight", "%s is being stopped right now: try again after %s", c.Component, h.Running.Until.Format(time.RFC3339))
+		}
+	}
+	for _, h := range s.Holds {
+		if h.Component != c.Component {
+			continue
+		}
+		if why := s.StopsUnderWay(h.Step.Region, c.Component, m.At); why != "" {
+			return nil, refuse("in-flight", "%s; try again then", why)
 		}
 	}
 	cut := ""

@@ -61,7 +61,31 @@ func TestNoEpochWhileAHoldIsApplied(t *testing.T) {
 	next := failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze}
 	c.refused("in-flight", next)
 	c.now = c.now.Add(10 * time.Second)
+	c.refused("in-flight", next) // what was signed in time is accepted for five minutes more
+	c.now = c.now.Add(5 * time.Minute)
 	c.must(next)
+}
+
+// A stop that was sent and not seen may still come, although its attempt is over: nothing works in its region before it has aged out, and
+// nobody lets the component go meanwhile.
+func TestAStopThatWasNotSeenAgesOut(t *testing.T) {
+	for _, outcome := range []failover.StepState{failover.StepFailed, failover.StepUnclear, failover.StepDone} {
+		c, exec := current(t).opened()
+		freeze := c.frozen(exec)
+		c.start(plan.FenceID)
+		c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
+		c.s.Holds = []failover.StandingHold{
+			{ID: 7, Component: "workers", Step: failover.Step{Kind: failover.KindStop, Region: east2}, Last: &failover.AttemptRecord{Number: 1, Until: c.now.Add(10 * time.Second), Outcome: outcome}},
+			{ID: 8, Component: "files", Step: failover.Step{Kind: failover.KindStop, Region: east1}, Last: &failover.AttemptRecord{Number: 1, Until: c.now.Add(time.Hour), Outcome: outcome}}, // of the region that is left: as it should be
+		}
+		next := failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze}
+		if outcome != failover.StepDone {
+			c.refused("in-flight", next)
+			c.refused("in-flight", failover.ReleaseHold{Component: "workers"})
+			c.now = c.now.Add(10*time.Second + 5*time.Minute)
+		}
+		c.must(next)
+	}
 }
 
 func TestStandingHold(t *testing.T) {

@@ -25,6 +25,7 @@ var cases = []testcase{
 	{clean, "round-3", "round.pml", nil, "", "3 voters, a server without a vote"},
 	{clean, "round-5", "round.pml", []string{"VOTERS=5"}, "", "5 voters, a server without a vote"},
 	{clean, "token", "token.pml", []string{"DECISIONS=4", "TOKENS=8"}, "", "4 decisions, 7 writes, 3 of them under way"},
+	{clean, "token-handed-over", "token.pml", []string{"HANDOVER", "DECISIONS=4", "TOKENS=7", "WRITES=2"}, "", "4 decisions, closed also while a write is under way, 6 writes, 2 of them under way"},
 	{clean, "terms", "lease.pml", []string{"TERMS=3", "K=2", "LEASE=3", "FREEZES=3"}, "", "3 leaders, 2 requests under way, 3 freezes"},
 	{clean, "late", "lease.pml", []string{"TERMS=3", "K=2", "LEASE=3", "LATE"}, "", "the same, grants of any age arrive"},
 	{clean, "two-agents", "lease.pml", []string{"NA=2", "K=2"}, "", "2 agents, 2 requests each, 2 leaders"},
@@ -76,6 +77,7 @@ var cases = []testcase{
 	{mutation, "traffic-before-epoch", "lease.pml", []string{"M_TRAFFIC"}, "", "traffic moves when the execution has frozen the lease"},
 	{mutation, "token-reused", "token.pml", []string{"M_REUSE"}, "", "undo puts the old token back"},
 	{mutation, "token-unconsumed", "token.pml", []string{"M_UNCONSUMED"}, "", "an execution closes while a write may still land"},
+	{mutation, "handed-over-forgotten", "token.pml", []string{"HANDOVER", "M_HANDED"}, "", "a decision follows while a write that was handed over may still land"},
 	{mutation, "token-not-named", "token.pml", []string{"M_UNCONDITIONAL"}, "", "a write does not name the token that it replaces"},
 
 	{reach, "epoch-by-lease", "lease.pml", []string{"GHOST"}, "epoch == 2 && g_lease && !g_confirmed", "epoch 2 by lease evidence"},
@@ -96,6 +98,7 @@ var cases = []testcase{
 	{reach, "bound-evidence", "lease.pml", []string{"GHOST", "MODE"}, "epoch == 2 && g_lease && known[0] == 0 && manner[0] == 1", "lease evidence of an agent that was bound"},
 	{reach, "restored", "lease.pml", []string{"RESTORE"}, "restored && saw[0] == 2 && sees[0] == 2", "an agent knows more than the restored log"},
 	{reach, "round-then-election", "round.pml", nil, "over && elected", "a round is over and a later leader is elected"},
+	{reach, "handed-over-and-back", "token.pml", []string{"HANDOVER"}, "!open && dec == 2 && val == 1 && newest == 2 && !handed", "a decision follows one that was handed over"},
 	{reach, "undone", "token.pml", nil, "!open && dec == 2 && val == 1 && newest == 2", "a flip has landed and was undone"},
 
 	{spare, "wait-from-commit, log order", "lease.pml", []string{"M_COMMIT", "TERMS=3", "K=2"}, "", "as the mutation, grants decided in log order"},

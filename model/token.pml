@@ -41,6 +41,24 @@ byte before = 1;	/* the token before the flip, as the journal has it */
 #else
 #define MAYCLOSE ALLCONSUMED
 #endif
+/* An execution may also be closed while another way has moved the clients and its own write is still under way: it is handed over, and
+ * goes on being written (a standing hold, or a burn) until one has landed. No decision follows before that. */
+#ifdef HANDOVER
+bit handed;
+#define LOOKED (open || handed)
+#define MINE(w) (open || handed && whose[w] == dec)
+#ifdef M_HANDED
+#define MAYBEGIN true
+#else
+#define MAYBEGIN (!handed || ALLCONSUMED)
+#endif
+#define HANDED(x) handed = x;
+#else
+#define LOOKED open
+#define MINE(w) open
+#define MAYBEGIN true
+#define HANDED(x)
+#endif
 #ifdef M_UNCONDITIONAL
 #define MATCHES(w) true
 #else
@@ -58,7 +76,7 @@ byte before = 1;	/* the token before the flip, as the journal has it */
 #endif
 
 #define WRITE(w) \
-:: d_step { open && new[w] == 0 && tok < TOKENS -> old[w] = rec; TOKEN(w) to[w] = WANT; whose[w] = dec; \
+:: d_step { LOOKED && new[w] == 0 && tok < TOKENS -> old[w] = rec; TOKEN(w) to[w] = WANT; whose[w] = dec; \
 	printf("decision %d: a write is sent, token %d for %d, region %d\n", dec, new[w], old[w], to[w]) } \
 :: d_step { new[w] != 0 && MATCHES(w) -> printf("the write of decision %d lands: token %d, region %d\n", whose[w], new[w], to[w]); LANDS(w) \
 	rec = new[w]; val = to[w]; newest = whose[w]; GONE(w) CHECK } \
@@ -67,18 +85,21 @@ byte before = 1;	/* the token before the flip, as the journal has it */
 #ifdef REACH
 #define LANDS(w)
 #else
-#define LANDS(w) assert(open && whose[w] >= newest);
+#define LANDS(w) assert(MINE(w) && whose[w] >= newest);
 #endif
 #define GONE(w) old[w] = 0; new[w] = 0; to[w] = 0; whose[w] = 0;
 
 active proctype world()
 {
 	do
-	:: d_step { !open && dec < DECISIONS -> dec++; open = 1; newest = dec; before = rec; printf("decision %d: to region %d\n", dec, WANT) }
+	:: d_step { !open && dec < DECISIONS && MAYBEGIN -> dec++; open = 1; HANDED(0) newest = dec; before = rec; printf("decision %d: to region %d\n", dec, WANT) }
 	/* An abort with undo: the same execution goes the other way; what was sent is still under way. */
 	:: d_step { open && dec%2 == 1 && dec < DECISIONS -> dec++; printf("decision %d: undo, to region %d\n", dec, WANT) }
 	/* Done, or given up by a person; also when the record was right already and nothing was written. */
 	:: d_step { open && MAYCLOSE -> open = 0; printf("decision %d is closed\n", dec); CHECK }
+#ifdef HANDOVER
+	:: d_step { open && dec%2 == 1 && !ALLCONSUMED -> open = 0; HANDED(1) printf("decision %d is closed, its write is handed over\n", dec) }
+#endif
 	WRITE(0)
 	WRITE(1)
 #if WRITES > 2

@@ -199,6 +199,9 @@ func (x *mariaDBRestore) begin(o restore.Options, a Attempt) *restoring {
 			var refused *restore.RefusedError
 			if r.err == nil || ctx.Err() != nil || errors.Is(r.err, restore.ErrStaleToken) || errors.As(r.err, &refused) || backup.Replaced(r.err) {
 				r.err = stale(r.err)
+				if refused != nil {
+					r.err = fmt.Errorf("%w (what the configuration allows counts for the next failover; this one goes on after a restore by hand and `failoverd skip %s --why …`)", r.err, a.Step)
+				}
 				return
 			}
 			say("it is tried again from its beginning: " + r.err.Error())

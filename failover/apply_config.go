@@ -291,6 +291,7 @@ func SafetyChanges(old, now *Settings) []string {
 	say("lease.stop", a.Stop, b.Stop)
 	if old.Primary != now.Primary || old.Secondary != now.Secondary {
 		say("regions", []Region{old.Primary, old.Secondary}, []Region{now.Primary, now.Secondary})
+		out = append(out, fmt.Sprintf("a failover leaves %s for %s from now on", now.Primary, now.Secondary))
 	}
 	names := map[Component]bool{}
 	for _, c := range append(slices.Clone(old.Components), now.Components...) {

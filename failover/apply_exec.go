@@ -41,7 +41,7 @@ func (c RequestExecution) apply(s *State, m Meta) (any, error) {
 	case m.Why == "":
 		return nil, refuse("why", "a failover needs a reason, such as --why \"us-east-1 control plane lost\"")
 	case s.Active != s.Settings.Primary:
-		return nil, refuse("direction", "%s is active: the way back is a failback, which this version does not carry out", s.Active)
+		return nil, refuse(GuardDirection, "%s", s.wayBack())
 	}
 	for _, o := range c.Overrides {
 		if !slices.Contains(Overridable(), o) && s.Level() >= 2 {

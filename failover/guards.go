@@ -66,7 +66,7 @@ func (s *State) autoGuard(now time.Time, counted int) (guard, reason string) {
 	case p.Mode == ModeObserve:
 		return GuardMode, "the mode is observe: failoverd only says what it would do; " + byHand
 	case s.Active != s.Settings.Primary:
-		return GuardDirection, string(s.Active) + " is active and the way back is a person's decision"
+		return GuardDirection, s.wayBack() + "; automation does nothing before"
 	case s.Paused(now):
 		return GuardPause, s.pausedSentence() + "; `failoverd resume` ends the pause, " + override(GuardPause)
 	case now.Before(s.CooldownUntil):
@@ -123,6 +123,12 @@ func LeaderGuard(j Judgement, sb Standby, overrides []string) (guard, reason str
 		return GuardStandby, "the region to be entered is not ready: " + sb.Problems[0] + more + "; " + override(GuardStandby)
 	}
 	return "", ""
+}
+
+// wayBack says how the region that was entered is left again: the configuration protects the other one.
+func (s *State) wayBack() string {
+	return fmt.Sprintf("%s is active, and the way back is a person's decision: the configuration protects %s. When %s is fit to take over, exchange primary and secondary (`failoverd config apply`): from then on %s is protected, and can be left",
+		s.Active, s.Settings.Primary, s.Settings.Other(s.Active), s.Active)
 }
 
 func (s *State) pausedSentence() string {

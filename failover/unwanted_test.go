@@ -64,3 +64,60 @@ func TestThePolicyApprovesNothingThatTheGuardsRefuse(t *testing.T) {
 		}
 	}
 }
+
+// Each guard that may stop a failover says how to go on, whoever is stopped by it.
+func TestEveryGuardNamesAWay(t *testing.T) {
+	const day = 24 * time.Hour
+	set := func(change func(c *cluster)) func(t *testing.T) *cluster {
+		return func(t *testing.T) *cluster {
+			c := current(t)
+			s := settings()
+			s.Policy.MaxPerDay = 1
+			c.must(failover.Configure{Settings: s, Hash: "h2"})
+			change(c)
+			return c
+		}
+	}
+	for guard, tt := range map[string]struct {
+		state func(t *testing.T) *cluster
+		way   string
+	}{
+		failover.GuardMode:      {set(func(c *cluster) { c.s.Settings.Policy.Mode = failover.ModeObserve }), "`failoverd failover --why …`"},
+		failover.GuardDirection: {set(func(c *cluster) { c.s.Active = east2 }), "exchange primary and secondary (`failoverd config apply`)"},
+		failover.GuardPause:     {set(func(c *cluster) { c.must(failover.PauseAutomation{For: dur("1h")}) }), "`failoverd resume`"},
+		failover.GuardCooldown:  {set(func(c *cluster) { c.s.CooldownUntil = c.now.Add(time.Hour) }), "`failoverd failover --why …`"},
+		failover.GuardMaxPerDay: {set(func(c *cluster) { c.s.AutoRuns = []time.Time{c.now.Add(-time.Hour)} }), "`failoverd failover --why …`"},
+		failover.GuardLate:      {set(func(c *cluster) { c.s.Late = []failover.LateToken{{ID: 1, Token: 7}} }), "`failoverd failover --override late-write --why …`"},
+		failover.GuardLoss: {set(func(c *cluster) {
+			c.s.Settings.Policy.MaxLoss = map[string]failover.Duration{"mongo": dur("1s")}
+		}), "`failoverd failover --override loss --why …`"},
+	} {
+		c := tt.state(t)
+		got, why := c.s.AutoGuard(c.now)
+		if got != guard || !strings.Contains(why, tt.way) {
+			t.Errorf("%s: guard %q says %q, want the way %q", guard, got, why, tt.way)
+		}
+		// Its way is one: a person is not stopped by it, or is told of it as well.
+		res := c.apply(failover.RequestExecution{Kind: failover.Failover, Overrides: []string{guard}}, "uid 1")
+		if ref, ok := res.Err.(*failover.Refusal); ok && !strings.Contains(ref.Text, tt.way) && ref.Guard != "override" {
+			t.Errorf("%s: a person is refused with %q", guard, ref.Text)
+		}
+		if guard == failover.GuardDirection {
+			c.now = c.now.Add(day)
+			c.exchange()
+			c.must(failover.RequestExecution{Kind: failover.Failover})
+		}
+	}
+	for _, guard := range failover.Overridable() {
+		if guard == failover.GuardStandby || guard == failover.GuardFollowed {
+			j := failover.Judgement{Condition: failover.FollowedUs}
+			sb := failover.Standby{Checked: true, Problems: []string{"no image"}}
+			if guard == failover.GuardStandby {
+				j = failover.Judgement{}
+			}
+			if got, why := failover.LeaderGuard(j, sb, nil); got != guard || !strings.Contains(why, "--override "+guard) {
+				t.Errorf("%s: guard %q says %q", guard, got, why)
+			}
+		}
+	}
+}

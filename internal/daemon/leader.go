@@ -319,15 +319,19 @@ func (l *leadership) startRequested(ctx context.Context, s *failover.State, prop
 	}
 }
 
-// leaveActiveRegion gives the leadership to a node outside the active region,
-// from which a failover can be led. Never during an execution or a preparation, and not while a hold runs: it would begin anew
-// with the next leader.
+// mayLeave reports whether a leader where vantage is gives the leadership away: one in the active region does, from outside a failover can be
+// led. Not during an execution or a preparation, nor while a hold runs: it would begin anew with the next leader.
+func mayLeave(vantage failover.Region, s *failover.State, held time.Duration) bool {
+	return vantage == s.Active && s.Execution == nil && s.Incident == nil && s.Preparation == nil && held == 0
+}
+
+// leaveActiveRegion gives the leadership to a node outside the active region.
 func (l *leadership) leaveActiveRegion(s *failover.State, now time.Time) {
 	p := s.Settings.Policy
 	l.mu.Lock()
 	held := l.decision.HoldElapsed
 	l.mu.Unlock()
-	if l.core.cfg.Vantage != s.Active || s.Execution != nil || s.Incident != nil || s.Preparation != nil || held > 0 {
+	if !mayLeave(l.core.cfg.Vantage, s, held) {
 		return
 	}
 	if l.nextTransfer.IsZero() {

@@ -56,3 +56,27 @@ func TestLossesAreABound(t *testing.T) {
 		t.Errorf("%+v, want %s", got, want)
 	}
 }
+
+// A leader in the active region gives the leadership away while all is well, and keeps it while something goes on: a hold that began anew
+// would make a failover later by as much.
+func TestWhoLeadsFromWithinLeaves(t *testing.T) {
+	for name, tt := range map[string]struct {
+		vantage failover.Region
+		set     func(s *failover.State)
+		held    time.Duration
+		want    bool
+	}{
+		"all is well":         {"east1", func(*failover.State) {}, 0, true},
+		"from outside":        {"east2", func(*failover.State) {}, 0, false},
+		"a hold runs":         {"east1", func(*failover.State) {}, time.Second, false},
+		"something prepared":  {"east1", func(s *failover.State) { s.Preparation = &failover.Execution{} }, 0, false},
+		"an incident is open": {"east1", func(s *failover.State) { s.Incident = &failover.Incident{} }, 0, false},
+		"a failover runs":     {"east1", func(s *failover.State) { s.Execution = &failover.Execution{} }, 0, false},
+	} {
+		s := &failover.State{Active: "east1"}
+		tt.set(s)
+		if got := mayLeave(tt.vantage, s, tt.held); got != tt.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}

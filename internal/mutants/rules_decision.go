@@ -146,7 +146,7 @@ var decisions = []mutant{
 		name: "way-back-automatic", rule: "D1",
 		says: "automation acts in a direction that is a person's decision",
 		edits: []edit{{"failover/guards.go", `	case s.Active != s.Settings.Primary:
-		return GuardDirection, string(s.Active) + " is active and the way back is a person's decision"
+		return GuardDirection, s.wayBack() + "; automation does nothing before"
 `, ``}},
 		tests: []test{{pkg: "failover", name: "TestDecide/after-failover"}},
 	},
@@ -251,7 +251,7 @@ var guards = []mutant{
 	{
 		name: "loss-counts-from-the-newest-hold", rule: "D2",
 		says: "how old a sample of loss may be counts from the newest hold: after one that began anew automation rests until a person comes",
-		edits: []edit{{"failover/guards.go", `		began = later(s.Suspicion.DownSince, began.Add(-s.Settings.Policy.Hold.D()))
+		edits: []edit{{"failover/guards.go", `		began = later(failed, began.Add(-s.Settings.Policy.Hold.D()))
 `, ``}},
 		tests: []test{{pkg: "failover", name: "TestLossCountsFromTheFailure"}},
 	},
@@ -266,8 +266,8 @@ var guards = []mutant{
 	{
 		name: "loss-counts-from-any-time", rule: "D2",
 		says: "a sample counts however long the region has been dark since: it may be cut off only, and written to all the while",
-		edits: []edit{{"failover/guards.go", `		began = later(s.Suspicion.DownSince, began.Add(-s.Settings.Policy.Hold.D()))
-`, `		began = s.Suspicion.DownSince
+		edits: []edit{{"failover/guards.go", `		began = later(failed, began.Add(-s.Settings.Policy.Hold.D()))
+`, `		began = failed
 `}},
 		tests: []test{{pkg: "failover", name: "TestLossCountsFromTheFailure"}},
 	},

@@ -178,7 +178,7 @@ var kinds = []mutant{
 	{
 		name: "epoch-over-an-applied-hold", rule: "S8",
 		says:  "a region becomes active in which something is being stopped again at that moment",
-		edits: []edit{{"failover/apply_evidence.go", `h.Step.Region == e.To && h.Running != nil && m.At.Before(h.Running.Until) {`, `h.Step.Region == e.From && h.Running != nil && m.At.Before(h.Running.Until) {`}},
+		edits: []edit{{"failover/apply_evidence.go", `s.StopsUnderWay(e.To, "", m.At)`, `s.StopsUnderWay(e.From, "", m.At)`}},
 		tests: []test{{pkg: "failover", name: "TestNoEpochWhileAHoldIsApplied"}},
 	},
 	{
@@ -297,7 +297,7 @@ var kinds = []mutant{
 		name: "restore-unread", rule: "L1",
 		says: "a backup that is cut off is restored",
 		edits: []edit{{"internal/restore/examine.go", `			if errors.Is(e, of) {
-				return r.unfit(e.Error())
+				return unfit(r.o.File, e.Error())
 			}
 `, `			if errors.Is(e, of) {
 				h.err, err = nil, nil

@@ -279,7 +279,7 @@ var traffic = []mutant{
 	{
 		name: "silence-keeps-a-token-from-being-burnt", rule: "L1",
 		says:  "while a name server does not answer, the token of a batch whose fate is unknown is replaced again and again",
-		edits: []edit{{"actions/unwind.go", `	case eff.Token >= token && !eff.Recalled:`, `	case eff.State != Unknown && eff.Token >= token:`}},
+		edits: []edit{{"actions/unwind.go", `	case eff.stands() >= token:`, `	case eff.State != Unknown && eff.Token >= token:`}},
 		tests: []test{{pkg: "actions", name: "TestTokenIsBurntBeforeTheEnd"}},
 	},
 }

@@ -1,0 +1,110 @@
+package main
+
+// late are the rules of what may still land after its execution, and of what a second reader found beside it.
+var late = []mutant{
+	{
+		name: "epoch-over-a-late-write", rule: "E4",
+		says:  "a region is left while a write may still land that leads clients to it",
+		edits: []edit{{"failover/apply_evidence.go", `reason != "" && !slices.Contains(e.Overrides, GuardLate)`, `reason != "" && slices.Contains(e.Overrides, "")`}},
+		tests: []test{{pkg: "failover", name: "TestALateWriteInMidRun"}},
+	},
+	{
+		name: "late-settled-by-an-older-token", rule: "E4",
+		says:  "a token that is older than the one that may land is taken for its end",
+		edits: []edit{{"failover/late.go", `case c.Stands < o.Token:`, `case c.Stands == 0:`}},
+		tests: []test{{pkg: "failover", name: "TestALateWriteKeepsTheEpoch"}},
+	},
+	{
+		name: "going-on-is-a-vow", rule: "E4",
+		says: "a person who goes on without a switch is taken to vouch that its write cannot land",
+		edits: []edit{{"failover/skip.go", `s.Level() >= 3 && !follows
+`, `s.Level() >= 3
+`}},
+		tests: []test{{pkg: "failover", name: "TestALateWriteKeepsTheEpoch/a_person"}},
+	},
+	{
+		name: "recovered-and-forgotten", rule: "E4",
+		says: "what an execution had sent is forgotten when recover ends it",
+		edits: []edit{{"failover/recovery.go", `		if e != nil {
+			s.leaveLate(`, `		if e == s.Preparation && e != nil {
+			s.leaveLate(`}},
+		tests: []test{{pkg: "failover", name: "TestALateWriteKeepsTheEpoch/recovered"}},
+	},
+	{
+		name: "done-is-landed", rule: "E4",
+		says:  "a switch that is seen to be done is taken for landed, whoever moved the clients",
+		edits: []edit{{"failover/late.go", `if a.Vowed || a.Stands > 0`, `if a.Vowed || a.Outcome == StepDone || a.Stands > 0`}},
+		tests: []test{{pkg: "failover", name: "TestALateWriteKeepsTheEpoch/seen_done"}},
+	},
+	{
+		name: "never-sent-is-late", rule: "L1",
+		says:  "an attempt that was begun in the log and nowhere else keeps a region from being left",
+		edits: []edit{{"failover/late.go", `if !a.Until.IsZero() {`, `if a.Token > 0 {`}},
+		tests: []test{{pkg: "failover", name: "TestWhatWasNeverSentIsNotLate"}},
+	},
+	{
+		name: "hold-writes-and-forgets", rule: "E4",
+		says:  "what a standing hold has sent is not known to be on its way",
+		edits: []edit{{"failover/apply_holds.go", `s.Level() >= 3 && h.Step.Tokens {`, `s.Level() >= 3 && h.Step.Tokens && h.Running != nil {`}},
+		tests: []test{{pkg: "failover", name: "TestALateWriteInMidRun"}},
+	},
+	{
+		name: "late-write-not-replaced", rule: "E4",
+		says:  "nobody takes a write's place that may still land: whenever it comes, it moves the clients",
+		edits: []edit{{"actions/late.go", `if !ok || eff.Recalled ||`, `if ok || eff.Recalled ||`}},
+		tests: []test{{pkg: "actions", name: "TestALateWriteIsReplaced"}},
+	},
+	{
+		name: "late-write-taken-for-landed", rule: "E4",
+		says: "a write counts as landed although another token stands",
+		edits: []edit{{"actions/late.go", `	if eff.stands() >= l.Token {
+		k.propose`, `	if eff.State == Present {
+		eff.Token = max(eff.Token, l.Token)
+		k.propose`}},
+		tests: []test{{pkg: "actions", name: "TestALateWriteIsReplaced"}},
+	},
+	{
+		name: "stop-does-not-age", rule: "E5",
+		says:  "a region is entered while a stop that was sent there may still come",
+		edits: []edit{{"failover/apply_holds.go", `a.Until.Add(callLife)`, `a.Until`}},
+		tests: []test{{pkg: "failover", name: "TestAStopThatWasNotSeenAgesOut"}, {pkg: "failover", name: "TestNoEpochWhileAHoldIsApplied"}},
+	},
+	{
+		name: "policy-approves-anything", rule: "S6",
+		says:  "what nobody has answered is begun for a region that is well again, or in a pause",
+		edits: []edit{{"failover/apply_exec.go", `q.Default == "proceed" && why != ""`, `q.Default == "" && why != ""`}},
+		tests: []test{{pkg: "failover", name: "TestThePolicyApprovesNothingThatTheGuardsRefuse"}},
+	},
+	{
+		name: "configuration-of-other-regions", rule: "S8",
+		says:  "a configuration that was proposed before a failover is put in force without the region that is active since",
+		edits: []edit{{"failover/apply_config.go", `case s.Level() >= 3 && p.Settings.Other(s.Active) == "":`, `case s.Level() >= 4 && p.Settings.Other(s.Active) == "":`}},
+		tests: []test{{pkg: "failover", name: "TestAProposalIsLookedAtAgain"}},
+	},
+	{
+		name: "leases-looked-at-once", rule: "S8",
+		says: "a lease is shortened under agents that have come since it was proposed",
+		edits: []edit{{"failover/apply_config.go", `	if err := s.shortens(&p.Settings); err != nil {
+		return nil, err // agents`, `	if err := s.shortens(s.Settings); err != nil {
+		return nil, err // agents`}},
+		tests: []test{{pkg: "failover", name: "TestAProposalIsLookedAtAgain"}},
+	},
+	{
+		name: "broken-state-kept", rule: "S7",
+		says:  "a state in which entries are missing is kept as one of their index",
+		edits: []edit{{"consensus/fsm.go", `	if broken != nil {`, `	if broken != nil && f.state == nil {`}},
+		tests: []test{{pkg: "consensus", name: "TestABrokenStateIsNotKept"}},
+	},
+	{
+		name: "old-snapshot-teaches", rule: "T3",
+		says:  "a node that has restarted without a quorum forgets who was removed",
+		edits: []edit{{"consensus/gatekeeper.go", `g.known.Generation == s.Generation && s.Index < g.known.Index`, `g.known.Generation == s.Generation && s.Index < 0*g.known.Index`}},
+		tests: []test{{pkg: "consensus", name: "TestAnOldSnapshotTeachesNothing"}},
+	},
+	{
+		name: "hold-restarted-by-leaving", rule: "D2",
+		says:  "a leader in the active region gives the leadership away in the middle of a hold or a preparation",
+		edits: []edit{{"internal/daemon/leader.go", `s.Preparation == nil && held == 0`, `held >= 0`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestWhoLeadsFromWithinLeaves"}},
+	},
+}

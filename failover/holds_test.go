@@ -82,7 +82,9 @@ func TestAStopThatWasNotSeenAgesOut(t *testing.T) {
 		if outcome != failover.StepDone {
 			c.refused("in-flight", next)
 			c.refused("in-flight", failover.ReleaseHold{Component: "workers"})
-			c.now = c.now.Add(10*time.Second + 5*time.Minute)
+			c.now = c.now.Add(10 * time.Second)
+			c.refused("in-flight", next)
+			c.now = c.now.Add(5 * time.Minute)
 		}
 		c.must(next)
 	}

@@ -58,6 +58,7 @@ func TestThePolicyApprovesNothingThatTheGuardsRefuse(t *testing.T) {
 		}
 		if e.State != failover.ExecAwaiting || e.Question == nil || !e.Question.Deadline.IsZero() || !strings.Contains(said, "the policy does not proceed") || !strings.Contains(said, tt.why) {
 			t.Errorf("%s: %s, %+v; said\n%s", name, e.State, e.Question, said)
+			continue
 		}
 		if res := c.apply(failover.Approve{Execution: e.ID, Nonce: e.Question.Nonce}, "uid 2"); res.Err != nil || c.s.Execution.State != failover.ExecRunning {
 			t.Errorf("%s: a person cannot approve it: %v", name, res.Err)

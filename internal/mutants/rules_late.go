@@ -20,7 +20,7 @@ var late = []mutant{
 		edits: []edit{{"failover/skip.go", `s.Level() >= 3 && !follows
 `, `s.Level() >= 3
 `}},
-		tests: []test{{pkg: "failover", name: "TestALateWriteKeepsTheEpoch/a_person"}},
+		tests: []test{{pkg: "failover", name: "TestALateWriteKeepsTheEpoch/a_person_goes_on_without_it"}},
 	},
 	{
 		name: "recovered-and-forgotten", rule: "E4",
@@ -28,13 +28,13 @@ var late = []mutant{
 		edits: []edit{{"failover/recovery.go", `		if e != nil {
 			s.leaveLate(`, `		if e == s.Preparation && e != nil {
 			s.leaveLate(`}},
-		tests: []test{{pkg: "failover", name: "TestALateWriteKeepsTheEpoch/recovered"}},
+		tests: []test{{pkg: "failover", name: "TestALateWriteKeepsTheEpoch/recovered_in_mid-run"}},
 	},
 	{
 		name: "done-is-landed", rule: "E4",
 		says:  "a switch that is seen to be done is taken for landed, whoever moved the clients",
 		edits: []edit{{"failover/late.go", `if a.Vowed || a.Stands > 0`, `if a.Vowed || a.Outcome == StepDone || a.Stands > 0`}},
-		tests: []test{{pkg: "failover", name: "TestALateWriteKeepsTheEpoch/seen_done"}},
+		tests: []test{{pkg: "failover", name: "TestALateWriteKeepsTheEpoch/seen_done,_and_by_whom_is_not_known"}},
 	},
 	{
 		name: "never-sent-is-late", rule: "L1",
@@ -45,7 +45,7 @@ var late = []mutant{
 	{
 		name: "hold-writes-and-forgets", rule: "E4",
 		says:  "what a standing hold has sent is not known to be on its way",
-		edits: []edit{{"failover/apply_holds.go", `s.Level() >= 3 && h.Step.Tokens {`, `s.Level() >= 3 && h.Step.Tokens && h.Running != nil {`}},
+		edits: []edit{{"failover/apply_holds.go", `s.Level() >= 3 && h.Step.Tokens {`, `s.Level() >= 3 && h.Step.Tokens && h.Running == nil {`}},
 		tests: []test{{pkg: "failover", name: "TestALateWriteInMidRun"}},
 	},
 	{

@@ -32,7 +32,7 @@ var imports = map[string][]string{
 	"internal/notify":         {"failover"},
 	"internal/admin":          {"failover", "failover/plan", "consensus"},
 	"internal/web":            {"failover", "internal/admin"},
-	"internal/backup":         {"internal/cloud"},
+	"internal/backup":         {"internal/cloud", "internal/dump"},
 	"internal/boottime":       {},
 	"internal/cloud":          {},
 	"internal/dnsq":           {},

@@ -1,4 +1,4 @@
-// Package backup finds the backups of a database in an S3 bucket and reads them: which there are and as of when, and each by
+// Package backup finds the backups of a database in an S3 bucket and reads them: which there are, as of when and whole or not, and each by
 // ranges that are asked for again where they break off.
 package backup
 

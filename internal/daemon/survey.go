@@ -144,8 +144,15 @@ func (l *leadership) noteReadings(ctx context.Context, s *failover.State, p *fai
 	}
 }
 
-// lossEvery is how often samples of what would be lost are committed.
-const lossEvery = 15 * time.Second
+// lossEvery is how often samples of what would be lost are committed: what was written between the newest one and the failure counts as
+// lost, and must not be what a small limit is exceeded by. It costs an entry of the log each time.
+func lossEvery(limits map[string]failover.Duration) time.Duration {
+	every := 15 * time.Second
+	for _, limit := range limits {
+		every = min(every, limit.D()/6)
+	}
+	return max(every, time.Second)
+}
 
 // noteLosses commits how far the other region's copy of each store is behind, as
 // long as both can be seen.
@@ -157,7 +164,7 @@ func (l *leadership) noteLosses(ctx context.Context, s *failover.State, votes []
 	if len(samples) == 0 {
 		return
 	}
-	l.nextLoss = now.Add(lossEvery)
+	l.nextLoss = now.Add(lossEvery(s.Settings.Policy.MaxLoss))
 	if _, err := l.tenure.Propose(ctx, failover.RecordLoss{Samples: samples}, ""); err != nil {
 		l.nextLoss = now.Add(time.Second)
 		l.core.cfg.Log.Debug("the samples were not taken", "why", err.Error())

@@ -80,3 +80,12 @@ func TestWhoLeadsFromWithinLeaves(t *testing.T) {
 		}
 	}
 }
+
+// The smaller the limit, the more often it is looked: half of it must not be the time between two samples.
+func TestSmallLimitsAreSampledMoreOften(t *testing.T) {
+	for limit, want := range map[time.Duration]time.Duration{26 * time.Hour: 15 * time.Second, time.Minute: 10 * time.Second, 12 * time.Second: 2 * time.Second, time.Second: time.Second} {
+		if got := lossEvery(map[string]failover.Duration{"mongo": failover.Duration(limit), "mariadb": failover.Duration(26 * time.Hour)}); got != want {
+			t.Errorf("with a limit of %s every %s, want %s", limit, got, want)
+		}
+	}
+}

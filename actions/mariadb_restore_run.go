@@ -124,12 +124,12 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 	})
 	f := c.File
 	e.Detail = fmt.Sprintf("the newest backup for %s is %s as of %s, %s; it is not restored", x.region, f.Key, f.AsOf.UTC().Format(time.RFC3339), backup.Size(f.Size))
+	if err != nil { // it names what was passed over
+		e.Lacks, passed = err.Error(), nil
+		e.Detail += "; " + e.Lacks
+	}
 	for _, why := range passed {
 		e.Detail += "; passed over: " + why
-	}
-	if err != nil {
-		e.Lacks = err.Error()
-		e.Detail += "; " + e.Lacks
 	}
 	if st.Lacks != "" && e.Lacks == "" {
 		e.Lacks = fmt.Sprintf("the account %s may not do in MariaDB in %s what a restore needs; %s", x.cfg.User, x.region, st.Lacks)

@@ -151,6 +151,9 @@ func showStatus(w io.Writer, s admin.Status) {
 	for _, h := range s.Holds {
 		fmt.Fprintf(w, "standing hold: %s: %s %s\n", h.Wants(), h.Status, h.Detail)
 	}
+	for _, l := range s.Late {
+		fmt.Fprintf(w, "late write: %s in %s, token %d, %s, may still land (since %s)\n", l.Step.Action, l.Step.Region, l.Token, l.Why, l.Since.Format(time.RFC3339))
+	}
 	for _, f := range s.Fences {
 		armed := "armed"
 		if f.Why != "" {

@@ -49,7 +49,9 @@ type Status struct {
 	Refused     *failover.RefusedRequest `json:"refused_request,omitempty"`
 	Request     *failover.Request        `json:"request,omitempty"`
 	Holds       []failover.StandingHold  `json:"holds,omitempty"`
-	Fences      []FenceStatus            `json:"fences,omitempty"`
+	// Late are writes that may still land after their execution.
+	Late   []failover.LateToken `json:"late,omitempty"`
+	Fences []FenceStatus        `json:"fences,omitempty"`
 
 	Freeze    *failover.Freeze    `json:"freeze,omitempty"`
 	Incident  *failover.Incident  `json:"incident,omitempty"`

@@ -42,7 +42,7 @@ func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
 	if r := d.running.Load(); r != nil {
 		rows = append(rows, signalRows(st.Active, r.monitor.Verdicts())...)
 	}
-	return verdictOf(append(rows, d.certRow(now)))
+	return verdictOf(append(rows, certRow(d.material.NotAfter(), now)))
 }
 
 // runsRow says that this node does not run what is in force.
@@ -113,7 +113,7 @@ func verdictOf(rows []admin.Row) admin.Readiness {
 
 func modeRow(st *failover.State, now time.Time) admin.Row {
 	guard, reason := st.AutoGuard(later(now, st.Time))
-	if guard == "" || guard == failover.GuardLoss {
+	if guard == "" || guard == failover.GuardLoss || guard == failover.GuardLate { // these have rows of their own
 		return admin.Row{Name: "automation", OK: true, Detail: "mode " + string(st.Settings.Policy.Mode)}
 	}
 	return admin.Row{Name: "automation", Advice: guard != failover.GuardPause && guard != failover.GuardFenced, Detail: reason}
@@ -257,10 +257,9 @@ func holdRows(st *failover.State) []admin.Row {
 }
 
 // certRow wants certificates that outlast what nobody looks at for a while.
-func (d *Daemon) certRow(now time.Time) admin.Row {
+func certRow(ends, now time.Time) admin.Row {
 	const early = 14 * 24 * time.Hour
-	left := d.material.NotAfter().Sub(now)
-	return admin.Row{Name: "certificate", OK: left > early, Detail: fmt.Sprintf("this node's certificate ends on %s", d.material.NotAfter().UTC().Format(time.DateOnly))}
+	return admin.Row{Name: "certificate", OK: ends.Sub(now) > early, Detail: fmt.Sprintf("this node's certificate ends on %s", ends.UTC().Format(time.DateOnly))}
 }
 
 func later(a, b time.Time) time.Time {

@@ -57,7 +57,7 @@ func (d *Daemon) base() admin.Status {
 		Raft:   admin.RaftStatus{State: stats["state"], Leader: d.core.Node().Leader(), Term: term, Applied: applied},
 		Config: st.SettingsHash, OwnFile: d.opts.Config.Hash(),
 		Epoch: st.Epoch, Active: st.Active, Traffic: st.Traffic,
-		Preparation: st.Preparation, Refused: st.Refused, Request: st.Request, Holds: st.Holds,
+		Preparation: st.Preparation, Refused: st.Refused, Request: st.Request, Holds: st.Holds, Late: st.Late,
 		Freeze: st.Freeze, Incident: st.Incident, Execution: st.Execution, Back: st.Back(), Pause: st.Pause, CooldownUntil: st.CooldownUntil,
 	}
 	if st.Suspicion != nil {

@@ -110,6 +110,7 @@ func newStateCollector(src Source) *stateCollector {
 	d("fence_armed", "1 when the leases of a critical component would stop it and were rehearsed.", "component")
 	d("fence_rehearsed_timestamp_seconds", "When the oldest of the agents' newest rehearsals passed; absent if one has not.", "component")
 	d("would_have_stopped_total", "How often agents of a component would have stopped their workers on a higher rung.", "component")
+	d("late_writes", "Writes that may still land after their execution has ended.")
 	d("standing_hold", "1 for the status of a standing hold.", "component", "region", "step", "status")
 	d("preparation", "1 while a preparation is open.")
 	d("agent_last_asked_timestamp_seconds", "When an agent last asked for a lease.", "agent", "region", "component")
@@ -187,6 +188,7 @@ func (c *stateCollector) Collect(ch chan<- prometheus.Metric) {
 		}
 		ch <- prometheus.MustNewConstMetric(c.descs["would_have_stopped_total"], prometheus.CounterValue, float64(f.WouldHave), name)
 	}
+	gauge("late_writes", float64(len(s.Late)))
 	for _, h := range s.Holds {
 		for _, status := range []failover.HoldStatus{failover.HoldUnseen, failover.HoldKept, failover.HoldViolated} {
 			gauge("standing_hold", flag(h.Status == status), string(h.Component), string(h.Step.Region), string(h.Step.ID), string(status))

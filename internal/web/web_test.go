@@ -64,7 +64,8 @@ func busy() source {
 		Freeze: &failover.Freeze{ID: 7, Provisional: true}, Pause: &failover.Pause{Until: now.Add(time.Hour)},
 		Execution: &failover.Execution{State: failover.ExecHeld, Question: &failover.Question{}},
 		Members:   []admin.MemberStatus{{ID: "third", Vantage: "gru", Voted: true}},
-		Fences:    []admin.FenceStatus{{Component: "workers", Rehearsed: now, WouldHave: 2}},
+		Fences:    []admin.FenceStatus{{Component: "workers", Rehearsed: now, WouldHave: 2}, {Component: "mail", Why: "no agent is heard"}},
+		Late:      []failover.LateToken{{ID: 1, Token: 7}},
 		Holds: []failover.StandingHold{
 			{Component: "workers", Step: failover.Step{ID: "stop-workers", Region: "us-east-2"}, Status: failover.HoldKept},
 			// Every switch that moved traffic is held by itself.
@@ -142,6 +143,7 @@ func TestExposition(t *testing.T) {
 		`failoverd_standing_hold{component="workers",region="us-east-2",status="kept",step="stop-workers"} 1`,
 		`failoverd_standing_hold{component="traffic",region="us-east-1",status="kept",step="switch-s3_object"} 1`,
 		`failoverd_standing_hold{component="traffic",region="us-east-1",status="violated",step="switch-route53_weights"} 1`,
+		`failoverd_fence_armed{component="workers"} 1`, `failoverd_fence_armed{component="mail"} 0`, `failoverd_late_writes 1`,
 		`failoverd_refused_commands_total{command="attest",guard="lease-valid"} 1`, `failoverd_refused_requests_total{request="ballot"} 1`,
 		`failoverd_paused 1`, `failoverd_execution{state="held"} 1`, `failoverd_question_open 1`, `failoverd_executions_total{outcome="stable"} 2`,
 		`failoverd_raft_leader 1`, `failoverd_raft_leader 0`, `failoverd_raft_term 4`, `failoverd_raft_applied_index 99`, `failoverd_epoch 3`,

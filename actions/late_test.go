@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"log/slog"
+	"slices"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -109,6 +111,40 @@ func TestALateWriteIsReplaced(t *testing.T) {
 				}
 				cancel()
 				<-done
+			})
+		})
+	}
+}
+
+// The epoch waits for a write that may still land, a person is asked once, and the question ends with it. Who has ordered the execution in
+// spite of it is not asked.
+func TestTheEpochWaitsForALateWrite(t *testing.T) {
+	step := failover.Step{ID: "switch-record", Kind: failover.KindSwitch, Action: "route53_weights", Region: "east1", Tokens: true}
+	for name, override := range map[string]bool{"waits": false, "ordered in spite of it": true} {
+		t.Run(name, func(t *testing.T) {
+			inStage(t, nil, func(st *stage) {
+				st.mu.Lock()
+				st.s.Late = []failover.LateToken{{ID: 1, Step: step, Token: 3, Why: "of execution 2"}}
+				if override {
+					st.s.Execution.Overrides = []string{failover.GuardLate}
+				}
+				st.mu.Unlock()
+				st.elect(nil)
+				if !override {
+					s := st.waitFor("a question", 10*time.Minute, questioned)
+					if q := s.Execution.Question; q.Kind != failover.LateWrite || !strings.Contains(q.Text, "a write of route53_weights in east1 with token 3 may still land, of execution 2") || !slices.Contains(q.Ways, "failoverd failover --override late-write --why …") {
+						t.Fatalf("%+v", q)
+					}
+					time.Sleep(time.Hour)
+					if s := st.state(); s.Epoch != 1 || s.Execution.Question == nil {
+						t.Fatalf("epoch %d, question %+v", s.Epoch, s.Execution.Question)
+					}
+					st.must(failover.SettleToken{ID: 1, Stands: 3})
+				}
+				s := st.waitFor("the end", 20*time.Minute, ended)
+				if e := s.History[0]; e.State != failover.ExecStable || s.Epoch != 2 {
+					t.Errorf("%s: %s, epoch %d", e.State, e.Outcome, s.Epoch)
+				}
 			})
 		})
 	}

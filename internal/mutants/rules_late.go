@@ -107,4 +107,10 @@ var late = []mutant{
 		edits: []edit{{"internal/daemon/leader.go", `s.Preparation == nil && held == 0`, `held >= 0`}},
 		tests: []test{{pkg: "internal/daemon", name: "TestWhoLeadsFromWithinLeaves"}},
 	},
+	{
+		name: "late-write-in-silence", rule: "L1",
+		says:  "the epoch waits for a write that may still land, and nobody is told",
+		edits: []edit{{"actions/fencing.go", `x.askForLate(ctx, s) || !x.again("epoch")`, `!x.again("epoch")`}},
+		tests: []test{{pkg: "actions", name: "TestTheEpochWaitsForALateWrite"}},
+	},
 }

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -45,6 +47,31 @@ func (r *rig) documents() (acked map[string]int, lost []ledger.Event) {
 	return acked, lost
 }
 
+// bound waits until `failoverd price` knows what would be lost of a store, and gives it: what was written in that time before the region failed.
+func (r *rig) bound(node, store string) (bound time.Duration) {
+	r.Helper()
+	r.do(r.poll(30*time.Second, func() (bool, string) {
+		out, err := r.c.CLI(r.ctx, node, "price", "--json")
+		var price struct {
+			Stores []struct {
+				Store  string
+				AtMost string `json:"at_most"`
+			}
+		}
+		if err != nil || json.Unmarshal([]byte(out), &price) != nil {
+			return false, fmt.Sprintf("a price, and not %v: %s", err, out)
+		}
+		for _, s := range price.Stores {
+			if s.Store == store && s.AtMost != "" {
+				bound, err = time.ParseDuration(s.AtMost)
+				r.do(err)
+			}
+		}
+		return bound > 0, "a sample of " + store + ", and not " + out
+	}))
+	return bound
+}
+
 const (
 	mongoE1a, mongoE1b = "198.18.1.31:27017", "198.18.1.32:27017"
 	mongoE2a           = "198.18.2.31:27017"
@@ -54,11 +81,14 @@ const (
 // the survivor goes on without them; when the cut heals, they are REMOVED, and nobody writes there.
 func TestMongoIsPromotedByForce(t *testing.T) {
 	r := start(t, func(o *harness.Options) { o.AskMongo, o.Documents = true, true })
+	asked := time.Now()
+	bound := r.bound("use2a", "mongo")
 	lossAt := r.lose()
 	s := r.until(90*time.Second, "the question before the promotion", func(s *harness.Status) bool {
 		return s.Current() != nil && s.Current().Question != nil
 	})
-	if text := s.Current().Question.Text; !strings.Contains(text, "start-mongo") || !strings.Contains(text, mongoE2a+" goes on by a FORCED reconfiguration without "+mongoE1a+", "+mongoE1b) || !strings.Contains(text, "manual") {
+	if text := s.Current().Question.Text; !strings.Contains(text, "start-mongo") || !strings.Contains(text, mongoE2a+" goes on by a FORCED reconfiguration without "+mongoE1a+", "+mongoE1b) || !strings.Contains(text, "manual") ||
+		!strings.Contains(text, "Lost of mongo with us-east-1: what was written in the last ") {
 		t.Errorf("the question is %q", text)
 	}
 	r.members(time.Second, world.E1, "PRIMARY", mongoE1a)
@@ -75,8 +105,9 @@ func TestMongoIsPromotedByForce(t *testing.T) {
 		t.Error("a majority was cut off and went on, and nothing that it has acknowledged is lost: the count cannot be right")
 	}
 	for _, e := range lost {
-		if e.Region != world.Primary || e.At.Before(lossAt.Add(-2*time.Second)) {
-			t.Errorf("%s, acknowledged in %s %s after the cut, is lost", e.Key, e.Region, e.At.Sub(lossAt))
+		// What had been said beforehand holds: of what was written before the failure no more is lost.
+		if e.Region != world.Primary || e.At.Before(lossAt.Add(-2*time.Second)) || e.At.Before(asked.Add(-bound)) {
+			t.Errorf("%s, acknowledged in %s %s after the cut, is lost; the bound was %s", e.Key, e.Region, e.At.Sub(lossAt), bound)
 		}
 	}
 	r.do(r.w.Heal(r.ctx, world.E1))

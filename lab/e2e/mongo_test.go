@@ -48,9 +48,10 @@ func (r *rig) documents() (acked map[string]int, lost []ledger.Event) {
 }
 
 // bound waits until `failoverd price` knows what would be lost of a store, and gives it: what was written in that time before the region failed.
-func (r *rig) bound(node, store string) (bound time.Duration) {
+func (r *rig) bound(node, store string) (bound time.Duration, asked time.Time) {
 	r.Helper()
 	r.do(r.poll(30*time.Second, func() (bool, string) {
+		asked = time.Now()
 		out, err := r.c.CLI(r.ctx, node, "price", "--json")
 		var price struct {
 			Stores []struct {
@@ -69,7 +70,7 @@ func (r *rig) bound(node, store string) (bound time.Duration) {
 		}
 		return bound > 0, "a sample of " + store + ", and not " + out
 	}))
-	return bound
+	return bound, asked
 }
 
 const (
@@ -81,8 +82,7 @@ const (
 // the survivor goes on without them; when the cut heals, they are REMOVED, and nobody writes there.
 func TestMongoIsPromotedByForce(t *testing.T) {
 	r := start(t, func(o *harness.Options) { o.AskMongo, o.Documents = true, true })
-	asked := time.Now()
-	bound := r.bound("use2a", "mongo")
+	bound, asked := r.bound("use2a", "mongo")
 	lossAt := r.lose()
 	s := r.until(90*time.Second, "the question before the promotion", func(s *harness.Status) bool {
 		return s.Current() != nil && s.Current().Question != nil

@@ -95,10 +95,10 @@ func (s *State) finish(m Meta, c Command, e *Execution, state ExecState, outcome
 	aborted := e.State == ExecAborting && !e.Withdrawn
 	e.State, e.Outcome, e.FinishedAt, e.Question = state, outcome, m.At, nil
 	s.leaveLate(m.Index, m.At, e, fmt.Sprintf("of execution %d", e.ID))
+	if s.Level() >= 3 && (state == ExecStable || e.To == s.Active) {
+		s.holdTraffic(m, c, e, state == ExecStable) // also where a person has ended it behind the fence
+	}
 	if state == ExecStable {
-		if s.Level() >= 3 {
-			s.holdTraffic(m, c, e)
-		}
 		s.Inventory, s.Readings = nil, nil // the steps have the same names in the other direction
 		// Only a completed failover starts the cool-down.
 		s.CooldownUntil = m.At.Add(s.Settings.Policy.Cooldown.D())

@@ -78,13 +78,13 @@ func (s *State) makeHolds(m Meta, c AdvanceEpoch, e *Execution) {
 	}
 }
 
-// holdTraffic turns the switches of an execution that is stable into standing
-// holds, also one that could not be seen to take effect yet.
-func (s *State) holdTraffic(m Meta, c Command, e *Execution) {
+// holdTraffic turns the switches of an execution that has ended into standing
+// holds, with unseen also one that could not be seen to take effect yet.
+func (s *State) holdTraffic(m Meta, c Command, e *Execution, unseen bool) {
 	n := uint64(0)
 	for _, st := range e.Plan.Steps {
 		rec := e.Step(st.ID)
-		if st.Kind != KindSwitch || !st.Tokens || rec.State != StepDone && rec.State != StepUnproven {
+		if st.Kind != KindSwitch || !st.Tokens || rec.State != StepDone && !(unseen && rec.State == StepUnproven) {
 			continue
 		}
 		h := StandingHold{

@@ -236,3 +236,24 @@ func TestWhatWasNeverSentIsNotLate(t *testing.T) {
 		}
 	}
 }
+
+// Clients stay where a switch has sent them also when a person ends the execution behind the fence: somebody else's change of the record is
+// seen and taken back as after any other failover. A switch that was not seen is not tried on: that was ended.
+func TestClientsStayWhereAnEndedExecutionHasSentThem(t *testing.T) {
+	c, token := following(t)
+	e := c.s.Execution
+	c.must(failover.Abort{Execution: e.ID})
+	c.must(failover.StepFinished{Execution: e.ID, Step: object, Token: token, Outcome: failover.StepUnproven})
+	burn := c.must(failover.StepStarted{Execution: e.ID, Step: object, Epoch: 2, PlanHash: e.PlanHash, Burn: true, Until: c.now.Add(time.Second)}).Index
+	c.must(failover.StepFinished{Execution: e.ID, Step: object, Token: burn, Outcome: failover.StepDone, Stands: burn})
+	c.must(failover.FinishExecution{Execution: e.ID, State: failover.ExecAborted, Outcome: "ended"})
+	var held []failover.StepID
+	for _, h := range c.s.Holds {
+		if h.Component == failover.TrafficComponent {
+			held = append(held, h.Step.ID)
+		}
+	}
+	if len(held) != 1 || held[0] != "switch-route53_weights" || len(c.s.Late) != 0 {
+		t.Errorf("held by %v, late %+v", held, c.s.Late)
+	}
+}

@@ -113,4 +113,10 @@ var late = []mutant{
 		edits: []edit{{"actions/fencing.go", `x.askForLate(ctx, s) || !x.again("epoch")`, `!x.again("epoch")`}},
 		tests: []test{{pkg: "actions", name: "TestTheEpochWaitsForALateWrite"}},
 	},
+	{
+		name: "ended-and-let-go", rule: "S3",
+		says:  "clients are held by nothing when a person ends an execution that has moved them",
+		edits: []edit{{"failover/apply_finish.go", `(state == ExecStable || e.To == s.Active)`, `state == ExecStable`}},
+		tests: []test{{pkg: "failover", name: "TestClientsStayWhereAnEndedExecutionHasSentThem"}},
+	},
 }

@@ -277,9 +277,15 @@ func (c *cluster) standing() string {
 					tokens = append(tokens, h.Last.Token)
 				}
 			}
+			for _, ev := range s.Events { // or took its place, so that it could land no more
+				if ev.Kind == (failover.BurnToken{}).Name() && strings.Contains(ev.Text, fmt.Sprintf(" of %s in %s ", st.Action, st.Region)) {
+					tokens = append(tokens, ev.Index)
+				}
+			}
 			right = right && slices.Contains(tokens, holds())
 		}
 	}
+	burnt = burnt && len(s.Late) == 0 // what was handed over is settled in the end
 	return fmt.Sprintf("wanted: %s; workers: %s; traffic %s, each token is the newest attempt's, or one's that was open with it: %t, consumed or handed over: %t; log: %s, active %s, traffic %s, epoch %d, holds %v, frozen %t, open %t",
 		strings.Join(wanted, ", "), strings.Join(up, ", "), traffic, right, burnt, strings.Join(past, ", "), s.Active, s.Traffic, s.Epoch,
 		len(s.Holds), s.Freeze != nil, s.Execution != nil || s.Preparation != nil)

@@ -247,6 +247,9 @@ func (x *Executor) advance(ctx context.Context, st failover.Step, token uint64) 
 // askForLate asks what to do about a write that may still land, and reports whether the epoch waits for it. It is looked for and replaced
 // beside this (Keeper.settle), and the question ends with it.
 func (x *Executor) askForLate(ctx context.Context, s *failover.State) bool {
+	if s = x.journal.State(); s.Execution == nil { // what was looked at before this took its time
+		return true
+	}
 	why := s.LateWrites()
 	if why == "" || slices.Contains(s.Execution.Overrides, failover.GuardLate) {
 		return false

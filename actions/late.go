@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"fmt"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -12,10 +13,15 @@ import (
 func (k *Keeper) settle(ctx context.Context, l failover.LateToken) {
 	action, err := k.world.Action(l.Step)
 	if err != nil || action == nil {
-		return // readiness says since when it is open
+		k.tell(l, fmt.Sprintf("this node cannot look for it: %v", err))
+		return
 	}
 	eff, err := k.look(ctx, action)
-	if err != nil || ctx.Err() != nil {
+	if ctx.Err() != nil {
+		return
+	}
+	if err != nil {
+		k.tell(l, err.Error())
 		return
 	}
 	if eff.stands() >= l.Token {
@@ -43,11 +49,18 @@ func (k *Keeper) settle(ctx context.Context, l failover.LateToken) {
 	}
 }
 
+// tell logs once why a write that may still land is not settled; readiness says since when it is not.
+func (k *Keeper) tell(l failover.LateToken, why string) {
+	if last, told := k.told.Swap(l.ID, why); !told || last != why {
+		k.log.Warn("a write that may still land cannot be looked for", "step", l.Step.ID, "token", l.Token, "why", why)
+	}
+}
+
 // writes reports whether a standing hold of the same step is at its resource, or will be as soon as it can.
 func (k *Keeper) writes(l failover.LateToken) bool {
 	s := k.journal.State()
 	for _, h := range s.Holds {
-		if h.Step.Fingerprint() == l.Step.Fingerprint() && (h.Running != nil || h.Status != failover.HoldKept && !h.TooOften(time.Now())) {
+		if h.Step.Fingerprint() == l.Step.Fingerprint() && (h.Running != nil && time.Now().Before(h.Running.Until) || h.Status == failover.HoldViolated && !h.TooOften(time.Now())) {
 			return true
 		}
 	}

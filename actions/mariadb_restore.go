@@ -207,11 +207,12 @@ func (x *mariaDBRestore) options(ctx context.Context, a Attempt) (o restore.Opti
 
 // wanted is what the configuration wants of a backup.
 func (x *mariaDBRestore) wanted() restore.Options {
-	return restore.Options{Databases: x.cfg.Databases, Allow: x.cfg.Allow, MinSize: x.cfg.minSize(), MaxAge: x.maxAge()}
+	return restore.Options{Databases: x.cfg.Databases, Allow: x.cfg.Allow, MinSize: x.cfg.minSize(), MaxAge: x.cfg.Oldest()}
 }
 
 func (c *MariaDBRestoreConfig) minSize() int { return cmp.Or(c.MinSize, 50) }
 
-func (x *mariaDBRestore) maxAge() time.Duration {
-	return time.Duration(cmp.Or(x.cfg.MaxAge, failover.Duration(26*time.Hour)))
+// Oldest is how old a backup may be that is restored.
+func (c *MariaDBRestoreConfig) Oldest() time.Duration {
+	return cmp.Or(c.MaxAge, failover.Duration(26*time.Hour)).D()
 }

@@ -23,6 +23,7 @@ type Keeper struct {
 	log     *slog.Logger
 	looked  map[uint64]time.Time // at a hold of a switch
 	first   map[uint64]time.Time // when a hold was first looked at in this tenure
+	told    sync.Map             // why a late token is not settled, by its ID
 }
 
 // trafficPace is how much rarer switches are looked at than stops, when they are

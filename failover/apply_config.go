@@ -63,6 +63,8 @@ func (s *State) Waits() string {
 		return "refused by " + strings.Join(refused, ", ") + ": `failoverd config withdraw`, then apply one that every node can run"
 	case s.Level() >= 3 && p.Settings.Other(s.Active) == "":
 		return fmt.Sprintf("does not contain %s, which has become the active region since it was proposed: `failoverd config withdraw`", s.Active)
+	case s.Level() >= 3 && s.shortens(&p.Settings) != nil: // agents have come since it was proposed
+		return "is refused by who is at work: " + s.shortens(&p.Settings).Error() + "; `failoverd config withdraw` takes it back"
 	case len(silent) > 0:
 		return "waits for " + strings.Join(silent, ", ")
 	case s.Preparation != nil && s.Level() >= 3:
@@ -166,6 +168,9 @@ func (c ProposeSettings) apply(s *State, m Meta) (any, error) {
 		ID: m.Index, Settings: c.Settings, Hash: c.Hash, Source: c.Source, By: m.By, Why: m.Why, At: m.At,
 		Changes: SafetyChanges(old, &c.Settings),
 	}
+	if s.Level() >= 3 && c.Settings.Primary != old.Primary {
+		s.Proposal.Changes = append(s.Proposal.Changes, fmt.Sprintf("a failover leaves %s for %s from then on", c.Settings.Primary, c.Settings.Secondary))
+	}
 	what := "nothing in what failoverd may do changes"
 	if len(s.Proposal.Changes) > 0 {
 		what = "this changes what failoverd may do: " + strings.Join(s.Proposal.Changes, "; ")
@@ -242,9 +247,6 @@ func (c ActivateSettings) apply(s *State, m Meta) (any, error) {
 	if why := s.Waits(); why != "" {
 		return nil, refuse("waits", "configuration %s is not in force yet: it %s", p.Hash, why)
 	}
-	if err := s.shortens(&p.Settings); err != nil {
-		return nil, err // agents have come since it was proposed
-	}
 	settings := p.Settings
 	s.Settings, s.SettingsHash, s.Source, s.SettingsSince, s.Proposal = &settings, p.Hash, p.Source, m.At, nil
 	what := ""
@@ -291,7 +293,6 @@ func SafetyChanges(old, now *Settings) []string {
 	say("lease.stop", a.Stop, b.Stop)
 	if old.Primary != now.Primary || old.Secondary != now.Secondary {
 		say("regions", []Region{old.Primary, old.Secondary}, []Region{now.Primary, now.Secondary})
-		out = append(out, fmt.Sprintf("a failover leaves %s for %s from now on", now.Primary, now.Secondary))
 	}
 	names := map[Component]bool{}
 	for _, c := range append(slices.Clone(old.Components), now.Components...) {

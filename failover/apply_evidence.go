@@ -245,6 +245,9 @@ func (c AdvanceEpoch) apply(s *State, m Meta) (any, error) {
 		delete(s.Agents, id)
 	}
 	s.Suspicion, s.Vanished, s.Loss = nil, nil, nil
+	if q := e.Question; q != nil && q.Kind == LateWrite {
+		e.Question = nil
+	}
 	s.event(m, c, "epoch %d: %s is active, %s is fenced", s.Epoch, s.Active, e.From)
 	if s.Level() >= 2 {
 		s.makeHolds(m, c, e)

@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -41,11 +42,14 @@ func (c RequestExecution) apply(s *State, m Meta) (any, error) {
 	case m.Why == "":
 		return nil, refuse("why", "a failover needs a reason, such as --why \"us-east-1 control plane lost\"")
 	case s.Active != s.Settings.Primary:
+		if s.Level() < 3 {
+			return nil, refuse(GuardDirection, "%s is active: the way back is a failback, which this version does not carry out", s.Active)
+		}
 		return nil, refuse(GuardDirection, "%s", s.wayBack())
 	}
 	for _, o := range c.Overrides {
-		if !slices.Contains(Overridable(), o) && s.Level() >= 2 {
-			return nil, refuse("override", "%q cannot be overridden; these can: %s", o, strings.Join(Overridable(), ", "))
+		if can := s.overridable(); !slices.Contains(can, o) && s.Level() >= 2 {
+			return nil, refuse("override", "%q cannot be overridden; these can: %s", o, strings.Join(can, ", "))
 		}
 	}
 	if guard, reason := s.HandGuard(m.At, c.Overrides); guard != "" {
@@ -154,6 +158,9 @@ func (c Ask) apply(s *State, m Meta) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if c.Kind == LateWrite && len(s.Late) == 0 && s.Level() >= 3 {
+		return nil, refuse(LateWrite, "nothing may land late any more")
+	}
 	if !e.MayAsk(c.Kind) {
 		return nil, refuse("asked", "execution %d waits for an answer already", e.ID)
 	}
@@ -167,8 +174,11 @@ func (s *State) unwanted(e *Execution, now time.Time) string {
 	if s.Level() < 3 || !e.Auto || e.State != ExecAwaiting {
 		return ""
 	}
-	if s.Suspicion == nil || s.Suspicion.Region != e.From || s.Suspicion.Condition != RegionDown {
+	switch {
+	case s.Suspicion == nil || s.Suspicion.Region != e.From:
 		return string(e.From) + " is not seen down any more"
+	case s.Suspicion.Condition != RegionDown:
+		return fmt.Sprintf("the condition of %s is %s", e.From, s.Suspicion.Condition)
 	}
 	_, why := s.autoGuard(now, 1)
 	return why
@@ -190,8 +200,13 @@ func (c AskExpired) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("deadline", "question %d may be answered until %s", c.Nonce, q.Deadline.Format(time.RFC3339))
 	}
 	if why := s.unwanted(e, m.At); q.Default == "proceed" && why != "" {
-		q.Default = "hold" // a person decides
-		s.event(m, c, "nobody answered in time, and the policy does not proceed: %s", why)
+		// It is looked at again: a vantage may have been blind for a moment.
+		q.Deadline = m.At.Add(max(s.Settings.Policy.Hold.D(), time.Minute))
+		if q.Postponed != why {
+			q.Postponed = why
+			s.event(m, c, "nobody answered in time, and the policy does not proceed as long as %s: %s", why, strings.Join(q.Ways, " | "))
+		}
+		return nil, nil
 	}
 	if q.Default == "proceed" {
 		e.Approvals = append(e.Approvals, Approval{Nonce: q.Nonce, Step: q.Step, By: byPolicy, Why: "nobody answered in time", At: m.At})

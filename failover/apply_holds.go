@@ -171,6 +171,9 @@ func (c ReapplyStarted) apply(s *State, m Meta) (any, error) {
 	if h.Running != nil {
 		n = h.Running.Number + 1
 	}
+	if h.Running != nil {
+		s.unresolved(h, h.Running) // its leader has died
+	}
 	h.Running = &AttemptRecord{Number: n, Token: m.Index, Epoch: c.Epoch, Node: m.Node, Term: m.Term, Previous: c.Previous, Until: c.Until, StartedAt: m.At}
 	if s.Level() >= 3 && h.Step.Tokens {
 		s.leave(m.Index, m.At, h.Step, m.Index, "of a standing hold")
@@ -189,6 +192,10 @@ func (c ReapplyFinished) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("token", "the standing hold of %s is not being applied with token %d", h.Component, c.Token)
 	case c.Outcome != StepDone && c.Outcome != StepFailed && c.Outcome != StepUnclear:
 		return nil, refuse("outcome", "it cannot end %q", c.Outcome)
+	}
+	if c.Outcome != StepDone || m.Term != h.Running.Term {
+		// What another leader finds stopped somebody else may have stopped.
+		s.unresolved(h, h.Running)
 	}
 	last := *h.Running
 	last.FinishedAt, last.Outcome, last.Detail = m.At, c.Outcome, c.Detail
@@ -245,6 +252,13 @@ func (c ReleaseHold) ended(s *State, m Meta) (any, error) {
 // (https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-troubleshooting.html), and nothing else that stops lasts longer.
 const callLife = 5 * time.Minute
 
+// unresolved keeps until when a call of an attempt may land of which nobody knows what has become.
+func (s *State) unresolved(h *StandingHold, a *AttemptRecord) {
+	if s.Level() >= 3 {
+		h.Quiet = later(h.Quiet, a.Until.Add(callLife))
+	}
+}
+
 // StopsUnderWay says which standing hold may still stop what is in a region: its call was sent, was not seen to take effect, and has not aged
 // out. What works there afterwards would be stopped by it, and no hold starts it again (rule E5). "" if none does. Component "" is any.
 func (s *State) StopsUnderWay(in Region, of Component, now time.Time) string {
@@ -255,13 +269,12 @@ func (s *State) StopsUnderWay(in Region, of Component, now time.Time) string {
 		if h.Step.Kind != KindStop || h.Step.Region != in || of != "" && h.Component != of {
 			continue
 		}
-		for _, a := range []*AttemptRecord{h.Running, h.Last} {
-			if a == nil || a.Outcome == StepDone {
-				continue
-			}
-			if until := a.Until.Add(callLife); now.Before(until) {
-				return fmt.Sprintf("%s was being stopped again in %s, was not seen to stop, and a call of that may still land until %s", h.Component, in, until.Format(time.RFC3339))
-			}
+		until := h.Quiet
+		if h.Running != nil {
+			until = later(until, h.Running.Until.Add(callLife))
+		}
+		if now.Before(until) {
+			return fmt.Sprintf("%s was being stopped again in %s, was not seen to stop, and a call of that may still land until %s", h.Component, in, until.Format(time.RFC3339))
 		}
 	}
 	return ""
@@ -273,6 +286,16 @@ func (c ReleaseHold) apply(s *State, m Meta) (any, error) {
 	}
 	if c.Ended {
 		return c.ended(s, m)
+	}
+	if c.Component == LateWrite && s.Level() >= 3 && len(s.Late) > 0 {
+		for _, l := range s.Late {
+			s.event(m, c, "the write of %s in %s with token %d is not looked for any more: a person vouches that it cannot land", l.Step.Action, l.Step.Region, l.Token)
+		}
+		s.Late = nil
+		if e := s.Execution; e != nil && e.Question != nil && e.Question.Kind == LateWrite {
+			e.Question = nil
+		}
+		return nil, nil
 	}
 	before := len(s.Holds)
 	for i := range s.Holds {

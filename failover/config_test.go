@@ -169,7 +169,10 @@ func TestAProposalIsLookedAtAgain(t *testing.T) {
 	c = current(t)
 	id = propose(c, func(s *failover.Settings) { s.Policy.Lease.Length, s.Policy.Lease.Renew = dur("7s"), dur("1s") })
 	c.must(c.round(failover.LeaseRequest{Agent: "w1", Region: east1, Component: "workers", Lease: dur("75s"), Enforced: true, Running: true}))
-	c.refused("lease", failover.ActivateSettings{Proposal: id})
+	if why := c.s.Waits(); !strings.Contains(why, "agent w1 of workers in us-east-1 asks for leases of 1m15s") || !strings.Contains(why, "failoverd config withdraw") {
+		t.Errorf("it waits: %q", why) // the leader proposes what waits for nothing, as fast as it can
+	}
+	c.refused("waits", failover.ActivateSettings{Proposal: id})
 	c.must(c.round(failover.LeaseRequest{Agent: "w1", Region: east1, Component: "workers", Lease: dur("60s"), Enforced: true, Running: true}))
 	c.must(failover.ActivateSettings{Proposal: id})
 }

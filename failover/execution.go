@@ -214,6 +214,8 @@ type Question struct {
 	// Deadline is when the policy's default applies; zero: never.
 	Deadline time.Time `json:"deadline,omitzero"`
 	Default  string    `json:"default,omitempty"`
+	// Postponed says why the default was not applied when the deadline was over; it is looked at again at the next.
+	Postponed string `json:"postponed,omitempty"`
 }
 
 // Following is the kind of a question that nothing waits for: a switch is late to

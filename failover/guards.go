@@ -41,6 +41,14 @@ func Overridable() []string {
 	return []string{GuardPause, GuardLoss, GuardStandby, GuardFollowed, GuardFenced, GuardLate}
 }
 
+// overridable is Overridable as members of the level in force know it.
+func (s *State) overridable() []string {
+	if s.Level() < 3 {
+		return slices.DeleteFunc(Overridable(), func(g string) bool { return g == GuardLate })
+	}
+	return Overridable()
+}
+
 // byHand is how a person acts where automation may not.
 const byHand = "`failoverd failover --why …` acts"
 

@@ -7,8 +7,8 @@ import (
 )
 
 // This file holds the writes that may still land after nobody looks after their step any more: of a switch that was handed over, of an
-// attempt of a standing hold, of an execution that `failoverd recover` ended. While there is one, the region that it leads clients to is not
-// left (rule E4): it could land when another region is active.
+// attempt of a standing hold, of an execution that `failoverd recover` ended. While there is one, no region is left (rule E4): it could land
+// when another one is active.
 
 // LateToken is a write that may still land at a resource that checks tokens, although no execution looks after it.
 type LateToken struct {
@@ -78,7 +78,11 @@ func (s *State) leaveLate(index uint64, at time.Time, e *Execution, why string) 
 // leave keeps one token. A newer one of the same step takes an older one's place: it names what the older would replace, or comes after it.
 func (s *State) leave(index uint64, at time.Time, st Step, token uint64, why string) {
 	s.Late = slices.DeleteFunc(s.Late, func(o LateToken) bool { return o.Step.Fingerprint() == st.Fingerprint() && o.Token <= token })
-	s.Late = append(s.Late, LateToken{ID: index<<8 | uint64(128+len(s.Late)), Step: st, Token: token, Since: at, Why: why})
+	id := index<<8 | 128 // apart from the holds of the same entry
+	for slices.ContainsFunc(s.Late, func(o LateToken) bool { return o.ID == id }) {
+		id++
+	}
+	s.Late = append(s.Late, LateToken{ID: id, Step: st, Token: token, Since: at, Why: why})
 }
 
 func (s *State) lateToken(id uint64) (*LateToken, error) {
@@ -134,5 +138,5 @@ func (s *State) LateWrites() string {
 	if n := len(s.Late) - 1; n > 0 {
 		more = fmt.Sprintf(" (and %d more)", n)
 	}
-	return fmt.Sprintf("a write of %s in %s with token %d may still land%s, %s: it could lead clients away again when another region is active; it is looked for, and replaced as soon as its resource can be written to", o.Step.Action, o.Step.Region, o.Token, more, o.Why)
+	return fmt.Sprintf("a write of %s in %s with token %d may still land%s, %s, also when another region is active; it is looked for, and replaced as soon as its resource can be written to (`failoverd release late-write --why …` if you know that it cannot land)", o.Step.Action, o.Step.Region, o.Token, more, o.Why)
 }

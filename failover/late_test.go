@@ -211,7 +211,65 @@ func TestALateWriteInMidRun(t *testing.T) {
 		if c.s.Execution.Question != nil {
 			t.Error("it is still asked about what has been seen")
 		}
+		c.refused(failover.GuardLate, failover.Ask{Execution: exec, Kind: failover.LateWrite, Step: plan.FenceID, Text: "?"}) // by who has not seen it yet
 		c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 3, Region: east1, Freeze: fr})
+	}
+}
+
+// Where nobody can look any more, because the bucket or the zone is gone, a person vouches for it: automation is not disarmed for good.
+func TestAPersonVouchesForALateWrite(t *testing.T) {
+	c, token := following(t)
+	c.finish(object, token, failover.StepUnproven)
+	c.close()
+	c.exchange()
+	if _, why := c.s.AutoGuard(c.now); !strings.Contains(why, "failoverd release late-write --why …") {
+		t.Errorf("it names no way: %s", why)
+	}
+	exec, fr := c.back(t, failover.GuardLate)
+	c.s.Execution.Overrides = nil // as one that it has come up in
+	c.must(failover.Ask{Execution: exec, Kind: failover.LateWrite, Step: plan.FenceID, Text: "?"})
+	c.refused(failover.GuardLate, failover.AdvanceEpoch{Execution: exec, Epoch: 3, Region: east1, Freeze: fr})
+	c.must(failover.ReleaseHold{Component: failover.LateWrite})
+	if c.s.Execution.Question != nil || len(c.s.Late) != 0 {
+		t.Errorf("%+v, %+v", c.s.Execution.Question, c.s.Late)
+	}
+	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 3, Region: east1, Freeze: fr})
+	c.refused("hold", failover.ReleaseHold{Component: failover.LateWrite})
+}
+
+// A question that nobody could clear would keep every later one from being put.
+func TestTheEpochEndsTheQuestionAboutALateWrite(t *testing.T) {
+	c, token := following(t)
+	c.finish(object, token, failover.StepUnproven)
+	c.close()
+	c.exchange()
+	exec, fr := c.back(t, failover.GuardLate)
+	c.must(failover.Ask{Execution: exec, Kind: failover.LateWrite, Step: plan.FenceID, Text: "?"})
+	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 3, Region: east1, Freeze: fr})
+	if c.s.Execution.Question != nil {
+		t.Errorf("%+v", c.s.Execution.Question)
+	}
+}
+
+// Each has a number of its own, also when one takes the place of an older one: settling one leaves the others.
+func TestLateWritesAreToldApart(t *testing.T) {
+	c, token := following(t)
+	e := c.s.Execution
+	record := *e.Plan.Step("switch-route53_weights")
+	c.s.Late = []failover.LateToken{{ID: 1, Step: *e.Plan.Step(object), Token: token - 1}}
+	e.Steps["switch-route53_weights"].Attempts[0].Stands = 0
+	c.finish(object, token, failover.StepUnproven)
+	c.close()
+	if len(c.s.Late) != 2 || c.s.Late[0].ID == c.s.Late[1].ID {
+		t.Fatalf("%+v", c.s.Late)
+	}
+	for _, l := range c.s.Late {
+		if l.Step.ID == object {
+			c.must(failover.SettleToken{ID: l.ID, Stands: l.Token})
+		}
+	}
+	if len(c.s.Late) != 1 || c.s.Late[0].Step.ID != record.ID {
+		t.Errorf("%+v", c.s.Late)
 	}
 }
 

@@ -207,6 +207,8 @@ type StandingHold struct {
 	Running *AttemptRecord `json:"running,omitempty"`
 	Applied []time.Time    `json:"applied,omitempty"`
 	Last    *AttemptRecord `json:"last,omitempty"`
+	// Quiet is until when a call of an attempt may still land that was not seen to take effect by whoever made it (rule E5).
+	Quiet time.Time `json:"quiet,omitzero"`
 }
 
 // HoldStatus says what was seen of a standing hold.

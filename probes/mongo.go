@@ -56,8 +56,14 @@ func (c *MongoConfig) Validate() error {
 	if (c.Username == "") != (c.PasswordFile == "") {
 		return badParam("username", "and password_file belong together; give both or neither")
 	}
+	if c.Stale != 0 && c.Stale.D() < leastStale {
+		return badParam("stale", "%s is less than %s: a primary that nobody writes to writes every ten seconds, and would be seen to fail", c.Stale, leastStale)
+	}
 	return notNegative("slow", c.Slow)
 }
+
+// leastStale is two of the times between a primary's no-ops.
+const leastStale = 20 * time.Second
 
 // Regions are the regions that have members, sorted.
 func (c *MongoConfig) Regions() []failover.Region { return sortedKeys(c.Members) }
@@ -170,6 +176,7 @@ func (p *mongoProbe) ask(ctx context.Context, c *mongo.Client, m *movement) resu
 	admin := c.Database("admin")
 	var h hello
 	if err := admin.RunCommand(ctx, bson.D{{Key: "hello", Value: 1}}).Decode(&h); err != nil {
+		m.since = time.Time{} // what it did meanwhile nobody knows
 		return mongoError(err)
 	}
 	if err := admin.RunCommand(ctx, bson.D{{Key: "ping", Value: 1}}).Err(); err != nil {
@@ -177,6 +184,7 @@ func (p *mongoProbe) ask(ctx context.Context, c *mongo.Client, m *movement) resu
 	}
 	r := h.role(p.cfg.ReplicaSet)
 	if r.outcome != failover.OK {
+		m.since = time.Time{}
 		return r
 	}
 	if still := m.still(h, time.Now()); still > orElse(p.cfg.Stale, time.Minute) {

@@ -18,10 +18,11 @@ func TestIncidentP11(t *testing.T) {
 	}
 	const stale = 3 * time.Second
 	probe := func(region failover.Region) func() failover.Observation {
-		c := &MongoConfig{ReplicaSet: "rs0", Stale: failover.Duration(stale), Members: map[failover.Region][]string{"east": s.Hosts[:2], "west": s.Hosts[2:]}}
+		c := &MongoConfig{ReplicaSet: "rs0", Members: map[failover.Region][]string{"east": s.Hosts[:2], "west": s.Hosts[2:]}}
 		if err := c.Validate(); err != nil {
 			t.Fatal(err)
 		}
+		c.Stale = failover.Duration(stale) // this set's no-ops come every 600 ms
 		d := deps(t)
 		d.Region, d.Timeout = region, 2*time.Second
 		p, err := c.New(d)
@@ -77,4 +78,36 @@ func TestIncidentP11(t *testing.T) {
 	s.Member(1).Kill()
 	comes("alone", west, failover.OK, "", "knows no primary")
 	stays("alone", west)
+}
+
+// What would call an idle set dead is refused.
+func TestMongoStaleParameter(t *testing.T) {
+	for stale, ok := range map[time.Duration]bool{0: true, -time.Second: false, 5 * time.Second: false, 20 * time.Second: true} {
+		c := &MongoConfig{ReplicaSet: "rs0", Stale: failover.Duration(stale), Members: map[failover.Region][]string{"east": {"m:27017"}}}
+		if err := c.Validate(); (err == nil) != ok || err != nil && !strings.HasPrefix(err.Error(), "stale: ") {
+			t.Errorf("%s: %v", stale, err)
+		}
+	}
+}
+
+// A member that was away, and still has what it had, is not still for the time of which nobody knows anything.
+func TestMongoMovementBeginsAnewAfterSilence(t *testing.T) {
+	var h hello
+	h.Writable, h.LastWrite.Date = true, time.Unix(1000, 0)
+	var m movement
+	now := time.Now()
+	if d := m.still(h, now); d != 0 {
+		t.Errorf("at first %s", d)
+	}
+	if d := m.still(h, now.Add(time.Minute)); d != time.Minute {
+		t.Errorf("a minute later %s", d)
+	}
+	m.since = time.Time{} // a look that failed
+	if d := m.still(h, now.Add(time.Hour)); d != 0 {
+		t.Errorf("after silence %s", d)
+	}
+	h.Writable, h.Secondary, h.Primary = false, true, ""
+	if d := m.still(h, now.Add(2*time.Hour)); d != 0 {
+		t.Errorf("without a primary %s", d)
+	}
 }

@@ -25,14 +25,18 @@ func (v *validator) lint() {
 	v.lintOrder(&p)
 	v.lintChecks(&p)
 	v.lintCuts()
-	v.lintMongo()
+	v.lintData()
 }
 
-// lintMongo warns of a forced reconfiguration that no person decides, and refuses a probe that would take a set that is well for
+// lintData warns of a forced reconfiguration that no person decides, and refuses a probe that would take a set that is well for
 // down in both regions: its members close a connection that speaks plain text to them.
-func (v *validator) lintMongo() {
+func (v *validator) lintData() {
 	for _, name := range v.c.ComponentNames() {
 		s, see := v.c.Component[name].Start, v.c.Component[name].See.Mongo
+		if limit := v.c.Policy.MaxLoss[string(name)]; s != nil && s.MariaDBRestore != nil && limit > 0 && s.MariaDBRestore.Oldest() > limit.D() {
+			v.warn("policy.max_loss."+string(name), "set max_age of the restore to it, or allow as much",
+				"%s is less than max_age of the restore, %s: when the newest backup turns out to be damaged, an older one is restored that max_loss does not allow", limit, s.MariaDBRestore.Oldest())
+		}
 		if s == nil || s.MongoPromote == nil {
 			continue
 		}

@@ -82,6 +82,10 @@ func TestLint(t *testing.T) {
 			"", "component.mongo.start.mongo_promote.unattended: a replica set that has lost its majority is reconfigured by force without a person",
 		},
 		{
+			"an older backup than may be lost", `max_loss = { mongo = "60s", mariadb = "26h" }`, `max_loss = { mongo = "60s", mariadb = "8h" }`,
+			"", "policy.max_loss.mariadb: 8h0m0s is less than max_age of the restore, 26h0m0s",
+		},
+		{
 			"a probe in plain text", `replica_set = "rs0", tls = true, ca_file = "/etc/failoverd/mongo-ca.pem", members = { us-east-1 = ["mongo-e1a.example.net:27017", "mongo-e1b.example.net:27017"], us-east-2 = ["mongo-e2a.example.net:27017"] } }
 start.mongo_promote = {`, `replica_set = "rs0", members = { us-east-1 = ["mongo-e1a.example.net:27017", "mongo-e1b.example.net:27017"], us-east-2 = ["mongo-e2a.example.net:27017"] } }
 start.mongo_promote = { tls = true, ca_file = "/etc/failoverd/mongo-ca.pem",`,

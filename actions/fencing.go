@@ -256,8 +256,8 @@ func (x *Executor) askForLate(ctx context.Context, s *failover.State) bool {
 	}
 	x.say("fence", why)
 	if s.Execution.MayAsk(failover.LateWrite) {
-		x.ask(ctx, s.Execution.ID, failover.LateWrite, "fence", fmt.Sprintf("All that is critical has stopped in %s, and the epoch waits: %s. It goes on by itself when that has been seen. If you know that the write cannot land any more, end the execution and order it again in spite of it.", s.Execution.From, why),
-			"failoverd abort --undo", "failoverd failover --override "+failover.GuardLate+" --why …")
+		x.ask(ctx, s.Execution.ID, failover.LateWrite, "fence", fmt.Sprintf("All that is critical has stopped in %s, and the epoch waits: %s. The failover goes on by itself when that has been seen.", s.Execution.From, why),
+			"failoverd release "+failover.LateWrite+" --why …", "failoverd abort --undo")
 	}
 	return true
 }

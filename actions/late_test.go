@@ -132,7 +132,7 @@ func TestTheEpochWaitsForALateWrite(t *testing.T) {
 				st.elect(nil)
 				if !override {
 					s := st.waitFor("a question", 10*time.Minute, questioned)
-					if q := s.Execution.Question; q.Kind != failover.LateWrite || !strings.Contains(q.Text, "a write of route53_weights in east1 with token 3 may still land, of execution 2") || !slices.Contains(q.Ways, "failoverd failover --override late-write --why …") {
+					if q := s.Execution.Question; q.Kind != failover.LateWrite || !strings.Contains(q.Text, "a write of route53_weights in east1 with token 3 may still land, of execution 2") || !slices.Contains(q.Ways, "failoverd release late-write --why …") {
 						t.Fatalf("%+v", q)
 					}
 					time.Sleep(time.Hour)

@@ -95,7 +95,7 @@ func operateCommands(s *shared) []*cobra.Command {
 			onExecution(func(e *failover.Execution, args []string) failover.Command {
 				return failover.Skip{Execution: e.ID, Step: failover.StepID(args[0])}
 			})),
-		operate(s, "release COMPONENT", "End the standing hold that keeps a component stopped in a region that was left", cobra.ExactArgs(1),
+		operate(s, "release COMPONENT", "End the standing hold that keeps a component stopped in a region that was left; late-write: give your word that no write can land late any more", cobra.ExactArgs(1),
 			func(_ admin.Status, args []string) (failover.Command, error) {
 				return failover.ReleaseHold{Component: failover.Component(args[0])}, nil
 			}),

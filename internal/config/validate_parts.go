@@ -24,6 +24,9 @@ func (v *validator) components() {
 		if id == failover.TrafficComponent {
 			v.bad(path, "call it something else", "%q is the name under which the clients' switches are known", id)
 		}
+		if id == failover.LateWrite {
+			v.bad(path, "call it something else", "%q is the name under which `failoverd release` knows writes that may still land", id)
+		}
 		if p.Strategy != "" {
 			v.oneOf(path+".strategy", p.Strategy, "backup-restore", "pilot-light", "warm-standby", "active-active")
 		}

@@ -233,7 +233,7 @@ func (x *Executor) advance(ctx context.Context, st failover.Step, token uint64) 
 		x.say("fence", why) // it ages out by itself
 		return false
 	}
-	if x.askForLate(ctx, s) || !x.again("epoch") {
+	if x.askForLate(ctx) || !x.again("epoch") {
 		return false
 	}
 	_, ok := x.propose(ctx, failover.AdvanceEpoch{Execution: e.ID, Epoch: s.Epoch + 1, Region: e.To, Freeze: s.Freeze.ID}, "")
@@ -246,8 +246,9 @@ func (x *Executor) advance(ctx context.Context, st failover.Step, token uint64) 
 
 // askForLate asks what to do about a write that may still land, and reports whether the epoch waits for it. It is looked for and replaced
 // beside this (Keeper.settle), and the question ends with it.
-func (x *Executor) askForLate(ctx context.Context, s *failover.State) bool {
-	if s = x.journal.State(); s.Execution == nil { // what was looked at before this took its time
+func (x *Executor) askForLate(ctx context.Context) bool {
+	s := x.journal.State() // now: what was looked at before this took its time
+	if s.Execution == nil {
 		return true
 	}
 	why := s.LateWrites()

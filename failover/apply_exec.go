@@ -1,7 +1,6 @@
 package failover
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -166,22 +165,6 @@ func (c Ask) apply(s *State, m Meta) (any, error) {
 	}
 	s.ask(m, e, Question{Kind: c.Kind, Step: c.Step, Text: c.Text, Ways: c.Ways, Deadline: c.Deadline, Default: c.Default})
 	return m.Index, nil
-}
-
-// unwanted says why an execution that waits for its first approval would not be begun by automation now: the policy approves nothing that
-// the guards would refuse. "" if they would not, or a person has asked for it.
-func (s *State) unwanted(e *Execution, now time.Time) string {
-	if s.Level() < 3 || !e.Auto || e.State != ExecAwaiting {
-		return ""
-	}
-	switch {
-	case s.Suspicion == nil || s.Suspicion.Region != e.From:
-		return string(e.From) + " is not seen down any more"
-	case s.Suspicion.Condition != RegionDown:
-		return fmt.Sprintf("the condition of %s is %s", e.From, s.Suspicion.Condition)
-	}
-	_, why := s.autoGuard(now, 1)
-	return why
 }
 
 // byPolicy approves what nobody has answered in time.

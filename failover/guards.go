@@ -182,6 +182,22 @@ func (s *Settings) showsEnd(c Component, st Step) bool {
 	return class != Resource && part != nil && part.Stop != nil && part.Stop.Accepts(class)
 }
 
+// unwanted says why an execution that waits for its first approval would not be begun by automation now: the policy approves nothing that
+// the guards would refuse. "" if they would not, or a person has asked for it.
+func (s *State) unwanted(e *Execution, now time.Time) string {
+	if s.Level() < 3 || !e.Auto || e.State != ExecAwaiting {
+		return ""
+	}
+	switch {
+	case s.Suspicion == nil || s.Suspicion.Region != e.From:
+		return string(e.From) + " is not seen down any more"
+	case s.Suspicion.Condition != RegionDown:
+		return fmt.Sprintf("the condition of %s is %s", e.From, s.Suspicion.Condition)
+	}
+	_, why := s.autoGuard(now, 1)
+	return why
+}
+
 // sampleGap is how long before the failure the newest sample of a loss may have
 // been taken and still count.
 const sampleGap = 2 * time.Minute
@@ -227,19 +243,16 @@ func (s *State) lossObjection(now time.Time) string {
 	}
 	limits := s.Settings.Policy.MaxLoss
 	for _, store := range slices.Sorted(maps.Keys(limits)) {
-		sample, age, atMost, ok := s.LossOf(store, now)
-		if s.Level() < 3 {
-			atMost = sample.Behind
-		}
+		// The time between the sample and the failure is in the price, and not here: a leader that falls in mid-hold can make the failure
+		// seem to begin later than it did, and a needed failover would be refused by that.
+		sample, ok := s.Loss[store]
 		switch {
 		case !ok:
 			return fmt.Sprintf("it is not known what would be lost of %s: there is no sample, and max_loss allows %s", store, limits[store])
 		case began.Sub(sample.At) > sampleGap:
 			return fmt.Sprintf("it is not known what would be lost of %s: the newest sample is from %s, long before the failure", store, sample.At.Format(time.RFC3339))
-		case atMost > limits[store] && atMost > sample.Behind:
-			return fmt.Sprintf("up to %s of %s would be lost (%s, sampled %s before the failure), and max_loss allows %s", atMost, store, sample.Detail, age, limits[store])
-		case atMost > limits[store]:
-			return fmt.Sprintf("up to %s of %s would be lost (%s), and max_loss allows %s", atMost, store, sample.Detail, limits[store])
+		case sample.Behind > limits[store]:
+			return fmt.Sprintf("up to %s of %s would be lost (%s), and max_loss allows %s", sample.Behind, store, sample.Detail, limits[store])
 		}
 	}
 	return ""

@@ -66,65 +66,6 @@ func TestNoEpochWhileAHoldIsApplied(t *testing.T) {
 	c.must(next)
 }
 
-// A stop that was sent and not seen may still come, although its attempt is over, or another one came after it: nothing works in its region
-// before it has aged out, and nobody lets the component go meanwhile.
-func TestAStopThatWasNotSeenAgesOut(t *testing.T) {
-	for name, tt := range map[string]struct {
-		attempts func(c *cluster, began func() uint64, ended func(uint64, failover.StepState))
-		ages     bool
-	}{
-		"seen by whoever sent it": {func(_ *cluster, began func() uint64, ended func(uint64, failover.StepState)) {
-			ended(began(), failover.StepDone)
-		}, false},
-		"not seen": {func(_ *cluster, began func() uint64, ended func(uint64, failover.StepState)) {
-			ended(began(), failover.StepFailed)
-		}, true},
-		"nobody knows": {func(_ *cluster, began func() uint64, ended func(uint64, failover.StepState)) {
-			ended(began(), failover.StepUnclear)
-		}, true},
-		"not seen, and then seen": {func(_ *cluster, began func() uint64, ended func(uint64, failover.StepState)) {
-			ended(began(), failover.StepFailed)
-			ended(began(), failover.StepDone)
-		}, true},
-		"its leader died, and the next one's was seen": {func(c *cluster, began func() uint64, ended func(uint64, failover.StepState)) {
-			began()
-			c.now = c.now.Add(11 * time.Second)
-			ended(began(), failover.StepDone)
-		}, true},
-		"its leader died, and the next one finds it stopped": {func(c *cluster, began func() uint64, ended func(uint64, failover.StepState)) {
-			token := began()
-			c.term++
-			c.must(failover.Lead{})
-			ended(token, failover.StepDone)
-		}, true},
-	} {
-		t.Run(name, func(t *testing.T) {
-			c, exec := current(t).opened()
-			freeze := c.frozen(exec)
-			c.start(plan.FenceID)
-			c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
-			c.s.Holds = []failover.StandingHold{
-				{ID: 7, Component: "workers", Step: failover.Step{Kind: failover.KindStop, Region: east2}},
-				{ID: 8, Component: "files", Step: failover.Step{Kind: failover.KindStop, Region: east1}, Quiet: c.now.Add(time.Hour)}, // of the region that is left: as it should be
-			}
-			tt.attempts(c, func() uint64 {
-				return c.must(failover.ReapplyStarted{Hold: 7, Epoch: 1, Previous: json.RawMessage(`{}`), Until: c.now.Add(10 * time.Second)}).Index
-			}, func(token uint64, outcome failover.StepState) {
-				c.must(failover.ReapplyFinished{Hold: 7, Token: token, Outcome: outcome, Detail: "x"})
-			})
-			next := failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze}
-			if tt.ages {
-				c.now = c.now.Add(10 * time.Second)
-				c.refused("in-flight", next)
-				c.refused("in-flight", failover.ReleaseHold{Component: "workers"})
-				c.now = c.now.Add(5 * time.Minute)
-			}
-			c.must(failover.ReleaseHold{Component: "workers"})
-			c.must(next)
-		})
-	}
-}
-
 func TestStandingHold(t *testing.T) {
 	c, h := left(t)
 	if h.Component != "workers" || h.Step.Region != east1 || h.Status != failover.HoldUnseen {

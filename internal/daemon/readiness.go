@@ -232,7 +232,7 @@ func lossRows(st *failover.State, now time.Time) []admin.Row {
 	limits := st.Settings.Policy.MaxLoss
 	for _, store := range slices.Sorted(maps.Keys(limits)) {
 		sample, _, atMost, ok := st.LossOf(store, now)
-		row := admin.Row{Name: "loss " + store, OK: ok && atMost <= limits[store]}
+		row := admin.Row{Name: "loss " + store, OK: ok && sample.Behind <= limits[store]}
 		row.Detail = "no sample yet"
 		if ok {
 			row.Detail = fmt.Sprintf("%s at most: %s, sampled %s; max_loss allows %s", atMost.D().Round(time.Second), sample.Detail, sample.At.Format(time.RFC3339), limits[store])

@@ -416,9 +416,9 @@ var data = []mutant{
 	},
 	{
 		name: "loss-without-the-time-since", rule: "S6",
-		says:  "what was written between the newest sample and the failure is not counted by max_loss",
+		says:  "what was written between the newest sample and the failure is not counted in the price",
 		edits: []edit{{"failover/guards.go", `return sample, age, sample.Behind + age, ok`, `return sample, age, sample.Behind, ok`}},
-		tests: []test{{pkg: "failover", name: "TestDecide/loss-old-sample"}, {pkg: "failover/plan", name: "TestPrice"}},
+		tests: []test{{pkg: "failover/plan", name: "TestPrice"}},
 	},
 	{
 		name: "loss-by-an-old-word", rule: "S6",

@@ -144,7 +144,7 @@ var late = []mutant{
 	{
 		name: "late-write-in-silence", rule: "L1",
 		says:  "the epoch waits for a write that may still land, and nobody is told",
-		edits: []edit{{"actions/fencing.go", `x.askForLate(ctx, s) || !x.again("epoch")`, `!x.again("epoch")`}},
+		edits: []edit{{"actions/fencing.go", `x.askForLate(ctx) || !x.again("epoch")`, `!x.again("epoch")`}},
 		tests: []test{{pkg: "actions", name: "TestTheEpochWaitsForALateWrite"}},
 	},
 	{

@@ -66,7 +66,7 @@ var traffic = []mutant{
 	},
 	{
 		name: "nothing-follows", rule: "S3",
-		says: "what was handed over is forgotten: the weights never follow",
+		says:  "what was handed over is forgotten: the weights never follow",
 		edits: []edit{{"failover/apply_finish.go", `s.holdTraffic(m, c, e, state == ExecStable)`, `s.holdTraffic(m, c, e, false)`}},
 		tests: []test{{pkg: "actions", name: "TestOneSwitchIsEnough"}},
 	},

@@ -138,20 +138,26 @@ func TestSafetyChanges(t *testing.T) {
 	}
 }
 
+// acknowledged is a proposal that every node can run.
+func (c *cluster) acknowledged(s failover.Settings) (proposal uint64) {
+	c.t.Helper()
+	proposal = c.must(failover.ProposeSettings{Settings: s, Hash: "next", Source: "x"}).Value.(uint64)
+	was := c.node
+	for node := range s.Nodes {
+		c.node = node
+		c.must(failover.AckSettings{Proposal: proposal, Hash: "next"})
+	}
+	c.node = was
+	return proposal
+}
+
 // A configuration that was proposed before a failover, and does not know the region that is active since, would leave no plan in any
 // direction: it is not put in force. Nor is one under which agents that have come since would get no lease.
 func TestAProposalIsLookedAtAgain(t *testing.T) {
 	propose := func(c *cluster, change func(*failover.Settings)) uint64 {
 		s := settings()
 		change(&s)
-		id := c.must(failover.ProposeSettings{Settings: s, Hash: "h9", Source: "x"}).Value.(uint64)
-		was := c.node
-		for id9 := range s.Nodes {
-			c.node = id9
-			c.must(failover.AckSettings{Proposal: id, Hash: "h9"})
-		}
-		c.node = was
-		return id
+		return c.acknowledged(s)
 	}
 	c, exec := current(t).opened()
 	id := propose(c, func(s *failover.Settings) { s.Secondary = "us-west-2" })

@@ -62,14 +62,7 @@ func (c *cluster) close() {
 func (c *cluster) exchange() {
 	s := *c.s.Settings
 	s.Primary, s.Secondary = c.s.Active, c.s.Settings.Other(c.s.Active)
-	id := c.must(failover.ProposeSettings{Settings: s, Hash: "exchanged", Source: "x"}).Value.(uint64)
-	was := c.node
-	for node := range s.Nodes {
-		c.node = node
-		c.must(failover.AckSettings{Proposal: id, Hash: "exchanged"})
-	}
-	c.node = was
-	c.must(failover.ActivateSettings{Proposal: id})
+	c.must(failover.ActivateSettings{Proposal: c.acknowledged(s)})
 	c.now = c.now.Add(2 * time.Hour)
 }
 

@@ -46,6 +46,9 @@ func (x *Executor) unwind(ctx context.Context, e *failover.Execution) {
 	if len(left) > 0 {
 		outcome += "; what stands: " + strings.Join(left, ", ")
 	}
+	if s := x.journal.State(); e.Kind != failover.Preparation && s.Active == e.To && s.Epoch > e.Epoch {
+		outcome += fmt.Sprintf("; %s stays fenced, and `failoverd continue --why …` carries the plan on in %s", e.From, e.To)
+	}
 	x.close(ctx, failover.FinishExecution{Execution: e.ID, State: state, Outcome: outcome})
 }
 

@@ -244,22 +244,6 @@ func (c Hold) apply(s *State, m Meta) (any, error) {
 	return nil, nil
 }
 
-func (c Continue) apply(s *State, m Meta) (any, error) {
-	e, err := s.running(c.Execution)
-	if err != nil {
-		return nil, err
-	}
-	if e.State != ExecHeld {
-		return nil, refuse("state", "execution %d is %s, not held", e.ID, e.State)
-	}
-	if e.Question != nil && e.Question.Kind == "approval" {
-		return nil, refuse("question", "execution %d waits for an approval: `failoverd approve`", e.ID)
-	}
-	e.State = ExecRunning
-	s.event(m, c, "execution %d goes on", e.ID)
-	return nil, nil
-}
-
 func (c Abort) apply(s *State, m Meta) (any, error) {
 	if p := s.Preparation; p != nil && p.ID == c.Execution {
 		if p.State == ExecRunning {

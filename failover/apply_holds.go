@@ -93,6 +93,8 @@ func (s *State) holdTraffic(m Meta, c Command, e *Execution, unseen bool) {
 		if rec.State == StepUnproven {
 			h.Status = HoldUnseen
 		}
+		// It may stand already, of an execution that was ended behind the fence and carried on.
+		s.Holds = slices.DeleteFunc(s.Holds, func(o StandingHold) bool { return o.Component == TrafficComponent && o.Step.ID == st.ID })
 		s.Holds = append(s.Holds, h)
 		n++
 		s.event(m, c, "standing hold: %s keeps clients in %s", st.Action, st.Region)

@@ -43,6 +43,18 @@ func operateCommands(s *shared) []*cobra.Command {
 			return cmd, nil
 		})
 
+	carryOn := operate(s, "continue", "Carry on an execution that was ended behind the fence, or let a held one go on", cobra.NoArgs,
+		func(st admin.Status, _ []string) (failover.Command, error) {
+			e := st.Execution
+			if e == nil {
+				e = st.Last
+			}
+			if e == nil {
+				return nil, errors.New("no execution is running, and none has ended")
+			}
+			return failover.Continue{Execution: e.ID}, nil
+		})
+
 	hold := operate(s, "hold", "Let nothing new start; what runs is finished", cobra.NoArgs,
 		onExecution(func(e *failover.Execution, _ []string) failover.Command { return failover.Hold{Execution: e.ID} }))
 
@@ -80,7 +92,7 @@ func operateCommands(s *shared) []*cobra.Command {
 		}))
 
 	return []*cobra.Command{
-		failoverCmd, fence, inventory, approve, hold, abort, pause,
+		failoverCmd, fence, inventory, approve, hold, carryOn, abort, pause,
 		operate(s, "resume", "End a pause", cobra.NoArgs,
 			func(admin.Status, []string) (failover.Command, error) { return failover.ResumeAutomation{}, nil }),
 		operate(s, "attest COMPONENT", "Give your word that a component has stopped in the region being left", cobra.ExactArgs(1),

@@ -34,9 +34,9 @@ func (d *Daemon) notifier(cfg *config.Config) (*notify.Notifier, error) {
 
 // post shows every change of an incident or execution while this node leads.
 func (d *Daemon) post(ctx context.Context, n *notify.Notifier) {
-	closed := uint64(0) // the last finished execution that was shown as such
-	if h := d.State().History; len(h) > 0 {
-		closed = h[len(h)-1].ID
+	closed := map[uint64]time.Time{} // when those ended that were shown as ended; one may be carried on, and end again
+	for _, e := range d.State().History {
+		closed[e.ID] = e.FinishedAt
 	}
 	var page Pager
 	for {
@@ -47,9 +47,9 @@ func (d *Daemon) post(ctx context.Context, n *notify.Notifier) {
 				n.Post(u)
 			}
 			for _, e := range s.History {
-				if e.ID > closed {
+				if at, ok := closed[e.ID]; !ok || !at.Equal(e.FinishedAt) {
 					n.Post(renderExecution(s, e, nil))
-					closed = e.ID
+					closed[e.ID] = e.FinishedAt
 				}
 			}
 			switch v, err := d.core.LocalView(); {

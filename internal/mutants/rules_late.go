@@ -153,4 +153,42 @@ var late = []mutant{
 		edits: []edit{{"failover/apply_finish.go", `(state == ExecStable || e.To == s.Active)`, `state == ExecStable`}},
 		tests: []test{{pkg: "failover", name: "TestClientsStayWhereAnEndedExecutionHasSentThem"}},
 	},
+	{
+		name: "ended-behind-the-fence-is-a-dead-end", rule: "L1",
+		says: "an execution that a person has ended behind the fence is carried on by nobody, and its service stands half moved",
+		edits: []edit{{"failover/apply_continue.go", `	if s.Execution == nil && s.Level() >= 3 {
+`, `	if false {
+`}},
+		tests: []test{{pkg: "failover", name: "TestAnEndedExecutionIsCarriedOn"}, {pkg: "internal/sim", name: "TestStories/carried-on"}},
+	},
+	{
+		name: "carried-on-in-another-epoch", rule: "S1",
+		says: "an execution is carried on although its epoch stands no more: what it starts is proven stopped by an older fence",
+		edits: []edit{{"failover/apply_continue.go", ` || e.To != s.Active || s.Epoch != e.Epoch+1 {
+`, ` {
+`}},
+		tests: []test{{pkg: "failover", name: "TestNothingElseIsCarriedOn"}},
+	},
+	{
+		name: "carried-on-with-old-approvals", rule: "S10",
+		says: "an approval that was given before an execution was ended counts for a step that begins after it is carried on",
+		edits: []edit{{"failover/apply_continue.go", `	e.Approvals = slices.DeleteFunc(e.Approvals, func(a Approval) bool { return a.Step != "" && !e.Step(a.Step).Passed() })
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestAnEndedExecutionIsCarriedOn"}},
+	},
+	{
+		name: "carried-on-without-its-switch", rule: "S3",
+		says: "a switch that was not seen when its execution was ended counts as passed when it is carried on: no client moves",
+		edits: []edit{{"failover/apply_continue.go", ` || rec.State == StepUnproven && st.Kind == KindSwitch) {
+`, `) {
+`}},
+		tests: []test{{pkg: "failover", name: "TestAnEndedExecutionIsCarriedOn"}},
+	},
+	{
+		name: "clients-held-twice", rule: "S3",
+		says: "an execution that ends a second time leaves a second standing hold on each of its switches",
+		edits: []edit{{"failover/apply_holds.go", `		s.Holds = slices.DeleteFunc(s.Holds, func(o StandingHold) bool { return o.Component == TrafficComponent && o.Step.ID == st.ID })
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestAnEndedExecutionIsCarriedOn"}},
+	},
 }

@@ -69,6 +69,11 @@ func (c *cluster) applied(h *host, res failover.Result, cmd failover.Command) {
 		if cmd.Incident != 0 {
 			e.Detail = oracle.ByIncident
 		}
+	case failover.Continue:
+		if res.Value == nil {
+			return // it was held
+		}
+		e.Kind, e.What, e.Detail = oracle.Began, oracle.Execution, oracle.CarriedOn
 	case failover.AdvanceEpoch:
 		e.Kind, e.Region = oracle.Fenced, east1
 		if string(cmd.Region) == east1 {

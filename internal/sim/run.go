@@ -79,6 +79,12 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 	// Everything is healed; then there must be an end, or a question.
 	c.heal(ctx)
 	c.awaitEnd()
+	if s := c.newest(); s != nil && rng.IntN(3) > 0 {
+		if e := s.Continuable(); e != nil { // a person carries on what another one has ended
+			c.press(ctx, "uid 2", failover.Continue{Execution: e.ID})
+			c.awaitEnd()
+		}
+	}
 
 	s := c.newest()
 	out.End = "quiet"
@@ -322,6 +328,10 @@ func (c *cluster) operator(ctx context.Context, rng *rand.Rand) (heard bool) {
 		if up, _ := c.world.workersUp(east1); up == 0 {
 			any = append(any, failover.Attest{Execution: e.ID, Component: "workers", Epoch: e.Epoch})
 		}
+	}
+	if n := len(s.History); s.Execution == nil && n > 0 {
+		carryOn := failover.Continue{Execution: s.History[n-1].ID}
+		any = append(any, carryOn, carryOn)
 	}
 	cmd := pick(rng, any)
 	_, err := c.wish(ctx, core, fmt.Sprintf("uid %d", rng.IntN(2)), "a person at a bad moment", cmd)

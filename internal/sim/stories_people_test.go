@@ -269,6 +269,28 @@ var peopleStories = []story{
 		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "ends stable when it is let")
 		s.person(len(taken) >= 3 && s.recorded(taken), "each accepted order in the timeline, with who and why, and none that was refused")
 	}},
+	{id: "carried-on", part: people, fault: "A person ends a failover behind the fence, and another one carries it on two hours later", play: func(s *stage) {
+		s.powerOff(east1)
+		s.world.set(func() { s.world.dead[internet] = true }) // the switch has to wait
+		s.when(5*time.Minute, func() bool { return s.state().Epoch == 2 && s.up(east2) == fleetSize })
+		e := s.state().Execution
+		s.order("uid 1", failover.Abort{Execution: e.ID})
+		s.world.set(func() { delete(s.world.dead, internet) })
+		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecAborted }), "ends it and leaves what was done: the region stays fenced, the other one stays active")
+		outcome := s.state().History[0].Outcome
+		s.person(strings.Contains(outcome, "start-workers is done") && strings.Contains(outcome, "`failoverd continue --why …` carries the plan on in us-east-2"), "what stands, that the plan can be carried on, and by which command")
+		old := s.leader()
+		s.crash(old)
+		sleep(10 * time.Second)
+		s.start(s.ctx, old)
+		s.when(time.Minute, func() bool { return s.leader() != nil && s.ended() == failover.ExecAborted })
+		still := s.throughout(2*time.Hour, func() bool { return s.state().Execution == nil && s.state().Traffic != east2 })
+		s.daemon(still, "moves no client meanwhile: that was ended")
+		s.daemon(s.refused("uid 2", failover.Continue{Execution: e.ID + 1}, "no-execution"), "carries on the newest one and no other")
+		s.order("uid 2", failover.Continue{Execution: e.ID})
+		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }) && s.state().Traffic == east2 && s.up(east2) == fleetSize, "carries it on when a person says so, and does nothing twice that was done")
+		s.region(s.up(east1) == 0, "stays stopped")
+	}},
 	{id: "empty-disk", part: people, fault: "A node comes back with an empty disk under its old name, and one with a disk that was set back", play: func(s *stage) {
 		empty, old := s.hosts["use2b"], s.hosts["use1a"]
 		s.emptied(empty)

@@ -136,6 +136,7 @@ func repeated(record []Entry) (out []string) {
 	calls := map[int]*call{}
 	newest := map[string]*call{} // by step: the last one, while nothing excuses another
 	done := map[string]string{}  // by step: it is written down that this was done last
+	was := map[string]string{}   // done, when the newest execution ended
 	kept := map[string][]Entry{} // by step: what was sent for a hold
 	closed := false              // no execution is open: what is sent keeps what was reached
 	left := ""                   // the region that was left: stops there keep it so
@@ -146,13 +147,17 @@ func repeated(record []Entry) (out []string) {
 		switch e.Kind {
 		case Began:
 			closed = false
+			if e.Detail == CarriedOn {
+				done = maps.Clone(was)
+			}
 		case Fenced:
 			left = e.Region
 			maps.DeleteFunc(newest, func(_ string, c *call) bool { return c.Acts == string(Stop) })
 		case Ended:
 			closed = true
 			clear(newest)
-			clear(done)
+			was = done
+			done = map[string]string{}
 		case Finished:
 			done[e.Step] = e.What
 		case Leads:

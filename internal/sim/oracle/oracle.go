@@ -63,8 +63,10 @@ const (
 	Preparation = "preparation"
 	ByPerson    = "a person asked" // the Detail of Began
 	ByIncident  = "an incident"
-	Stable      = "stable" // the Detail of Ended
+	CarriedOn   = "carried on" // one that had ended behind the fence
+	Stable      = "stable"     // the Detail of Ended
 	Undone      = "undone"
+	Aborted     = "aborted"
 	Do          = "do" // the What of Sent
 	Undo        = "undo"
 	Burn        = "burn"

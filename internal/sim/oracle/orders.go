@@ -13,9 +13,10 @@ type office struct {
 	incident    bool
 	execution   bool // open
 	preparation bool
-	undo        bool // a person ordered the open one to be undone
-	worked      bool // in the secondary, since it began
-	left        bool // the primary
+	undo        bool   // a person ordered the open one to be undone
+	worked      bool   // in the secondary, since it began
+	left        bool   // the primary
+	last        string // how the newest execution ended
 	out         []string
 }
 
@@ -24,6 +25,7 @@ type office struct {
 //     as long as the policy wants, up to now;
 //   - an execution begins because a person asked for it, or after an incident,
 //     while the primary is dark or was until a moment ago; one at a time;
+//   - one that is carried on was ended by a person, behind the fence;
 //   - what changes the world is part of an execution or a preparation that is open,
 //     or keeps what a completed one has reached;
 //   - what is undone was prepared, or a person ordered it, before anything worked
@@ -95,7 +97,7 @@ func (o *office) take(e Entry) {
 		if !o.execution {
 			o.complain("S5: an execution ended at %s that was not open", clock(e.At))
 		}
-		o.execution, o.incident, o.undo = false, false, false
+		o.execution, o.incident, o.undo, o.last = false, false, false, e.Detail
 	case Fenced:
 		if !o.execution {
 			o.complain("S6: %s is left at %s, and no execution is open", e.Region, clock(e.At))
@@ -123,6 +125,10 @@ func (o *office) began(e Entry, hasty func(what, region string, need time.Durati
 		o.complain("S5: an execution begins at %s while another is open", clock(e.At))
 	}
 	switch {
+	case e.Detail == CarriedOn:
+		if !o.left || o.last != Aborted {
+			o.complain("S6: an execution is carried on at %s, and none was ended behind the fence", clock(e.At))
+		}
 	case e.Detail == ByPerson:
 		// An order may have been refused, or lost, that stands here as under way.
 		for len(o.asked) > 0 && e.At.Sub(o.asked[0]) > o.rules.Patience {

@@ -1,0 +1,112 @@
+package failover_test
+
+import (
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+)
+
+// endedBehindTheFence is following, with a check that has failed, ended by a person: the record has moved the clients, the object was not seen to.
+func endedBehindTheFence(t *testing.T) (c *cluster, exec uint64) {
+	t.Helper()
+	c, token := following(t)
+	e := c.s.Execution
+	for id, rec := range e.Steps {
+		if k := e.Plan.Step(id).Kind; k == failover.KindCheck {
+			rec.State = failover.StepFailed
+		} else if k == failover.KindStable {
+			delete(e.Steps, id)
+		}
+	}
+	e.Approvals = []failover.Approval{{By: "uid 1"}, {Step: object, By: "uid 1"}, {Step: "switch-route53_weights", By: "uid 1"}}
+	c.must(failover.Abort{Execution: e.ID})
+	c.finish(object, token, failover.StepUnproven)
+	burn := c.must(failover.StepStarted{Execution: e.ID, Step: object, Epoch: 2, PlanHash: e.PlanHash, Burn: true, Until: c.now.Add(time.Second)}).Index
+	c.must(failover.StepFinished{Execution: e.ID, Step: object, Token: burn, Outcome: failover.StepDone, Stands: burn})
+	c.must(failover.FinishExecution{Execution: e.ID, State: failover.ExecAborted, Outcome: "ended"})
+	return c, e.ID
+}
+
+// An execution that was ended behind the fence is no dead end: what is done stays done, the rest of its plan is carried out, and its clients
+// are held once, whether it ended once or twice.
+func TestAnEndedExecutionIsCarriedOn(t *testing.T) {
+	c, exec := endedBehindTheFence(t)
+	if can := c.s.Continuable(); can == nil || can.ID != exec {
+		t.Fatalf("%+v", can)
+	}
+	before := len(c.s.History)
+	c.now = c.now.Add(time.Hour)
+	c.must(failover.Continue{Execution: exec})
+	e := c.s.Execution
+	if e == nil || e.ID != exec || e.State != failover.ExecRunning || !e.FinishedAt.IsZero() || e.Outcome != "" || len(c.s.History) != before-1 || c.s.Continuable() != nil {
+		t.Fatalf("%+v", e)
+	}
+	for _, st := range e.Plan.Steps {
+		want := failover.StepDone
+		switch {
+		case st.ID == object || st.Kind == failover.KindCheck || st.Kind == failover.KindStable:
+			want = failover.StepPending
+		case st.Kind == failover.KindStop:
+			want = failover.StepUnproven
+		}
+		if got := e.Step(st.ID).State; got != want {
+			t.Errorf("%s is %s, want %s", st.ID, got, want)
+		}
+	}
+	if !e.Approved("") || !e.Approved("switch-route53_weights") || e.Approved(object) {
+		t.Errorf("approved: %+v", e.Approvals)
+	}
+	c.refused("no-return", failover.Abort{Execution: exec, Undo: true})
+	token := c.send(object)
+	c.must(failover.StepFinished{Execution: exec, Step: object, Token: token, Outcome: failover.StepDone, Stands: token})
+	for _, st := range e.Plan.Steps {
+		if st.Kind == failover.KindCheck || st.Kind == failover.KindStable {
+			c.finish(st.ID, c.start(st.ID), failover.StepDone)
+		}
+	}
+	c.close()
+	held := map[failover.StepID]int{}
+	for _, h := range c.s.Holds {
+		if h.Component == failover.TrafficComponent {
+			held[h.Step.ID]++
+		}
+	}
+	if len(held) != 2 || held[object] != 1 || held["switch-route53_weights"] != 1 || len(c.s.Late) != 0 || len(c.s.History) != before {
+		t.Errorf("held: %v, late: %+v", held, c.s.Late)
+	}
+}
+
+// Nothing else comes back: what was ended in front of the fence, is stable or undone, has been followed by another execution, or whose
+// region is active in another epoch.
+func TestNothingElseIsCarriedOn(t *testing.T) {
+	for name, tt := range map[string]struct {
+		guard string
+		make  func(c *cluster, exec uint64)
+	}{
+		"stable":            {"state", func(c *cluster, _ uint64) { c.s.History[0].State = failover.ExecStable }},
+		"undone":            {"state", func(c *cluster, _ uint64) { c.s.History[0].State = failover.ExecUndone }},
+		"another epoch":     {"state", func(c *cluster, _ uint64) { c.s.Epoch++ }},
+		"before the fence":  {"state", func(c *cluster, _ uint64) { c.s.Epoch-- }},
+		"the region active": {"state", func(c *cluster, _ uint64) { c.s.Active = east1 }},
+		"another is newer":  {"no-execution", func(c *cluster, exec uint64) { c.s.History = append(c.s.History, &failover.Execution{ID: exec + 1}) }},
+		"a request":         {"requested", func(c *cluster, _ uint64) { c.s.Request = &failover.Request{ID: 1} }},
+		"a preparation":     {"execution-open", func(c *cluster, _ uint64) { c.s.Preparation = &failover.Execution{ID: 1} }},
+		"an older member":   {"no-execution", func(c *cluster, _ uint64) { c.s.Features = 2 }},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, exec := endedBehindTheFence(t)
+			c.refused("no-execution", failover.Continue{Execution: exec + 1})
+			tt.make(c, exec)
+			c.refused(tt.guard, failover.Continue{Execution: exec})
+			if c.s.Execution != nil {
+				t.Errorf("%+v", c.s.Execution)
+			}
+		})
+	}
+	c, exec := endedBehindTheFence(t)
+	res := c.s.Apply(failover.Meta{Index: c.s.Index + 1, Term: c.term, ProposedTerm: c.term, At: c.now, Node: c.node, By: "uid 1"}, failover.Continue{Execution: exec})
+	if res.Err == nil || c.s.Execution != nil {
+		t.Errorf("without a reason: %v", res.Err)
+	}
+}

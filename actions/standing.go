@@ -192,6 +192,9 @@ func (k *Keeper) look(ctx context.Context, action Action) (Effect, error) {
 // apply stops what runs.
 func (k *Keeper) apply(ctx context.Context, h failover.StandingHold, action Action, eff Effect) {
 	s := k.journal.State()
+	if h.Step.Kind == failover.KindStop && s.Entering(h.Step.Region) {
+		return // what runs there is about to be wanted
+	}
 	until := time.Now().Add(k.opts.CallTimeout)
 	res, err := k.journal.Propose(ctx, failover.ReapplyStarted{Hold: h.ID, Epoch: s.Epoch, Previous: eff.Previous, Until: until.UTC()}, "")
 	if err != nil {

@@ -45,7 +45,6 @@ func TestAStopThatWasNotSeenAgesOut(t *testing.T) {
 			c, exec := current(t).opened()
 			freeze := c.frozen(exec)
 			c.start(plan.FenceID)
-			c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
 			c.s.Holds = []failover.StandingHold{
 				{ID: 7, Component: "workers", Step: failover.Step{Kind: failover.KindStop, Region: east2}},
 				{ID: 8, Component: "files", Step: failover.Step{Kind: failover.KindStop, Region: east1}, Quiet: c.now.Add(time.Hour)}, // of the region that is left: as it should be
@@ -55,6 +54,9 @@ func TestAStopThatWasNotSeenAgesOut(t *testing.T) {
 			}, func(token uint64, outcome failover.StepState) {
 				c.must(failover.ReapplyFinished{Hold: 7, Token: token, Outcome: outcome, Detail: "x"})
 			})
+			c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
+			// All is proven: no further stop is sent, or each would keep the epoch anew.
+			c.refused("entering", failover.ReapplyStarted{Hold: 7, Epoch: 1, Previous: json.RawMessage(`{}`), Until: c.now.Add(10 * time.Second)})
 			next := failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze}
 			if tt.ages {
 				c.now = c.now.Add(10 * time.Second)

@@ -96,7 +96,7 @@ func (s *State) finish(m Meta, c Command, e *Execution, state ExecState, outcome
 	e.State, e.Outcome, e.FinishedAt, e.Question = state, outcome, m.At, nil
 	s.leaveLate(m.Index, m.At, e, fmt.Sprintf("of execution %d", e.ID))
 	if s.Level() >= 3 && (state == ExecStable || e.To == s.Active) {
-		s.holdTraffic(m, c, e, state == ExecStable) // also where a person has ended it behind the fence
+		s.holdTraffic(m.Index, m.At, e, 0, state == ExecStable, func(format string, args ...any) { s.event(m, c, format, args...) }) // also where a person has ended it behind the fence
 	}
 	if state == ExecStable {
 		s.Inventory, s.Readings = nil, nil // the steps have the same names in the other direction

@@ -79,16 +79,17 @@ func (s *State) makeHolds(m Meta, c AdvanceEpoch, e *Execution) {
 }
 
 // holdTraffic turns the switches of an execution that has ended into standing
-// holds, with unseen also one that could not be seen to take effect yet.
-func (s *State) holdTraffic(m Meta, c Command, e *Execution, unseen bool) {
-	n := uint64(0)
+// holds, with unseen also one that could not be seen to take effect yet. first tells them from other holds of the same entry; say is
+// told of each.
+func (s *State) holdTraffic(index uint64, at time.Time, e *Execution, first uint64, unseen bool, say func(format string, args ...any)) {
+	n := first
 	for _, st := range e.Plan.Steps {
 		rec := e.Step(st.ID)
 		if st.Kind != KindSwitch || !st.Tokens || rec.State != StepDone && !(unseen && rec.State == StepUnproven) {
 			continue
 		}
 		h := StandingHold{
-			ID: m.Index<<8 | n, Component: TrafficComponent, Step: st, Epoch: s.Epoch, Since: m.At, Status: HoldKept, Detail: rec.Detail, At: m.At,
+			ID: index<<8 | n, Component: TrafficComponent, Step: st, Epoch: s.Epoch, Since: at, Status: HoldKept, Detail: rec.Detail, At: at,
 		}
 		if rec.State == StepUnproven {
 			h.Status = HoldUnseen
@@ -97,7 +98,7 @@ func (s *State) holdTraffic(m Meta, c Command, e *Execution, unseen bool) {
 		s.Holds = slices.DeleteFunc(s.Holds, func(o StandingHold) bool { return o.Component == TrafficComponent && o.Step.ID == st.ID })
 		s.Holds = append(s.Holds, h)
 		n++
-		s.event(m, c, "standing hold: %s keeps clients in %s", st.Action, st.Region)
+		say("standing hold: %s keeps clients in %s", st.Action, st.Region)
 	}
 }
 
@@ -161,6 +162,8 @@ func (c ReapplyStarted) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("epoch", "the stop was meant for epoch %d; it is %d", c.Epoch, s.Epoch)
 	case !h.wanted(s.Active):
 		return nil, refuse("active-region", "%s is the active region: nothing is held down there, and no client is held elsewhere", s.Active)
+	case h.Step.Kind == KindStop && s.Entering(h.Step.Region):
+		return nil, refuse("entering", "%s is about to be entered, and waits for the stops that were sent there: no more are sent", h.Step.Region)
 	case h.Running != nil && m.At.Before(h.Running.Until):
 		return nil, refuse("in-flight", "an earlier attempt may still be under way until %s", h.Running.Until.Format(time.RFC3339))
 	case h.TooOften(m.At):
@@ -259,6 +262,14 @@ func (s *State) unresolved(h *StandingHold, a *AttemptRecord) {
 	if s.Level() >= 3 {
 		h.Quiet = later(h.Quiet, a.Until.Add(callLife))
 	}
+}
+
+// Entering reports whether everything is proven to have stopped in the region that is left for this one. What runs there is about to be
+// wanted, and each stop that is sent there would keep the epoch for as long as it may land.
+func (s *State) Entering(r Region) bool {
+	e := s.Execution
+	return s.Level() >= 3 && e != nil && e.State == ExecRunning && e.To == r && e.Epoch == s.Epoch &&
+		s.Freeze != nil && !s.Freeze.Provisional && s.Freeze.Execution == e.ID && len(e.Unproven(s.Freeze.ID)) == 0
 }
 
 // StopsUnderWay says which standing hold may still stop what is in a region: its call was sent, was not seen to take effect, and has not aged

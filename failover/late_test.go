@@ -308,3 +308,29 @@ func TestClientsStayWhereAnEndedExecutionHasSentThem(t *testing.T) {
 		t.Errorf("held by %v, late %+v", held, c.s.Late)
 	}
 }
+
+// The same when it is `failoverd recover` that ends it: where the region is stated to be active to which the clients were sent, they are held there.
+func TestClientsStayAfterARecovery(t *testing.T) {
+	for active, want := range map[failover.Region]int{east2: 1, east1: 0} {
+		c, _ := following(t)
+		if err := c.s.Recover(failover.RecoverOrder{Survivor: c.node, Active: active, At: c.now, By: "uid 1", Why: "fire"}); err != nil {
+			t.Fatal(err)
+		}
+		ids, held := map[uint64]bool{}, 0
+		for _, h := range c.s.Holds {
+			if ids[h.ID] {
+				t.Errorf("two holds are number %d", h.ID)
+			}
+			ids[h.ID] = true
+			if h.Component == failover.TrafficComponent {
+				held++
+				if h.Step.ID != "switch-route53_weights" || h.Epoch != c.s.Epoch || h.Status != failover.HoldKept {
+					t.Errorf("%+v", h)
+				}
+			}
+		}
+		if held != want {
+			t.Errorf("%s is active: %d switches are held, want %d", active, held, want)
+		}
+	}
+}

@@ -147,6 +147,12 @@ func (s *State) Recover(o RecoverOrder) error {
 	if e := s.Execution; e != nil {
 		e.State, e.Question, e.FinishedAt = ExecAborted, nil, s.Time
 		e.Outcome = "ended by `failoverd recover`: what it had started may have happened; look at both regions"
+		if s.Level() >= 3 && e.To == s.Active { // clients stay where it has sent them
+			const apart = 64 // from the holds of the newest entry
+			s.holdTraffic(s.Index, s.Time, e, apart, false, func(format string, args ...any) {
+				s.Events = append(s.Events, Event{Index: s.Index, At: s.Time, Kind: "recover", By: o.By, Why: o.Why, Text: fmt.Sprintf(format, args...)})
+			})
+		}
 		s.History = append(s.History, e)
 		s.Execution = nil
 	}

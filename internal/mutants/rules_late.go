@@ -191,4 +191,16 @@ var late = []mutant{
 `, ``}},
 		tests: []test{{pkg: "failover", name: "TestAnEndedExecutionIsCarriedOn"}},
 	},
+	{
+		name: "recovered-and-let-go", rule: "S3",
+		says:  "clients are held by nothing when `failoverd recover` ends an execution that has moved them",
+		edits: []edit{{"failover/recovery.go", `s.Level() >= 3 && e.To == s.Active`, `s.Level() > 3 && e.To == s.Active`}},
+		tests: []test{{pkg: "failover", name: "TestClientsStayAfterARecovery"}},
+	},
+	{
+		name: "stops-keep-the-epoch", rule: "L1",
+		says:  "a standing hold goes on sending stops into a region that only waits for such stops to be entered, and keeps it waiting",
+		edits: []edit{{"failover/apply_holds.go", `h.Step.Kind == KindStop && s.Entering(`, `h.Step.Kind == KindStart && s.Entering(`}},
+		tests: []test{{pkg: "failover", name: "TestAStopThatWasNotSeenAgesOut"}},
+	},
 }

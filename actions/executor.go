@@ -65,6 +65,10 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
+// HoldEvery is how often standing holds are looked at: thirty looks at the
+// executor's own pace.
+func (o Options) HoldEvery() time.Duration { return 30 * max(o.Poll, 10*time.Millisecond) }
+
 // Executor carries out the open execution of one tenure. It is level-triggered:
 // it looks at the state, starts what may start, and forgets nothing that is not
 // in the log.

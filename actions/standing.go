@@ -220,8 +220,11 @@ func (k *Keeper) apply(ctx context.Context, h failover.StandingHold, action Acti
 			deadline = deadline.Add(k.opts.CallTimeout)
 		}
 	}
+	shown := time.Now().Add(k.opts.CallTimeout) // by then the world shows what was asked for
+	soon, ending := k.mayTrySoon(h, action), false
 	for {
 		eff, lerr := k.look(ctx, action)
+		ending = ending || lerr == nil && (eff.Ending || eff.State == Unknown)
 		switch {
 		case ctx.Err() != nil:
 			return
@@ -229,7 +232,7 @@ func (k *Keeper) apply(ctx context.Context, h failover.StandingHold, action Acti
 			k.finish(ctx, h, res.Index, failover.StepDone, eff.Detail)
 			k.note(ctx, h, failover.HoldKept, eff.Detail)
 			return
-		case !time.Now().Before(deadline):
+		case !time.Now().Before(deadline), lerr == nil && soon && !time.Now().Before(shown) && runsOn(eff, ending || err != nil):
 			detail := eff.Detail
 			for _, e := range []error{lerr, err} {
 				if e != nil {
@@ -246,6 +249,28 @@ func (k *Keeper) apply(ctx context.Context, h failover.StandingHold, action Acti
 		}
 		t.Stop()
 	}
+}
+
+// mayTrySoon reports whether a stop that comes to nothing, or that somebody undoes before it is seen to be over, is given up at once, so that the
+// next look sends another: what runs in the region that was left runs until then, and the time that a stop may take can be a quarter of an hour.
+// Only what is absolute may be repeated while its call may still land (rule E3). Half of the tries that an hour has are for this; the others have
+// their whole time, so that refusals do not use them all up in a few minutes.
+func (k *Keeper) mayTrySoon(h failover.StandingHold, action Action) bool {
+	if _, absolute := action.(Idempotent); !absolute || h.Step.Kind != failover.KindStop {
+		return false
+	}
+	for _, now := range k.journal.State().Holds {
+		if now.ID == h.ID {
+			return len(now.Applied) <= failover.ReapplyPerHour/2
+		}
+	}
+	return false
+}
+
+// runsOn reports whether a stop that was asked for is not on its way. A part of it that is there tells so only when its call was refused, or when it was
+// seen ending before.
+func runsOn(eff Effect, partly bool) bool {
+	return eff.State == Absent || eff.State == Partial && !eff.Ending && partly
 }
 
 func (k *Keeper) finish(ctx context.Context, h failover.StandingHold, token uint64, outcome failover.StepState, detail string) {

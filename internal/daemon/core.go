@@ -64,10 +64,6 @@ type CoreConfig struct {
 	Log   *slog.Logger
 }
 
-// holdEvery is how often standing holds are looked at: thirty looks at the
-// executor's own pace.
-func (c *Core) holdEvery() time.Duration { return 30 * max(c.cfg.Exec.Poll, 10*time.Millisecond) }
-
 // Core is a node without its sockets and files.
 type Core struct {
 	cfg  CoreConfig

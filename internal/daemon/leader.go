@@ -51,7 +51,7 @@ func (c *Core) serve(ctx context.Context, t *consensus.Tenure) {
 	l := &leadership{
 		core: c, tenure: t, granter: consensus.NewGranter(),
 		exec:    actions.NewExecutor(t, c.cfg.World, c.cfg.Exec, c.cfg.Log.With("term", t.Term)),
-		keeper:  actions.NewKeeper(t, c.cfg.World, c.cfg.Exec, c.holdEvery(), c.cfg.Log.With("term", t.Term)),
+		keeper:  actions.NewKeeper(t, c.cfg.World, c.cfg.Exec, c.cfg.Exec.HoldEvery(), c.cfg.Log.With("term", t.Term)),
 		started: time.Now(), wake: make(chan struct{}, 1), ballots: map[failover.NodeID]ballot{}, newest: map[failover.AgentID]heardAsk{},
 	}
 	c.lead.Store(l)

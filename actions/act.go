@@ -62,6 +62,7 @@ type run struct {
 	already  bool   // the effect had been there before the open attempt, which asked for nothing
 	last     Effect
 	lastErr  error
+	undoErr  error // what the newest undo of this leader said
 }
 
 // look inspects the world once, within its own time-out.

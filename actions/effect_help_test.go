@@ -24,6 +24,7 @@ type effect struct {
 	never   bool          // it never shows
 	stays   bool          // Undo is asked for and comes to nothing
 	loses   int           // so many undos come to nothing
+	rejects int           // so many are refused
 	lingers time.Duration // until an undo shows
 	blind   bool          // Inspect cannot read the world
 	unbuilt bool          // the leader's node cannot make the action
@@ -277,6 +278,10 @@ func (e *effect) Undo(_ context.Context, a Attempt) error {
 		}
 	}
 	e.undone = append(e.undone, a)
+	if e.rejects > 0 {
+		e.rejects--
+		return errors.New("it is still stopping")
+	}
 	if e.loses > 0 {
 		e.loses--
 		return nil // "accepted"

@@ -38,6 +38,8 @@ type exposed struct {
 	settle func()      // what was asked for takes place
 	stands func() bool // something of what was stopped is wanted, or runs
 	touch  string      // of exec: the file that its world is
+	stops  string      // the call of its own stop; "": it is not one that may land late
+	runs   func()      // makes the world one in which there is something to stop; nil: it is
 }
 
 // exposures are all of them, each time anew.
@@ -46,7 +48,7 @@ func exposures(t *testing.T) []exposed {
 	tasks := &fakeECS{desired: 1, running: 1, target: &ecsScale{Min: 1, Max: 4}}
 	group := &fakeASG{min: 1, desired: 1, max: 4, instances: serving(1)}
 	boxes := newEC2("stopped", "running")
-	maps := &fakeLambda{states: map[string]string{"a": "Disabled", "b": "Enabled"}, timeout: 5, changed: time.Now()}
+	maps := &fakeLambda{states: map[string]string{"a": "Disabled", "b": "Enabled"}, timeout: 40, changed: time.Now()}
 	rules, schedules := newClocks(), newClocks()
 	rules.rules["default/hourly"]["State"], schedules.schedules["default/nightly"]["State"] = "DISABLED", "DISABLED"
 	pods := fakeDeployment(1)
@@ -55,17 +57,21 @@ func exposures(t *testing.T) []exposed {
 	at.IdempotentCall = true
 	file := filepath.Join(t.TempDir(), "runs")
 	cluster, web := kube.Access{EKS: "prod", Server: "https://eks.example.net"}, []string{"web"} // the client is replaced
-	run := failover.Duration(5 * time.Second)
+	run := failover.Duration(20 * time.Second)
 	return []exposed{
 		{
 			kind: "ecs_service", stop: &ECSServiceConfig{Cluster: "prod", Service: "api"}, start: &ECSServiceConfig{Cluster: "prod", Service: "api", Count: 3},
 			says: "UpdateService", fake: tasks,
+			stops: "UpdateService",
+
 			settle: func() { tasks.mu.Lock(); defer tasks.mu.Unlock(); tasks.running = tasks.desired },
 			stands: func() bool { tasks.mu.Lock(); defer tasks.mu.Unlock(); return tasks.desired+tasks.running > 0 },
 		},
 		{
 			kind: "asg", stop: &ASGConfig{Group: "queue"}, start: &ASGConfig{Group: "queue", Count: 2},
 			says: "Action=UpdateAutoScalingGroup", fake: group,
+			stops: "Action=UpdateAutoScalingGroup",
+
 			settle: func() {
 				group.mu.Lock()
 				defer group.mu.Unlock()
@@ -82,6 +88,8 @@ func exposures(t *testing.T) []exposed {
 		{
 			kind: "ec2_instances", stop: &EC2InstancesConfig{Tags: map[string]string{"role": "queue"}}, start: &EC2InstancesConfig{Tags: map[string]string{"role": "queue"}, Running: true},
 			says: "Action=StartInstances", fake: boxes, settle: boxes.settle,
+			stops: "Action=StopInstances",
+
 			stands: func() bool {
 				boxes.mu.Lock()
 				defer boxes.mu.Unlock()
@@ -91,6 +99,8 @@ func exposures(t *testing.T) []exposed {
 		{
 			kind: "lambda_event_source", stop: &LambdaEventSourceConfig{Functions: []string{"handler"}}, start: &LambdaEventSourceConfig{Functions: []string{"handler"}, Enabled: true},
 			says: http.MethodPut, fake: maps,
+			stops: http.MethodPut,
+
 			settle: func() {
 				maps.mu.Lock()
 				defer maps.mu.Unlock()
@@ -107,8 +117,10 @@ func exposures(t *testing.T) []exposed {
 			},
 		},
 		{
-			kind: "schedule(rule)", stop: &ScheduleConfig{Rules: []string{"hourly"}, Schedules: []string{"nightly"}, LongestRun: run, Settle: run}, start: &ScheduleConfig{Rules: []string{"hourly"}, Enabled: true},
+			kind: "schedule(rule)", stop: &ScheduleConfig{Rules: []string{"hourly"}, LongestRun: run, Settle: run}, start: &ScheduleConfig{Rules: []string{"hourly"}, Enabled: true},
 			says: "EnableRule", fake: rules, settle: func() {},
+			stops: "DisableRule", runs: func() { rules.rules["default/hourly"]["State"] = "ENABLED" },
+
 			stands: func() bool {
 				rules.mu.Lock()
 				defer rules.mu.Unlock()
@@ -116,8 +128,10 @@ func exposures(t *testing.T) []exposed {
 			},
 		},
 		{
-			kind: "schedule(scheduler)", stop: &ScheduleConfig{Rules: []string{"hourly"}, Schedules: []string{"nightly"}, LongestRun: run, Settle: run}, start: &ScheduleConfig{Schedules: []string{"nightly"}, Enabled: true},
+			kind: "schedule(scheduler)", stop: &ScheduleConfig{Schedules: []string{"nightly"}, LongestRun: run, Settle: run}, start: &ScheduleConfig{Schedules: []string{"nightly"}, Enabled: true},
 			says: "PUT /schedules/nightly", fake: schedules, settle: func() {},
+			stops: "PUT /schedules/nightly", runs: func() { schedules.schedules["default/nightly"]["State"] = "ENABLED" },
+
 			stands: func() bool {
 				schedules.mu.Lock()
 				defer schedules.mu.Unlock()
@@ -126,7 +140,9 @@ func exposures(t *testing.T) []exposed {
 		},
 		{
 			kind: "kubernetes", stop: &KubernetesConfig{Access: cluster, Namespace: "x", Deployments: web}, start: &KubernetesConfig{Access: cluster, Namespace: "x", Deployments: web, Count: 3},
-			says: http.MethodPatch, fake: pods, settle: pods.Settle, stands: func() bool { return wantsPods(pods) },
+			says: http.MethodPatch, fake: pods, settle: pods.Settle,
+			stops:  http.MethodPatch,
+			stands: func() bool { return wantsPods(pods) },
 		},
 		{
 			kind: "nacl", stop: &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}}, undoes: json.RawMessage(`{"subnet-a":"acl-a","subnet-b":"acl-b"}`),
@@ -139,6 +155,8 @@ func exposures(t *testing.T) []exposed {
 		},
 		{
 			kind: "http_call", stop: at, undoes: json.RawMessage(`{"state":"absent"}`), says: "/undo", fake: hook, settle: func() {},
+			stops: "/do", runs: func() { hook.state = "absent" },
+
 			stands: func() bool { hook.mu.Lock(); defer hook.mu.Unlock(); return hook.state != "present" },
 		},
 		{

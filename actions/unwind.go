@@ -183,10 +183,10 @@ func (r *run) putBack(ctx context.Context, rec failover.StepRecord) bool {
 	r.token = res.Index
 	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, rec.First().Previous, until)
 	cctx, cancel := acting(ctx, a.session(), until)
-	r.lastErr = r.action.Undo(cctx, a)
+	r.undoErr = r.action.Undo(cctx, a)
 	cancel()
-	if r.lastErr != nil {
-		x.log.Warn("an undo reported an error; the world decides", "step", r.st.ID, "error", r.lastErr)
+	if r.undoErr != nil {
+		x.log.Warn("an undo reported an error; the world decides", "step", r.st.ID, "error", r.undoErr)
 	}
 	return true
 }
@@ -195,7 +195,9 @@ func (r *run) putBack(ctx context.Context, rec failover.StepRecord) bool {
 // world shows. A stop that was put back is watched until none of its calls can
 // land any more: one that came late would stop the region that stayed active
 // (rule E5). With again, the undo was begun by an earlier leader, and is made
-// again unless it is seen. So is one whose call can land no more and has not.
+// again unless it is seen. So is one whose call can land no more and has not: once,
+// and as often as its time allows if it was refused. An instance that is still
+// stopping cannot be started.
 func (r *run) finishUndo(ctx context.Context, again bool) {
 	watch := time.Time{}
 	if r.st.Kind == failover.KindStop && !r.tokens() {
@@ -221,20 +223,23 @@ func (r *run) finishUndo(ctx context.Context, again bool) {
 			}
 			r.x.finishAs(ctx, failover.StepFinished{Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepUndone, Detail: "put back: " + eff.Detail, Stands: eff.stands()})
 			return
-		case eff.State != Unknown && (back || again || !repeated && r.fruitless()):
+		case r.told(eff) && (back || again || (!repeated || r.undoErr != nil) && r.fruitless()):
 			// A late call came in between, the leader that began the undo died before
-			// its call was sent, or the call came to nothing.
+			// its call was sent, it was refused, or it came to nothing.
 			if why := r.overtaken(r.record()); why != "" {
 				r.x.finish(ctx, r.e, r.st, r.token, failover.StepFailed, why)
 				return
 			}
 			r.x.log.Warn("an undo is made again", "step", r.st.ID, "seen", eff.Detail)
+			longer := back || again || !repeated
 			repeated = repeated || !back && !again
 			back, again = false, false
 			if !r.putBack(ctx, r.record()) {
 				return
 			}
-			r.deadline = time.Now().Add(r.st.Timeout.D()) // it has as long as the one before
+			if longer { // it has as long as the one before; what is refused over and over, as long as one
+				r.deadline = time.Now().Add(r.st.Timeout.D())
+			}
 		case !time.Now().Before(r.deadline) && !time.Now().Before(watch):
 			r.x.finish(ctx, r.e, r.st, r.token, failover.StepFailed, "the undo was not seen to take effect: "+eff.Detail)
 			return
@@ -243,6 +248,13 @@ func (r *run) finishUndo(ctx context.Context, again bool) {
 			return
 		}
 	}
+}
+
+// told reports whether what was seen says that a step is not put back. Of a stop this can be known while it is not known whether all that it has
+// stopped has ended: functions that are cut off from their queue run on for a quarter of an hour.
+func (r *run) told(eff Effect) bool {
+	_, compares := r.action.(Restorer)
+	return eff.State != Unknown || r.st.Kind == failover.KindStop && compares && r.idempotent() && len(eff.Previous) > 0 && !eff.Recalled
 }
 
 // fruitless reports whether the newest undo has had its time and was not seen:

@@ -186,3 +186,41 @@ func TestOvertaken(t *testing.T) {
 		}
 	}
 }
+
+// An undo that is refused, as the start of an instance that is still stopping is, is made again while it has time: the region that stayed active
+// stands still until then. One that is refused all that time asks a person, as one that comes to nothing does.
+func TestARefusedUndoIsMadeAgain(t *testing.T) {
+	for name, tt := range map[string]struct {
+		rejects int
+		undone  bool
+	}{"thrice": {3, true}, "for ever": {1000, false}} {
+		t.Run(name, func(t *testing.T) {
+			inStage(t, func(s *failover.Settings) {
+				withCron(s)
+				s.Components[1].Stop.Action.Timeout = failover.Duration(5 * time.Minute)
+			}, func(st *stage) {
+				ef := st.effect("stop-workers")
+				ef.rejects = tt.rejects
+				st.elect(nil)
+				s := st.waitFor("the stop", time.Minute, func(s *failover.State) bool { return s.Execution.Step("stop-workers").State == failover.StepDone })
+				began := time.Now()
+				st.must(failover.Abort{Execution: s.Execution.ID, Undo: true})
+				if !tt.undone {
+					st.waitFor("a question", 12*time.Minute, questioned)
+					if took := time.Since(began); took < 5*time.Minute || len(ef.undone) > 60 {
+						t.Errorf("asked after %s and %d undos", took, len(ef.undone))
+					}
+					return
+				}
+				st.waitFor("what was before", time.Minute, func(*failover.State) bool {
+					st.mu.Lock()
+					defer st.mu.Unlock()
+					return !ef.present && ef.value == "old"
+				})
+				if s := st.waitFor("the end", 10*time.Minute, ended); s.History[0].State != failover.ExecUndone || len(ef.undone) != 4 {
+					t.Errorf("%s after %d undos", s.History[0].State, len(ef.undone))
+				}
+			})
+		})
+	}
+}

@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"log/slog"
 	"slices"
 	"strconv"
@@ -148,4 +149,77 @@ func TestTheEpochWaitsForALateWrite(t *testing.T) {
 			})
 		})
 	}
+}
+
+// tellTale is a world that can make no action while it has a reason, and a log that keeps what it is told.
+type tellTale struct {
+	oneWorld
+	mu     sync.Mutex
+	reason error
+	lines  []string
+}
+
+func (w *tellTale) Action(st failover.Step) (Action, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.reason != nil {
+		return nil, w.reason
+	}
+	return w.oneWorld.Action(st)
+}
+
+func (w *tellTale) Write(line []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.lines = append(w.lines, string(line))
+	return len(line), nil
+}
+
+// Why a write that may still land cannot be looked for is told when it begins and when it becomes another reason, of each write, and not at each
+// look: a zone that is out of reach for a day is looked at 2880 times.
+func TestWhyALateWriteIsNotSettledIsToldOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := &parked{value: "a", token: 3, named: 3, write: 7, blind: true}
+		w := &tellTale{oneWorld: oneWorld{p}}
+		s := failover.NewState()
+		s.Features, s.Epoch, s.Active = failover.Features, 2, "b"
+		for id, token := range map[uint64]uint64{1: 7, 2: 8} {
+			s.Late = append(s.Late, failover.LateToken{ID: id, Token: token, Step: failover.Step{ID: "switch-record", Kind: failover.KindSwitch, Action: "route53_weights", Region: "b", Tokens: true}})
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			NewKeeper(&heldJournal{state: s, keeps: true}, w, Options{}, 30*time.Second, slog.New(slog.NewTextHandler(w, nil))).Run(ctx)
+		}()
+		told := func(when, why string, want int) {
+			t.Helper()
+			time.Sleep(time.Hour)
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			for _, token := range []string{"token=7 ", "token=8 "} {
+				n := 0
+				for _, line := range w.lines {
+					if strings.Contains(line, "level=WARN") && strings.Contains(line, "a write that may still land cannot be looked for") && strings.Contains(line, token) && strings.Contains(line, why) {
+						n++
+					}
+				}
+				if n != want {
+					t.Errorf("%s: of %s%q is told %d times, want %d", when, token, why, n, want)
+				}
+			}
+		}
+		set := func(reason error) {
+			w.mu.Lock()
+			defer w.mu.Unlock()
+			w.reason = reason
+		}
+		told("blind", context.DeadlineExceeded.Error(), 1)
+		set(errors.New("its file is not on this node"))
+		told("another reason", "this node cannot look for it: its file is not on this node", 1)
+		set(nil)
+		told("the first reason again", context.DeadlineExceeded.Error(), 2)
+		cancel()
+		<-done
+	})
 }

@@ -230,9 +230,8 @@ func (r *run) newAttempt(`},
 	},
 	{
 		name: "repeated-undo-without-time", rule: "E6",
-		says: "an undo that is made again is judged at the next look",
-		edits: []edit{{"actions/unwind.go", `			r.deadline = time.Now().Add(r.st.Timeout.D()) // it has as long as the one before
-`, ``}},
+		says:  "an undo that is made again is judged at the next look",
+		edits: []edit{{"actions/unwind.go", `			if longer { //`, `			if longer && back { //`}},
 		tests: []test{{pkg: "actions", name: "TestARepeatedUndoHasItsTime"}},
 	},
 	{

@@ -202,5 +202,61 @@ var late = []mutant{
 		says:  "a standing hold goes on sending stops into a region that only waits for such stops to be entered, and keeps it waiting",
 		edits: []edit{{"failover/apply_holds.go", `h.Step.Kind == KindStop && s.Entering(`, `h.Step.Kind == KindStart && s.Entering(`}},
 		tests: []test{{pkg: "failover", name: "TestAStopThatWasNotSeenAgesOut"}},
+		name: "fence-over-an-applied-hold", rule: "E5",
+		says:  "the fence asks for the epoch while a stop that was sent into the region that is entered may still land, and says nothing of it",
+		edits: []edit{{"actions/fencing.go", `s.StopsUnderWay(e.To, "", time.Now()); why != ""`, `s.StopsUnderWay(e.From, "", time.Now()); why != ""`}},
+		tests: []test{{pkg: "actions", name: "TestTheFenceWaitsForAStopThatMayLand"}},
+	},
+	{
+		name: "late-write-told-at-each-look", rule: "L1",
+		says:  "why a late write cannot be looked for is told at each look",
+		edits: []edit{{"actions/late.go", `!told || last != why`, `!told || last != ""`}},
+		tests: []test{{pkg: "actions", name: "TestWhyALateWriteIsNotSettledIsToldOnce"}},
+	},
+	{
+		name: "late-write-told-only-once", rule: "L1",
+		says:  "that a late write cannot be looked for is told, and not that there is another reason since",
+		edits: []edit{{"actions/late.go", `!told || last != why`, `!told && last != why`}},
+		tests: []test{{pkg: "actions", name: "TestWhyALateWriteIsNotSettledIsToldOnce"}},
+	},
+	{
+		name: "hold-skips-a-kind", rule: "S2",
+		says: "a late start of one kind stands in the region that was left",
+		edits: []edit{{"actions/standing.go", `		k.apply(ctx, h, action, eff)
+`, `		if _, skipped := action.(*eventSource); !skipped {
+			k.apply(ctx, h, action, eff)
+		}
+`}},
+		tests: []test{{pkg: "actions", name: "TestExposureOfEachKind/lambda_event_source"}},
+	},
+	{
+		name: "hold-waits-out-a-refusal", rule: "S2",
+		says:  "a stop of a standing hold that was refused is sent again only when the time is over that it may take",
+		edits: []edit{{"actions/standing.go", `return len(now.Applied) <=`, `return len(now.Applied) <= 0*`}},
+		tests: []test{{pkg: "actions", name: "TestAHoldStopsAgainSoon"}},
+	},
+	{
+		name: "hold-repeats-anything", rule: "E3",
+		says:  "a stop of a standing hold is repeated while its call may still land, also when a repetition does harm",
+		edits: []edit{{"actions/standing.go", `!absolute || h.Step`, `absolute && h.Step`}},
+		tests: []test{{pkg: "actions", name: "TestAHoldRepeatsOnlyWhatIsAbsolute"}},
+	},
+	{
+		name: "hold-uses-its-tries-up", rule: "S2",
+		says:  "a standing hold that is refused uses up in a few minutes all tries that an hour has",
+		edits: []edit{{"actions/standing.go", `failover.ReapplyPerHour/2`, `failover.ReapplyPerHour`}},
+		tests: []test{{pkg: "actions", name: "TestAHoldThatIsRefusedTriesAllTheHour"}},
+	},
+	{
+		name: "undo-waits-for-the-last-function", rule: "E5",
+		says:  "what a late stop has turned off in the region that stayed active stays off until all that it has stopped has ended",
+		edits: []edit{{"actions/unwind.go", `case r.told(eff) && (`, `case eff.State != Unknown && (`}},
+		tests: []test{{pkg: "actions", name: "TestExposureOfALateStop/lambda_event_source"}},
+	},
+	{
+		name: "refused-undo-is-given-up", rule: "E6",
+		says:  "an undo that was refused twice is not made again: an instance that takes half a minute to stop stays stopped in the region that stays active",
+		edits: []edit{{"actions/unwind.go", `(!repeated || r.undoErr != nil) && r`, `!repeated && r`}},
+		tests: []test{{pkg: "actions", name: "TestARefusedUndoIsMadeAgain"}},
 	},
 }

@@ -1,7 +1,10 @@
 package actions
 
 import (
+	"context"
+	"maps"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -88,4 +91,28 @@ func (x exposed) lateStop(st *stage, share float64) time.Duration {
 		t.Errorf("%s: %s", s.History[0].State, s.History[0].Outcome)
 	}
 	return took
+}
+
+// The late call of a network's fence comes to nothing: it names an association that is no more since the subnet was cut off by another call, whatever
+// became of that one.
+func TestALateFenceIsRefused(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	synctest.Test(t, func(t *testing.T) {
+		f := newACLs()
+		cfg := &NACLConfig{Subnets: fenced(), ACL: map[failover.Region]string{"us-east-2": "acl-deny"}}
+		before := map[string]string{"subnet-a": "acl-a", "subnet-b": "acl-b"}
+		w := &wire{fake: f, takes: exposureCall}
+		stale, a := wired(t, cfg, w), wired(t, cfg, &wire{fake: f, takes: exposureCall})
+		land := writer(t, w, "Action=ReplaceNetworkAclAssociation", func(ctx context.Context) error { return stale.Do(ctx, Attempt{Token: 1}) })
+		eff, err := a.Inspect(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		do(t, a.Do, 2, eff.Previous)
+		do(t, a.Undo, 3, eff.Previous)
+		if land(); !maps.Equal(f.has, before) || len(f.calls) != 5 {
+			t.Errorf("after a late call the subnets have %v, by %v", f.has, f.calls)
+		}
+	})
 }

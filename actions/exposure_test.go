@@ -37,6 +37,7 @@ type exposed struct {
 	fake   http.Handler
 	settle func()      // what was asked for takes place
 	stands func() bool // something of what was stopped is wanted, or runs
+	never  func() bool // what may not even be seen in passing; nil: nothing
 	touch  string      // of exec: the file that its world is
 	stops  string      // the call of its own stop; "": it is not one that may land late
 	runs   func()      // makes the world one in which there is something to stop; nil: it is
@@ -63,7 +64,6 @@ func exposures(t *testing.T) []exposed {
 			kind: "ecs_service", stop: &ECSServiceConfig{Cluster: "prod", Service: "api"}, start: &ECSServiceConfig{Cluster: "prod", Service: "api", Count: 3},
 			says: "UpdateService", fake: tasks,
 			stops: "UpdateService",
-
 			settle: func() { tasks.mu.Lock(); defer tasks.mu.Unlock(); tasks.running = tasks.desired },
 			stands: func() bool { tasks.mu.Lock(); defer tasks.mu.Unlock(); return tasks.desired+tasks.running > 0 },
 		},
@@ -71,7 +71,6 @@ func exposures(t *testing.T) []exposed {
 			kind: "asg", stop: &ASGConfig{Group: "queue"}, start: &ASGConfig{Group: "queue", Count: 2},
 			says: "Action=UpdateAutoScalingGroup", fake: group,
 			stops: "Action=UpdateAutoScalingGroup",
-
 			settle: func() {
 				group.mu.Lock()
 				defer group.mu.Unlock()
@@ -84,12 +83,12 @@ func exposures(t *testing.T) []exposed {
 				defer group.mu.Unlock()
 				return group.min+group.desired+len(group.instances) > 0
 			},
+			never: func() bool { group.mu.Lock(); defer group.mu.Unlock(); return len(group.instances) > 0 }, // Launch is suspended
 		},
 		{
 			kind: "ec2_instances", stop: &EC2InstancesConfig{Tags: map[string]string{"role": "queue"}}, start: &EC2InstancesConfig{Tags: map[string]string{"role": "queue"}, Running: true},
 			says: "Action=StartInstances", fake: boxes, settle: boxes.settle,
 			stops: "Action=StopInstances",
-
 			stands: func() bool {
 				boxes.mu.Lock()
 				defer boxes.mu.Unlock()
@@ -100,7 +99,6 @@ func exposures(t *testing.T) []exposed {
 			kind: "lambda_event_source", stop: &LambdaEventSourceConfig{Functions: []string{"handler"}}, start: &LambdaEventSourceConfig{Functions: []string{"handler"}, Enabled: true},
 			says: http.MethodPut, fake: maps,
 			stops: http.MethodPut,
-
 			settle: func() {
 				maps.mu.Lock()
 				defer maps.mu.Unlock()
@@ -120,7 +118,6 @@ func exposures(t *testing.T) []exposed {
 			kind: "schedule(rule)", stop: &ScheduleConfig{Rules: []string{"hourly"}, LongestRun: run, Settle: run}, start: &ScheduleConfig{Rules: []string{"hourly"}, Enabled: true},
 			says: "EnableRule", fake: rules, settle: func() {},
 			stops: "DisableRule", runs: func() { rules.rules["default/hourly"]["State"] = "ENABLED" },
-
 			stands: func() bool {
 				rules.mu.Lock()
 				defer rules.mu.Unlock()
@@ -131,7 +128,6 @@ func exposures(t *testing.T) []exposed {
 			kind: "schedule(scheduler)", stop: &ScheduleConfig{Schedules: []string{"nightly"}, LongestRun: run, Settle: run}, start: &ScheduleConfig{Schedules: []string{"nightly"}, Enabled: true},
 			says: "PUT /schedules/nightly", fake: schedules, settle: func() {},
 			stops: "PUT /schedules/nightly", runs: func() { schedules.schedules["default/nightly"]["State"] = "ENABLED" },
-
 			stands: func() bool {
 				schedules.mu.Lock()
 				defer schedules.mu.Unlock()
@@ -156,7 +152,6 @@ func exposures(t *testing.T) []exposed {
 		{
 			kind: "http_call", stop: at, undoes: json.RawMessage(`{"state":"absent"}`), says: "/undo", fake: hook, settle: func() {},
 			stops: "/do", runs: func() { hook.state = "absent" },
-
 			stands: func() bool { hook.mu.Lock(); defer hook.mu.Unlock(); return hook.state != "present" },
 		},
 		{
@@ -267,6 +262,9 @@ func (x exposed) late(st *stage, opts Options, phase time.Duration) time.Duratio
 	for x.stands() {
 		if time.Since(landed) > time.Hour {
 			t.Fatalf("it stands: %+v", st.state().Holds)
+		}
+		if x.never != nil && x.never() {
+			t.Fatal("it runs")
 		}
 		time.Sleep(exposureLook)
 	}

@@ -63,7 +63,7 @@ func exposures(t *testing.T) []exposed {
 		{
 			kind: "ecs_service", stop: &ECSServiceConfig{Cluster: "prod", Service: "api"}, start: &ECSServiceConfig{Cluster: "prod", Service: "api", Count: 3},
 			says: "UpdateService", fake: tasks,
-			stops: "UpdateService",
+			stops:  "UpdateService",
 			settle: func() { tasks.mu.Lock(); defer tasks.mu.Unlock(); tasks.running = tasks.desired },
 			stands: func() bool { tasks.mu.Lock(); defer tasks.mu.Unlock(); return tasks.desired+tasks.running > 0 },
 		},

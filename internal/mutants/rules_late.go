@@ -202,6 +202,8 @@ var late = []mutant{
 		says:  "a standing hold goes on sending stops into a region that only waits for such stops to be entered, and keeps it waiting",
 		edits: []edit{{"failover/apply_holds.go", `h.Step.Kind == KindStop && s.Entering(`, `h.Step.Kind == KindStart && s.Entering(`}},
 		tests: []test{{pkg: "failover", name: "TestAStopThatWasNotSeenAgesOut"}},
+	},
+	{
 		name: "fence-over-an-applied-hold", rule: "E5",
 		says:  "the fence asks for the epoch while a stop that was sent into the region that is entered may still land, and says nothing of it",
 		edits: []edit{{"actions/fencing.go", `s.StopsUnderWay(e.To, "", time.Now()); why != ""`, `s.StopsUnderWay(e.From, "", time.Now()); why != ""`}},

@@ -363,6 +363,7 @@ func (c *cluster) heal(ctx context.Context) {
 		clear(c.net.cutPair)
 		clear(c.net.isolated)
 		clear(c.net.apart)
+		clear(c.net.voteless)
 		c.net.loss, c.net.delay, c.net.noReply = 0, 30*time.Millisecond, 0
 	})
 	for _, r := range []string{east1, east2} {

@@ -30,6 +30,7 @@ type network struct {
 	cutPair  map[[2]string]bool // one way: from, to
 	isolated map[string]bool    // host
 	apart    map[string]bool    // host that no other host reaches, while all else does
+	voteless map[string]bool    // host whose votes are lost on their way, and nothing else
 	delay    time.Duration      // one way, at most
 	loss     float64
 	oneWay   map[[2]string]time.Duration // between two sites, if it is fixed
@@ -41,7 +42,7 @@ type network struct {
 func newNetwork(rng *rand.Rand) *network {
 	return &network{
 		rng: rng, siteOf: map[string]string{}, cutSite: map[string]bool{}, cutPair: map[[2]string]bool{},
-		isolated: map[string]bool{}, apart: map[string]bool{}, delay: 30 * time.Millisecond, paused: map[string]chan struct{}{}, buffered: map[string]map[string]bool{},
+		isolated: map[string]bool{}, apart: map[string]bool{}, voteless: map[string]bool{}, delay: 30 * time.Millisecond, paused: map[string]chan struct{}{}, buffered: map[string]map[string]bool{},
 	}
 }
 
@@ -260,6 +261,12 @@ func (n *network) cut(site string) bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return n.cutSite[site]
+}
+
+func (n *network) losesVotes(h string) bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.voteless[h]
 }
 
 func (n *network) set(fn func()) {

@@ -192,6 +192,10 @@ func (p *peers) Forward(ctx context.Context, target failover.NodeID, prop consen
 }
 
 func (p *peers) Ballot(ctx context.Context, target failover.NodeID, b failover.Ballot) error {
+	if p.cluster.net.losesVotes(p.self) {
+		<-ctx.Done()
+		return ctx.Err()
+	}
 	_, err := to(ctx, p, target, func(_ context.Context, c *daemon.Core) (struct{}, error) {
 		return struct{}{}, c.TakeBallot(failover.NodeID(p.self), b)
 	})

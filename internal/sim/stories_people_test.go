@@ -66,13 +66,15 @@ var executionStories = []story{
 		s.daemon(len(s.world.records(oracle.Flip)) == 1 && s.up(east2) == fleetSize, "leaves the world as after one change")
 	}},
 	{id: "E7", part: plans, fault: "What was prepared is being taken back at the moment when the failure is confirmed", play: func(s *stage) {
+		at := time.Now()
 		s.cut(east1)
 		s.when(time.Minute, func() bool { return s.state().Preparation != nil })
 		sleep(3 * time.Second)
 		if p := s.state().Preparation; p != nil {
 			s.order("uid 2", failover.Abort{Execution: p.ID})
 		}
-		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "finishes what has begun, does the step again, and ends stable")
+		stable, back := s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }), s.first(oracle.Unstart, east2, at)
+		s.daemon(stable && s.first(oracle.Start, east2, at).Before(back) && s.first(oracle.Start, east2, back).After(back), "finishes what has begun, does the step again, and ends stable")
 		s.daemon(s.up(east2) == fleetSize, "runs the whole fleet in the new region")
 	}},
 	{id: "prepared-config", part: plans, fault: "A configuration is applied that changes a step which is being prepared", play: func(s *stage) {
@@ -101,7 +103,7 @@ var executionStories = []story{
 	{id: "E8", part: plans, fault: "Every node restarts in the middle of a plan", play: func(s *stage) {
 		s.powerOff(east1)
 		s.when(5*time.Minute, func() bool { return s.state().Epoch == 2 })
-		hash := s.state().Execution.PlanHash
+		id, hash := s.state().Execution.ID, s.state().Execution.PlanHash
 		for _, n := range s.names {
 			s.stop(n)
 		}
@@ -109,7 +111,7 @@ var executionStories = []story{
 		for _, n := range []string{"use2a", "use2b", "third"} {
 			s.start(s.ctx, s.hosts[n])
 		}
-		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }) && s.state().History[0].PlanHash == hash, "goes on where it stood, with the plan that it began with")
+		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }) && s.state().History[0].ID == id && s.state().History[0].PlanHash == hash, "goes on where it stood, with the plan that it began with")
 		s.daemon(len(s.world.records(oracle.Flip)) == 1, "moves the traffic once")
 	}},
 	{id: "followed", part: plans, fault: "The region that is being entered fails as well, in mid-plan", play: func(s *stage) {
@@ -117,9 +119,24 @@ var executionStories = []story{
 		s.when(5*time.Minute, func() bool { return s.state().Execution != nil })
 		s.world.set(func() { s.world.dead[internet] = true }) // the switch has to wait
 		s.dark(east2, true)
-		s.daemon(s.when(3*time.Minute, func() bool { return s.event("suspend", "failure-followed-us") }), "stops in mid-plan and asks")
-		s.person(s.state().Execution != nil && s.state().Execution.Question != nil, "a question with what is seen of both regions, and the commands that go on or end it")
-		s.region(s.up(east1) == 0, "is not started again by itself")
+		stopped := s.when(3*time.Minute, func() bool { return s.event("suspend", "failure-followed-us") && s.question("") != nil })
+		s.person(s.asked([]string{"failoverd approve", "failoverd abort"}, failover.FollowedUs.Meaning(), "us-east-2: down", "gru: down"), "a question with what is seen of the region that is being entered, and the commands that go on or end it")
+		sleep(20 * time.Second) // what was under way has ended
+		at := time.Now()
+		s.world.set(func() { delete(s.world.dead, internet) })
+		s.powerOn(s.ctx, east1) // it is well again
+		still := s.throughout(10*time.Minute, func() bool {
+			st := s.state()
+			return st.Execution != nil && st.Execution.State == failover.ExecHeld && s.question("") != nil && (st.Freeze == nil || st.Freeze.Region == east1)
+		})
+		s.daemon(stopped && still && len(s.world.records(oracle.Flip)) == 0, "stops in mid-plan and asks; moves no client before it has an answer")
+		s.region(s.first(oracle.WorkerUp, east1, at).IsZero() && s.up(east1) == 0, "is not started again by itself")
+		q := s.state().Execution.Question
+		stale := failover.Approve{Execution: s.state().Execution.ID, Nonce: q.Nonce - 1}
+		s.person(s.refused("slack U1", stale, "nonce"), "that a button of an earlier question answers this one not")
+		s.dark(east2, false)
+		s.order("uid 1", failover.Approve{Execution: s.state().Execution.ID, Nonce: q.Nonce})
+		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }) && s.state().Active == east2, "goes on when a person says so, and ends stable")
 	}},
 	{id: "D1", part: plans, fault: "The service has moved, and the region that it moved to fails", play: func(s *stage) {
 		s.dark(east1, true)
@@ -127,7 +144,9 @@ var executionStories = []story{
 		s.dark(east1, false)
 		s.dark(east2, true)
 		s.daemon(s.when(5*time.Minute, func() bool { return s.event("refuse-incident", "guard direction objects") }), "opens an incident for the region that is active now, and starts nothing by itself")
-		s.daemon(s.throughout(10*time.Minute, func() bool { return s.state().Active == east2 && s.state().Execution == nil }), "moves nothing back")
+		s.daemon(s.throughout(10*time.Minute, func() bool {
+			return s.state().Active == east2 && s.state().Execution == nil && s.world.trafficNow() == east2
+		}), "moves nothing back")
 		s.region(s.up(east1) == 0, "stays stopped")
 		s.person(s.event("refuse-incident", "the way back is a person's decision"), "the incident, and that the way back is a person's decision")
 	}},
@@ -146,13 +165,16 @@ var executionStories = []story{
 		s.person(s.paged("Seen: gru: down") > 0 && s.paged(failover.NoAutonomy.Meaning()) > 0, "what is seen of both regions, and that nothing is decided automatically")
 	}},
 	{id: "D2", part: plans, fault: "A vantage that sees the region well falls silent right before the hold is over", play: func(s *stage) {
+		s.leadsFrom("use2a")
+		s.stop("use1a", "use1b") // nobody inside can object
+		at := time.Now()
 		s.net.set(func() {
 			s.net.cutPair[[2]string{east1, east2}], s.net.cutPair[[2]string{east2, east1}] = true, true
 		})
 		sleep(88 * time.Second)
-		s.net.set(func() { s.net.isolated["third"] = true })
-		s.daemon(s.throughout(5*time.Minute, func() bool { return s.state().Incident == nil }), "does not take silence for agreement: fewer than two vantages outside have an opinion")
-		s.person(s.event("note-suspicion", "no-autonomy") || s.event("note-suspicion", "disagreement"), "that nothing is decided automatically, and why")
+		s.net.set(func() { s.net.voteless["third"] = true })
+		s.daemon(s.throughout(5*time.Minute, func() bool { return s.leader() != nil && s.waits() && s.untouched(at) }), "does not take silence for agreement: fewer than two vantages outside have an opinion")
+		s.person(s.event("note-suspicion", "us-east-1 no-autonomy: ") && s.told("no-autonomy in us-east-1", failover.NoAutonomy.Meaning(), "Seen: "), "that nothing is decided automatically, and why")
 	}},
 	{id: "D2b", part: plans, fault: "The third vantage and one node of the other region cannot reach the region, the node beside it can; the nodes inside are down", play: func(s *stage) {
 		s.stop("use1a", "use1b")
@@ -185,7 +207,7 @@ var executionStories = []story{
 		s.daemon(s.when(time.Minute, func() bool { return s.event("note-suspicion", "partitioned") }), "names it partitioned")
 		s.daemon(s.throughout(10*time.Minute, func() bool { return s.state().Incident == nil && s.state().Freeze == nil }), "fails nothing over")
 		s.region(s.up(east1) == fleetSize, "goes on working")
-		s.person(s.paged("partitioned") > 0, "that a person must decide, and what each vantage sees")
+		s.person(s.told("partitioned in us-east-1", failover.Partitioned.Meaning(), "Seen: gru: down", "us-east-2: down", "us-east-1: healthy"), "that a person must decide, and what each vantage sees")
 	}},
 }
 

@@ -63,8 +63,9 @@ type stage struct {
 	parks  []*park
 }
 
-// page is a message to people.
+// page is a message to people, or an update of it.
 type page struct {
+	id    string
 	at    time.Time
 	title string
 	lines []string
@@ -284,7 +285,7 @@ func (s *stage) watch(ctx context.Context) {
 		if st := s.newest(); st != nil {
 			for _, u := range pager.Next(st, time.Now()) {
 				s.mu.Lock()
-				s.pages = append(s.pages, page{time.Now(), u.Title, u.Lines})
+				s.pages = append(s.pages, page{u.ID, time.Now(), u.Title, u.Lines})
 				s.mu.Unlock()
 			}
 		}

@@ -94,6 +94,26 @@ func (s *State) lateToken(id uint64) (*LateToken, error) {
 	return nil, refuse("token", "no write with the number %d may still land", id)
 }
 
+// replacing is until when a call may be under way that replaces a late token of the step; writing, one of a standing hold of it. Of two at
+// once, each names the token that was there before: the one that comes second is refused, and is not known to be.
+func (s *State) replacing(st Step) (until time.Time) {
+	for _, o := range s.Late {
+		if o.Step.Fingerprint() == st.Fingerprint() && o.Until.After(until) {
+			until = o.Until
+		}
+	}
+	return until
+}
+
+func (s *State) writing(st Step) (until time.Time) {
+	for _, h := range s.Holds {
+		if h.Running != nil && h.Step.Fingerprint() == st.Fingerprint() && h.Running.Until.After(until) {
+			until = h.Running.Until
+		}
+	}
+	return until
+}
+
 func (c BurnToken) apply(s *State, m Meta) (any, error) {
 	o, err := s.lateToken(c.ID)
 	switch {
@@ -103,6 +123,8 @@ func (c BurnToken) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("epoch", "it was meant for epoch %d; it is %d", c.Epoch, s.Epoch)
 	case m.At.Before(o.Until):
 		return nil, refuse("in-flight", "an earlier attempt may still be under way until %s", o.Until.Format(time.RFC3339))
+	case s.Level() >= 3 && m.At.Before(s.writing(o.Step)):
+		return nil, refuse("in-flight", "a standing hold writes there until %s", s.writing(o.Step).Format(time.RFC3339))
 	}
 	s.event(m, c, "token %d of %s in %s is being replaced by %d, so that it cannot land late", o.Token, o.Step.Action, o.Step.Region, m.Index)
 	o.Token, o.Until = m.Index, c.Until

@@ -177,6 +177,33 @@ func TestALateWriteKeepsTheEpoch(t *testing.T) {
 	}
 }
 
+// One change is under way at a resource: a late token is not replaced while its hold writes there, nor the other way round. The second one
+// would name a token that the first takes away.
+func TestALateTokenAndItsHoldWriteInTurn(t *testing.T) {
+	c, token := following(t)
+	c.finish(object, token, failover.StepUnproven)
+	c.close()
+	hold := uint64(0)
+	for _, h := range c.s.Holds {
+		if h.Step.ID == object {
+			hold = h.ID
+		}
+	}
+	reapply := func() failover.ReapplyStarted {
+		return failover.ReapplyStarted{Hold: hold, Epoch: 2, Previous: json.RawMessage(`{}`), Until: c.now.Add(10 * time.Second)}
+	}
+	late := func() failover.BurnToken {
+		return failover.BurnToken{ID: c.s.Late[0].ID, Epoch: 2, Until: c.now.Add(10 * time.Second)}
+	}
+	c.must(late())
+	c.refused("in-flight", reapply())
+	c.now = c.now.Add(11 * time.Second)
+	c.must(reapply())
+	c.refused("in-flight", late())
+	c.now = c.now.Add(11 * time.Second)
+	c.must(late())
+}
+
 // What comes to be open after the execution has begun keeps the epoch as well; a person may order it in spite of that.
 func TestALateWriteInMidRun(t *testing.T) {
 	for _, override := range []bool{false, true} {

@@ -306,15 +306,12 @@ func (a action) send(ctx context.Context, at actions.Attempt, what string, e eff
 	if early {
 		wait = second
 	}
+	parked := a.w.takePark(a.kind)
 	a.w.mu.Unlock()
 	result := make(chan error, 2)
 	later := func(d time.Duration, e effect) {
 		a.w.wg.Go(func() {
-			t := time.NewTimer(d)
-			defer t.Stop()
-			select {
-			case <-t.C:
-			case <-a.w.ctx.Done():
+			if !a.w.underWay(d, parked) {
 				return
 			}
 			changed, err := a.set(at, e)

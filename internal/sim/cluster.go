@@ -326,7 +326,7 @@ func newClusterOf(ctx context.Context, rng *rand.Rand, settings failover.Setting
 	c := &cluster{rng: own(), timers: simTimers, ctx: ctx, cells: map[cell]int{}, burning: map[uint64]bool{}, net: newNetwork(own()), hosts: map[string]*host{}, settings: settings, log: log, fatal: fatal}
 	c.world = &world{
 		rng: own(), net: c.net, desired: map[string]int{east1: fleetSize, east2: 0}, since: map[string]time.Time{}, fleet: map[string][]*task{}, levers: map[string]*lever{}, data: map[string]*database{},
-		dead: map[string]bool{}, sights: newSights(), stuck: map[string]chan struct{}{}, aimed: map[string]bool{}, struck: map[string]int{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
+		dead: map[string]bool{}, sights: newSights(), stuck: map[string]chan struct{}{}, aimed: map[string]bool{}, struck: map[string]int{}, parks: map[string]chan struct{}{}, late: 500 * time.Millisecond, ctx: ctx, terms: c.settings.Policy.Lease, ask: c.ask, log: log,
 	}
 	for id, spec := range c.settings.Nodes {
 		if spec.Address == "" {

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"encoding/json"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -64,6 +65,42 @@ var executionStories = []story{
 		s.daemon(s.when(8*time.Minute, func() bool { return s.ended() == failover.ExecStable }), "ends stable: its changes are absolute, or carry a token that counts once")
 		sleep(time.Minute)
 		s.daemon(len(s.world.records(oracle.Flip)) == 1 && s.up(east2) == fleetSize, "leaves the world as after one change")
+	}},
+	{id: "E4b", part: plans, fault: "A write that moves clients is held on its way; another switch moves them, the way back is asked for, and then it arrives", tune: func(p *failover.Settings) {
+		*p = severalSwitches(*p)
+	}, play: func(s *stage) {
+		release := s.world.park("switch")
+		s.order("uid 2", failover.RequestExecution{Kind: failover.Failover})
+		sent := func() oracle.Entry {
+			for _, e := range s.world.records(oracle.Sent) {
+				if strings.HasPrefix(e.Step, "switch-switch") {
+					return e
+				}
+			}
+			return oracle.Entry{}
+		}
+		s.when(3*time.Minute, func() bool { return sent().Token > 0 })
+		s.world.set(func() { s.world.dead[internet] = true }) // nobody sees what has become of it
+		token := sent().Token
+		s.daemon(s.when(5*time.Minute, func() bool { return s.ended() == failover.ExecStable }) && s.world.trafficNow() == east2 && len(s.state().Late) == 1 && s.state().Late[0].Token >= token,
+			"ends stable with the switch that works, and keeps in mind that the other write may still land")
+		back := s.settings
+		back.Primary, back.Secondary = east2, east1
+		s.apply(back)
+		s.when(20*time.Second, func() bool { return s.state().Settings.Primary == east2 })
+		sleep(2 * time.Minute)
+		_, err := s.press(s.ctx, "uid 2", failover.RequestExecution{Kind: failover.Failover})
+		s.daemon(s.refused("uid 2", failover.RequestExecution{Kind: failover.Failover}, failover.GuardLate) && s.state().Epoch == 2, "leaves no region while it may: it would lead clients back")
+		s.person(err != nil && strings.Contains(err.Error(), fmt.Sprintf("a write of switch in us-east-2 with token %d may still land", s.state().Late[0].Token)) && strings.Contains(err.Error(), "failoverd release late-write --why …"),
+			"which write it is, and what to say if it is known that it cannot land")
+		s.world.set(func() { delete(s.world.dead, internet) })
+		settled := s.when(10*time.Minute, func() bool { return len(s.state().Late) == 0 })
+		guard, _ := s.state().HandGuard(time.Now(), nil)
+		s.daemon(settled && guard != failover.GuardLate, "replaces it as soon as its resource can be written to; from then on the way back is open")
+		release()
+		sleep(time.Minute)
+		stale := s.world.records(oracle.Stale)
+		s.daemon(len(stale) == 1 && stale[0].Token == token && s.world.trafficNow() == east2, "is not harmed when it arrives: the resource refuses it, for the token that it names is gone")
 	}},
 	{id: "E7", part: plans, fault: "What was prepared is being taken back at the moment when the failure is confirmed", play: func(s *stage) {
 		at := time.Now()

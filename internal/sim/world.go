@@ -41,10 +41,11 @@ type world struct {
 	late   time.Duration
 	undoes time.Duration // how long an undo takes at least
 	lying  float64
-	twice  float64         // effects that take place a second time, later
-	early  float64         // calls that report success long before the effect
-	aimed  map[string]bool // faults that strike the next call
-	struck map[string]int  // how often each has struck one
+	twice  float64                  // effects that take place a second time, later
+	early  float64                  // calls that report success long before the effect
+	aimed  map[string]bool          // faults that strike the next call
+	struck map[string]int           // how often each has struck one
+	parks  map[string]chan struct{} // by kind: the next call is held on its way until this is closed
 	// Faults of agents and workers.
 	keeps    bool                     // agents are configured not to stop their workers
 	stubborn bool                     // workers ignore SIGTERM
@@ -73,6 +74,40 @@ func (w *world) set(fn func()) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	fn()
+}
+
+// park holds the next call of a kind on its way until it is released.
+func (w *world) park(kind string) (release func()) {
+	held := make(chan struct{})
+	w.set(func() { w.parks[kind] = held })
+	return func() { close(held) }
+}
+
+// takePark is what holds a call of the kind; nil: nothing does. The caller holds the lock.
+func (w *world) takePark(kind string) chan struct{} {
+	held := w.parks[kind]
+	delete(w.parks, kind)
+	return held
+}
+
+// underWay waits until a call arrives, and reports whether it does.
+func (w *world) underWay(d time.Duration, parked <-chan struct{}) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-w.ctx.Done():
+		return false
+	}
+	if parked == nil {
+		return true
+	}
+	select {
+	case <-parked:
+		return true
+	case <-w.ctx.Done():
+		return false
+	}
 }
 
 // restartAgents kills the agents of a region: their workers die with them, and

@@ -220,6 +220,52 @@ func TestLimitsAndErrorsKeepTheNewest(t *testing.T) {
 	}
 }
 
+// A Slack that takes connections and says nothing holds nobody up: neither who posts nor who ends.
+func TestASlackThatHangs(t *testing.T) {
+	hung := make(chan struct{})
+	asked := make(chan struct{}, 100)
+	srv := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		select {
+		case <-hung:
+		case <-r.Context().Done():
+		}
+	}))
+	defer srv.Close()
+	defer close(hung)
+	n, err := New(Options{
+		BotToken: "xoxb-1", AppToken: "xapp-1", APIURL: srv.URL + "/api", Channel: "C1", Team: "T1",
+		Decide: func(context.Context, Click) (string, error) { return "ok", nil },
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { n.Run(ctx); close(done) }()
+	n.Post(question())
+	next(t, asked, "call")
+	next(t, asked, "other call") // one sends, one listens
+	begin := time.Now()
+	u := question()
+	for i := range 1000 {
+		u.Title = fmt.Sprint("state ", i)
+		n.Post(u)
+	}
+	if took := time.Since(begin); took > 500*time.Millisecond {
+		t.Errorf("posting took %s", took)
+	}
+	if s := n.Status(); s.Connected || s.Pending != 1 {
+		t.Errorf("the status is %+v", s)
+	}
+	begin = time.Now()
+	cancel()
+	<-done
+	if took := time.Since(begin); took > 5*time.Second {
+		t.Errorf("ending took %s", took)
+	}
+}
+
 func TestADeletedMessageIsPostedAnew(t *testing.T) {
 	f := newFake(t)
 	n := start(t, f, nil)

@@ -9,6 +9,18 @@ var late = []mutant{
 		tests: []test{{pkg: "failover", name: "TestALateWriteInMidRun"}},
 	},
 	{
+		name: "hold-beside-a-replacement", rule: "E7",
+		says:  "a standing hold writes to a resource where a late token is being replaced: the second one's refusal is not seen, and the way back stays closed",
+		edits: []edit{{"failover/apply_holds.go", `m.At.Before(s.replacing(h.Step))`, `m.At.IsZero()`}},
+		tests: []test{{pkg: "failover", name: "TestALateTokenAndItsHoldWriteInTurn"}},
+	},
+	{
+		name: "replacement-beside-a-hold", rule: "E7",
+		says:  "a late token is replaced while a standing hold writes there",
+		edits: []edit{{"failover/late.go", `m.At.Before(s.writing(o.Step))`, `m.At.IsZero()`}},
+		tests: []test{{pkg: "failover", name: "TestALateTokenAndItsHoldWriteInTurn"}},
+	},
+	{
 		name: "late-settled-by-an-older-token", rule: "E4",
 		says:  "a token that is older than the one that may land is taken for its end",
 		edits: []edit{{"failover/late.go", `case c.Stands < o.Token:`, `case c.Stands == 0:`}},

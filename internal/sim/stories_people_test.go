@@ -94,7 +94,7 @@ var executionStories = []story{
 		s.person(err != nil && strings.Contains(err.Error(), fmt.Sprintf("a write of switch in us-east-2 with token %d may still land", s.state().Late[0].Token)) && strings.Contains(err.Error(), "failoverd release late-write --why …"),
 			"which write it is, and what to say if it is known that it cannot land")
 		s.world.set(func() { delete(s.world.dead, internet) })
-		settled := s.when(10*time.Minute, func() bool { return len(s.state().Late) == 0 })
+		settled := s.when(2*time.Minute, func() bool { return len(s.state().Late) == 0 })
 		guard, _ := s.state().HandGuard(time.Now(), nil)
 		s.daemon(settled && guard != failover.GuardLate, "replaces it as soon as its resource can be written to; from then on the way back is open")
 		release()

@@ -22,6 +22,7 @@ var stolenStories = []story{
 		p.Policy.Mode = failover.ModeSupervised
 		p.Components[0].Stop.Proof = []failover.EvidenceClass{failover.Attested}
 	}, play: func(s *stage) {
+		at := time.Now()
 		s.cut(east1) // nobody can contradict: the agents are not heard
 		sleep(5 * time.Second)
 		say := func(by string, cmd failover.Command) string { return s.through("use2b", by, cmd) }
@@ -40,10 +41,14 @@ var stolenStories = []story{
 			return s.state().Epoch == 1 && s.up(east2) == 0
 		})
 		s.daemon(alive && heard["lease-valid"] && !heard[""], "does not take its word while any agent may hold a lease, however long that agent has been silent")
-		s.region(s.up(east1) == 0 || s.state().Epoch == 1, "works until its lease is over, and is never overtaken")
 		s.daemon(s.when(3*time.Minute, func() bool {
 			return say("uid 1", failover.Attest{Execution: e.ID, Component: "workers", Epoch: e.Epoch}) == "" || s.state().Epoch == 2
 		}), "takes it when no lease can be valid: the region has stopped by then, whoever says so")
+		s.when(3*time.Minute, func() bool { return s.up(east2) == fleetSize })
+		// What a lease is good for, less its renewal and its stop budget, on the fastest clock.
+		least := time.Duration(float64(s.settings.Policy.Lease.Length-s.settings.Policy.Lease.Renew-dur(s.settings.Policy.Lease.Stop.Total())) / 1.0201)
+		down, up := s.last(oracle.WorkerDown, east1), s.first(oracle.WorkerUp, east2, at)
+		s.region(s.first(oracle.WorkerDown, east1, at).Sub(at) >= least && down.Before(up), "works until its lease is over, and is never overtaken")
 		s.person(s.event("attest", "workers has stopped: attested: believe me") && s.event("request-execution", "requested through node use2b"), "an unwanted move, and in the timeline which node it came through")
 	}},
 	{id: "stolen-reports", part: people, fault: "A stolen node asks for a failover and reports in the agents' names that their workers are dead", play: func(s *stage) {

@@ -68,7 +68,7 @@ crashmatrix:
 INCIDENTS = P1 P2 P3 P4 P5 P7 P10 P11 P12 P15 P16 P18
 incidents: deps
 	@mkdir -p out
-	@{ $(GO) test ./internal/sim -run 'TestStories/P' -v -count=1 && $(GO) test ./actions ./probes -run TestIncident -v -count=1 && $(GO) test ./consensus -run TestIncident -v -count=1 -entries 1000000; } > out/incidents.log 2>&1; a=$$?; \
+	@{ $(GO) test ./internal/sim -run 'TestStories/P' -v -count=1 && $(GO) test ./actions ./probes ./internal/daemon -run TestIncident -v -count=1 && $(GO) test ./consensus -run TestIncident -v -count=1 -entries 1000000; } > out/incidents.log 2>&1; a=$$?; \
 	(cd lab && $(GO) test -race -p 1 ./e2e -run 'TestIncident' -v -count=1 -timeout 30m) >> out/incidents.log 2>&1; b=$$?; \
 	grep -E '^ *--- (PASS|FAIL|SKIP): (TestStories/P|TestIncident)' out/incidents.log; \
 	bad=$$(grep -cE '^ *--- (FAIL|SKIP): (TestStories/P|TestIncident)' out/incidents.log); good=$$(grep -cE '^ *--- PASS: (TestStories/P|TestIncident)' out/incidents.log); \

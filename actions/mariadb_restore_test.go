@@ -4,9 +4,12 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
+	"encoding/base64"
+	"encoding/binary"
 	"encoding/xml"
 	"errors"
 	"fmt"
+	"hash/crc64"
 	"maps"
 	"net/http"
 	"os"
@@ -29,13 +32,14 @@ func TestMain(m *testing.M) { mariadbtest.Main(m) }
 type fakeBackups struct {
 	mu      sync.Mutex
 	objects map[string][]byte
+	put     map[string][]byte // what was uploaded, where it is not what is read: S3 keeps the checksum of that
 	age     time.Duration
 	hang    chan struct{} // while it is open no range but the first is answered; nil: all are
 }
 
 func (f *fakeBackups) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
-	objects, hang := maps.Clone(f.objects), f.hang
+	objects, put, hang := maps.Clone(f.objects), maps.Clone(f.put), f.hang
 	at := time.Now().Add(-f.age)
 	f.mu.Unlock()
 	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
@@ -63,6 +67,11 @@ func (f *fakeBackups) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	w.Header().Set("ETag", `"1"`)
+	if text, ok := put[key]; ok && r.Method == http.MethodHead && r.Header.Get("X-Amz-Checksum-Mode") == "ENABLED" {
+		sum := binary.BigEndian.AppendUint64(nil, crc64.Checksum(text, crc64.MakeTable(0x9a6c9329ac4bc9b5)))
+		w.Header().Set("X-Amz-Checksum-Crc64nvme", base64.StdEncoding.EncodeToString(sum))
+		w.Header().Set("X-Amz-Checksum-Type", "FULL_OBJECT")
+	}
 	http.ServeContent(w, r, "", at, bytes.NewReader(objects[key]))
 }
 
@@ -238,26 +247,35 @@ func TestIncidentP7(t *testing.T) {
 	newer := bytes.Replace(whole, []byte("-- Server version\t10."), []byte("-- Server version\t99."), 1)
 	flipped := gzipped(t, whole)
 	flipped[len(flipped)/2] ^= 4
+	at := bytes.Index(whole, []byte("VALUES\n(1)"))
+	plain := bytes.Replace(whole, []byte("(1)"), []byte("(3)"), 1) // a bit of a number: nothing but a checksum tells
+	if at < 0 || bytes.Equal(plain, whole) {
+		t.Fatalf("%s", whole)
+	}
 	for name, tt := range map[string]struct {
 		objects map[string][]byte
 		before  string // what is said beforehand, as far as its beginning and end tell
 		note    string // what is said of it afterwards
 		refused string // "" restores
 	}{
-		"cut off":              {map[string][]byte{"app/2.sql": cut}, "is app/1.sql as of ", `passed over: the backup app/2.sql restores nothing: it does not end with "-- Dump completed"`, ""},
-		"empty":                {map[string][]byte{"app/2.sql": nil}, "is app/1.sql as of ", "passed over: the backup app/2.sql restores nothing: it ", ""},
-		"two of them":          {map[string][]byte{"app/2.sql": cut, "app/3.sql": cut}, "is app/1.sql as of ", "passed over: the backup app/2.sql restores nothing: it ", ""},
-		"a bit flipped":        {map[string][]byte{"app/2.sql.gz": flipped}, "is app/2.sql.gz as of ", "passed over: the backup app/2.sql.gz restores nothing: it is damaged", ""},
-		"of a newer server":    {map[string][]byte{"app/2.sql": newer}, "is app/2.sql as of ", "passed over: the backup app/2.sql is of MariaDB 99.", ""},
-		"all that may count":   {map[string][]byte{"app/1.sql": cut, "app/2.sql": nil, "app/3.sql": newer}, "is app/3.sql as of ", "", "app/3.sql is of MariaDB 99."},
-		"more than are looked": {map[string][]byte{"app/2.sql": cut, "app/3.sql": cut, "app/4.sql": cut}, "; the backup app/2.sql restores nothing", "", "the backup app/2.sql restores nothing"},
+		"cut off":                     {map[string][]byte{"app/2.sql": cut}, "is app/1.sql as of ", `passed over: the backup app/2.sql restores nothing: it does not end with "-- Dump completed"`, ""},
+		"empty":                       {map[string][]byte{"app/2.sql": nil}, "is app/1.sql as of ", "passed over: the backup app/2.sql restores nothing: it ", ""},
+		"two of them":                 {map[string][]byte{"app/2.sql": cut, "app/3.sql": cut}, "is app/1.sql as of ", "passed over: the backup app/2.sql restores nothing: it ", ""},
+		"a bit flipped":               {map[string][]byte{"app/2.sql.gz": flipped}, "is app/2.sql.gz as of ", "passed over: the backup app/2.sql.gz restores nothing: it is damaged", ""},
+		"a bit of plain text flipped": {map[string][]byte{"app/2.sql": plain}, "is app/2.sql as of ", "passed over: the backup app/2.sql restores nothing: it is damaged or cut off: its CRC64NVME is ", ""},
+		"of a newer server":           {map[string][]byte{"app/2.sql": newer}, "is app/2.sql as of ", "passed over: the backup app/2.sql is of MariaDB 99.", ""},
+		"all that may count":          {map[string][]byte{"app/1.sql": cut, "app/2.sql": nil, "app/3.sql": newer}, "is app/3.sql as of ", "", "app/3.sql is of MariaDB 99."},
+		"more than are looked":        {map[string][]byte{"app/2.sql": cut, "app/3.sql": cut, "app/4.sql": cut}, "; the backup app/2.sql restores nothing", "", "the backup app/2.sql restores nothing"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			epoch++ // one restore an epoch
 			d := d
 			d.Epoch = epoch
 			f.mu.Lock()
-			f.objects = map[string][]byte{"app/1.sql": whole}
+			f.objects, f.put = map[string][]byte{"app/1.sql": whole}, nil
+			if name == "a bit of plain text flipped" {
+				f.put = map[string][]byte{"app/2.sql": whole}
+			}
 			maps.Copy(f.objects, tt.objects)
 			f.mu.Unlock()
 			s.Feed(t, "DELETE FROM app.a")

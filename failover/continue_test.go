@@ -110,3 +110,20 @@ func TestNothingElseIsCarriedOn(t *testing.T) {
 		t.Errorf("without a reason: %v", res.Err)
 	}
 }
+
+// Of two writes at once to one switch, the second is refused by the resource, and nobody would know: its step, and what replaces a late token
+// of it, write in turn.
+func TestACarriedOnSwitchAndItsLateTokenWriteInTurn(t *testing.T) {
+	c, exec := endedBehindTheFence(t)
+	step := *c.s.History[0].Plan.Step(object)
+	c.s.Late = []failover.LateToken{{ID: 5, Step: step, Token: 1, Until: c.now.Add(10 * time.Second)}}
+	c.must(failover.Continue{Execution: exec})
+	start := failover.StepStarted{Execution: exec, Step: object, Epoch: 2, PlanHash: c.s.Execution.PlanHash, Until: c.now.Add(30 * time.Second)}
+	c.refused("in-flight", start)
+	c.now = c.now.Add(11 * time.Second)
+	token := c.must(start).Index
+	burn := failover.BurnToken{ID: 5, Epoch: 2, Until: c.now.Add(time.Minute)}
+	c.refused("in-flight", burn)
+	c.must(failover.StepFinished{Execution: exec, Step: object, Token: token, Outcome: failover.StepDone, Stands: token})
+	c.must(burn)
+}

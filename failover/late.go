@@ -114,6 +114,20 @@ func (s *State) writing(st Step) (until time.Time) {
 	return until
 }
 
+// stepping is the same of a step of the open execution.
+func (s *State) stepping(st Step) (until time.Time) {
+	if s.Execution == nil {
+		return until
+	}
+	for _, other := range s.Execution.Plan.Steps {
+		rec := s.Execution.Step(other.ID)
+		if (rec.State == StepRunning || rec.State == StepUndoing || rec.Burning()) && rec.Last() != nil && other.Fingerprint() == st.Fingerprint() {
+			until = later(until, rec.Last().Until)
+		}
+	}
+	return until
+}
+
 func (c BurnToken) apply(s *State, m Meta) (any, error) {
 	o, err := s.lateToken(c.ID)
 	switch {
@@ -125,6 +139,8 @@ func (c BurnToken) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("in-flight", "an earlier attempt may still be under way until %s", o.Until.Format(time.RFC3339))
 	case s.Level() >= 3 && m.At.Before(s.writing(o.Step)):
 		return nil, refuse("in-flight", "a standing hold writes there until %s", s.writing(o.Step).Format(time.RFC3339))
+	case m.At.Before(s.stepping(o.Step)):
+		return nil, refuse("in-flight", "execution %d writes there until %s", s.Execution.ID, s.stepping(o.Step).Format(time.RFC3339))
 	}
 	s.event(m, c, "token %d of %s in %s is being replaced by %d, so that it cannot land late", o.Token, o.Step.Action, o.Step.Region, m.Index)
 	o.Token, o.Until = m.Index, c.Until

@@ -26,7 +26,8 @@ type bucket struct {
 	content []byte
 	etag    string
 	mood    string
-	asked   []string // ranges
+	asked   []string          // ranges
+	kept    map[string]string // headers of what S3 keeps of it
 }
 
 func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -34,6 +35,20 @@ func (b *bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer b.mu.Unlock()
 	if r.URL.Query().Get("list-type") != "" {
 		_, _ = fmt.Fprintf(w, "<ListBucketResult><IsTruncated>false</IsTruncated>%s</ListBucketResult>", b.list)
+		return
+	}
+	if r.Method == http.MethodHead {
+		if r.Header.Get("If-Match") != b.etag {
+			w.WriteHeader(http.StatusPreconditionFailed)
+			return
+		}
+		w.Header().Set("ETag", b.etag)
+		for k, v := range b.kept {
+			w.Header().Set(k, v)
+		}
+		if b.mood == "replaced" {
+			b.etag = `"other"`
+		}
 		return
 	}
 	part := r.Header.Get("Range")
@@ -176,8 +191,13 @@ func TestReader(t *testing.T) {
 func TestReaderEnds(t *testing.T) {
 	b := &bucket{content: make([]byte, 2500), etag: `"other"`}
 	r := place(t, b).Open(t.Context(), File{Key: "app/a.sql", ETag: `"e"`, Size: 2500})
-	if _, err := io.ReadAll(r); !Replaced(err) || len(b.asked) != 1 {
+	if _, err := io.ReadAll(r); !Replaced(err) || len(b.asked) != 0 {
 		t.Errorf("another file: %v after %v", err, b.asked)
+	}
+	b = &bucket{content: make([]byte, 2500), etag: `"e"`, mood: "replaced"}
+	r = place(t, b).Open(t.Context(), File{Key: "app/a.sql", ETag: `"e"`, Size: 2500})
+	if _, err := io.ReadAll(r); !Replaced(err) || len(b.asked) != 1 {
+		t.Errorf("another file right before it is read: %v after %v", err, b.asked)
 	}
 	b = &bucket{content: make([]byte, 2500), etag: `"e"`, mood: "throttle"}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)

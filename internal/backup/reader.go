@@ -15,13 +15,16 @@ import (
 )
 
 // Reader reads a backup range by range: a call takes seconds, and one that fails is made
-// again where it broke off. Never more than one range is under way.
+// again where it broke off. Never more than one range is under way. At the end what was read is held
+// against the checksum that S3 keeps, if it keeps one: an error of that wraps dump.ErrDamaged.
 type Reader struct {
 	ctx   context.Context //nolint:containedctx // of an io.Reader
 	place Place
 	of    File
 	got   atomic.Int64
 	body  io.ReadCloser
+	asked bool      // for the checksum
+	sum   *checksum // nil: S3 keeps none
 }
 
 const (
@@ -49,9 +52,15 @@ func (r *Reader) Read(p []byte) (int, error) {
 	for tries := 1; ; tries++ {
 		at := r.got.Load()
 		if at >= r.of.Size {
+			if err := r.sum.holds(); err != nil {
+				return 0, err
+			}
 			return 0, io.EOF
 		}
 		n, err := r.some(p, at)
+		if r.sum != nil {
+			_, _ = r.sum.Write(p[:n]) // a hash takes everything
+		}
 		r.got.Add(int64(n))
 		if n > 0 {
 			return n, nil
@@ -73,6 +82,12 @@ func (r *Reader) Read(p []byte) (int, error) {
 
 // some reads what the range that begins at has left, and asks for the next one at its end.
 func (r *Reader) some(p []byte, at int64) (n int, err error) {
+	if !r.asked {
+		if r.sum, err = r.place.checksum(r.ctx, r.of); err != nil {
+			return 0, err
+		}
+		r.asked = true
+	}
 	if r.body == nil {
 		last := min(at+cmp.Or(r.place.Part, partSize), r.of.Size) - 1
 		if r.body, err = r.place.Get(r.ctx, r.of, aws.String(fmt.Sprintf("bytes=%d-%d", at, last))); err != nil {

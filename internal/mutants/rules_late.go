@@ -273,4 +273,22 @@ var late = []mutant{
 		edits: []edit{{"actions/unwind.go", `(!repeated || r.undoErr != nil) && r`, `!repeated && r`}},
 		tests: []test{{pkg: "actions", name: "TestARefusedUndoIsMadeAgain"}},
 	},
+	{
+		name: "late-token-beside-its-step", rule: "E4",
+		says:  "a late token is replaced while a step of the open execution writes to the same switch: the second of both is refused, and is not known to be",
+		edits: []edit{{"failover/late.go", `	case m.At.Before(s.stepping(o.Step)):`, `	case m.At.Before(s.stepping(Step{})):`}},
+		tests: []test{{pkg: "failover", name: "TestACarriedOnSwitchAndItsLateTokenWriteInTurn"}},
+	},
+	{
+		name: "step-beside-its-late-token", rule: "E4",
+		says:  "a step begins to write while a late token of its switch is being replaced",
+		edits: []edit{{"failover/apply_exec.go", `	case st.Tokens && m.At.Before(s.replacing(*st)):`, `	case st.Tokens && m.At.Before(s.replacing(Step{})):`}},
+		tests: []test{{pkg: "failover", name: "TestACarriedOnSwitchAndItsLateTokenWriteInTurn"}},
+	},
+	{
+		name: "checksum-not-held", rule: "S9",
+		says:  "a backup is restored although what was read is not what S3 says was put there",
+		edits: []edit{{"internal/backup/checksum.go", `!bytes.Equal(got, c.want)`, `!bytes.Equal(got, got)`}},
+		tests: []test{{pkg: "internal/backup", name: "TestAFlippedBitIsSeen"}, {pkg: "actions", name: "TestIncidentP7/a_bit_of_plain_text_flipped"}},
+	},
 }

@@ -55,8 +55,12 @@ var spare = map[string]string{
 	"iam:PassRole":                   "no call of its own: UpdateSchedule hands the schedule's role on",
 }
 
-// The right to list objects has another name than the call.
-const listing, listed = "s3:ListObjectsV2", "s3:ListBucket"
+// The right to list objects has another name than the call, and the head of an object is read by the right to read it.
+// https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
+const (
+	listing, listed = "s3:ListObjectsV2", "s3:ListBucket"
+	heading, headed = "s3:HeadObject", "s3:GetObject"
+)
 
 // free is what needs no permission.
 var free = []string{"sts:GetCallerIdentity", "sts:AssumeRole"} // the role's own policy says who may take it on
@@ -86,8 +90,11 @@ func allowedBy(config string) (map[string]bool, error) {
 func notAllowed(ops, allowed map[string]bool) (missing []string) {
 	for op := range ops {
 		action := strings.TrimSuffix(op, "Batch") // DeleteMessageBatch is allowed as DeleteMessage
-		if op == listing {
+		switch op {
+		case listing:
 			action = listed
+		case heading:
+			action = headed
 		}
 		if !allowed[action] && !slices.Contains(free, op) {
 			missing = append(missing, op)

@@ -1,8 +1,10 @@
 package dnsfake
 
 import (
+	"errors"
 	"log/slog"
 	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -84,13 +86,22 @@ func TestServersAndResolver(t *testing.T) {
 	}
 	counter := &Counter{RegionOf: func(ip string) string { return map[string]string{"198.18.1.21": "us-east-1"}[ip] }}
 	set := faults.NewSet(1)
-	auth, rec := free(), free()
-	if err := Serve(t.Context(), auth, &Authority{Zone: z, Faults: set, Counter: counter}, log); err != nil {
-		t.Fatal(err)
+	serve := func(h dns.Handler) string {
+		for range 20 {
+			addr := free()
+			err := Serve(t.Context(), addr, h, log)
+			if err == nil {
+				return addr
+			}
+			if !errors.Is(err, syscall.EADDRINUSE) { // a port that is free for UDP may be somebody's for TCP
+				t.Fatal(err)
+			}
+		}
+		t.Fatal("no port is free for UDP and TCP")
+		return ""
 	}
-	if err := Serve(t.Context(), rec, &Resolver{Servers: []string{auth}, Counter: counter, Timeout: 200 * time.Millisecond}, log); err != nil {
-		t.Fatal(err)
-	}
+	auth := serve(&Authority{Zone: z, Faults: set, Counter: counter})
+	rec := serve(&Resolver{Servers: []string{auth}, Counter: counter, Timeout: 200 * time.Millisecond})
 	ask := func(network, server, name string, typ uint16) *dns.Msg {
 		t.Helper()
 		m := new(dns.Msg)

@@ -8,7 +8,7 @@ import (
 // This file holds how an execution goes on that was held, or ended behind the fence.
 
 func (c Continue) apply(s *State, m Meta) (any, error) {
-	if s.Execution == nil && s.Level() >= 3 {
+	if c.Ended {
 		return s.reopen(c, m)
 	}
 	e, err := s.running(c.Execution)
@@ -45,6 +45,8 @@ func (s *State) Continuable() *Execution {
 func (s *State) reopen(c Continue, m Meta) (any, error) {
 	old := s.Continuable()
 	switch {
+	case s.Execution != nil:
+		return nil, refuse("execution-open", "execution %d is not finished", s.Execution.ID)
 	case len(s.History) == 0 || s.History[len(s.History)-1].ID != c.Execution:
 		return nil, refuse("no-execution", "no execution is running (asked for %d)", c.Execution)
 	case old == nil:

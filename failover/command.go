@@ -214,9 +214,11 @@ type (
 	Hold struct {
 		Execution uint64 `json:"execution"`
 	}
-	// Continue ends a hold.
+	// Continue ends a hold, or carries on what was ended.
 	Continue struct {
 		Execution uint64 `json:"execution"`
+		// Ended says that the execution was ended, behind the fence: the end of a hold that comes late carries nothing on.
+		Ended bool `json:"ended,omitempty"`
 	}
 	// Abort ends an execution, undoing it if asked and still possible.
 	Abort struct {

@@ -37,7 +37,7 @@ func TestAnEndedExecutionIsCarriedOn(t *testing.T) {
 	}
 	before := len(c.s.History)
 	c.now = c.now.Add(time.Hour)
-	c.must(failover.Continue{Execution: exec})
+	c.must(failover.Continue{Execution: exec, Ended: true})
 	e := c.s.Execution
 	if e == nil || e.ID != exec || e.State != failover.ExecRunning || !e.FinishedAt.IsZero() || e.Outcome != "" || len(c.s.History) != before-1 || c.s.Continuable() != nil {
 		t.Fatalf("%+v", e)
@@ -58,6 +58,7 @@ func TestAnEndedExecutionIsCarriedOn(t *testing.T) {
 		t.Errorf("approved: %+v", e.Approvals)
 	}
 	c.refused("no-return", failover.Abort{Execution: exec, Undo: true})
+	c.refused("execution-open", failover.Continue{Execution: exec, Ended: true}) // pressed twice
 	token := c.send(object)
 	c.must(failover.StepFinished{Execution: exec, Step: object, Token: token, Outcome: failover.StepDone, Stands: token})
 	for _, st := range e.Plan.Steps {
@@ -92,20 +93,21 @@ func TestNothingElseIsCarriedOn(t *testing.T) {
 		"another is newer":  {"no-execution", func(c *cluster, exec uint64) { c.s.History = append(c.s.History, &failover.Execution{ID: exec + 1}) }},
 		"a request":         {"requested", func(c *cluster, _ uint64) { c.s.Request = &failover.Request{ID: 1} }},
 		"a preparation":     {"execution-open", func(c *cluster, _ uint64) { c.s.Preparation = &failover.Execution{ID: 1} }},
-		"an older member":   {"no-execution", func(c *cluster, _ uint64) { c.s.Features = 2 }},
+		"an older member":   {"features", func(c *cluster, _ uint64) { c.s.Features = 2 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, exec := endedBehindTheFence(t)
-			c.refused("no-execution", failover.Continue{Execution: exec + 1})
+			c.refused("no-execution", failover.Continue{Execution: exec + 1, Ended: true})
+			c.refused("no-execution", failover.Continue{Execution: exec}) // the end of a hold, late
 			tt.make(c, exec)
-			c.refused(tt.guard, failover.Continue{Execution: exec})
+			c.refused(tt.guard, failover.Continue{Execution: exec, Ended: true})
 			if c.s.Execution != nil {
 				t.Errorf("%+v", c.s.Execution)
 			}
 		})
 	}
 	c, exec := endedBehindTheFence(t)
-	res := c.s.Apply(failover.Meta{Index: c.s.Index + 1, Term: c.term, ProposedTerm: c.term, At: c.now, Node: c.node, By: "uid 1"}, failover.Continue{Execution: exec})
+	res := c.s.Apply(failover.Meta{Index: c.s.Index + 1, Term: c.term, ProposedTerm: c.term, At: c.now, Node: c.node, By: "uid 1"}, failover.Continue{Execution: exec, Ended: true})
 	if res.Err == nil || c.s.Execution != nil {
 		t.Errorf("without a reason: %v", res.Err)
 	}
@@ -117,7 +119,7 @@ func TestACarriedOnSwitchAndItsLateTokenWriteInTurn(t *testing.T) {
 	c, exec := endedBehindTheFence(t)
 	step := *c.s.History[0].Plan.Step(object)
 	c.s.Late = []failover.LateToken{{ID: 5, Step: step, Token: 1, Until: c.now.Add(10 * time.Second)}}
-	c.must(failover.Continue{Execution: exec})
+	c.must(failover.Continue{Execution: exec, Ended: true})
 	start := failover.StepStarted{Execution: exec, Step: object, Epoch: 2, PlanHash: c.s.Execution.PlanHash, Until: c.now.Add(30 * time.Second)}
 	c.refused("in-flight", start)
 	c.now = c.now.Add(11 * time.Second)

@@ -35,6 +35,10 @@ func LevelOf(c Command) int {
 			return 3
 		}
 		return 2
+	case Continue:
+		if c.Ended {
+			return 3
+		}
 	case StepStarted:
 		if c.Burn {
 			return 2

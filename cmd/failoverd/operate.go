@@ -45,14 +45,13 @@ func operateCommands(s *shared) []*cobra.Command {
 
 	carryOn := operate(s, "continue", "Carry on an execution that was ended behind the fence, or let a held one go on", cobra.NoArgs,
 		func(st admin.Status, _ []string) (failover.Command, error) {
-			e := st.Execution
-			if e == nil {
-				e = st.Last
+			switch {
+			case st.Execution != nil:
+				return failover.Continue{Execution: st.Execution.ID}, nil
+			case st.Last != nil:
+				return failover.Continue{Execution: st.Last.ID, Ended: true}, nil
 			}
-			if e == nil {
-				return nil, errors.New("no execution is running, and none has ended")
-			}
-			return failover.Continue{Execution: e.ID}, nil
+			return nil, errors.New("no execution is running, and none has ended")
 		})
 
 	hold := operate(s, "hold", "Let nothing new start; what runs is finished", cobra.NoArgs,

@@ -168,7 +168,7 @@ var late = []mutant{
 	{
 		name: "ended-behind-the-fence-is-a-dead-end", rule: "L1",
 		says: "an execution that a person has ended behind the fence is carried on by nobody, and its service stands half moved",
-		edits: []edit{{"failover/apply_continue.go", `	if s.Execution == nil && s.Level() >= 3 {
+		edits: []edit{{"failover/apply_continue.go", `	if c.Ended {
 `, `	if false {
 `}},
 		tests: []test{{pkg: "failover", name: "TestAnEndedExecutionIsCarriedOn"}, {pkg: "internal/sim", name: "TestStories/carried-on"}},
@@ -290,5 +290,13 @@ var late = []mutant{
 		says:  "a backup is restored although what was read is not what S3 says was put there",
 		edits: []edit{{"internal/backup/checksum.go", `!bytes.Equal(got, c.want)`, `!bytes.Equal(got, got)`}},
 		tests: []test{{pkg: "internal/backup", name: "TestAFlippedBitIsSeen"}, {pkg: "actions", name: "TestIncidentP7/a_bit_of_plain_text_flipped"}},
+	},
+	{
+		name: "late-end-of-a-hold-carries-on", rule: "S10",
+		says: "the end of a hold that arrives when its execution was ended carries it on",
+		edits: []edit{{"failover/apply_continue.go", `	if c.Ended {
+`, `	if s.Execution == nil {
+`}},
+		tests: []test{{pkg: "failover", name: "TestNothingElseIsCarriedOn"}},
 	},
 }

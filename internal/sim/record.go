@@ -70,7 +70,7 @@ func (c *cluster) applied(h *host, res failover.Result, cmd failover.Command) {
 			e.Detail = oracle.ByIncident
 		}
 	case failover.Continue:
-		if res.Value == nil {
+		if !cmd.Ended {
 			return // it was held
 		}
 		e.Kind, e.What, e.Detail = oracle.Began, oracle.Execution, oracle.CarriedOn

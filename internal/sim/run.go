@@ -81,7 +81,7 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 	c.awaitEnd()
 	if s := c.newest(); s != nil && rng.IntN(3) > 0 {
 		if e := s.Continuable(); e != nil { // a person carries on what another one has ended
-			c.press(ctx, "uid 2", failover.Continue{Execution: e.ID})
+			c.press(ctx, "uid 2", failover.Continue{Execution: e.ID, Ended: true})
 			c.awaitEnd()
 		}
 	}
@@ -330,7 +330,7 @@ func (c *cluster) operator(ctx context.Context, rng *rand.Rand) (heard bool) {
 		}
 	}
 	if n := len(s.History); s.Execution == nil && n > 0 {
-		carryOn := failover.Continue{Execution: s.History[n-1].ID}
+		carryOn := failover.Continue{Execution: s.History[n-1].ID, Ended: true}
 		any = append(any, carryOn, carryOn)
 	}
 	cmd := pick(rng, any)

@@ -345,8 +345,8 @@ var peopleStories = []story{
 		s.when(time.Minute, func() bool { return s.leader() != nil && s.ended() == failover.ExecAborted })
 		still := s.throughout(2*time.Hour, func() bool { return s.state().Execution == nil && s.state().Traffic != east2 })
 		s.daemon(still, "moves no client meanwhile: that was ended")
-		s.daemon(s.refused("uid 2", failover.Continue{Execution: e.ID + 1}, "no-execution"), "carries on the newest one and no other")
-		s.order("uid 2", failover.Continue{Execution: e.ID})
+		s.daemon(s.refused("uid 2", failover.Continue{Execution: e.ID + 1, Ended: true}, "no-execution"), "carries on the newest one and no other")
+		s.order("uid 2", failover.Continue{Execution: e.ID, Ended: true})
 		s.daemon(s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable }) && s.state().Traffic == east2 && s.up(east2) == fleetSize, "carries it on when a person says so, and does nothing twice that was done")
 		s.region(s.up(east1) == 0, "stays stopped")
 	}},

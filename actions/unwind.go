@@ -309,6 +309,9 @@ func (x *Executor) burn(ctx context.Context, exec uint64, st failover.Step) {
 	if rec.Burning() {
 		token = rec.Last().Token // of an earlier leader: the world shows whether it landed
 	} else {
+		if time.Now().Before(x.journal.State().Replacing(st)) {
+			return // the keeper replaces an older one right now: the next look goes on, and not as fast as the log can refuse
+		}
 		res, ok := x.propose(ctx, failover.StepStarted{
 			Execution: e.ID, Step: st.ID, Epoch: x.journal.State().Epoch, PlanHash: e.PlanHash, Burn: true, Until: until,
 		}, "")

@@ -280,8 +280,8 @@ func (c StepStarted) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("plan", "step %s belongs to plan %s; execution %d runs plan %s", c.Step, c.PlanHash, e.ID, e.PlanHash)
 	case c.Epoch != s.Epoch:
 		return nil, refuse("epoch", "step %s was meant for epoch %d; it is %d", c.Step, c.Epoch, s.Epoch)
-	case st.Tokens && m.At.Before(s.replacing(*st)):
-		return nil, refuse("in-flight", "a late token of step %s is being replaced until %s: both at once would refuse each other", c.Step, s.replacing(*st).Format(time.RFC3339))
+	case st.Tokens && m.At.Before(s.Replacing(*st)):
+		return nil, refuse("in-flight", "a late token of step %s is being replaced until %s: both at once would refuse each other", c.Step, s.Replacing(*st).Format(time.RFC3339))
 	}
 	rec := e.Steps[c.Step]
 	switch {

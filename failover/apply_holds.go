@@ -166,8 +166,8 @@ func (c ReapplyStarted) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("entering", "%s is about to be entered, and waits for the stops that were sent there: no more are sent", h.Step.Region)
 	case h.Running != nil && m.At.Before(h.Running.Until):
 		return nil, refuse("in-flight", "an earlier attempt may still be under way until %s", h.Running.Until.Format(time.RFC3339))
-	case s.Level() >= 3 && m.At.Before(s.replacing(h.Step)):
-		return nil, refuse("in-flight", "an earlier write there is being replaced until %s", s.replacing(h.Step).Format(time.RFC3339))
+	case s.Level() >= 3 && m.At.Before(s.Replacing(h.Step)):
+		return nil, refuse("in-flight", "an earlier write there is being replaced until %s", s.Replacing(h.Step).Format(time.RFC3339))
 	case h.TooOften(m.At):
 		return nil, refuse("rate", "it was seen to that %s %d times within an hour: something else keeps changing it; find out what, or end the hold with `failoverd release %s --why …`", h.Wants(), ReapplyPerHour, h.Component)
 	}

@@ -94,9 +94,9 @@ func (s *State) lateToken(id uint64) (*LateToken, error) {
 	return nil, refuse("token", "no write with the number %d may still land", id)
 }
 
-// replacing is until when a call may be under way that replaces a late token of the step; writing, one of a standing hold of it. Of two at
+// Replacing is until when a call may be under way that replaces a late token of the step; writing, one of a standing hold of it. Of two at
 // once, each names the token that was there before: the one that comes second is refused, and is not known to be.
-func (s *State) replacing(st Step) (until time.Time) {
+func (s *State) Replacing(st Step) (until time.Time) {
 	for _, o := range s.Late {
 		if o.Step.Fingerprint() == st.Fingerprint() && o.Until.After(until) {
 			until = o.Until

@@ -11,7 +11,7 @@ var late = []mutant{
 	{
 		name: "hold-beside-a-replacement", rule: "E7",
 		says:  "a standing hold writes to a resource where a late token is being replaced: the second one's refusal is not seen, and the way back stays closed",
-		edits: []edit{{"failover/apply_holds.go", `m.At.Before(s.replacing(h.Step))`, `m.At.IsZero()`}},
+		edits: []edit{{"failover/apply_holds.go", `m.At.Before(s.Replacing(h.Step))`, `m.At.IsZero()`}},
 		tests: []test{{pkg: "failover", name: "TestALateTokenAndItsHoldWriteInTurn"}},
 	},
 	{
@@ -282,7 +282,7 @@ var late = []mutant{
 	{
 		name: "step-beside-its-late-token", rule: "E4",
 		says:  "a step begins to write while a late token of its switch is being replaced",
-		edits: []edit{{"failover/apply_exec.go", `	case st.Tokens && m.At.Before(s.replacing(*st)):`, `	case st.Tokens && m.At.Before(s.replacing(Step{})):`}},
+		edits: []edit{{"failover/apply_exec.go", `	case st.Tokens && m.At.Before(s.Replacing(*st)):`, `	case st.Tokens && m.At.Before(s.Replacing(Step{})):`}},
 		tests: []test{{pkg: "failover", name: "TestACarriedOnSwitchAndItsLateTokenWriteInTurn"}},
 	},
 	{

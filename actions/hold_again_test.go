@@ -125,16 +125,32 @@ func TestAHoldRepeatsOnlyWhatIsAbsolute(t *testing.T) {
 
 // What is refused over and over is not tried in vain for minutes, and then not at all: the tries that an hour has are spread over it.
 func TestAHoldThatIsRefusedTriesAllTheHour(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s, r := failover.NewState(), &restless{refuses: 100}
-		s.Features, s.Active = failover.Features, "b"
-		s.Holds = []failover.StandingHold{{ID: 1, Component: "functions", Step: failover.Step{ID: "stop-functions", Kind: failover.KindStop, Region: "a", Timeout: failover.Duration(12 * time.Minute)}}}
-		ctx, cancel := context.WithTimeout(t.Context(), 59*time.Minute)
-		defer cancel()
-		began := time.Now()
-		NewKeeper(&heldJournal{state: s, keeps: true}, oneWorld{r}, Options{}, 30*time.Second, slog.New(slog.DiscardHandler)).Run(ctx)
-		if n := len(r.tries); n != failover.ReapplyPerHour || r.tries[2].Sub(began) > 90*time.Second || r.tries[n-1].Sub(began) < 25*time.Minute {
-			t.Errorf("tried at %v of %v", r.tries, began)
-		}
-	})
+	for _, timeout := range []time.Duration{time.Minute, 3 * time.Minute, 12 * time.Minute} {
+		synctest.Test(t, func(t *testing.T) {
+			s, r := failover.NewState(), &restless{refuses: 100}
+			s.Features, s.Active = failover.Features, "b"
+			s.Holds = []failover.StandingHold{{ID: 1, Component: "functions", Step: failover.Step{ID: "stop-functions", Kind: failover.KindStop, Region: "a", Timeout: failover.Duration(timeout)}}}
+			ctx, cancel := context.WithTimeout(t.Context(), 2*time.Hour)
+			defer cancel()
+			began := time.Now()
+			NewKeeper(&heldJournal{state: s, keeps: true}, oneWorld{r}, Options{}, 30*time.Second, slog.New(slog.DiscardHandler)).Run(ctx)
+			if len(r.tries) < failover.ReapplyPerHour || r.tries[2].Sub(began) > 90*time.Second {
+				t.Fatalf("%s: tried at %v of %v", timeout, r.tries, began)
+			}
+			for i, at := range append(r.tries, began.Add(2*time.Hour)) {
+				if i > 0 && at.Sub(r.tries[i-1]) > 22*time.Minute {
+					t.Errorf("%s: nothing was tried for %s after try %d", timeout, at.Sub(r.tries[i-1]), i)
+				}
+				within := 0
+				for _, other := range r.tries[:min(i, len(r.tries))] {
+					if at.Sub(other) < time.Hour {
+						within++
+					}
+				}
+				if within > failover.ReapplyPerHour {
+					t.Errorf("%s: %d tries in the hour before %s", timeout, within, at)
+				}
+			}
+		})
+	}
 }

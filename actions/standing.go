@@ -154,11 +154,21 @@ func (k *Keeper) keep(ctx context.Context, h failover.StandingHold, first time.T
 		// The plan's own stop is not over yet: nothing that was stopped runs again.
 	default:
 		k.note(ctx, h, failover.HoldViolated, eff.Detail)
+		if rests(h, time.Now()) {
+			return
+		}
 		if _, ok := action.(guarding); ok && (eff.Unmendable || failsAgain(h, time.Now())) {
 			return
 		}
 		k.apply(ctx, h, action, eff)
 	}
+}
+
+// rests reports whether it is too early for a stop that has failed in half of the tries that an hour has: the others are spread over the hour.
+func rests(h failover.StandingHold, now time.Time) bool {
+	n := len(h.Applied)
+	return h.Step.Kind == failover.KindStop && n > failover.ReapplyPerHour/2 && h.Last != nil && h.Last.Outcome == failover.StepFailed &&
+		now.Sub(h.Applied[n-1]) < 2*time.Hour/failover.ReapplyPerHour
 }
 
 // failsAgain reports whether it is too early for a guard that has failed more than once: the tries that an hour has are spread over it.
@@ -254,7 +264,7 @@ func (k *Keeper) apply(ctx context.Context, h failover.StandingHold, action Acti
 // mayTrySoon reports whether a stop that comes to nothing, or that somebody undoes before it is seen to be over, is given up at once, so that the
 // next look sends another: what runs in the region that was left runs until then, and the time that a stop may take can be a quarter of an hour.
 // Only what is absolute may be repeated while its call may still land (rule E3). Half of the tries that an hour has are for this; the others have
-// their whole time, so that refusals do not use them all up in a few minutes.
+// their whole time, and are spread over the hour (rests).
 func (k *Keeper) mayTrySoon(h failover.StandingHold, action Action) bool {
 	if _, absolute := action.(Idempotent); !absolute || h.Step.Kind != failover.KindStop {
 		return false

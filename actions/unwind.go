@@ -46,7 +46,7 @@ func (x *Executor) unwind(ctx context.Context, e *failover.Execution) {
 	if len(left) > 0 {
 		outcome += "; what stands: " + strings.Join(left, ", ")
 	}
-	if s := x.journal.State(); e.Kind != failover.Preparation && s.Active == e.To && s.Epoch > e.Epoch {
+	if s := x.journal.State(); s.Level() >= 3 && state == failover.ExecAborted && !e.Undo && e.Kind != failover.Preparation && s.Active == e.To && s.Epoch > e.Epoch {
 		outcome += fmt.Sprintf("; %s stays fenced, and `failoverd continue --why …` carries the plan on in %s", e.From, e.To)
 	}
 	x.close(ctx, failover.FinishExecution{Execution: e.ID, State: state, Outcome: outcome})
@@ -223,7 +223,7 @@ func (r *run) finishUndo(ctx context.Context, again bool) {
 			}
 			r.x.finishAs(ctx, failover.StepFinished{Execution: r.e.ID, Step: r.st.ID, Token: r.token, Outcome: failover.StepUndone, Detail: "put back: " + eff.Detail, Stands: eff.stands()})
 			return
-		case r.told(eff) && (back || again || (!repeated || r.undoErr != nil) && r.fruitless()):
+		case r.told(eff) && (back || again || (!repeated || r.undoErr != nil && (r.tokens() || r.idempotent())) && r.fruitless()):
 			// A late call came in between, the leader that began the undo died before
 			// its call was sent, it was refused, or it came to nothing.
 			if why := r.overtaken(r.record()); why != "" {

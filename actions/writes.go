@@ -49,7 +49,9 @@ func (x *Executor) close(ctx context.Context, c failover.FinishExecution) {
 	x.triedAt = now
 	_, err := x.journal.Propose(ctx, c, "")
 	switch {
-	case err == nil || ctx.Err() != nil:
+	case err == nil:
+		x.closing = 0 // it may be carried on, and end again
+	case ctx.Err() != nil:
 	case now.Sub(x.closingSince) < closeFor:
 		x.log.Info("not accepted", "command", c.Name(), "why", err.Error())
 	default:

@@ -57,6 +57,11 @@ func TestAStopThatWasNotSeenAgesOut(t *testing.T) {
 			c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
 			// All is proven: no further stop is sent, or each would keep the epoch anew.
 			c.refused("entering", failover.ReapplyStarted{Hold: 7, Epoch: 1, Previous: json.RawMessage(`{}`), Until: c.now.Add(10 * time.Second)})
+			c.s.Late = []failover.LateToken{{ID: 1, Token: 5}} // something else keeps the epoch, for who knows how long: stops go on
+			if c.s.Entering(east2) {
+				t.Error("stops rest while a late write keeps the epoch")
+			}
+			c.s.Late = nil
 			next := failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze}
 			if tt.ages {
 				c.now = c.now.Add(10 * time.Second)

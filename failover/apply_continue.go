@@ -1,6 +1,7 @@
 package failover
 
 import (
+	"fmt"
 	"slices"
 	"time"
 )
@@ -34,7 +35,7 @@ func (s *State) Continuable() *Execution {
 		return nil
 	}
 	e := s.History[len(s.History)-1]
-	if e.Kind != Failover || e.State != ExecAborted || e.To != s.Active || s.Epoch != e.Epoch+1 {
+	if e.Kind != Failover || e.State != ExecAborted || e.Undo || e.To != s.Active || s.Epoch != e.Epoch+1 {
 		return nil
 	}
 	return e
@@ -56,16 +57,30 @@ func (s *State) reopen(c Continue, m Meta) (any, error) {
 		return nil, refuse("requested", "request %d by %s waits for the leader", s.Request.ID, s.Request.By)
 	case s.Preparation != nil:
 		return nil, refuse("execution-open", "preparation %d is not finished", s.Preparation.ID)
+	case s.Settings.Other(old.To) != old.From:
+		return nil, refuse("config", "execution %d leaves %s for %s, and the configuration has %s and %s by now: what is left of its plan is a person's", old.ID, old.From, old.To, s.Settings.Primary, s.Settings.Secondary)
+	case s.unheld(old) != "":
+		return nil, refuse("fence", "%s", s.unheld(old))
 	case m.Why == "":
 		return nil, refuse("why", "carrying on an execution that was ended needs a reason (--why)")
 	}
 	e := old.clone() // finished ones never change
 	e.State, e.Undo, e.Withdrawn, e.FinishedAt, e.Outcome = ExecRunning, false, false, time.Time{}, ""
 	for _, st := range e.Plan.Steps {
-		// What the end has cut short is begun anew: a check, which changes nothing, and a switch that was not seen to move the clients.
 		rec := e.Steps[st.ID]
-		if rec != nil && (rec.State == StepFailed && (st.Kind == KindCheck || st.Action == "") || rec.State == StepUnproven && st.Kind == KindSwitch) {
+		if rec == nil {
+			continue
+		}
+		// A check says nothing of a world that has gone on, and what the end has cut short is begun anew.
+		if st.Kind == KindCheck && (rec.State == StepDone || rec.State == StepFailed) || rec.State == StepFailed && st.Action == "" ||
+			rec.State == StepUnproven && st.Kind == KindSwitch {
 			rec.State = StepPending
+		}
+		// What may land of it stands in Late, or was settled there, or a person has vouched for it.
+		if token := rec.LateToken(); token > 0 {
+			for i := range rec.Attempts {
+				rec.Attempts[i].Vowed = rec.Attempts[i].Vowed || rec.Attempts[i].Token == token
+			}
 		}
 	}
 	e.Approvals = slices.DeleteFunc(e.Approvals, func(a Approval) bool { return a.Step != "" && !e.Step(a.Step).Passed() })
@@ -73,4 +88,24 @@ func (s *State) reopen(c Continue, m Meta) (any, error) {
 	s.Execution = e
 	s.event(m, c, "execution %d is carried on behind the fence: %s stays fenced, and what its plan has left for %s is done", e.ID, e.From, e.To)
 	return e.ID, nil
+}
+
+// unheld says what of an ended execution's fence is kept no more: the proof of its stops is as old as the fence, and only the standing holds
+// have kept them true since. "" if all is kept.
+func (s *State) unheld(e *Execution) string {
+	for _, st := range e.Plan.Steps {
+		if st.Kind != KindStop || e.Step(st.ID).State == StepSkipped {
+			continue
+		}
+		i := slices.IndexFunc(s.Holds, func(h StandingHold) bool {
+			return h.Step.Kind == KindStop && h.Step.ID == st.ID && h.Step.Region == e.From
+		})
+		switch {
+		case i < 0:
+			return fmt.Sprintf("the standing hold of %s in %s was released: it may run there, and nothing would stop it; what is left of the plan is a person's", st.Component, e.From)
+		case s.Holds[i].Status == HoldViolated:
+			return fmt.Sprintf("%s is seen running in %s: %s; when it is seen to have stopped, try again", st.Component, e.From, s.Holds[i].Detail)
+		}
+	}
+	return ""
 }

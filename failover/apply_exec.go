@@ -415,7 +415,7 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 		if q := e.Question; q != nil && q.Step == c.Step && q.Kind == Following {
 			e.Question = nil // it has followed
 		}
-		s.learn(c.Step, Duration(m.At.Sub(startedAt(*rec))))
+		s.learn(c.Step, Duration(m.At.Sub(startedAt(*rec, s.Level()))))
 	}
 	s.event(m, c, "step %s %s: %s", c.Step, c.Outcome, c.Detail)
 	if c.Outcome == StepDone {
@@ -424,10 +424,13 @@ func (c StepFinished) apply(s *State, m Meta) (any, error) {
 	return nil, nil
 }
 
-// startedAt is when the first attempt began that was not undone since.
-func startedAt(rec StepRecord) time.Time {
+// startedAt is when the first attempt began that was not undone, or had ended, since.
+func startedAt(rec StepRecord, level int) time.Time {
 	at := rec.Last().StartedAt
 	for i := len(rec.Attempts) - 1; i >= 0 && !rec.Attempts[i].Undo; i-- {
+		if level >= 3 && i < len(rec.Attempts)-1 && !rec.Attempts[i].FinishedAt.IsZero() {
+			break // it had failed, and a person has it tried again, perhaps days later
+		}
 		at = rec.Attempts[i].StartedAt
 	}
 	return at

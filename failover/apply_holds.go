@@ -94,8 +94,11 @@ func (s *State) holdTraffic(index uint64, at time.Time, e *Execution, first uint
 		if rec.State == StepUnproven {
 			h.Status = HoldUnseen
 		}
-		// It may stand already, of an execution that was ended behind the fence and carried on.
-		s.Holds = slices.DeleteFunc(s.Holds, func(o StandingHold) bool { return o.Component == TrafficComponent && o.Step.ID == st.ID })
+		if slices.ContainsFunc(s.Holds, func(o StandingHold) bool {
+			return o.Component == TrafficComponent && o.Step.ID == st.ID && o.Epoch == s.Epoch
+		}) {
+			continue // of an execution that was ended behind the fence and carried on: it knows how often it was applied
+		}
 		s.Holds = append(s.Holds, h)
 		n++
 		say("standing hold: %s keeps clients in %s", st.Action, st.Region)
@@ -267,11 +270,12 @@ func (s *State) unresolved(h *StandingHold, a *AttemptRecord) {
 }
 
 // Entering reports whether everything is proven to have stopped in the region that is left for this one. What runs there is about to be
-// wanted, and each stop that is sent there would keep the epoch for as long as it may land.
+// wanted, and each stop that is sent there would keep the epoch for as long as it may land. While something else keeps it, stops go on.
 func (s *State) Entering(r Region) bool {
 	e := s.Execution
 	return s.Level() >= 3 && e != nil && e.State == ExecRunning && e.To == r && e.Epoch == s.Epoch &&
-		s.Freeze != nil && !s.Freeze.Provisional && s.Freeze.Execution == e.ID && len(e.Unproven(s.Freeze.ID)) == 0
+		s.Freeze != nil && !s.Freeze.Provisional && s.Freeze.Execution == e.ID && len(e.Unproven(s.Freeze.ID)) == 0 &&
+		(len(s.Late) == 0 || slices.Contains(e.Overrides, GuardLate))
 }
 
 // StopsUnderWay says which standing hold may still stop what is in a region: its call was sent, was not seen to take effect, and has not aged

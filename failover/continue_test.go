@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
 )
 
 // endedBehindTheFence is following, with a check that has failed, ended by a person: the record has moved the clients, the object was not seen to.
@@ -14,7 +15,7 @@ func endedBehindTheFence(t *testing.T) (c *cluster, exec uint64) {
 	e := c.s.Execution
 	for id, rec := range e.Steps {
 		if k := e.Plan.Step(id).Kind; k == failover.KindCheck {
-			rec.State = failover.StepFailed
+			rec.State = []failover.StepState{failover.StepFailed, failover.StepDone}[len(id)%2] // either is looked at anew
 		} else if k == failover.KindStable {
 			delete(e.Steps, id)
 		}
@@ -34,6 +35,11 @@ func TestAnEndedExecutionIsCarriedOn(t *testing.T) {
 	c, exec := endedBehindTheFence(t)
 	if can := c.s.Continuable(); can == nil || can.ID != exec {
 		t.Fatalf("%+v", can)
+	}
+	for i := range c.s.Holds {
+		if h := &c.s.Holds[i]; h.Component == failover.TrafficComponent {
+			h.Applied = []time.Time{c.now, c.now, c.now}
+		}
 	}
 	before := len(c.s.History)
 	c.now = c.now.Add(time.Hour)
@@ -71,6 +77,9 @@ func TestAnEndedExecutionIsCarriedOn(t *testing.T) {
 	for _, h := range c.s.Holds {
 		if h.Component == failover.TrafficComponent {
 			held[h.Step.ID]++
+			if n := len(h.Applied); h.Step.ID == "switch-route53_weights" && n != 3 {
+				t.Errorf("it has forgotten how often it was applied: %d", n)
+			}
 		}
 	}
 	if len(held) != 2 || held[object] != 1 || held["switch-route53_weights"] != 1 || len(c.s.Late) != 0 || len(c.s.History) != before {
@@ -93,7 +102,16 @@ func TestNothingElseIsCarriedOn(t *testing.T) {
 		"another is newer":  {"no-execution", func(c *cluster, exec uint64) { c.s.History = append(c.s.History, &failover.Execution{ID: exec + 1}) }},
 		"a request":         {"requested", func(c *cluster, _ uint64) { c.s.Request = &failover.Request{ID: 1} }},
 		"a preparation":     {"execution-open", func(c *cluster, _ uint64) { c.s.Preparation = &failover.Execution{ID: 1} }},
-		"an older member":   {"features", func(c *cluster, _ uint64) { c.s.Features = 2 }},
+		"a released hold":   {"fence", func(c *cluster, _ uint64) { c.must(failover.ReleaseHold{Component: "workers"}) }},
+		"seen running": {"fence", func(c *cluster, _ uint64) {
+			c.must(failover.NoteHold{Hold: c.s.Holds[0].ID, Status: failover.HoldViolated, Detail: "2 of 2 run"})
+		}},
+		"another pair": {"config", func(c *cluster, _ uint64) {
+			s := *c.s.Settings
+			s.Primary, s.Secondary = east2, "us-west-2"
+			c.s.Settings = &s
+		}},
+		"an older member": {"features", func(c *cluster, _ uint64) { c.s.Features = 2 }},
 	} {
 		t.Run(name, func(t *testing.T) {
 			c, exec := endedBehindTheFence(t)
@@ -128,4 +146,32 @@ func TestACarriedOnSwitchAndItsLateTokenWriteInTurn(t *testing.T) {
 	c.refused("in-flight", burn)
 	c.must(failover.StepFinished{Execution: exec, Step: object, Token: token, Outcome: failover.StepDone, Stands: token})
 	c.must(burn)
+}
+
+// What a person has vouched for, or was settled, before an execution is carried on is not open again when it ends a second time.
+func TestASettledLateWriteStaysSettled(t *testing.T) {
+	c, exec := endedBehindTheFence(t)
+	rec := c.s.History[0].Steps[object]
+	rec.Attempts[len(rec.Attempts)-1].Stands = 0 // as of one that was handed over, and vouched for since
+	c.must(failover.Continue{Execution: exec, Ended: true})
+	c.must(failover.Abort{Execution: exec})
+	c.must(failover.FinishExecution{Execution: exec, State: failover.ExecAborted, Outcome: "ended again"})
+	if len(c.s.Late) != 0 {
+		t.Errorf("%+v", c.s.Late)
+	}
+}
+
+// How long a step usually takes is not learned from the days that lay between its failure and the person who had it tried again.
+func TestTheDaysBetweenAreNotLearned(t *testing.T) {
+	c := current(t)
+	c, exec := c.opened()
+	c.finish(plan.FreezeID, c.start(plan.FreezeID), failover.StepFailed)
+	c.now = c.now.Add(48 * time.Hour)
+	c.must(failover.Retry{Execution: exec, Step: plan.FreezeID})
+	token := c.start(plan.FreezeID)
+	c.now = c.now.Add(30 * time.Second)
+	c.finish(plan.FreezeID, token, failover.StepDone)
+	if got, _ := c.s.Usual(plan.FreezeID); got.D() != 30*time.Second {
+		t.Errorf("it usually takes %s", got)
+	}
 }

@@ -190,17 +190,14 @@ var late = []mutant{
 	},
 	{
 		name: "carried-on-without-its-switch", rule: "S3",
-		says: "a switch that was not seen when its execution was ended counts as passed when it is carried on: no client moves",
-		edits: []edit{{"failover/apply_continue.go", ` || rec.State == StepUnproven && st.Kind == KindSwitch) {
-`, `) {
-`}},
+		says:  "a switch that was not seen when its execution was ended counts as passed when it is carried on: no client moves",
+		edits: []edit{{"failover/apply_continue.go", `rec.State == StepUnproven && st.Kind == KindSwitch {`, `rec.State == StepUnproven && st.Kind == KindFreeze {`}},
 		tests: []test{{pkg: "failover", name: "TestAnEndedExecutionIsCarriedOn"}},
 	},
 	{
 		name: "clients-held-twice", rule: "S3",
-		says: "an execution that ends a second time leaves a second standing hold on each of its switches",
-		edits: []edit{{"failover/apply_holds.go", `		s.Holds = slices.DeleteFunc(s.Holds, func(o StandingHold) bool { return o.Component == TrafficComponent && o.Step.ID == st.ID })
-`, ``}},
+		says:  "an execution that ends a second time leaves a second standing hold on each of its switches",
+		edits: []edit{{"failover/apply_holds.go", `o.Step.ID == st.ID && o.Epoch == s.Epoch`, `o.Step.ID == st.ID && o.Epoch > s.Epoch`}},
 		tests: []test{{pkg: "failover", name: "TestAnEndedExecutionIsCarriedOn"}},
 	},
 	{
@@ -298,5 +295,32 @@ var late = []mutant{
 `, `	if s.Execution == nil {
 `}},
 		tests: []test{{pkg: "failover", name: "TestNothingElseIsCarriedOn"}},
+	},
+	{
+		name: "carried-on-over-an-open-fence", rule: "S1",
+		says:  "an execution is carried on although a component of the region that it left was released, or is seen running there",
+		edits: []edit{{"failover/apply_continue.go", `	case s.unheld(old) != "":`, `	case s.unheld(old) == "?":`}},
+		tests: []test{{pkg: "failover", name: "TestNothingElseIsCarriedOn"}},
+	},
+	{
+		name: "carried-on-between-other-regions", rule: "E8",
+		says:  "an execution is carried on although the configuration names another pair of regions by now",
+		edits: []edit{{"failover/apply_continue.go", `	case s.Settings.Other(old.To) != old.From:`, `	case s.Settings.Other(old.To) == "":`}},
+		tests: []test{{pkg: "failover", name: "TestNothingElseIsCarriedOn"}},
+	},
+	{
+		name: "a-vow-forgotten", rule: "E4",
+		says:  "a late write that a person has vouched for is open again when its execution was carried on and ends once more",
+		edits: []edit{{"failover/apply_continue.go", `if token := rec.LateToken(); token > 0 {`, `if token := rec.LateToken(); token > 1<<60 {`}},
+		tests: []test{{pkg: "failover", name: "TestASettledLateWriteStaysSettled"}},
+	},
+	{
+		name: "stops-rest-for-a-late-write", rule: "S1",
+		says: "while a late write keeps the epoch, nothing is stopped any more in the region to be entered",
+		edits: []edit{{"failover/apply_holds.go", ` &&
+		(len(s.Late) == 0 || slices.Contains(e.Overrides, GuardLate))
+`, `
+`}},
+		tests: []test{{pkg: "failover", name: "TestAStopThatWasNotSeenAgesOut"}},
 	},
 }

@@ -255,7 +255,7 @@ var late = []mutant{
 	{
 		name: "hold-uses-its-tries-up", rule: "S2",
 		says:  "a standing hold that is refused uses up in a few minutes all tries that an hour has",
-		edits: []edit{{"actions/standing.go", `failover.ReapplyPerHour/2`, `failover.ReapplyPerHour`}},
+		edits: []edit{{"actions/standing.go", `n > failover.ReapplyPerHour/2 && h.Last`, `n > failover.ReapplyPerHour && h.Last`}},
 		tests: []test{{pkg: "actions", name: "TestAHoldThatIsRefusedTriesAllTheHour"}},
 	},
 	{
@@ -267,7 +267,7 @@ var late = []mutant{
 	{
 		name: "refused-undo-is-given-up", rule: "E6",
 		says:  "an undo that was refused twice is not made again: an instance that takes half a minute to stop stays stopped in the region that stays active",
-		edits: []edit{{"actions/unwind.go", `(!repeated || r.undoErr != nil) && r`, `!repeated && r`}},
+		edits: []edit{{"actions/unwind.go", `(!repeated || r.undoErr != nil && (r.tokens() || r.idempotent())) && r`, `!repeated && r`}},
 		tests: []test{{pkg: "actions", name: "TestARefusedUndoIsMadeAgain"}},
 	},
 	{

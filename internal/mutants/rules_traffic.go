@@ -67,7 +67,7 @@ var traffic = []mutant{
 	{
 		name: "nothing-follows", rule: "S3",
 		says:  "what was handed over is forgotten: the weights never follow",
-		edits: []edit{{"failover/apply_finish.go", `s.holdTraffic(m, c, e, state == ExecStable)`, `s.holdTraffic(m, c, e, false)`}},
+		edits: []edit{{"failover/apply_finish.go", `s.holdTraffic(m.Index, m.At, e, 0, state == ExecStable, func`, `s.holdTraffic(m.Index, m.At, e, 0, false, func`}},
 		tests: []test{{pkg: "actions", name: "TestOneSwitchIsEnough"}},
 	},
 	{

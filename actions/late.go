@@ -56,11 +56,13 @@ func (k *Keeper) tell(l failover.LateToken, why string) {
 	}
 }
 
-// writes reports whether a standing hold of the same step is at its resource, or will be as soon as it can.
+// writes reports whether a standing hold of the same step is at its resource, or will be as soon as it can: also one that was not seen so far, and
+// whose first look is due at the same moment, when the resource can be read again. Its write moves the clients and takes the late one's place; a
+// token that is written before it would be a second change.
 func (k *Keeper) writes(l failover.LateToken) bool {
 	s := k.journal.State()
 	for _, h := range s.Holds {
-		if h.Step.Fingerprint() == l.Step.Fingerprint() && (h.Running != nil && time.Now().Before(h.Running.Until) || h.Status == failover.HoldViolated && !h.TooOften(time.Now())) {
+		if h.Step.Fingerprint() == l.Step.Fingerprint() && (h.Running != nil && time.Now().Before(h.Running.Until) || h.Status != failover.HoldKept && !h.TooOften(time.Now())) {
 			return true
 		}
 	}

@@ -223,3 +223,27 @@ func TestWhyALateWriteIsNotSettledIsToldOnce(t *testing.T) {
 		<-done
 	})
 }
+
+// What a standing hold is about to write is not written by somebody else before it, also when it was not seen so far: one change is enough.
+func TestTheHoldWritesFirst(t *testing.T) {
+	step := failover.Step{ID: "switch-record", Kind: failover.KindSwitch, Action: "route53_weights", Region: "b", Tokens: true}
+	now := time.Now()
+	often := slices.Repeat([]time.Time{now}, failover.ReapplyPerHour)
+	for _, tt := range []struct {
+		hold   failover.StandingHold
+		writes bool
+	}{
+		{failover.StandingHold{Step: step, Status: failover.HoldUnseen}, true},
+		{failover.StandingHold{Step: step, Status: failover.HoldViolated}, true},
+		{failover.StandingHold{Step: step, Status: failover.HoldKept}, false},
+		{failover.StandingHold{Step: step, Status: failover.HoldUnseen, Applied: often}, false},
+		{failover.StandingHold{Step: failover.Step{Action: "s3_object"}, Status: failover.HoldUnseen}, false},
+	} {
+		s := failover.NewState()
+		s.Holds = []failover.StandingHold{tt.hold}
+		k := NewKeeper(&heldJournal{state: s}, oneWorld{}, Options{}, 30*time.Second, slog.New(slog.DiscardHandler))
+		if got := k.writes(failover.LateToken{Step: step}); got != tt.writes {
+			t.Errorf("%s of %s: %t", tt.hold.Status, tt.hold.Step.Action, got)
+		}
+	}
+}

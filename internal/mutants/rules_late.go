@@ -323,4 +323,10 @@ var late = []mutant{
 `}},
 		tests: []test{{pkg: "failover", name: "TestAStopThatWasNotSeenAgesOut"}},
 	},
+	{
+		name: "token-before-its-hold", rule: "S4",
+		says:  "a late token is replaced right before its standing hold writes: the records are changed twice where once is enough",
+		edits: []edit{{"actions/late.go", `h.Status != failover.HoldKept && !h.TooOften`, `h.Status == failover.HoldViolated && !h.TooOften`}},
+		tests: []test{{pkg: "actions", name: "TestTheHoldWritesFirst"}},
+	},
 }

@@ -155,3 +155,12 @@ func TestFaults(t *testing.T) {
 		t.Errorf("record of the lost reply: %+v", last)
 	}
 }
+
+// A call that only looks is no change of the world, whatever word AWS begins its name with.
+func TestLooksAreNoChanges(t *testing.T) {
+	for op, reads := range map[string]bool{"HeadObject": true, "GetObject": true, "DescribeServices": true, "ListTasks": true, "PutObject": false, "DeleteObject": false, "UpdateService": false, "StopInstances": false} {
+		if readOnly(op) != reads {
+			t.Errorf("%s: taken for a look: %v, want %v", op, !reads, reads)
+		}
+	}
+}

@@ -120,7 +120,7 @@ type request struct {
 
 // readOnly operations leave no record when they succeed.
 func readOnly(op string) bool {
-	for _, p := range []string{"Describe", "List", "Get", "Filter", "Receive", "SendMessage", "DeleteMessage", "AssumeRole"} {
+	for _, p := range []string{"Describe", "List", "Get", "Head", "Filter", "Receive", "SendMessage", "DeleteMessage", "AssumeRole"} {
 		if strings.HasPrefix(op, p) {
 			return true // messages are data; the ledger and the canaries count them
 		}

@@ -59,6 +59,8 @@ func (s *State) reopen(c Continue, m Meta) (any, error) {
 		return nil, refuse("execution-open", "preparation %d is not finished", s.Preparation.ID)
 	case s.Settings.Other(old.To) != old.From:
 		return nil, refuse("config", "execution %d leaves %s for %s, and the configuration has %s and %s by now: what is left of its plan is a person's", old.ID, old.From, old.To, s.Settings.Primary, s.Settings.Secondary)
+	case s.Paused(m.At):
+		return nil, refuse(GuardPause, "%s; `failoverd resume` ends the pause", s.pausedSentence())
 	case s.unheld(old) != "":
 		return nil, refuse("fence", "%s", s.unheld(old))
 	case m.Why == "":
@@ -66,6 +68,11 @@ func (s *State) reopen(c Continue, m Meta) (any, error) {
 	}
 	e := old.clone() // finished ones never change
 	e.State, e.Undo, e.Withdrawn, e.FinishedAt, e.Outcome = ExecRunning, false, false, time.Time{}, ""
+	for _, by := range []string{m.By, s.firstHalf(m, c)} {
+		if by != "" && !slices.Contains(e.CarriedBy, by) {
+			e.CarriedBy = append(e.CarriedBy, by)
+		}
+	}
 	for _, st := range e.Plan.Steps {
 		rec := e.Steps[st.ID]
 		if rec == nil {

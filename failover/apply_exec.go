@@ -221,6 +221,8 @@ func (c Approve) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("nonce", "this answers question %d, but %d is open: the button or command is stale", c.Nonce, q.Nonce)
 	case !e.Auto && !m.leads() && (m.By == e.By || m.By == e.With):
 		return nil, refuse("same-person", "%s asked for this execution; somebody else must approve it", m.By)
+	case !m.leads() && slices.Contains(e.CarriedBy, m.By):
+		return nil, refuse("same-person", "%s has carried this execution on; somebody else must approve what is left of it", m.By)
 	}
 	e.Approvals = append(e.Approvals, Approval{Nonce: q.Nonce, Step: q.Step, By: m.By, Why: m.Why, At: m.At})
 	e.Question = nil

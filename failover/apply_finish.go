@@ -105,8 +105,8 @@ func (s *State) finish(m Meta, c Command, e *Execution, state ExecState, outcome
 	}
 	if i := s.Incident; i != nil {
 		switch {
-		case state == ExecStable || i.Region != s.Active:
-			s.Incident = nil // whatever started it, the service has left the region
+		case i.Region != s.Active || state == ExecStable && s.Level() < 3:
+			s.Incident = nil // whatever started it, the service has left the region; one of the region that was entered stands
 		case i.ID == e.Incident && aborted:
 			// A person ended it: the incident stays open, so that automation does
 			// not begin again a second later.

@@ -111,6 +111,7 @@ func TestNothingElseIsCarriedOn(t *testing.T) {
 			s.Primary, s.Secondary = east2, "us-west-2"
 			c.s.Settings = &s
 		}},
+		"a pause":         {"pause", func(c *cluster, _ uint64) { c.must(failover.PauseAutomation{For: dur("2h")}) }},
 		"an older member": {"features", func(c *cluster, _ uint64) { c.s.Features = 2 }},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -173,5 +174,59 @@ func TestTheDaysBetweenAreNotLearned(t *testing.T) {
 	c.finish(plan.FreezeID, token, failover.StepDone)
 	if got, _ := c.s.Usual(plan.FreezeID); got.D() != 30*time.Second {
 		t.Errorf("it usually takes %s", got)
+	}
+}
+
+// Who carries an execution on asks for what is left of it: somebody else approves that, also where automation had begun it. Whoever asked
+// for it in the first place approves it as little as before.
+func TestWhoCarriesOnDoesNotApprove(t *testing.T) {
+	for name, auto := range map[string]bool{"begun by automation": true, "asked for by uid 7": false} {
+		t.Run(name, func(t *testing.T) {
+			c, exec := endedBehindTheFence(t)
+			c.s.History[0].Auto, c.s.History[0].By = auto, "uid 7"
+			s := *c.s.Settings
+			s.Policy.TwoNodes = true
+			c.s.Settings = &s
+			order := failover.Continue{Execution: exec, Ended: true}
+			c.node = "use2a"
+			if err := c.apply(order, "uid 8").Err; err == nil {
+				t.Fatal("one node suffices")
+			}
+			c.node = "third"
+			if err := c.apply(order, "uid 9").Err; err != nil {
+				t.Fatal(err)
+			}
+			s.Policy.TwoNodes = false
+			ask := c.must(failover.Ask{Execution: exec, Kind: "approval", Step: object, Text: "move them?"}).Index
+			for _, by := range []string{"uid 8", "uid 9"} {
+				c.refusedBy("same-person", by, failover.Approve{Execution: exec, Nonce: ask})
+			}
+			if err := c.apply(failover.Approve{Execution: exec, Nonce: ask}, "uid 7").Err; (err == nil) != auto {
+				t.Errorf("uid 7 approves: %v", err)
+			}
+			if !auto {
+				if err := c.apply(failover.Approve{Execution: exec, Nonce: ask}, "uid 6").Err; err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+}
+
+// A region that fails after it was entered is not well because a plan has ended: its incident stands until it is well.
+func TestAnIncidentOfTheEnteredRegionOutlivesThePlan(t *testing.T) {
+	c, exec := endedBehindTheFence(t)
+	c.must(failover.Continue{Execution: exec, Ended: true})
+	token := c.send(object)
+	c.must(failover.StepFinished{Execution: exec, Step: object, Token: token, Outcome: failover.StepDone, Stands: token})
+	for _, st := range c.s.Execution.Plan.Steps {
+		if st.Kind == failover.KindCheck || st.Kind == failover.KindStable {
+			c.finish(st.ID, c.start(st.ID), failover.StepDone)
+		}
+	}
+	c.s.Incident = &failover.Incident{ID: c.s.Index, Region: c.s.Active}
+	c.close()
+	if c.s.Execution != nil || c.s.Incident == nil || c.s.Incident.Region != east2 {
+		t.Errorf("execution %+v, incident %+v", c.s.Execution, c.s.Incident)
 	}
 }

@@ -185,6 +185,9 @@ type Execution struct {
 	State        ExecState `json:"state"`
 	// Undo says that an abort asked for the finished steps to be undone.
 	Undo bool `json:"undo,omitempty"`
+	// CarriedBy are the people who have carried it on after its end, with those who gave the first half of such an order: they have asked
+	// for what is left of it, and approve none of it. Empty: nobody has.
+	CarriedBy []string `json:"carried_by,omitempty"`
 	// Overrides are the guards in spite of which a person asked for it.
 	Overrides []string `json:"overrides,omitempty"`
 	// Withdrawn says that the abort was the leader's, because the region is well
@@ -312,6 +315,7 @@ func (e *Execution) clone() *Execution {
 	c.Question = clonePtr(e.Question)
 	c.Evidence = slices.Clone(e.Evidence)
 	c.Approvals = slices.Clone(e.Approvals)
+	c.CarriedBy = slices.Clone(e.CarriedBy)
 	c.Steps = maps.Clone(e.Steps)
 	for id, r := range c.Steps {
 		cp := *r

@@ -303,6 +303,30 @@ var late = []mutant{
 		tests: []test{{pkg: "failover", name: "TestNothingElseIsCarriedOn"}},
 	},
 	{
+		name: "carried-on-in-a-pause", rule: "S6",
+		says:  "an ended execution is carried on although somebody has paused everything",
+		edits: []edit{{"failover/apply_continue.go", `	case s.Paused(m.At):`, `	case s.Paused(m.At) && c.Execution == 0:`}},
+		tests: []test{{pkg: "failover", name: "TestNothingElseIsCarriedOn"}},
+	},
+	{
+		name: "carrier-approves", rule: "S9",
+		says:  "who carries an ended execution on approves its steps himself",
+		edits: []edit{{"failover/apply_exec.go", `slices.Contains(e.CarriedBy, m.By)`, `slices.Contains(e.CarriedBy, "")`}},
+		tests: []test{{pkg: "failover", name: "TestWhoCarriesOnDoesNotApprove"}},
+	},
+	{
+		name: "first-carrier-approves", rule: "S9",
+		says:  "who gave the first half of the order to carry an execution on may approve its steps",
+		edits: []edit{{"failover/apply_continue.go", `[]string{m.By, s.firstHalf(m, c)}`, `[]string{m.By}`}},
+		tests: []test{{pkg: "failover", name: "TestWhoCarriesOnDoesNotApprove"}},
+	},
+	{
+		name: "stable-closes-the-other-incident", rule: "S7",
+		says:  "the end of a plan closes the incident of the region that was entered",
+		edits: []edit{{"failover/apply_finish.go", `state == ExecStable && s.Level() < 3`, `state == ExecStable && s.Level() < 9`}},
+		tests: []test{{pkg: "failover", name: "TestAnIncidentOfTheEnteredRegionOutlivesThePlan"}},
+	},
+	{
 		name: "carried-on-between-other-regions", rule: "E8",
 		says:  "an execution is carried on although the configuration names another pair of regions by now",
 		edits: []edit{{"failover/apply_continue.go", `	case s.Settings.Other(old.To) != old.From:`, `	case s.Settings.Other(old.To) == "":`}},

@@ -33,6 +33,8 @@ type Kinds struct {
 	Capacity *CapacityConfig `toml:"capacity" json:"capacity,omitempty"`
 	// MariaDBBackup looks at the newest backup that could be restored in a region.
 	MariaDBBackup *MariaDBBackupConfig `toml:"mariadb_backup" json:"mariadb_backup,omitempty"`
+	// MySQL looks at MariaDB or MySQL itself.
+	MySQL *MySQLConfig `toml:"mysql" json:"mysql,omitempty"`
 }
 
 // CheckKinds are the assertions that can be made after a switch.
@@ -54,6 +56,8 @@ type CheckKinds struct {
 	Capacity        *CapacityCheckConfig   `toml:"capacity" json:"capacity,omitempty"`
 	// MariaDBBackup reads the newest backup to its end.
 	MariaDBBackup *MariaDBBackupCheckConfig `toml:"mariadb_backup" json:"mariadb_backup,omitempty"`
+	// MySQL looks at the roles of the servers, and writes a row.
+	MySQL *MySQLCheckConfig `toml:"mysql" json:"mysql,omitempty"`
 	// MongoWrite writes one document, which a majority has to acknowledge.
 	MongoWrite *MongoWriteConfig `toml:"mongo_write" json:"mongo_write,omitempty"`
 	// CloudWatchMetric, CloudWatchLogs and CloudWatchAlarm ask what the region itself

@@ -267,6 +267,22 @@ func (p *Part) share() {
 	}
 }
 
+// shareServers gives the checks of MariaDB what the probe says of the servers.
+func (p *Part) shareServers() {
+	if p.See.MySQL == nil {
+		return
+	}
+	all := []probes.CheckKinds{p.Check}
+	if p.Start != nil {
+		all = append(all, p.Start.Require, p.Start.Verify)
+	}
+	for _, kinds := range all {
+		if kinds.MySQL != nil {
+			kinds.MySQL.Inherit(p.See.MySQL)
+		}
+	}
+}
+
 // Load reads and checks a file. The error is of type Errors unless the file
 // cannot be read.
 func Load(path string) (*Config, error) {
@@ -292,6 +308,7 @@ func Parse(name string, data []byte) (*Config, error) {
 	c.Traffic.share()
 	for _, p := range c.Component {
 		p.share()
+		p.shareServers()
 	}
 	v := &validator{decoder: d, c: c, broken: d.errors.paths()}
 	v.all()

@@ -44,6 +44,9 @@ func (v *validator) components() {
 		if p.See.Mongo != nil {
 			v.regions(path+".see.mongo.members", p.See.Mongo.Regions())
 		}
+		if p.See.MySQL != nil {
+			v.regions(path+".see.mysql.servers", p.See.MySQL.Regions())
+		}
 		if p.Start != nil {
 			v.oneAction(path+".start", p.Start.Kinds, p.Start.Common, actions.RoleStart, true)
 			v.prepare(path+".start.prepare", p)
@@ -175,6 +178,14 @@ func (v *validator) looks(path string, kinds probes.CheckKinds) {
 func (v *validator) checks(path string, kinds probes.CheckKinds) {
 	for _, k := range kindsOf[probes.CheckConfig](kinds) {
 		validateKind(v, path+"."+k.Name, k.Config, probes.CheckConfig.Validate)
+		if m, ok := k.Config.(*probes.MySQLCheckConfig); ok {
+			v.regions(path+"."+k.Name+".servers", m.Regions())
+			for _, r := range v.c.Regions() {
+				if len(m.Servers) > 0 && len(m.Servers[r]) == 0 {
+					v.bad(path+"."+k.Name+".servers", "list those of both regions", "names none in %s, and either may be entered", r)
+				}
+			}
+		}
 		if _, placed := k.Config.(probes.Placed); placed {
 			v.warn(path+"."+k.Name, "put it under see, where `failoverd readiness` tells of it in time",
 				"passes only when the node that leads is in the other region: with one of the two dark it never does, and the plan waits for a person")

@@ -156,4 +156,76 @@ var servers = []mutant{
 		edits: []edit{{"internal/daemon/drill.go", `	if errors.Is(err, actions.ErrNotTried) {`, `	if errors.Is(err, actions.ErrNotTried) && c == "" {`}},
 		tests: []test{{pkg: "internal/daemon", name: "TestDrillIsKept"}},
 	},
+	{
+		name: "mysql-read-only-is-well", rule: "S6",
+		says:  "a region in which no server takes writes is seen well",
+		edits: []edit{{"probes/mysql.go", `		if said && !readOnly && !writable {`, `		if said && !readOnly && !writable && i < 0 {`}},
+		tests: []test{{pkg: "probes", name: "TestMySQL"}},
+	},
+	{
+		name: "mysql-replica-beside-its-primary", rule: "S6",
+		says:  "a region is down because one of its servers takes no writes, although another does",
+		edits: []edit{{"probes/mysql.go", `writable = writable || results[i].outcome == failover.OK && s.readOnly == ""`, `writable = i == 0 || writable && s.readOnly == ""`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLSeveral"}},
+	},
+	{
+		name: "mysql-replica-down-with-its-source", rule: "L1",
+		says:  "a standby whose replication ended with the region that it follows is down, and no failover goes there",
+		edits: []edit{{"probes/mysql.go", `results[i].outcome, results[i].reason = failover.Slow, reason`, `results[i].outcome, results[i].reason = failover.Failed, reason`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLReplication"}},
+	},
+	{
+		name: "mysql-mistake-votes", rule: "S6",
+		says: "a region is down for a password that was changed",
+		edits: []edit{{"probes/mysql_look.go", `	case mysqlRefused[code]:
+		return mistake(`, `	case mysqlRefused[code]:
+		return result{outcome: failover.Failed, reason: failover.ReasonAuth}
+	case false:
+		return mistake(`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLMistakes"}},
+	},
+	{
+		name: "mysql-any-error-votes", rule: "S6",
+		says: "whatever error a server answers with is a vote",
+		edits: []edit{{"probes/mysql_look.go", `	case code != 0:
+		return mistake(failover.ReasonConfig, "%v", err)`, `	case code == 1:
+		return mistake(failover.ReasonConfig, "%v", err)`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLErrors"}},
+	},
+	{
+		name: "mysql-full-is-dead", rule: "S6",
+		says:  "a server that has as many clients as it may have is down",
+		edits: []edit{{"probes/mysql_look.go", `	mysqlReadOnly: failover.ReasonRole, 1792`, `	mysqlFull: failover.ReasonServerError, mysqlReadOnly: failover.ReasonRole, 1792`}, {"probes/mysql_look.go", `	case code == mysqlFull:`, `	case false:`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLErrors"}},
+	},
+	{
+		name: "mysql-hung-is-our-mistake", rule: "S6",
+		says:  "a server that hangs with all of our connections is a mistake of ours, and no vote",
+		edits: []edit{{"probes/mysql_look.go", `(code == mysqlMine || code == mysqlMyLimit) && s.hung {`, `code == mysqlMine && s.hung {`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLServesNobody"}},
+	},
+	{
+		name: "mysql-writes-to-a-replica", rule: "S8",
+		says:  "the canary is written to a server that replicates",
+		edits: []edit{{"probes/mysql.go", `said && !readOnly && cmp.Or(c.ReplicaOf[r], none) == none`, `said && !readOnly`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLParameters"}},
+	},
+	{
+		name: "mysql-nonsense-is-well", rule: "S6",
+		says:  "a server whose answer is in no form that a server gives is seen well",
+		edits: []edit{{"probes/mysql_look.go", `			err = errPanic{said}`, `			err = nil`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLHangs"}},
+	},
+	{
+		name: "mysql-idle-is-failed", rule: "S6",
+		says:  "a server that has closed an idle connection is seen failing",
+		edits: []edit{{"probes/mysql_look.go", `s.conn.ResetSession(ctx) != nil) {`, `s.conn == nil) {`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLKeepsItsConnection"}},
+	},
+	{
+		name: "mysql-waits-for-a-lock", rule: "S10",
+		says:  "what waits for a lock stays in the server when nobody waits for its answer any more",
+		edits: []edit{{"probes/mysql_look.go", `"lock_wait_timeout": patience, `, ``}},
+		tests: []test{{pkg: "probes", name: "TestMySQLServesNobody"}},
+	},
 }

@@ -114,6 +114,14 @@ bench-probes:
 	@$(GO) test ./monitor -run '^$$' -bench 'Engine|Peer' -benchtime 1x -count=1 > out/bench-probes.log 2>&1 || { cat out/bench-probes.log; exit 1; }
 	@grep -h '^bench:' out/bench-probes.log
 
+# A restore of MariaDB that is killed by kill -9 at so many random places, each time carried on by another leader; make check does a few.
+KILLS ?= 200
+.PHONY: restore-kills
+restore-kills:
+	@mkdir -p out
+	@$(GO) test ./internal/restore -run 'TestDeath$$' -v -count=1 -points $(KILLS) -kill9 -timeout 60m > out/restore-kills.log 2>&1 || { cat out/restore-kills.log; exit 1; }
+	@grep -h 'kill -9;' out/restore-kills.log
+
 # What the tests and the demo need beside Go: ip, for network namespaces; the programs of the runbook's and the functions' examples;
 # a real MariaDB, of which the tests start servers of their own.
 deps:

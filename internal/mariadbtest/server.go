@@ -128,12 +128,22 @@ func (s *Server) DSN(name, password, database string) string {
 	return fmt.Sprintf("%s:%s@tcp(%s)/%s?maxAllowedPacket=0&interpolateParams=true", name, password, s.Addr, database)
 }
 
-// Close ends the server at once, and removes its data.
+// Close ends the server at once, and removes its data. One that has ended by itself is an error, with the last of what it said.
 func (s *Server) Close() error {
-	_ = s.cmd.Process.Kill() // an error is that it has ended
-	<-s.gone
-	return os.RemoveAll(s.dir)
+	var crashed error
+	select {
+	case <-s.gone:
+		said := s.log.Bytes()
+		crashed = fmt.Errorf("mariadbd has ended by itself (%s); it said: %s", s.cmd.ProcessState, said[max(0, len(said)-lastWords):])
+	default:
+		_ = s.cmd.Process.Kill() // an error is that it has ended meanwhile
+		<-s.gone
+	}
+	return errors.Join(crashed, os.RemoveAll(s.dir))
 }
+
+// lastWords is how much of what a server said before it ended by itself is repeated: a crash is told with its stack.
+const lastWords = 8 << 10
 
 // run runs one of MariaDB's programs against the server, as root.
 func (s *Server) run(in []byte, program string, args ...string) ([]byte, error) {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -63,6 +64,30 @@ func TestEndsWithTheTests(t *testing.T) {
 			t.Fatal("the server lives on")
 		}
 		time.Sleep(50 * time.Millisecond) // a process that is no child of ours tells nobody when it ends
+	}
+}
+
+// A server that ends by itself is told of, with what it said: a test that lost its connection would not say why.
+func TestCrashIsTold(t *testing.T) {
+	s, err := Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.cmd.Process.Signal(syscall.SIGSEGV); err != nil {
+		t.Fatal(err)
+	}
+	<-s.gone
+	if err := s.Close(); err == nil || !strings.Contains(err.Error(), "has ended by itself") || !strings.Contains(err.Error(), "signal 11") {
+		t.Errorf("%v", err)
+	}
+	if _, err := os.Stat(s.dir); !os.IsNotExist(err) {
+		t.Errorf("its data stay: %v", err)
+	}
+	if s, err = Open(); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Close(); err != nil {
+		t.Errorf("one that was ended: %v", err)
 	}
 }
 

@@ -35,8 +35,12 @@ func small(t testing.TB, s *mariadbtest.Server) (backup []byte, before, after st
 	return backup, everything(t, s, "app"), after, live
 }
 
-// points is at how many statements a run dies, or stands still; all of them take half an hour.
-var points = flag.Int("points", 8, "statements at which a restore is killed")
+// points is at how many statements a run dies, or stands still; all of them take half an hour. With kill9 each death is that of a
+// process that is killed (make restore-kills); otherwise every third one.
+var (
+	points = flag.Int("points", 8, "statements at which a restore is killed")
+	kill9  = flag.Bool("kill9", false, "a restore dies by kill -9 only, and a process that outlived its point does not count")
+)
 
 // some are places among n statements: more of those about the swap, which come late.
 func some(n int, random *rand.Rand) (all []int) {
@@ -89,7 +93,8 @@ func TestDeath(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
 	swaps := map[bool]int{}
 	again := before
-	for k := range *points {
+	killed := 0
+	for k, died := 0, 0; died < *points; k++ {
 		connections := 1 + 2*(k%2)
 		at := 1 + random.IntN(n[connections])
 		if k%4 < 2 { // more of those about the swap, which come late
@@ -102,6 +107,9 @@ func TestDeath(t *testing.T) {
 		reached := false
 		ctx, cancel := context.WithCancel(t.Context())
 		how := k % 3
+		if *kill9 {
+			how = 2
+		}
 		dies.Step = func(_ context.Context, i int, text string) error {
 			if i == at {
 				reached = true
@@ -126,10 +134,16 @@ func TestDeath(t *testing.T) {
 			if out, err = cmd.CombinedOutput(); us == 0 && connections == 1 && cmd.ProcessState.ExitCode() != -1 {
 				t.Fatalf("%s: %v, %s", what, err, out)
 			}
+			if cmd.ProcessState.ExitCode() == -1 {
+				killed++
+			}
 		} else {
 			_, err = Run(ctx, dies)
 		}
 		cancel()
+		if died++; *kill9 {
+			died = killed
+		}
 		if err == nil && how == 0 && reached {
 			t.Fatalf("%s: it lived", what)
 		}
@@ -158,7 +172,8 @@ func TestDeath(t *testing.T) {
 			t.Errorf("%s: there are %s", what, got)
 		}
 	}
-	if swaps[true] == 0 || swaps[false] == 0 {
+	t.Logf("%d killed by kill -9; %d died before the swap, %d behind it", killed, swaps[false], swaps[true])
+	if killed == 0 || swaps[true] == 0 || swaps[false] == 0 {
 		t.Errorf("died before and behind the swap: %v", swaps)
 	}
 }

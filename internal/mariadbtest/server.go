@@ -78,6 +78,8 @@ func (s *Server) start(flags []string) error {
 	data := filepath.Join(s.dir, "data")
 	// Nothing of it outlives the test: it need not survive the loss of the machine's power.
 	lazy := []string{"--innodb-flush-log-at-trx-commit=0", "--innodb-doublewrite=0", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=64M", "--innodb-log-file-size=32M"}
+	// Temporary tables lie in a directory of its own, not in one that servers of other tests clear when they start.
+	lazy = append(lazy, "--tmpdir="+s.dir)
 	install := exec.Command("mariadb-install-db", append([]string{"--no-defaults", "--datadir=" + data, "--auth-root-authentication-method=normal", "--skip-test-db"}, lazy...)...)
 	install.SysProcAttr = &syscall.SysProcAttr{Credential: as}
 	if out, err := install.CombinedOutput(); err != nil {

@@ -69,7 +69,7 @@ type run struct {
 func (r *run) look(ctx context.Context) Effect {
 	cctx, cancel := context.WithTimeout(ctx, r.x.opts.CallTimeout)
 	defer cancel()
-	eff, err := r.action.Inspect(cctx)
+	eff, err := seen(cctx, r.action, r.record())
 	if err != nil {
 		eff = Effect{State: Unknown, Detail: err.Error()}
 	}

@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -40,10 +41,19 @@ func (x *Executor) askFirst(ctx context.Context, e *failover.Execution, st failo
 	if !e.MayAsk("approval") {
 		return
 	}
-	text := fmt.Sprintf("Start step %s (%s in %s)?", st.ID, st.Action, st.Region)
+	rec := e.Step(st.ID)
+	text, ways := fmt.Sprintf("Start step %s (%s in %s)?", st.ID, st.Action, st.Region), []string{"failoverd approve", "failoverd abort"}
+	if len(rec.Allowed) > 0 {
+		var given []string
+		for _, a := range rec.Allowed {
+			given = append(given, fmt.Sprintf("%s by %s (%s)", a.Text(), orders(a), a.Why))
+		}
+		text = fmt.Sprintf("Start step %s (%s in %s) although it refused, with what was ALLOWED since: %s?", st.ID, st.Action, st.Region, strings.Join(given, ", "))
+		ways = []string{"failoverd approve", "failoverd skip " + string(st.ID) + " --why …", "failoverd abort"}
+	}
 	if action, err := x.world.Action(st); err == nil && action != nil {
 		cctx, cancel := context.WithTimeout(ctx, x.opts.CallTimeout)
-		eff, err := action.Inspect(cctx)
+		eff, err := seen(cctx, action, rec)
 		cancel()
 		switch {
 		case ctx.Err() != nil:
@@ -61,5 +71,13 @@ func (x *Executor) askFirst(ctx context.Context, e *failover.Execution, st failo
 		text += fmt.Sprintf(". Lost of %s with %s: what was written in the last %s before it failed at most (%s, sampled %s), and if it was only cut off, what was written there since",
 			st.Component, e.From, lost.Behind.D().Round(time.Second), lost.Detail, lost.At.UTC().Format(time.TimeOnly))
 	}
-	x.ask(ctx, e.ID, "approval", st.ID, text, "failoverd approve", "failoverd abort")
+	x.ask(ctx, e.ID, "approval", st.ID, text, ways...)
+}
+
+// orders is who has given an allowance.
+func orders(a failover.Allowance) string {
+	if a.With != "" && a.With != a.By {
+		return a.By + " and " + a.With
+	}
+	return a.By
 }

@@ -69,6 +69,8 @@ type Config interface {
 type Deps struct {
 	// Region is where the action acts, or for a switch where clients are sent.
 	Region failover.Region
+	// Step is the step that the action is made for, as people name it.
+	Step failover.StepID
 	// Regions are the two regions of the service.
 	Regions []failover.Region
 	Node    failover.NodeID

@@ -117,6 +117,18 @@ func (c *MariaDBRestoreConfig) Validate(role Role) error {
 // Version implements Config.
 func (c *MariaDBRestoreConfig) Version() int { return 1 }
 
+// Overrides implements Overriding.
+func (c *MariaDBRestoreConfig) Overrides() []string {
+	var out []string
+	for _, o := range restore.Overrides {
+		out = append(out, string(o))
+	}
+	return out
+}
+
+// TakesKey implements Keyed.
+func (c *MariaDBRestoreConfig) TakesKey() {}
+
 // HoldsToken says that the server holds the token.
 func (c *MariaDBRestoreConfig) HoldsToken() {}
 
@@ -131,7 +143,7 @@ func (c *MariaDBRestoreConfig) New(d Deps) (Action, error) {
 	if c.Servers[d.Region] == "" {
 		return nil, fmt.Errorf("servers names no MariaDB in %s", d.Region)
 	}
-	x := &mariaDBRestore{cfg: c, region: d.Region, epoch: d.Epoch, since: d.Since, patience: restorePatience, pause: restorePause}
+	x := &mariaDBRestore{cfg: c, allow: c.Allow, key: c.Key, step: d.Step, region: d.Region, epoch: d.Epoch, since: d.Since, patience: restorePatience, pause: restorePause}
 	x.place = backup.Place{Client: d.Cloud.S3(string(d.Region)), Bucket: c.Bucket, Prefix: c.Prefix, Takes: time.Duration(cmp.Or(c.Takes, failover.Duration(time.Hour)))}
 	for r, at := range c.Servers {
 		if r != d.Region {
@@ -174,12 +186,12 @@ func (x *mariaDBRestore) candidates(ctx context.Context) ([]backup.Candidate, er
 	if len(all) == 0 {
 		return nil, fmt.Errorf("there is no backup under %s (%d other objects): it wants files that end with %s; is the bucket replicated?", x.place, other, strings.Join(backup.Endings, ", "))
 	}
-	if x.cfg.Key == "" {
+	if x.key == "" {
 		return backup.Candidates(all), nil
 	}
-	i := slices.IndexFunc(all, func(f backup.File) bool { return f.Key == x.cfg.Key })
+	i := slices.IndexFunc(all, func(f backup.File) bool { return f.Key == x.key })
 	if i < 0 {
-		return nil, fmt.Errorf("there is no backup %s under %s, among %d; the newest is %s", x.cfg.Key, x.place, len(all), all[len(all)-1].Key)
+		return nil, fmt.Errorf("there is no backup %s under %s, among %d; the newest is %s", x.key, x.place, len(all), all[len(all)-1].Key)
 	}
 	return backup.Candidates(all[:i+1])[:1], nil
 }
@@ -205,9 +217,9 @@ func (x *mariaDBRestore) options(ctx context.Context, a Attempt) (o restore.Opti
 	return o, nil
 }
 
-// wanted is what the configuration wants of a backup.
+// wanted is what is wanted of a backup.
 func (x *mariaDBRestore) wanted() restore.Options {
-	return restore.Options{Databases: x.cfg.Databases, Allow: x.cfg.Allow, MinSize: x.cfg.minSize(), MaxAge: x.cfg.Oldest()}
+	return restore.Options{Databases: x.cfg.Databases, Allow: x.allow, UnderWay: x.underWay, MinSize: x.cfg.minSize(), MaxAge: x.cfg.Oldest()}
 }
 
 func (c *MariaDBRestoreConfig) minSize() int { return cmp.Or(c.MinSize, 50) }

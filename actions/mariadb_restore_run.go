@@ -1,10 +1,12 @@
 package actions
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +24,9 @@ import (
 // mariaDBRestore is the action.
 type mariaDBRestore struct {
 	cfg    *MariaDBRestoreConfig
+	allow  []restore.Override // the configuration's, and what people have allowed since
+	key    string             // likewise
+	step   failover.StepID
 	region failover.Region
 	other  string // the other region's server; "": none is named
 	place  backup.Place
@@ -59,6 +64,19 @@ type restoredBefore struct {
 
 // ChecksToken implements TokenChecker.
 func (x *mariaDBRestore) ChecksToken() {}
+
+// Allow implements Allower.
+func (x *mariaDBRestore) Allow(overrides []string, key string) {
+	x.allow, x.key = slices.Clone(x.cfg.Allow), cmp.Or(key, x.cfg.Key)
+	for _, o := range overrides {
+		x.allow = append(x.allow, restore.Override(o))
+	}
+}
+
+// underWay says how a person lifts a refusal in mid-plan.
+func (x *mariaDBRestore) underWay(what restore.Override) string {
+	return underWay(x.step, string(what))
+}
 
 // Inspect implements Action.
 func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
@@ -200,7 +218,7 @@ func (x *mariaDBRestore) begin(o restore.Options, a Attempt) *restoring {
 			if r.err == nil || ctx.Err() != nil || errors.Is(r.err, restore.ErrStaleToken) || errors.As(r.err, &refused) || backup.Replaced(r.err) {
 				r.err = stale(r.err)
 				if refused != nil {
-					r.err = fmt.Errorf("%w (what the configuration allows counts for the next failover; this one goes on after a restore by hand and `failoverd skip %s --why …`)", r.err, a.Step)
+					r.err = fmt.Errorf("%w (a plan that is under way goes on as well after a restore by hand and `failoverd skip %s --why …`)", r.err, a.Step)
 				}
 				return
 			}

@@ -45,8 +45,8 @@ type MongoPromoteConfig struct {
 
 // What MongoPromoteConfig.Allow may hold.
 const (
-	mongoAlive      = "alive"
-	mongoLeftBehind = "left-behind"
+	mongoAlive      = replset.Alive
+	mongoLeftBehind = replset.LeftBehind
 )
 
 // Validate implements Config.
@@ -101,6 +101,9 @@ func (c *MongoPromoteConfig) Timeout() time.Duration { return 5 * time.Minute }
 // Lasting says that nothing takes a promotion back but a failback, and whether a person is asked first.
 func (c *MongoPromoteConfig) Lasting() (asks bool) { return !c.Unattended }
 
+// Overrides implements Overriding.
+func (c *MongoPromoteConfig) Overrides() []string { return []string{mongoAlive, mongoLeftBehind} }
+
 // Stands says that the set is looked after once it is led.
 func (c *MongoPromoteConfig) Stands() {}
 
@@ -109,7 +112,7 @@ func (c *MongoPromoteConfig) New(d Deps) (Action, error) {
 	if len(c.Members[d.Region]) == 0 {
 		return nil, fmt.Errorf("members names none in %s", d.Region)
 	}
-	x := &mongoPromote{cfg: c, region: string(d.Region), forced: c.forcedBefore(d.Past), open: mayLand(d.Past), dns: d.dns(), looked: mongoLooked, patience: time.Duration(cmp.Or(c.AnswerWithin, failover.Duration(2*time.Second)))}
+	x := &mongoPromote{cfg: c, region: string(d.Region), allow: c.Allow, step: d.Step, past: d.Past, forced: forcedBefore(c.Allow, d.Past), open: mayLand(d.Past), dns: d.dns(), looked: mongoLooked, patience: time.Duration(cmp.Or(c.AnswerWithin, failover.Duration(2*time.Second)))}
 	for _, r := range slices.Sorted(maps.Keys(c.Members)) {
 		for _, m := range c.Members[r] {
 			x.places = append(x.places, replset.Place{Host: m, Region: string(r)})
@@ -126,6 +129,9 @@ type memberDialer interface {
 // mongoPromote is the action.
 type mongoPromote struct {
 	cfg      *MongoPromoteConfig
+	allow    []string // the configuration's, and what people have allowed since
+	step     failover.StepID
+	past     []failover.StepRecord
 	region   string
 	places   []replset.Place
 	dns      memberDialer
@@ -168,7 +174,10 @@ func (x *mongoPromote) look(ctx context.Context) (replset.Finding, []replset.Vie
 	if err := ctx.Err(); err != nil {
 		return replset.Finding{}, nil, err
 	}
-	f := replset.Judge(x.cfg.ReplicaSet, x.region, views, slices.Contains(x.cfg.Allow, mongoAlive), x.forced)
+	f := replset.Judge(x.cfg.ReplicaSet, x.region, views, slices.Contains(x.allow, mongoAlive), x.forced)
+	if f.Override != "" {
+		f.Detail += " (" + underWay(x.step, f.Override) + ")"
+	}
 	for _, v := range views {
 		// Who was dropped may know no users any more, as an arbiter never did.
 		if v.Region == x.region && replset.Refused(v.Err) && (f.Config == nil || v.Name != "") {
@@ -189,8 +198,8 @@ type mongoBefore struct {
 
 // forcedBefore is the newest forced promotion that was begun by this or an earlier execution, in either direction. One that has come to its end since without
 // force has seen that the set was whole, or a person has given up what it had.
-func (c *MongoPromoteConfig) forcedBefore(past []failover.StepRecord) (newest *replset.Forced) {
-	if slices.Contains(c.Allow, mongoLeftBehind) {
+func forcedBefore(allow []string, past []failover.StepRecord) (newest *replset.Forced) {
+	if slices.Contains(allow, mongoLeftBehind) {
 		return nil
 	}
 	for _, rec := range past {
@@ -226,6 +235,12 @@ func mayLand(past []failover.StepRecord) bool {
 		was, ok := forcing(a)
 		return ok && len(was.Forced) > 0
 	})
+}
+
+// Allow implements Allower.
+func (x *mongoPromote) Allow(overrides []string, _ string) {
+	x.allow = slices.Concat(x.cfg.Allow, overrides)
+	x.forced = forcedBefore(x.allow, x.past)
 }
 
 // Inspect implements Action.

@@ -43,7 +43,7 @@ func TestMongoPromoteRemembersWhatItHasForced(t *testing.T) {
 	past := []failover.StepRecord{{State: failover.StepDone, Attempts: []failover.AttemptRecord{{Previous: before}}}}
 	home := func(past []failover.StepRecord, allow ...string) *mongoPromote {
 		x := promotion(t, "east", MongoPromoteConfig{ReplicaSet: "rs0", Members: members, Allow: allow})
-		x.forced = x.cfg.forcedBefore(past)
+		x.forced = forcedBefore(x.allow, past)
 		return x
 	}
 	becomes(t, home(nil), Present, s.Hosts[0]) // so it looks to who does not know
@@ -69,7 +69,7 @@ func TestMongoPromoteRemembersWhatItHasForced(t *testing.T) {
 	// West is back: the old side is a rival, and is fenced by who looks after west.
 	restart(t, s, 2)
 	soon(t, "west leads by its own configuration", func() bool { st, _, _ := s.Member(2).State(); return st == "PRIMARY" })
-	a.forced = a.cfg.forcedBefore(past)
+	a.forced = forcedBefore(a.allow, past)
 	if e, err := a.Watch(t.Context()); err != nil || e.State == Unknown {
 		t.Errorf("%s %q, %v", e.State, e.Detail, err)
 	}

@@ -42,7 +42,7 @@ func (s *State) Continuable() *Execution {
 }
 
 // reopen carries on an execution that was ended behind the fence, with the plan that it had (rule E8). What is done stays done, what has
-// failed is asked about again, and what was approved for a step that has not come to pass is asked for again: the world has gone on.
+// failed is asked about again, and what was approved for a step that has not come to pass, or allowed to it, counts no more: the world has gone on.
 func (s *State) reopen(c Continue, m Meta) (any, error) {
 	old := s.Continuable()
 	switch {
@@ -88,6 +88,12 @@ func (s *State) reopen(c Continue, m Meta) (any, error) {
 			for i := range rec.Attempts {
 				rec.Attempts[i].Vowed = rec.Attempts[i].Vowed || rec.Attempts[i].Token == token
 			}
+		}
+	}
+	// Nor is what was allowed: he who allows it again sees what it would cost now.
+	for _, rec := range e.Steps {
+		if !rec.Passed() {
+			rec.Allowed = nil
 		}
 	}
 	e.Approvals = slices.DeleteFunc(e.Approvals, func(a Approval) bool { return a.Step != "" && !e.Step(a.Step).Passed() })

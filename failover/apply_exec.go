@@ -223,6 +223,8 @@ func (c Approve) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("same-person", "%s asked for this execution; somebody else must approve it", m.By)
 	case !m.leads() && slices.Contains(e.CarriedBy, m.By):
 		return nil, refuse("same-person", "%s has carried this execution on; somebody else must approve what is left of it", m.By)
+	case !m.leads() && e.Step(q.Step).allowedBy(m.By):
+		return nil, refuse("same-person", "%s has allowed step %s what it refused; somebody else must approve it", m.By, q.Step)
 	}
 	e.Approvals = append(e.Approvals, Approval{Nonce: q.Nonce, Step: q.Step, By: m.By, Why: m.Why, At: m.At})
 	e.Question = nil
@@ -436,46 +438,4 @@ func startedAt(rec StepRecord, level int) time.Time {
 		at = rec.Attempts[i].StartedAt
 	}
 	return at
-}
-
-func (c Retry) apply(s *State, m Meta) (any, error) {
-	e, rec, err := s.answerable(c.Execution, c.Step)
-	if err != nil {
-		return nil, err
-	}
-	if e.State == ExecAborting && s.Level() >= 3 && rec.Undoing() == nil {
-		return nil, refuse("aborting", "execution %d is being ended: step %s is not tried again, it is put back if that was asked for", e.ID, c.Step)
-	}
-	// What an undo left changed stands, and is to be put back once more. An execution
-	// that goes forward does the step anew instead: nobody knows how much of it stands.
-	rec.State = StepPending
-	if e.State == ExecAborting && s.Level() >= 3 || rec.Last().Undo && s.Level() == 2 {
-		rec.State = StepDone
-	}
-	s.answered(e, c.Step)
-	s.event(m, c, "step %s will be tried again", c.Step)
-	return nil, nil
-}
-
-// answerable returns a step that failed or is unclear.
-func (s *State) answerable(exec uint64, id StepID) (*Execution, *StepRecord, error) {
-	e, err := s.running(exec)
-	if err != nil {
-		return nil, nil, err
-	}
-	rec := e.Steps[id]
-	if rec == nil || (rec.State != StepFailed && rec.State != StepUnclear) {
-		return nil, nil, refuse("state", "step %s is %s: only a failed or unclear step can be tried again", id, e.Step(id).State)
-	}
-	return e, rec, nil
-}
-
-// answered closes a question about a step and lets the execution go on.
-func (s *State) answered(e *Execution, id StepID) {
-	if e.Question != nil && e.Question.Step == id {
-		e.Question = nil
-		if e.State == ExecHeld {
-			e.State = ExecRunning
-		}
-	}
 }

@@ -231,10 +231,12 @@ type (
 		Component Component `json:"component"`
 		Epoch     uint64    `json:"epoch"`
 	}
-	// Retry starts a failed or unclear step again.
+	// Retry starts a failed or unclear step again. With what it allows, also one that is under way goes on (Allowance).
 	Retry struct {
-		Execution uint64 `json:"execution"`
-		Step      StepID `json:"step"`
+		Execution uint64   `json:"execution"`
+		Step      StepID   `json:"step"`
+		Allow     []string `json:"allow,omitempty"` // known from level 3 on
+		Key       string   `json:"key,omitempty"`   // known from level 3 on
 	}
 	// Skip passes over a step. A fence cannot be skipped.
 	Skip struct {

@@ -115,6 +115,10 @@ type Step struct {
 	Proves EvidenceClass `json:"proves,omitempty"`
 	// Stands says that what a start has brought about is looked after as long as its region is active.
 	Stands bool `json:"stands,omitempty"`
+	// Overrides are the refusals that a person may lift while the plan is under way, and Keys says that he may name what the step works from
+	// (Retry).
+	Overrides []string `json:"overrides,omitempty"`
+	Keys      bool     `json:"keys,omitempty"`
 	// Require and Verify are looked at before and after the action.
 	Require []CheckSpec `json:"require,omitempty"`
 	Verify  []CheckSpec `json:"verify,omitempty"`
@@ -279,6 +283,8 @@ type StepRecord struct {
 	// Slow says that the running attempt takes longer than earlier runs did, with
 	// a new estimate.
 	Slow string `json:"slow,omitempty"`
+	// Allowed is what people have let it do since the plan was frozen.
+	Allowed []Allowance `json:"allowed,omitempty"`
 }
 
 // AttemptRecord is one try. Its token is the raft index of its StepStarted.
@@ -320,6 +326,7 @@ func (e *Execution) clone() *Execution {
 	for id, r := range c.Steps {
 		cp := *r
 		cp.Attempts = slices.Clone(r.Attempts)
+		cp.Allowed = slices.Clone(r.Allowed)
 		c.Steps[id] = &cp
 	}
 	return &c

@@ -20,7 +20,7 @@ func (s *State) Level() int { return max(1, s.Features) }
 func LevelOf(c Command) int {
 	switch c := c.(type) {
 	case ProposeSettings:
-		if c.Settings.Policy.TwoNodes || c.Settings.opens() || c.Settings.stands() {
+		if c.Settings.Policy.TwoNodes || c.Settings.opens() || c.Settings.stands() || c.Settings.allows() {
 			return 3
 		}
 		return 2
@@ -37,6 +37,10 @@ func LevelOf(c Command) int {
 		return 2
 	case Continue:
 		if c.Ended {
+			return 3
+		}
+	case Retry:
+		if c.allows() {
 			return 3
 		}
 	case StepStarted:

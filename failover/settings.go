@@ -191,6 +191,13 @@ func (s *Settings) stands() bool {
 	return slices.ContainsFunc(s.Components, func(c ComponentSpec) bool { return c.Start != nil && c.Start.Stands })
 }
 
+// allows says that a person may let a start do in mid-plan what it refuses.
+func (s *Settings) allows() bool {
+	return slices.ContainsFunc(s.Components, func(c ComponentSpec) bool {
+		return c.Start != nil && (len(c.Start.Overrides) > 0 || c.Start.Keys)
+	})
+}
+
 // Accepts says whether the component's proof admits evidence of class c. A
 // person's attestation is always admitted: it is the way out of every
 // "could not be proven".
@@ -229,6 +236,9 @@ type ActionSpec struct {
 	Opens map[Region]json.RawMessage `json:"opens,omitempty"`
 	// Stands says that a start is looked after once it is done (see Step.Stands).
 	Stands bool `json:"stands,omitempty"`
+	// Overrides and Keys are what a person may allow in mid-plan (see Step.Overrides).
+	Overrides []string `json:"overrides,omitempty"`
+	Keys      bool     `json:"keys,omitempty"`
 	// Require are checks that must pass before the action is tried; Verify are
 	// checks that must pass after it has taken effect.
 	Require []CheckParams `json:"require,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -98,10 +99,7 @@ func operateCommands(s *shared) []*cobra.Command {
 			onExecution(func(e *failover.Execution, args []string) failover.Command {
 				return failover.Attest{Execution: e.ID, Component: failover.Component(args[0]), Epoch: e.Epoch}
 			})),
-		operate(s, "retry STEP", "Try a failed or unclear step again", cobra.ExactArgs(1),
-			onExecution(func(e *failover.Execution, args []string) failover.Command {
-				return failover.Retry{Execution: e.ID, Step: failover.StepID(args[0])}
-			})),
+		retryCommand(s),
 		operate(s, "skip STEP", "Pass over a step; a fence cannot be skipped", cobra.ExactArgs(1),
 			onExecution(func(e *failover.Execution, args []string) failover.Command {
 				return failover.Skip{Execution: e.ID, Step: failover.StepID(args[0])}
@@ -119,6 +117,28 @@ func operateCommands(s *shared) []*cobra.Command {
 				return failover.DeclareStable{Execution: e.ID}
 			})),
 	}
+}
+
+// retryCommand tries a step again, and may allow it what it refused.
+func retryCommand(s *shared) *cobra.Command {
+	var (
+		allow []string
+		key   string
+	)
+	cmd := operate(s, "retry STEP", "Try a failed or unclear step again; with --allow or --key also let one go on that is refused", cobra.ExactArgs(1),
+		onExecution(func(e *failover.Execution, args []string) failover.Command {
+			names := slices.Compact(slices.Sorted(slices.Values(allow))) // with two_nodes both halves say the same
+			return failover.Retry{Execution: e.ID, Step: failover.StepID(args[0]), Allow: names, Key: key}
+		}))
+	cmd.Long = `Tries a failed or unclear step again.
+
+With --allow the step does what it refused, and with --key it restores that backup and not the newest: for this step of this execution
+alone, in each of its later attempts, whoever leads, until the execution ends. The reason (--why) is kept with it. What a step can be allowed
+its refusal names. One that is under way goes by it from its next attempt on; one that needs an approval asks for it again, and somebody
+else gives it. A backup that is named must lie where the step looks and pass the same checks: an older one may need --allow old as well.`
+	cmd.Flags().StringSliceVar(&allow, "allow", nil, "the refusals to lift, by `name`, such as small")
+	cmd.Flags().StringVar(&key, "key", "", "the S3 `key` of the backup to restore")
+	return cmd
 }
 
 func open(st admin.Status) (*failover.Execution, error) {

@@ -197,6 +197,13 @@ func showExecution(w io.Writer, e *failover.Execution, progress map[failover.Ste
 		if rec.Slow != "" {
 			fmt.Fprintf(w, "            %s\n", rec.Slow)
 		}
+		for _, a := range rec.Allowed {
+			with := ""
+			if a.With != "" && a.With != a.By {
+				with = " and " + a.With
+			}
+			fmt.Fprintf(w, "            allowed: %s, by %s%s (%s)\n", a.Text(), a.By, with, a.Why)
+		}
 		if st.NoReturn {
 			fmt.Fprintln(w, "  --------- point of no return")
 		}

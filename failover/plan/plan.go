@@ -321,7 +321,7 @@ func actionStep(id string, kind failover.StepKind, a failover.ActionSpec, region
 		ID: failover.StepID(id), Kind: kind, Region: region, Action: a.Kind, Version: a.Version, Params: params,
 		Timeout: failover.Duration(timeout), OnError: onError, Approval: a.Approval,
 		NoReturn: a.Irreversible, Retries: a.Retries, Tokens: a.Tokens, Prepare: a.Prepare && kind == failover.KindStart,
-		Proves: a.Proves, Stands: a.Stands && kind == failover.KindStart, Require: require, Verify: verify,
+		Proves: a.Proves, Stands: a.Stands && kind == failover.KindStart, Overrides: a.Overrides, Keys: a.Keys, Require: require, Verify: verify,
 	}, nil
 }
 

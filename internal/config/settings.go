@@ -146,6 +146,12 @@ func (c *Config) actionSpecs(kinds actions.Kinds, common Common) []failover.Acti
 		if _, ok := k.Config.(interface{ Stands() }); ok {
 			spec.Stands = true
 		}
+		if o, ok := k.Config.(actions.Overriding); ok {
+			spec.Overrides = o.Overrides()
+		}
+		if _, ok := k.Config.(actions.Keyed); ok {
+			spec.Keys = true
+		}
 		if l, ok := k.Config.(interface{ Lasting() (asks bool) }); ok { // its own default, which the plan's words only add to
 			spec.Irreversible = true
 			spec.Approval = spec.Approval || l.Lasting()

@@ -35,7 +35,7 @@ func (w *world) action(st failover.Step, now *failover.State) (actions.Action, e
 		kept = failover.Reading{} // of another configuration
 	}
 	return actions.Build(st.Action, st.Version, config.FillNode(st.Params, w.node), actions.Deps{
-		Region: st.Region, Regions: w.regions, Node: w.node, Service: w.service, Resolvers: w.resolvers, Cloud: w.cloud, Quiet: &w.quiet, Recall: kept, Past: past(now, st),
+		Region: st.Region, Step: st.ID, Regions: w.regions, Node: w.node, Service: w.service, Resolvers: w.resolvers, Cloud: w.cloud, Quiet: &w.quiet, Recall: kept, Past: past(now, st),
 		Epoch: now.Epoch, Since: since, Log: w.log.With("step", st.ID),
 	})
 }

@@ -64,6 +64,6 @@ func (f *Forced) missing(newest *Config, views []View) string {
 		return ""
 	}
 	who := strings.Join(f.Hosts, ", ")
-	return fmt.Sprintf("a forced promotion of %s was begun at %s, and whoever answers now has an older configuration (%d, and that one is at least %d): it was left behind then, and lacks what was written since. Start %s and let it answer; or write allow = [\"left-behind\"], which gives up what only %s has (for a plan that is under way: lead by hand, and failoverd skip)",
+	return fmt.Sprintf("a forced promotion of %s was begun at %s, and whoever answers now has an older configuration (%d, and that one is at least %d): it was left behind then, and lacks what was written since. Start %s and let it answer; or write allow = [\"left-behind\"], which gives up what only %s has",
 		who, f.At.UTC().Format(time.RFC3339), newest.Version, f.Floor, who, who)
 }

@@ -48,6 +48,8 @@ type Finding struct {
 	Config *Config
 	// Lacks is what a promotion would not be whole for, although the set is well; "" if nothing.
 	Lacks string
+	// Override is what allow would have to hold for Stuck to be none; "": nothing that it can hold.
+	Override string
 }
 
 // Judge tells what is to be done so that region leads the set. It is pure: the same views give the same finding.
@@ -88,7 +90,7 @@ func Judge(name, region string, views []View, alive bool, forced *Forced) Findin
 		return f
 	}
 	if why := forced.missing(f.Config, views); why != "" {
-		f.Way, f.Detail = Stuck, why
+		f.Way, f.Detail, f.Override = Stuck, why, LeftBehind
 		return f
 	}
 	f.primaries(views, forced)
@@ -423,6 +425,7 @@ func (f *Finding) stands(target View, others, views []View, alive bool, why stri
 		for _, l := range leaders {
 			who = append(who, l+" is a writable primary")
 		}
+		f.Override = Alive
 		return Stuck, fmt.Sprintf("%s, and we reach members that are one (%s): only the link between them is cut. A forced promotion would lose all that they acknowledge. Mend the link; or write allow = [\"alive\"], which fences them first", why, strings.Join(who, ", "))
 	}
 	for _, v := range views {
@@ -460,6 +463,7 @@ func (f *Finding) stands(target View, others, views []View, alive bool, why stri
 		case target.Healthy[v.name()] && f.Config.chained():
 			return Wait, ahead + ", which copies them now"
 		case !alive:
+			f.Override = Alive
 			return Stuck, ahead + ": a forced promotion would lose them. Let them reach each other; or write allow = [\"alive\"], which gives them up"
 		}
 	}

@@ -22,6 +22,12 @@ import (
 	"go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology"
 )
 
+// What a person may lift of a finding that is Stuck.
+const (
+	Alive      = "alive"       // Judge's alive
+	LeftBehind = "left-behind" // Judge's forced, which is not given then
+)
+
 // Access is how members are reached.
 type Access struct {
 	// Set is the replica set's name.

@@ -61,8 +61,13 @@ var Overrides = []Override{AllowOld, AllowSmall, AllowNewer, AllowRows, AllowRep
 
 func (o *Options) allows(what Override) bool { return slices.Contains(o.Allow, what) }
 
-func allow(what Override, otherwise string) string {
-	return fmt.Sprintf("%s, or put %q into allow", otherwise, what)
+// allow is the way out of a refusal that can be lifted.
+func (o *Options) allow(what Override, otherwise string) string {
+	way := fmt.Sprintf("%s, or put %q into allow", otherwise, what)
+	if o.UnderWay != nil {
+		way += " (" + o.UnderWay(what) + ")"
+	}
+	return way
 }
 
 // Options are one restore.
@@ -75,6 +80,8 @@ type Options struct {
 	// Databases are what the backup must hold, all of it and nothing else.
 	Databases []string
 	Allow     []Override
+	// UnderWay says how a refusal is lifted for whom it is too late to change what Allow holds; nil: nobody is.
+	UnderWay func(what Override) string
 
 	backup.Candidate
 	// Older are tried in turn, if what was to be restored is found to be no good: the newest that is whole is restored.
@@ -247,10 +254,10 @@ func (o *Options) first(suits func(backup.Candidate) error) (c backup.Candidate,
 // judge refuses what is known to be wrong with a backup before it is read.
 func (o *Options) judge(c backup.Candidate, now time.Time) error {
 	if age := now.Sub(c.File.AsOf); o.MaxAge > 0 && age > o.MaxAge && !o.allows(AllowOld) {
-		return refuseFile(allow(AllowOld, "bring a younger one"), "the backup %s is %s old, and may be %s", c.File.Key, age.Round(time.Minute), o.MaxAge)
+		return refuseFile(o.allow(AllowOld, "bring a younger one"), "the backup %s is %s old, and may be %s", c.File.Key, age.Round(time.Minute), o.MaxAge)
 	}
 	if why := c.File.Shrunken(c.Usual, o.MinSize); why != "" && !o.allows(AllowSmall) {
-		return refuseFile(allow(AllowSmall, "bring a whole one"), "the backup %s restores nothing: %s", c.File.Key, why)
+		return refuseFile(o.allow(AllowSmall, "bring a whole one"), "the backup %s restores nothing: %s", c.File.Key, why)
 	}
 	return nil
 }

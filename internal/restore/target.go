@@ -36,7 +36,7 @@ func (r *run) checkServer(ctx context.Context) error {
 	case err != nil:
 		return err
 	case from["Master_Host"] != "" && !r.o.allows(AllowReplica):
-		return refuse(allow(AllowReplica, "STOP ALL SLAVES and RESET SLAVE ALL there"), "the server at %s replicates from %s, which would write into what is restored", r.o.Server.Addr, from["Master_Host"])
+		return refuse(r.o.allow(AllowReplica, "STOP ALL SLAVES and RESET SLAVE ALL there"), "the server at %s replicates from %s, which would write into what is restored", r.o.Server.Addr, from["Master_Host"])
 	}
 	return nil
 }
@@ -62,7 +62,7 @@ func (r *run) checkOther(ctx context.Context) error {
 	defer other.end(false) //nolint:errcheck // nothing was written
 	theirs, err := who(ctx, other)
 	if err == nil && mine == theirs {
-		return refuse(allow(AllowMissing, "look where the two names lead to"), "%s and %s are the same server (%s): restoring there would overwrite the original", r.o.Server.Addr, r.o.Other.Addr, mine)
+		return refuse(r.o.allow(AllowMissing, "look where the two names lead to"), "%s and %s are the same server (%s): restoring there would overwrite the original", r.o.Server.Addr, r.o.Other.Addr, mine)
 	}
 	return nil
 }
@@ -85,7 +85,7 @@ func (r *run) checkVersion(ctx context.Context) error {
 		return err
 	}
 	if newer(r.said.Server, version) && !r.o.allows(AllowNewer) {
-		return refuseFile(allow(AllowNewer, "upgrade the server"), "the backup %s is of MariaDB %s, and the server at %s is older: %s", r.o.File.Key, r.said.Server, r.o.Server.Addr, version)
+		return refuseFile(r.o.allow(AllowNewer, "upgrade the server"), "the backup %s is of MariaDB %s, and the server at %s is older: %s", r.o.File.Key, r.said.Server, r.o.Server.Addr, version)
 	}
 	return nil
 }
@@ -123,7 +123,7 @@ func (r *run) checkTarget(ctx context.Context) error {
 			return err
 		}
 		if len(written) > 0 {
-			return refuse(allow(AllowRows, "stop what writes there, save what it wrote"), "the live schema %s at %s has been written to since %s, after the service was fenced: %s",
+			return refuse(r.o.allow(AllowRows, "stop what writes there, save what it wrote"), "the live schema %s at %s has been written to since %s, after the service was fenced: %s",
 				db, r.o.Server.Addr, r.o.Since.UTC().Format(time.RFC3339), strings.Join(written, ", "))
 		}
 	}

@@ -204,6 +204,7 @@ func ordered(t *rapid.T, before, after *failover.State) {
 	}
 	for _, st := range is.Plan.Steps {
 		rec, old := is.Step(st.ID), was.Step(st.ID)
+		allowedRightly(t, was, is, st)
 		if (st.Kind == failover.KindFence || st.Kind == failover.KindFreeze) && rec.State == failover.StepSkipped {
 			t.Fatalf("%s was skipped", st.ID)
 		}
@@ -300,7 +301,7 @@ func draw(t *rapid.T, s *failover.State) failover.Command {
 		failover.Approve{Execution: exec, Nonce: nonce}, failover.AskExpired{Execution: exec, Nonce: nonce},
 		failover.Ask{Execution: exec, Kind: "evidence", Step: step, Text: "?"},
 		failover.VoidEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Reason: "seen running"},
-		failover.Retry{Execution: exec, Step: step}, failover.Skip{Execution: exec, Step: step},
+		failover.Retry{Execution: exec, Step: step}, failover.Retry{Execution: exec, Step: step, Allow: []string{"small"}}, failover.Skip{Execution: exec, Step: step},
 		failover.PauseAutomation{For: dur("1m")}, failover.ResumeAutomation{},
 		failover.SaveMessage{Key: "k", Ref: failover.MessageRef{TS: string(agent)}},
 		failover.Configure{Settings: preparing(settings()), Hash: "h2"}, failover.DeclareStable{Execution: exec},
@@ -335,7 +336,7 @@ func preparing(s failover.Settings) failover.Settings {
 	s.Policy.PrepareAfter = dur("30s")
 	for i := range s.Components {
 		start := *s.Components[i].Start
-		start.Prepare = true
+		start.Prepare, start.Overrides = true, []string{"small"}
 		s.Components[i].Start = &start
 	}
 	return s

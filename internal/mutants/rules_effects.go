@@ -237,7 +237,7 @@ func (r *run) newAttempt(`},
 	{
 		name: "retry-while-aborting", rule: "E6",
 		says: "a step that is unclear is tried again while the execution is being taken back: it counts as never begun, and what it changed stands",
-		edits: []edit{{"failover/apply_exec.go", `	if e.State == ExecAborting && s.Level() >= 3 && rec.Undoing() == nil {
+		edits: []edit{{"failover/apply_retry.go", `	if e.State == ExecAborting && s.Level() >= 3 && rec.Undoing() == nil {
 `, `	if false {
 `}},
 		tests: []test{{pkg: "failover", name: "TestRetryWhileAborting"}},
@@ -376,7 +376,7 @@ func (r *run) newAttempt(`},
 	{
 		name: "undo-retried-as-a-step", rule: "E6",
 		says: "a person has an undo tried again, and the step counts as never done: what it changed stands",
-		edits: []edit{{"failover/apply_exec.go", `	if e.State == ExecAborting && s.Level() >= 3 || rec.Last().Undo && s.Level() == 2 {
+		edits: []edit{{"failover/apply_retry.go", `	if e.State == ExecAborting && s.Level() >= 3 || rec.Last().Undo && s.Level() == 2 {
 `, `	if false {
 `}},
 		tests: []test{{pkg: "actions", name: "TestAFailedUndoAsks"}},
@@ -384,7 +384,7 @@ func (r *run) newAttempt(`},
 	{
 		name: "adopted-undo-counts-as-done", rule: "E7",
 		says: "an undo that an execution adopted fails, a person says retry, and the step counts as done: what was taken back is never started",
-		edits: []edit{{"failover/apply_exec.go", `	if e.State == ExecAborting && s.Level() >= 3 || rec.Last().Undo && s.Level() == 2 {
+		edits: []edit{{"failover/apply_retry.go", `	if e.State == ExecAborting && s.Level() >= 3 || rec.Last().Undo && s.Level() == 2 {
 `, `	if rec.Last().Undo {
 `}},
 		tests: []test{{pkg: "failover", name: "TestAdoptedUndoThatFails"}},

@@ -233,6 +233,7 @@ var journal = []mutant{
 		name: "clone-shares-its-steps", rule: "S7",
 		says: "a copy of the state that readers hold changes under them",
 		edits: []edit{{"failover/execution.go", `		cp.Attempts = slices.Clone(r.Attempts)
+		cp.Allowed = slices.Clone(r.Allowed)
 		c.Steps[id] = &cp
 `, `		c.Steps[id] = r
 		_ = cp

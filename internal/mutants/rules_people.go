@@ -15,6 +15,81 @@ var orders = []mutant{
 		tests: []test{{pkg: "internal/sim", name: "TestStories/stolen-orders"}, {pkg: "failover", name: "TestOrdersThroughTwoNodes"}},
 	},
 	{
+		name: "override-without-a-reason", rule: "E8",
+		says:  "a step is allowed in mid-plan what it refused, and nobody has said why",
+		edits: []edit{{"failover/apply_retry.go", `	case m.Why == "":`, `	case false:`}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideInMidPlan"}},
+	},
+	{
+		name: "override-unknown", rule: "E8",
+		says:  "a step is allowed in mid-plan what it does not know: the person believes that it counts",
+		edits: []edit{{"failover/apply_retry.go", `		if !slices.Contains(st.Overrides, name) {`, `		if false {`}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideInMidPlan"}},
+	},
+	{
+		name: "override-of-every-step", rule: "E8",
+		says: "what one step is allowed in mid-plan all steps of the execution are",
+		edits: []edit{{"failover/apply_retry.go", `	rec.Allowed = append(rec.Allowed, a)
+`, `	for _, rec := range e.Steps {
+		rec.Allowed = append(rec.Allowed, a)
+	}
+`}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideInMidPlan"}},
+	},
+	{
+		name: "override-outlives-its-end", rule: "E8",
+		says: "an execution that is carried on goes by what was allowed before it ended, perhaps days ago",
+		edits: []edit{{"failover/apply_continue.go", `		if !rec.Passed() {
+			rec.Allowed`, `		if false {
+			rec.Allowed`}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideEndsWithItsExecution"}},
+	},
+	{
+		name: "override-by-the-old-approval", rule: "E8",
+		says:  "a step goes on with an override by an approval that was given without it",
+		edits: []edit{{"failover/apply_retry.go", `	if e.Plan.Step(c.Step).Approval {`, `	if false {`}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideIsApprovedAgain"}, {pkg: "failover", name: "TestProperties"}},
+	},
+	{
+		name: "override-while-approved-work-runs", rule: "E8",
+		says:  "a step that acts by an approval is allowed more than was approved",
+		edits: []edit{{"failover/apply_retry.go", `	case rec.State == StepRunning && st.Approval:`, `	case false:`}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideIsApprovedAgain"}},
+	},
+	{
+		name: "override-approved-by-who-asked", rule: "E8",
+		says:  "who has a step do what it refused approves that himself",
+		edits: []edit{{"failover/apply_exec.go", `	case !m.leads() && e.Step(q.Step).allowedBy(m.By):`, `	case false:`}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideIsApprovedAgain"}, {pkg: "failover", name: "TestAnOverrideThroughTwoNodes"}},
+	},
+	{
+		name: "override-approved-by-its-second-half", rule: "S10",
+		says:  "who gave one half of an override approves it",
+		edits: []edit{{"failover/apply_retry.go", `return a.By == who || a.With == who`, `return a.By == who`}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideThroughTwoNodes"}},
+	},
+	{
+		name: "override-not-in-the-question", rule: "E8",
+		says:  "a person approves a step and is not told what it was allowed",
+		edits: []edit{{"actions/approval.go", `	if len(rec.Allowed) > 0 {`, `	if false {`}},
+		tests: []test{{pkg: "actions", name: "TestWhatWasAllowedIsInTheQuestion"}},
+	},
+	{
+		name: "override-unheard", rule: "E8",
+		says:  "what a person has allowed a step does not reach its action",
+		edits: []edit{{"actions/allow.go", `		x.Allow(rec.Lifted(), rec.Key())`, `		x.Allow(nil, "")`}},
+		tests: []test{{pkg: "actions", name: "TestAnAllowedStepIsDone"}, {pkg: "actions", name: "TestAStepUnderWayIsAllowed"}},
+	},
+	{
+		name: "override-unread", rule: "E8",
+		says: "an override in mid-plan is proposed to members that cannot read it",
+		edits: []edit{{"failover/level.go", `		if c.allows() {
+			return 3
+		}
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideInMidPlan"}},
+	},
+	{
 		name: "one-node-twice", rule: "S10",
 		says:  "with policy.two_nodes an order counts that one node has given twice",
 		edits: []edit{{"failover/two_nodes.go", `h.says(c) && h.Node != m.Node {`, `h.says(c) {`}},

@@ -110,8 +110,8 @@ var servers = []mutant{
 		name: "forced-forgotten", rule: "S1",
 		says: "members that a forced promotion has left behind are taken for a set that is well, once nobody answers that went on",
 		edits: []edit{{"internal/replset/judge.go", `why != "" {
-		f.Way, f.Detail = Stuck, why`, `why != "" && false {
-		f.Way, f.Detail = Stuck, why`}},
+		f.Way, f.Detail, f.Override = Stuck, why, LeftBehind`, `why != "" && false {
+		f.Way, f.Detail, f.Override = Stuck, why, LeftBehind`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteRemembersWhatItHasForced"}, {pkg: "internal/replset", name: "TestJudgeKnowsWhatWasForced"}},
 	},
 	{

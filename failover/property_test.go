@@ -300,7 +300,7 @@ func draw(t *rapid.T, s *failover.State) failover.Command {
 		failover.Approve{Execution: exec, Nonce: nonce}, failover.AskExpired{Execution: exec, Nonce: nonce},
 		failover.Ask{Execution: exec, Kind: "evidence", Step: step, Text: "?"},
 		failover.VoidEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Reason: "seen running"},
-		failover.Retry{Execution: exec, Step: step}, failover.Skip{Execution: exec, Step: step},
+		failover.Retry{Execution: exec, Step: step}, failover.Retry{Execution: exec, Step: step, Allow: []string{"small"}}, failover.Skip{Execution: exec, Step: step},
 		failover.PauseAutomation{For: dur("1m")}, failover.ResumeAutomation{},
 		failover.SaveMessage{Key: "k", Ref: failover.MessageRef{TS: string(agent)}},
 		failover.Configure{Settings: preparing(settings()), Hash: "h2"}, failover.DeclareStable{Execution: exec},
@@ -335,11 +335,8 @@ func preparing(s failover.Settings) failover.Settings {
 	s.Policy.PrepareAfter = dur("30s")
 	for i := range s.Components {
 		start := *s.Components[i].Start
-		start.Prepare, start.Overrides = true, []string{"small"}
+		start.Prepare = true
 		s.Components[i].Start = &start
-		if stop := s.Components[i].Stop; stop != nil { // it fails sooner
-			stop.Action.Overrides = []string{"small"}
-		}
 	}
 	return s
 }
@@ -466,7 +463,7 @@ func progress(t *rapid.T, s *failover.State, exec, freeze uint64, step failover.
 		},
 		failover.Attest{Execution: exec, Component: "workers", Epoch: s.Epoch},
 		failover.AdvanceEpoch{Execution: exec, Epoch: s.Epoch + 1, Region: e.To, Freeze: freeze},
-		failover.SetTraffic{Execution: exec, Region: e.To}, failover.Retry{Execution: exec, Step: step, Allow: []string{"small"}},
+		failover.SetTraffic{Execution: exec, Region: e.To},
 		failover.FinishExecution{Execution: exec, State: rapid.SampledFrom([]failover.ExecState{failover.ExecStable, failover.ExecAborted, failover.ExecUndone}).Draw(t, "end"), Outcome: "ended"},
 	}
 }

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"pgregory.net/rapid"
+
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/failover/plan"
 )
@@ -128,6 +130,68 @@ func TestAnOverrideIsApprovedAgain(t *testing.T) {
 	c.start(restoring)
 	if got := c.s.Events[len(c.s.Events)-1].Text; !strings.Contains(got, "stop-workers started") {
 		t.Error(got)
+	}
+}
+
+// Whatever people press, and however a step ends: it is allowed what somebody has said and nothing else, no other step is, and one that needs an approval
+// begins with none that was given before the newest of it.
+func TestOverridesOfRandomLogs(t *testing.T) {
+	allowed, begun := 0, 0
+	rapid.Check(t, func(r *rapid.T) {
+		approval := rapid.Bool().Draw(r, "approval")
+		c, exec := refusing(t, approval)
+		said, approved := []string{}, false
+		for range 60 {
+			was := c.s.Execution.Step(restoring).State
+			names := rapid.SampledFrom([][]string{nil, {"small"}, {"old"}, {"old", "small"}, {"alive"}, {"small", "alive"}}).Draw(r, "names")
+			step := rapid.SampledFrom([]failover.StepID{restoring, restoring, restoring, restoring, plan.FreezeID}).Draw(r, "step")
+			token := uint64(0)
+			if last := c.s.Execution.Step(restoring).Last(); last != nil {
+				token = last.Token
+			}
+			cmd := rapid.SampledFrom([]failover.Command{
+				failover.Retry{Execution: exec, Step: step, Allow: names}, failover.Retry{Execution: exec, Step: step, Allow: names},
+				failover.StepStarted{Execution: exec, Step: restoring, Epoch: 1, PlanHash: c.s.Execution.PlanHash},
+				failover.StepFinished{Execution: exec, Step: restoring, Token: token, Outcome: failover.StepFailed},
+				failover.StepFinished{Execution: exec, Step: restoring, Token: token, Outcome: failover.StepUnclear},
+				failover.Ask{Execution: exec, Kind: "approval", Step: restoring}, failover.Approve{Execution: exec}, failover.Lead{Node: "use2b"},
+			}).Draw(r, "command")
+			snapshot := c.s.Clone()
+			lifted := fmt.Sprint(snapshot.Execution.Step(restoring).Lifted())
+			ok := c.apply(cmd, rapid.SampledFrom([]string{"uid 1", "uid 2", "uid 3"}).Draw(r, "by")).Err == nil
+			if got := fmt.Sprint(snapshot.Execution.Step(restoring).Lifted()); got != lifted {
+				r.Fatalf("a copy of the state was allowed %s, and %s now", lifted, got)
+			}
+			switch cmd := cmd.(type) {
+			case failover.Approve:
+				approved = approved || ok
+			case failover.StepStarted:
+				if ok && approval && !approved {
+					r.Fatal("it began without an approval of what it is allowed")
+				}
+				if ok {
+					begun++
+				}
+			case failover.Retry:
+				if !ok || len(cmd.Allow) == 0 {
+					break
+				}
+				if allowed++; cmd.Step != restoring || slices.Contains(cmd.Allow, "alive") || was == failover.StepPending || was == failover.StepRunning && approval {
+					r.Fatalf("%s, %s, was allowed %v", cmd.Step, was, cmd.Allow)
+				}
+				said, approved = append(said, cmd.Allow...), false
+			}
+			slices.Sort(said)
+			if said = slices.Compact(said); !slices.Equal(said, c.s.Execution.Step(restoring).Lifted()) && len(said) > 0 {
+				r.Fatalf("allowed %v, and %v were said", c.s.Execution.Step(restoring).Lifted(), said)
+			}
+			if len(c.s.Execution.Step(plan.FreezeID).Allowed) > 0 {
+				r.Fatal("another step was allowed something")
+			}
+		}
+	})
+	if allowed < 50 || begun < 50 {
+		t.Errorf("allowed %d times, begun %d times: that shows too little", allowed, begun)
 	}
 }
 

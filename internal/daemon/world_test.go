@@ -1,11 +1,46 @@
 package daemon
 
 import (
+	"encoding/json"
 	"fmt"
+	"log/slog"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/mongotest"
 )
+
+// What a step refuses is said with the command that lifts it for this very step.
+func TestARefusalNamesItsStep(t *testing.T) {
+	member := func(priority float64) mongotest.MemberConfig {
+		return mongotest.MemberConfig{Priority: priority, Votes: 1}
+	}
+	set, err := mongotest.NewSet(t.Context(), "rs0", 300*time.Millisecond, member(3), member(2), member(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	set.Cut(true, 2)
+	params, err := json.Marshal(map[string]any{"replica_set": "rs0", "answer_within": "500ms", "members": map[string][]string{"east1": set.Hosts[:2], "east2": set.Hosts[2:]}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{log: slog.New(slog.DiscardHandler)}
+	a, err := w.action(failover.Step{ID: "start-mongo", Kind: failover.KindStart, Action: "mongo_promote", Version: 1, Region: "east2", Params: params}, failover.NewState())
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := ""
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(said, "`failoverd retry start-mongo --allow alive --why …`"); <-time.After(20 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("it says %q", said)
+		}
+		if e, err := a.Inspect(t.Context()); err == nil {
+			said = e.Detail
+		}
+	}
+}
 
 // An action is told what became of its step in every execution, in whatever direction, and nothing of other steps or kinds.
 func TestPast(t *testing.T) {

@@ -48,7 +48,7 @@ var orders = []mutant{
 		name: "override-by-the-old-approval", rule: "E8",
 		says:  "a step goes on with an override by an approval that was given without it",
 		edits: []edit{{"failover/apply_retry.go", `	if e.Plan.Step(c.Step).Approval {`, `	if false {`}},
-		tests: []test{{pkg: "failover", name: "TestAnOverrideIsApprovedAgain"}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideIsApprovedAgain"}, {pkg: "failover", name: "TestOverridesOfRandomLogs"}},
 	},
 	{
 		name: "override-while-approved-work-runs", rule: "E8",
@@ -79,6 +79,39 @@ var orders = []mutant{
 		says:  "what a person has allowed a step does not reach its action",
 		edits: []edit{{"actions/allow.go", `		x.Allow(rec.Lifted(), rec.Key())`, `		x.Allow(nil, "")`}},
 		tests: []test{{pkg: "actions", name: "TestAnAllowedStepIsDone"}, {pkg: "actions", name: "TestAStepUnderWayIsAllowed"}},
+	},
+	{
+		name: "restore-override-unheard", rule: "E8",
+		says: "a restore does not do what a person has allowed it in mid-plan",
+		edits: []edit{{"actions/mariadb_restore_run.go", `		x.allow = append(x.allow, restore.Override(o))
+`, `		_ = o
+`}},
+		tests: []test{{pkg: "actions", name: "TestARestoreThatIsAllowedInMidPlan"}},
+	},
+	{
+		name: "restore-key-unheard", rule: "E8",
+		says:  "a restore takes another backup than the one that a person has named in mid-plan",
+		edits: []edit{{"actions/mariadb_restore_run.go", `cmp.Or(key, x.cfg.Key)`, `cmp.Or(x.cfg.Key, "")`}},
+		tests: []test{{pkg: "actions", name: "TestARestoreThatIsAllowedInMidPlan"}},
+	},
+	{
+		name: "mongo-override-unheard", rule: "E8",
+		says:  "a promotion does not do what a person has allowed it in mid-plan",
+		edits: []edit{{"actions/mongo_promote.go", `slices.Concat(x.cfg.Allow, overrides)`, `slices.Concat(x.cfg.Allow, overrides[:0])`}},
+		tests: []test{{pkg: "actions", name: "TestAPromotionThatIsAllowedInMidPlan"}},
+	},
+	{
+		name: "override-shared-with-a-copy", rule: "S7",
+		says: "what a step is allowed changes in a copy of the state that readers hold",
+		edits: []edit{{"failover/apply_retry.go", `	rec.Allowed = append(rec.Allowed, a)
+`, `	if n := len(rec.Allowed); n > 0 {
+		rec.Allowed[0].Overrides = append(rec.Allowed[0].Overrides, names...)
+	} else {
+		rec.Allowed = append(rec.Allowed, a)
+	}
+`}, {"failover/execution.go", `		cp.Allowed = slices.Clone(r.Allowed)
+`, ``}},
+		tests: []test{{pkg: "failover", name: "TestOverridesOfRandomLogs"}},
 	},
 	{
 		name: "override-unread", rule: "E8",

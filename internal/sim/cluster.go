@@ -305,7 +305,7 @@ func severalSwitches(s failover.Settings) failover.Settings {
 
 // withDatabase adds the database that the workers wait for: a failover restores it.
 func withDatabase(s failover.Settings) failover.Settings {
-	start := failover.ActionSpec{Kind: restoreKind, Version: 1, Params: s.Traffic.Switch[0].Params, Timeout: dur(10 * time.Minute), Tokens: true}
+	start := failover.ActionSpec{Kind: restoreKind, Version: 1, Params: s.Traffic.Switch[0].Params, Timeout: dur(10 * time.Minute), Tokens: true, Overrides: []string{"small"}}
 	s.Components = append([]failover.ComponentSpec{{Name: "mariadb", Start: &start}}, s.Components...)
 	workers := &s.Components[1]
 	workers.After = append(workers.After, "mariadb")

@@ -321,10 +321,14 @@ func (c *cluster) operator(ctx context.Context, rng *rand.Rand) (heard bool) {
 		any = append(any, failover.Abort{Execution: p.ID}, failover.Abort{Execution: p.ID})
 	}
 	if e := s.Execution; e != nil {
-		step := e.Plan.Steps[rng.IntN(len(e.Plan.Steps))].ID
+		st := e.Plan.Steps[rng.IntN(len(e.Plan.Steps))]
+		step, retry := st.ID, failover.Retry{Execution: e.ID, Step: st.ID}
+		if e.Step(step).State != failover.StepRunning { // the oracle takes an order to try again for the end of what was asked
+			retry.Allow = st.Overrides
+		}
 		any = append(any, failover.Approve{Execution: e.ID}, failover.Approve{Execution: e.ID}, failover.Hold{Execution: e.ID},
 			failover.Continue{Execution: e.ID}, failover.Abort{Execution: e.ID, Undo: rng.IntN(2) == 0},
-			failover.Retry{Execution: e.ID, Step: step}, failover.Skip{Execution: e.ID, Step: step}, failover.DeclareStable{Execution: e.ID})
+			retry, failover.Skip{Execution: e.ID, Step: step}, failover.DeclareStable{Execution: e.ID})
 		if up, _ := c.world.workersUp(east1); up == 0 {
 			any = append(any, failover.Attest{Execution: e.ID, Component: "workers", Epoch: e.Epoch})
 		}

@@ -104,6 +104,7 @@ func newDecoders() decoders {
 	decoderOf[failover.RecordInventory](d)
 	decoderOf[failover.RecordReadings](d)
 	decoderOf[failover.RecordLoss](d)
+	decoderOf[failover.RecordAtRisk](d)
 	decoderOf[failover.RecordDrill](d)
 	decoderOf[failover.BeginDrill](d)
 	decoderOf[failover.ReleaseHold](d)

@@ -244,7 +244,7 @@ func (c AdvanceEpoch) apply(s *State, m Meta) (any, error) {
 		// Whatever they held has provably ended; what they ask now is refused.
 		delete(s.Agents, id)
 	}
-	s.Suspicion, s.Vanished, s.Loss = nil, nil, nil
+	s.Suspicion, s.Vanished, s.Loss, s.AtRisk = nil, nil, nil, nil
 	if q := e.Question; q != nil && q.Kind == LateWrite {
 		e.Question = nil
 	}

@@ -239,6 +239,27 @@ func (c RecordLoss) apply(s *State, m Meta) (any, error) {
 	return nil, nil
 }
 
+// RecordAtRisk remembers what was counted in the active region. It replaces what was counted before of the same components; the others
+// keep what they have.
+type RecordAtRisk struct {
+	Counted map[Component]AtRisk `json:"counted"`
+}
+
+func (c RecordAtRisk) apply(s *State, m Meta) (any, error) {
+	next := maps.Clone(s.AtRisk)
+	if next == nil {
+		next = map[Component]AtRiskSample{}
+	}
+	for component, counted := range c.Counted {
+		if s.Settings == nil || s.Settings.Component(component) == nil {
+			return nil, refuse("component", "%q is no component of the configuration", component)
+		}
+		next[component] = AtRiskSample{AtRisk: counted, At: m.At}
+	}
+	s.AtRisk = next
+	return nil, nil
+}
+
 // RehearseFence asks all agents of a component to rehearse their fence.
 type RehearseFence struct {
 	Component Component `json:"component"`

@@ -47,6 +47,7 @@ func (NoteStuck) Name() string        { return "note-stuck" }
 func (RecordInventory) Name() string  { return "record-inventory" }
 func (RecordReadings) Name() string   { return "record-readings" }
 func (RecordLoss) Name() string       { return "record-loss" }
+func (RecordAtRisk) Name() string     { return "record-at-risk" }
 func (RecordDrill) Name() string      { return "record-drill" }
 func (BeginDrill) Name() string       { return "begin-drill" }
 func (ReleaseHold) Name() string      { return "release-hold" }
@@ -100,6 +101,7 @@ func (NoteStuck) LeaderOnly() bool        { return true }
 func (RecordInventory) LeaderOnly() bool  { return true }
 func (RecordReadings) LeaderOnly() bool   { return true }
 func (RecordLoss) LeaderOnly() bool       { return true }
+func (RecordAtRisk) LeaderOnly() bool     { return true }
 func (RecordDrill) LeaderOnly() bool      { return false }
 func (BeginDrill) LeaderOnly() bool       { return false }
 func (ReleaseHold) LeaderOnly() bool      { return false }

@@ -223,12 +223,17 @@ func (s *State) failureBegan(now time.Time) time.Time {
 	return began
 }
 
+// SinceFailure is how old something was when the active region failed, or is now while it has not; never negative.
+func (s *State) SinceFailure(at, now time.Time) time.Duration {
+	return max(0, s.failureBegan(now).Sub(at))
+}
+
 // LossOf is what would be lost of a store if the active region is gone: at most what was written in the time atMost before it
 // failed, by the newest sample, which had the given age then. What was written between the sample and the failure may be in
 // no copy either, and counts. What a region that is only cut off goes on writing does not. False: there is no sample.
 func (s *State) LossOf(store string, now time.Time) (sample LossSample, age, atMost Duration, ok bool) {
 	sample, ok = s.Loss[store]
-	age = Duration(max(0, s.failureBegan(now).Sub(sample.At)))
+	age = Duration(s.SinceFailure(sample.At, now))
 	return sample, age, sample.Behind + age, ok
 }
 

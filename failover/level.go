@@ -28,7 +28,7 @@ func LevelOf(c Command) int {
 		StartPreparation, EndPreparation, ReapplyStarted, ReapplyFinished, NoteHold, RefuseRequest, Suspend, NoteStuck,
 		RecordInventory, AcceptInventory, RecordLoss, RehearseFence:
 		return 2
-	case RecordReadings, RecordDrill, BeginDrill, BurnToken, SettleToken:
+	case RecordReadings, RecordAtRisk, RecordDrill, BeginDrill, BurnToken, SettleToken:
 		return 3
 	case ReleaseHold:
 		if c.Ended {
@@ -68,6 +68,18 @@ func Reduced(c Command, level int) Command {
 	case Round:
 		if level == 2 {
 			c.Silent = nil
+			return c
+		}
+	case OpenIncident:
+		if level < 3 {
+			c.Votes = slices.Clone(c.Votes)
+			for i := range c.Votes {
+				v := &c.Votes[i].Verdict
+				v.Signals = slices.Clone(v.Signals)
+				for j := range v.Signals {
+					v.Signals[j].AtRisk = nil
+				}
+			}
 			return c
 		}
 	}

@@ -126,7 +126,7 @@ func (s *State) Recover(o RecoverOrder) error {
 	}
 	was := s.Epoch
 	if o.Active != s.Active { // what was learned of the other direction says nothing of this one
-		s.Inventory, s.Readings, s.Vanished, s.Loss = nil, nil, nil, nil
+		s.Inventory, s.Readings, s.Vanished, s.Loss, s.AtRisk = nil, nil, nil, nil, nil
 	}
 	s.Settings, s.Recovery, s.Change, s.Proposal, s.Request, s.Incident, s.Suspicion, s.Freeze = &settings, rec, nil, nil, nil, nil, nil, nil
 	s.Generation++

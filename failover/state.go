@@ -96,6 +96,8 @@ type State struct {
 	Durations map[StepID][]Duration `json:"durations,omitempty"`
 	// Loss is what the newest samples say would be lost, by store.
 	Loss map[string]LossSample `json:"loss,omitempty"`
+	// AtRisk is what stands in the active region and nowhere else, by component, as last counted.
+	AtRisk map[Component]AtRiskSample `json:"at_risk,omitempty"`
 
 	Messages map[string]MessageRef `json:"messages"` // where progress is posted, by incident key
 
@@ -254,6 +256,12 @@ type LossSample struct {
 	At     time.Time `json:"at"`
 }
 
+// AtRiskSample is what was counted in the active region, when it was last heard of.
+type AtRiskSample struct {
+	AtRisk
+	At time.Time `json:"at"`
+}
+
 // RefusedRequest is a person's request that could not be started, and why.
 type RefusedRequest struct {
 	Request
@@ -360,7 +368,7 @@ func (s *State) Clone() *State {
 		h := &c.Holds[i]
 		h.Running, h.Last, h.Applied = clonePtr(h.Running), clonePtr(h.Last), slices.Clone(h.Applied)
 	}
-	c.Vanished, c.Inventory, c.Loss = maps.Clone(s.Vanished), maps.Clone(s.Inventory), maps.Clone(s.Loss)
+	c.Vanished, c.Inventory, c.Loss, c.AtRisk = maps.Clone(s.Vanished), maps.Clone(s.Inventory), maps.Clone(s.Loss), maps.Clone(s.AtRisk)
 	c.Readings = maps.Clone(s.Readings)
 	c.Drills = maps.Clone(s.Drills)
 	c.Durations = maps.Clone(s.Durations) // the slices are replaced, never written to

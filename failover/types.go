@@ -124,6 +124,7 @@ type Observation struct {
 	// LastWrite is when the newest write was made that the target knows of, by the
 	// store's own clock; zero where the probe does not look at data.
 	LastWrite time.Time                `json:"last_write,omitzero"`
+	AtRisk    *AtRisk                  `json:"at_risk,omitempty"`
 	Phases    map[string]time.Duration `json:"phases_ns,omitempty"` // e.g. dns, connect, tls, first_byte
 }
 
@@ -144,6 +145,16 @@ type SignalState struct {
 	Part bool `json:"part,omitempty"`
 	// LastWrite is Observation.LastWrite of the newest look.
 	LastWrite time.Time `json:"last_write,omitzero"`
+	// AtRisk is Observation.AtRisk of the newest look that has counted.
+	AtRisk *AtRisk `json:"at_risk,omitempty"`
+}
+
+// AtRisk is how much stands in a region and nowhere else, so that it is out of reach, or lost, when the region is left. Nil: nobody counts.
+type AtRisk struct {
+	Items int64  `json:"items"`
+	Unit  string `json:"unit"`           // of Items, in the plural: "messages"
+	Where string `json:"where"`          // what holds them, for people: "queue messages"
+	Lost  bool   `json:"lost,omitempty"` // they are lost with the region; else they wait there
 }
 
 // What a signal looks at, if not at the data plane.

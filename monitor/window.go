@@ -47,7 +47,7 @@ func (w *window) add(o failover.Observation) {
 		w.state.Reason, w.state.Detail = o.Reason, o.Detail
 	}
 	w.state.Health = h
-	w.state.Part, w.state.LastWrite = o.Part, o.LastWrite
+	w.state.Part, w.state.LastWrite, w.state.AtRisk = o.Part, o.LastWrite, o.AtRisk
 }
 
 // health is down after `down` failures in a row, and leaves down only when the

@@ -89,6 +89,9 @@ type fakeSQS struct {
 	}
 	hang  chan struct{} // not nil: nothing is answered until it is closed
 	waits []int         // WaitTimeSeconds of the receives
+	looks int           // GetQueueAttributes that were answered
+	// held and delayed are messages that a receive does not see.
+	held, delayed int
 }
 
 func (f *fakeSQS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -111,6 +114,7 @@ func (f *fakeSQS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	var in struct {
 		MessageBody     string
 		WaitTimeSeconds int
+		AttributeNames  []string
 		Entries         []struct{ Id, ReceiptHandle string }
 	}
 	_ = json.NewDecoder(r.Body).Decode(&in)
@@ -137,7 +141,15 @@ func (f *fakeSQS) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		out["Successful"], out["Failed"] = done, []string{}
 	case "GetQueueAttributes":
-		out["Attributes"] = map[string]string{"ApproximateNumberOfMessages": fmt.Sprint(len(f.messages))}
+		f.looks++
+		all := map[string]string{"ApproximateNumberOfMessages": fmt.Sprint(len(f.messages)), "ApproximateNumberOfMessagesNotVisible": fmt.Sprint(f.held), "ApproximateNumberOfMessagesDelayed": fmt.Sprint(f.delayed)}
+		said := map[string]string{}
+		for _, a := range in.AttributeNames {
+			if v, ok := all[a]; ok {
+				said[a] = v
+			}
+		}
+		out["Attributes"] = said
 	}
 	_ = json.NewEncoder(w).Encode(out)
 }

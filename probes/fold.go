@@ -18,7 +18,9 @@ type result struct {
 	latency time.Duration
 	// lastWrite is Observation.LastWrite of one member.
 	lastWrite time.Time
-	phases    map[string]time.Duration
+	// atRisk is Observation.AtRisk.
+	atRisk *failover.AtRisk
+	phases map[string]time.Duration
 }
 
 // fold makes one observation of what all targets said. The signal has failed
@@ -113,6 +115,6 @@ func (r result) slower(threshold time.Duration) result {
 
 // finish takes over the outcome of a single result.
 func (r result) finish(o failover.Observation) failover.Observation {
-	o.Outcome, o.Reason, o.Detail, o.Latency, o.Phases, o.LastWrite = r.outcome, r.reason, r.detail, r.latency, r.phases, r.lastWrite
+	o.Outcome, o.Reason, o.Detail, o.Latency, o.Phases, o.LastWrite, o.AtRisk = r.outcome, r.reason, r.detail, r.latency, r.phases, r.lastWrite, r.atRisk
 	return o
 }

@@ -23,7 +23,11 @@ func queueARN(r failover.Region, queue string) []string {
 // Permissions implements Permitted.
 func (c *SQSConfig) Permissions(r failover.Region) []iam.Permission {
 	// It writes into a queue of its own, which nothing else uses: it only looks.
-	return []iam.Permission{{Actions: []string{"sqs:GetQueueUrl", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"}, Resources: queueARN(r, c.Queue)}}
+	out := []iam.Permission{{Actions: []string{"sqs:GetQueueUrl", "sqs:SendMessage", "sqs:ReceiveMessage", "sqs:DeleteMessage"}, Resources: queueARN(r, c.Queue)}}
+	for _, name := range c.Waiting {
+		out = append(out, iam.Permission{Actions: []string{"sqs:GetQueueUrl", "sqs:GetQueueAttributes"}, Resources: queueARN(r, name)})
+	}
+	return out
 }
 
 // Permissions implements Permitted.

@@ -199,6 +199,48 @@ func TestSQS(t *testing.T) {
 	close(f.hang)
 }
 
+// What waits in the region's real queues is counted, with what a worker holds and what is delayed, now and then; a queue that cannot be
+// asked makes it unknown and is no vote.
+func TestSQSCountsWhatWaits(t *testing.T) {
+	f := &fakeSQS{held: 5, delayed: 2}
+	p, err := (&SQSConfig{Queue: "canary", Waiting: []string{"messages", "mail"}}).New(sqsDeps(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := p.(*sqsProbe)
+	for range 3 { // counted once
+		o := p.Probe(t.Context())
+		if o.Outcome != failover.OK || o.AtRisk == nil || *o.AtRisk != (failover.AtRisk{Items: 14, Unit: "messages", Where: "queue messages, mail"}) {
+			t.Fatalf("%+v, %+v", o, o.AtRisk)
+		}
+	}
+	if f.looks != 2 {
+		t.Errorf("asked %d times, want once for each queue", f.looks)
+	}
+	f.mu.Lock()
+	f.held = 9
+	f.mu.Unlock()
+	x.counted = x.counted.Add(-countEvery)
+	if o := p.Probe(t.Context()); o.AtRisk == nil || o.AtRisk.Items != 22 {
+		t.Errorf("%+v", o.AtRisk)
+	}
+	f.mu.Lock()
+	f.fail = map[string]struct {
+		status int
+		code   string
+	}{"GetQueueAttributes": {403, "AccessDeniedException"}}
+	f.mu.Unlock()
+	x.counted = x.counted.Add(-countEvery)
+	if o := p.Probe(t.Context()); o.Outcome != failover.OK || o.AtRisk != nil {
+		t.Errorf("%+v, %+v", o, o.AtRisk)
+	}
+	for _, bad := range []*SQSConfig{{Queue: "canary", Waiting: []string{"a b"}}, {Queue: "canary", Waiting: []string{"canary"}}, {Queue: "canary", Waiting: []string{"m", "m"}}} {
+		if bad.Validate() == nil {
+			t.Errorf("%v is accepted", bad.Waiting)
+		}
+	}
+}
+
 func TestSQSWithoutCredentials(t *testing.T) {
 	f := &fakeSQS{}
 	d := sqsDeps(t, f)

@@ -3,8 +3,11 @@ package probes
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -22,6 +25,9 @@ type SQSConfig struct {
 	Queue string `toml:"queue" json:"queue"`
 	// Wait is the long poll for the message, in whole seconds. Zero: 2 s.
 	Wait failover.Duration `toml:"wait" json:"wait,omitempty"`
+	// Waiting names the queues whose messages would wait in a region that is left: they are counted for the price, and say nothing of the
+	// region's health. Empty: none are.
+	Waiting []string `toml:"waiting" json:"waiting,omitempty"`
 	// Slow is the time after which a message that came through counts as slow.
 	// Zero: never.
 	Slow failover.Duration `toml:"slow" json:"slow,omitempty"`
@@ -37,6 +43,14 @@ func (c *SQSConfig) Validate() error {
 	}
 	if w := c.Wait.D(); w != 0 && (w < time.Second || w > 20*time.Second || w%time.Second != 0) {
 		return badParam("wait", "%s is not a whole number of seconds from 1s to 20s", c.Wait)
+	}
+	for i, name := range c.Waiting {
+		if err := validQueue(name); err != nil {
+			return badParam("waiting", "%q is not the name of a queue (letters, digits, - and _)", name)
+		}
+		if name == c.Queue || slices.Contains(c.Waiting[:i], name) {
+			return badParam("waiting", "%q is named twice, or is the canary's own queue", name)
+		}
 	}
 	return notNegative("slow", c.Slow)
 }
@@ -106,6 +120,9 @@ func (q *sqsQueue) find(ctx context.Context) error {
 type sqsProbe struct {
 	cfg *SQSConfig
 	*sqsQueue
+	waiting []*sqsQueue
+	counted time.Time        // when they were last asked, with or without success
+	atRisk  *failover.AtRisk // what they said then; nil: not all have answered
 }
 
 // New implements Config.
@@ -114,7 +131,15 @@ func (c *SQSConfig) New(d Deps) (Probe, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &sqsProbe{c, q}, nil
+	p := &sqsProbe{cfg: c, sqsQueue: q}
+	for _, name := range c.Waiting {
+		w, err := newSQSQueue(d, name)
+		if err != nil {
+			return nil, err
+		}
+		p.waiting = append(p.waiting, w)
+	}
+	return p, nil
 }
 
 // Probe implements Probe.
@@ -124,7 +149,52 @@ func (p *sqsProbe) Probe(ctx context.Context) failover.Observation {
 	defer cancel()
 	r := p.canary(ctx)
 	r.latency = time.Since(o.At)
+	r.atRisk = p.count(ctx)
 	return r.slower(p.cfg.Slow.D()).finish(o)
+}
+
+// countEvery is how often the messages are counted: a price needs them no more exactly, and each look is a call that AWS bills.
+const countEvery = 15 * time.Second
+
+// count is how many messages wait for the region. A queue that cannot be asked makes it unknown, never less: the canary says how the
+// region is.
+func (p *sqsProbe) count(ctx context.Context) *failover.AtRisk {
+	if len(p.waiting) == 0 || time.Since(p.counted) < countEvery {
+		return p.atRisk
+	}
+	p.counted, p.atRisk = time.Now(), nil
+	sum := failover.AtRisk{Unit: "messages", Where: "queue " + strings.Join(p.cfg.Waiting, ", ")}
+	for _, q := range p.waiting {
+		if q.find(ctx) != nil {
+			return nil
+		}
+		// Also those that a worker holds, or that are delayed: nobody there will finish them.
+		n, err := q.depth(ctx, types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
+			types.QueueAttributeNameApproximateNumberOfMessagesDelayed)
+		if err != nil {
+			return nil
+		}
+		sum.Items += int64(n)
+	}
+	p.atRisk = &sum
+	return p.atRisk
+}
+
+// depth is the sum of the given numbers of messages, as the queue reports them: approximate.
+func (q *sqsQueue) depth(ctx context.Context, attributes ...types.QueueAttributeName) (int, error) {
+	out, err := q.client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &q.url, AttributeNames: attributes}, once)
+	if err != nil {
+		return 0, errors.New(awsError("GetQueueAttributes", err).detail)
+	}
+	sum := 0
+	for _, a := range attributes {
+		n, err := strconv.Atoi(out.Attributes[string(a)])
+		if err != nil {
+			return 0, fmt.Errorf("queue %s reports %q messages", q.name, out.Attributes[string(a)])
+		}
+		sum += n
+	}
+	return sum, nil
 }
 
 // canary sends a message and receives until it comes back. Whatever else is in

@@ -3,10 +3,8 @@ package probes
 import (
 	"context"
 	"fmt"
-	"strconv"
 	"time"
 
-	"github.com/aws/aws-sdk-go-v2/service/sqs"
 	"github.com/aws/aws-sdk-go-v2/service/sqs/types"
 
 	"github.com/failoverd/failoverd/failover"
@@ -96,14 +94,9 @@ func (b *sqsBacklog) Check(ctx context.Context) Finding {
 	if err := b.find(ctx); err != nil {
 		return Finding{Unknown, awsError("GetQueueUrl", err).detail}
 	}
-	const attribute = types.QueueAttributeNameApproximateNumberOfMessages
-	out, err := b.client.GetQueueAttributes(ctx, &sqs.GetQueueAttributesInput{QueueUrl: &b.url, AttributeNames: []types.QueueAttributeName{attribute}}, once)
+	n, err := b.depth(ctx, types.QueueAttributeNameApproximateNumberOfMessages)
 	if err != nil {
-		return Finding{Unknown, awsError("GetQueueAttributes", err).detail}
-	}
-	n, err := strconv.Atoi(out.Attributes[string(attribute)])
-	if err != nil {
-		return Finding{Unknown, fmt.Sprintf("queue %s reports %q messages", b.name, out.Attributes[string(attribute)])}
+		return Finding{Unknown, err.Error()}
 	}
 	detail := fmt.Sprintf("about %d messages wait in %s in %s, %d may", n, b.name, b.deps.Region, b.cfg.Max)
 	if b.cfg.DrainedWithin == 0 {

@@ -16,6 +16,8 @@ type Price struct {
 	From   failover.Region `json:"from"`
 	To     failover.Region `json:"to"`
 	Stores []StorePrice    `json:"stores,omitempty"`
+	// Counted is what stands in From and nowhere else, as last counted there.
+	Counted []CountedPrice `json:"counted,omitempty"`
 	// Writes is for how long a region that is only cut off can go on writing to its stores, from the first step on: until no lease of
 	// its writers can be valid any more. What it writes meanwhile is lost beyond what Stores say. Zero: the service has no settings.
 	Writes failover.Duration `json:"writes,omitempty"`
@@ -41,6 +43,13 @@ type StorePrice struct {
 	Detail  string            `json:"detail,omitempty"`
 	// Limit is what automation may accept. Zero: nothing was said.
 	Limit failover.Duration `json:"limit,omitempty"`
+}
+
+// CountedPrice is what one component has counted in the region that is left.
+type CountedPrice struct {
+	Component failover.Component `json:"component"`
+	failover.AtRiskSample
+	Age failover.Duration `json:"age"` // of the count when the failure began, or now
 }
 
 // Estimate is a time that was learned from earlier runs: the longest way through the plan.
@@ -71,6 +80,13 @@ func PriceOf(s *failover.State, p *failover.Plan, now time.Time) Price {
 			one.Sampled, one.Detail, one.Age, one.AtMost = sample.At, sample.Detail, age, atMost
 		}
 		out.Stores = append(out.Stores, one)
+	}
+	for _, component := range slices.Sorted(maps.Keys(s.AtRisk)) {
+		if s.Settings != nil && s.Settings.Component(component) != nil && p.From == s.Active {
+			one := CountedPrice{Component: component, AtRiskSample: s.AtRisk[component]}
+			one.Age = failover.Duration(s.SinceFailure(one.At, now))
+			out.Counted = append(out.Counted, one)
+		}
 	}
 	w := &ways{s: s, p: p, known: map[failover.StepID]Estimate{}}
 	first := true
@@ -149,8 +165,15 @@ func (p Price) Lines() []string {
 	if p.Writes > 0 && len(p.Stores) > 0 {
 		out = append(out, fmt.Sprintf("lost as well if %s is only cut off, and not gone: what is written there from the failure until its writers' lease is over, %s after the first step at the latest", p.From, p.Writes.D().Round(time.Second)))
 	}
+	counted := false
+	for _, c := range p.Counted {
+		out = append(out, c.line(p.From))
+		counted = counted || !c.Lost
+	}
+	if !counted {
+		out = append(out, fmt.Sprintf("lost of messages: those that stand in queues of %s wait there until it is back; they are not counted (see.sqs.waiting names queues)", p.From))
+	}
 	out = append(out,
-		fmt.Sprintf("lost of messages: those that stand in queues of %s wait there until it is back; they are not counted", p.From),
 		"clients are led to "+string(p.To)+" "+p.Moved.text(), "stable "+p.Stable.text(),
 		fmt.Sprintf("an abort takes back what was done until step %s is done; from then on the way back is a failback", p.Back))
 	for _, id := range p.Lasting {
@@ -172,6 +195,14 @@ func (s StorePrice) line() string {
 		limit += ", which is less"
 	}
 	return text + ")" + limit
+}
+
+func (c CountedPrice) line(from failover.Region) string {
+	counted := fmt.Sprintf("about %d %s in %s (counted %s before)", c.Items, c.Unit, c.Where, c.Age.D().Round(time.Second))
+	if c.Lost {
+		return fmt.Sprintf("at risk of %s: %s", c.Component, counted)
+	}
+	return fmt.Sprintf("out of reach of %s: %s; they wait in %s until it is back", c.Component, counted, from)
 }
 
 func (e Estimate) text() string {

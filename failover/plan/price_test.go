@@ -81,6 +81,29 @@ func TestPrice(t *testing.T) {
 	if text := strings.Join(plan.PriceOf(s, p, now).Lines(), "\n"); !strings.Contains(text, "automation accepts 1s, which is less") {
 		t.Error(text)
 	}
+	// What was counted in the region is told with its age when the failure began, 18 s before now.
+	s.Active = east1
+	s.Settings.Components = []failover.ComponentSpec{{Name: "workers"}, {Name: "mariadb"}}
+	s.AtRisk = map[failover.Component]failover.AtRiskSample{
+		"workers": {AtRisk: failover.AtRisk{Items: 176, Unit: "messages", Where: "queue messages"}, At: now.Add(-30 * time.Second)},
+		"mariadb": {AtRisk: failover.AtRisk{Items: 12, Unit: "rows", Where: "shop", Lost: true}, At: now.Add(-time.Second)},
+		"gone":    {AtRisk: failover.AtRisk{Items: 9}},
+	}
+	text = strings.Join(plan.PriceOf(s, p, now).Lines(), "\n")
+	for _, line := range []string{
+		"out of reach of workers: about 176 messages in queue messages (counted 12s before); they wait in us-east-1 until it is back\n",
+		"at risk of mariadb: about 12 rows in shop (counted 0s before)\n",
+	} {
+		if !strings.Contains(text, line) {
+			t.Errorf("%q is missing in\n%s", line, text)
+		}
+	}
+	if strings.Contains(text, "of gone") || strings.Contains(text, "are not counted") {
+		t.Error(text)
+	}
+	if back := plan.PriceOf(s, &failover.Plan{From: east2, To: east1}, now); len(back.Counted) != 0 {
+		t.Errorf("of a region that was not counted: %+v", back.Counted)
+	}
 	// Of a service of which nothing is known nothing is claimed.
 	none := strings.Join(plan.PriceOf(failover.NewState(), p, now).Lines(), "\n")
 	if !strings.Contains(none, "no store is watched") || strings.Contains(none, "lost as well") || !strings.Contains(none, "after a time that is not known") {

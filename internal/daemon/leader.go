@@ -39,6 +39,7 @@ type leadership struct {
 	nextTransfer time.Time
 	nextStart    time.Time // before it, an execution that the log has refused is not proposed again
 	nextLoss     time.Time
+	nextRisk     time.Time
 }
 
 type ballot struct {
@@ -213,6 +214,7 @@ func (l *leadership) step(ctx context.Context) {
 	}
 	l.carryOut(ctx, s, d)
 	l.noteLosses(ctx, s, votes, now)
+	l.noteAtRisk(ctx, s, votes, now)
 	l.leaveActiveRegion(s, now)
 }
 

@@ -171,6 +171,40 @@ func (l *leadership) noteLosses(ctx context.Context, s *failover.State, votes []
 	}
 }
 
+// riskEvery is how often what stands in the active region alone is committed.
+const riskEvery = 15 * time.Second
+
+// noteAtRisk commits what the newest votes have counted in the active region, as long as somebody counts.
+func (l *leadership) noteAtRisk(ctx context.Context, s *failover.State, votes []failover.Vote, now time.Time) {
+	if now.Before(l.nextRisk) || s.Execution != nil || s.Level() < failover.LevelOf(failover.RecordAtRisk{}) {
+		return
+	}
+	counted := atRisk(s, votes, now)
+	if len(counted) == 0 {
+		return
+	}
+	l.nextRisk = now.Add(riskEvery)
+	if _, err := l.tenure.Propose(ctx, failover.RecordAtRisk{Counted: counted}, ""); err != nil {
+		l.core.cfg.Log.Debug("what stands in the active region was not taken", "why", err.Error())
+	}
+}
+
+// atRisk is what the newest vote says that each component has counted in the active region.
+func atRisk(s *failover.State, votes []failover.Vote, now time.Time) map[failover.Component]failover.AtRisk {
+	out, newest := map[failover.Component]failover.AtRisk{}, map[failover.Component]time.Time{}
+	for _, v := range votes {
+		if v.Verdict.Abstain || v.Verdict.Region != s.Active || now.Sub(v.Received) > s.Settings.Policy.VoteTTL.D() {
+			continue
+		}
+		for _, sig := range v.Verdict.Signals {
+			if sig.AtRisk != nil && s.Settings.Component(sig.Component) != nil && v.Received.After(newest[sig.Component]) {
+				out[sig.Component], newest[sig.Component] = *sig.AtRisk, v.Received
+			}
+		}
+	}
+	return out
+}
+
 // losses compares the newest write that each region knows of. Both times are the
 // store's own, so no clock of ours is compared with another; only the age of a backup, of
 // hours, is by this node's clock. What the active region has written since it was looked at

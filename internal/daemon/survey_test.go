@@ -89,3 +89,25 @@ func TestSmallLimitsAreSampledMoreOften(t *testing.T) {
 		}
 	}
 }
+
+// The newest vote of the active region says what stands there; another region's, one too old, one of a blind node and a component that is
+// gone say nothing.
+func TestAtRisk(t *testing.T) {
+	now := time.Now()
+	s := &failover.State{Active: "east1", Settings: &failover.Settings{Primary: "east1", Secondary: "east2", Components: []failover.ComponentSpec{{Name: "workers"}, {Name: "mail"}},
+		Policy: failover.Policy{VoteTTL: failover.Duration(5 * time.Second)}}}
+	vote := func(region failover.Region, received time.Duration, component failover.Component, items int64) failover.Vote {
+		return failover.Vote{Received: now.Add(-received), Verdict: failover.Verdict{Region: region, Signals: []failover.SignalState{
+			{Component: component}, {Component: component, AtRisk: &failover.AtRisk{Items: items, Unit: "messages"}},
+		}}}
+	}
+	blind := vote("east1", 0, "workers", 5)
+	blind.Verdict.Abstain = true
+	got := atRisk(s, []failover.Vote{
+		vote("east1", 2*time.Second, "workers", 1), vote("east1", time.Second, "workers", 2), vote("east1", 3*time.Second, "workers", 3),
+		vote("east2", 0, "workers", 4), blind, vote("east1", 6*time.Second, "mail", 6), vote("east1", 0, "gone", 7),
+	}, now)
+	if len(got) != 1 || got["workers"].Items != 2 {
+		t.Errorf("%+v", got)
+	}
+}

@@ -415,6 +415,24 @@ var data = []mutant{
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteRemembersWhatItHasForced"}},
 	},
 	{
+		name: "held-messages-not-counted", rule: "S6",
+		says:  "messages that a worker holds in the region that is left are not in the price",
+		edits: []edit{{"probes/sqs.go", `types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible,`, `types.QueueAttributeNameApproximateNumberOfMessages,`}},
+		tests: []test{{pkg: "probes", name: "TestSQSCountsWhatWaits"}},
+	},
+	{
+		name: "counted-in-the-other-region", rule: "S6",
+		says:  "the price counts what stands in the region that is entered",
+		edits: []edit{{"internal/daemon/survey.go", `v.Verdict.Abstain || v.Verdict.Region != s.Active || now`, `v.Verdict.Abstain || now`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestAtRisk"}},
+	},
+	{
+		name: "counts-outlive-the-epoch", rule: "S6",
+		says:  "what was counted in the region that was left counts for the one that was entered",
+		edits: []edit{{"failover/apply_evidence.go", `s.Suspicion, s.Vanished, s.Loss, s.AtRisk = nil, nil, nil, nil`, `s.Suspicion, s.Vanished, s.Loss = nil, nil, nil`}},
+		tests: []test{{pkg: "failover", name: "TestAtRiskIsOfTheActiveRegion"}},
+	},
+	{
 		name: "loss-without-the-time-since", rule: "S6",
 		says:  "what was written between the newest sample and the failure is not counted in the price",
 		edits: []edit{{"failover/guards.go", `return sample, age, sample.Behind + age, ok`, `return sample, age, sample.Behind, ok`}},

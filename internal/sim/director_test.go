@@ -121,7 +121,7 @@ func (d *director) unplayed() string {
 func nameOf(cmd failover.Command) string {
 	about := ""
 	switch c := cmd.(type) {
-	case failover.Lead, failover.Round, failover.Configure, failover.RegisterNode, failover.RaiseFeatures, failover.RecordLoss, failover.RecordInventory, failover.RecordReadings, failover.BeginDrill, failover.RecordDrill,
+	case failover.Lead, failover.Round, failover.Configure, failover.RegisterNode, failover.RaiseFeatures, failover.RecordLoss, failover.RecordAtRisk, failover.RecordInventory, failover.RecordReadings, failover.BeginDrill, failover.RecordDrill,
 		failover.SaveMessage, failover.NoteHold, failover.KeepSource, failover.ActivateSettings, failover.FinishMember, failover.AckSettings:
 		return ""
 	case failover.NoteSuspicion:

@@ -3,6 +3,7 @@ package e2e
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -86,6 +87,11 @@ func TestMongoIsPromotedByForce(t *testing.T) {
 	if bound > time.Duration(r.ms(6000))*time.Millisecond { // max_loss allows five seconds here
 		t.Errorf("a bound of %s says nothing", bound)
 	}
+	// What stands in the queue of the region's workers is counted while it can be.
+	r.do(r.poll(30*time.Second, func() (bool, string) {
+		out, err := r.c.CLI(r.ctx, "use2a", "price")
+		return err == nil && regexp.MustCompile(`out of reach of workers: about \d+ messages in queue messages \(counted \d+s before\); they wait in us-east-1`).MatchString(out), "a count of the messages, and not " + out
+	}))
 	lossAt := r.lose()
 	s := r.until(90*time.Second, "the question before the promotion", func(s *harness.Status) bool {
 		return s.Current() != nil && s.Current().Question != nil

@@ -26,7 +26,7 @@ var fast = map[string]string{
 	"raft.heartbeat": `"200ms"`, "raft.election": `"200ms"`, "raft.leader_lease": `"160ms"`, "raft.commit": `"10ms"`,
 	"policy.vote_ttl": `"1s"`, "probes.interval": `"250ms"`, "probes.timeout": `"500ms"`,
 	"self_check.interval": `"500ms"`, "self_check.timeout": `"400ms"`, "aws.timeout": `"1500ms"`,
-	"component.workers.see.sqs":           `{ queue = "failoverd-canary-{node}", slow = "1s" }`,
+	"component.workers.see.sqs":           `{ queue = "failoverd-canary-{node}", slow = "1s", waiting = ["messages"] }`,
 	"component.api.see.http":              `{ url = "http://api.{region}.example.net/healthz", slow = "400ms" }`,
 	"component.workers.check.sqs_backlog": `{ queue = "messages", max = 200, drained_within = "5m", trend = "1s", within = "20s" }`,
 	"traffic.check.traffic_observed":      `{ load_balancers = { us-east-1 = "app/messaging-us-east-1/50dc6c495c0c9188", us-east-2 = "app/messaging-us-east-2/50dc6c495c0c9188" }, moved = 95, ignore = 120, period = "1s", within = "75s" }`,

@@ -37,6 +37,11 @@ func (v *validator) lintData() {
 			v.warn("policy.max_loss."+string(name), "set max_age of the restore to it, or allow as much",
 				"%s is less than max_age of the restore, %s: when the newest backup turns out to be damaged, an older one is restored that max_loss does not allow", limit, s.MariaDBRestore.Oldest())
 		}
+		// A sample is a bound: it holds all that may have been written since the newest look, which is a vote old.
+		if limit, least := v.c.Policy.MaxLoss[string(name)], v.c.LookAge(name)+ballotInterval; see != nil && limit > 0 && limit.D() < least {
+			v.warn("policy.max_loss."+string(name), "look more often (component."+string(name)+".see.interval, timeout), or allow as much",
+				"%s is less than what a sample of a set that is well may say, %s: interval and timeout of its probe, and a vote; automation would refuse a failover that loses nothing", limit, least)
+		}
 		if s == nil || s.MongoPromote == nil {
 			continue
 		}

@@ -82,6 +82,10 @@ func TestLint(t *testing.T) {
 			"", "component.mongo.start.mongo_promote.unattended: a replica set that has lost its majority is reconfigured by force without a person",
 		},
 		{
+			"less than a sample says", `max_loss = { mongo = "60s", mariadb = "26h" }`, `max_loss = { mongo = "2s", mariadb = "26h" }`,
+			"", "policy.max_loss.mongo: 2s is less than what a sample of a set that is well may say, 3s",
+		},
+		{
 			"an older backup than may be lost", `max_loss = { mongo = "60s", mariadb = "26h" }`, `max_loss = { mongo = "60s", mariadb = "8h" }`,
 			"", "policy.max_loss.mariadb: 8h0m0s is less than max_age of the restore, 26h0m0s",
 		},

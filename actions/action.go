@@ -62,6 +62,9 @@ type Effect struct {
 	// Lacks says what would keep Do from being whole, although the world could be read;
 	// "" if nothing would. Readiness tells of it.
 	Lacks string
+	// Advice is what a person could change on a quiet day so that this loses less; "" if nothing. A survey shows it, and nobody who has to
+	// decide now.
+	Advice string
 	// Unmendable says of a Guard's Absent that nothing can be done about it but by a person, who is told.
 	Unmendable bool
 }

@@ -249,7 +249,7 @@ func (x *mongoPromote) Inspect(ctx context.Context) (Effect, error) {
 	if err != nil {
 		return Effect{}, err
 	}
-	e := Effect{Detail: f.Detail, Lacks: f.Lacks, State: Absent}
+	e := Effect{Detail: f.Detail, Lacks: f.Lacks, Advice: f.Advice, State: Absent}
 	before := mongoBefore{Primary: f.Primary}
 	if f.Config != nil {
 		before.Version, before.Set = f.Config.Version, f.Config.ID()

@@ -60,6 +60,9 @@ func survey(ctx context.Context, w World, st failover.Step, timeout time.Duratio
 		return s
 	}
 	s.OK, s.Detail, s.Inventory = eff.State != Unknown && !eff.Recalled && eff.Lacks == "", eff.Detail, eff.Inventory
+	if eff.Advice != "" {
+		s.Detail += "; " + eff.Advice
+	}
 	if _, ok := action.(Rememberer); ok && !eff.Recalled {
 		s.Previous = eff.Previous
 	}

@@ -48,6 +48,9 @@ type Finding struct {
 	Config *Config
 	// Lacks is what a promotion would not be whole for, although the set is well; "" if nothing.
 	Lacks string
+	// Advice is how the set would be laid out anew so that no region can take its majority along, as commands; "" where none can. It is
+	// for a quiet day, and for nobody who has to decide now.
+	Advice string
 	// Override is what allow would have to hold for Stuck to be none; "": nothing that it can hold.
 	Override string
 }
@@ -340,28 +343,6 @@ func (f *Finding) whole(region string, target View, able []View) {
 		if f.Config.Preferred(f.Keep) == nil {
 			f.Way, f.Detail = Wait, fmt.Sprintf("%s leads, and %s has the higher priority: it takes over when it has caught up", f.Primary, region)
 		}
-	}
-}
-
-// layout says of a set that is well which region alone can take its majority along.
-func (f *Finding) layout(region string, views []View) {
-	if f.Way != Move {
-		return
-	}
-	in := map[string]string{} // the region of each member that has one
-	for _, v := range views {
-		if v.Region != "" {
-			in[v.name()] = v.Region
-		}
-	}
-	for _, m := range f.Config.Members {
-		r := in[m.Host]
-		left := f.Config.votes(func(h string) bool { return in[h] != r })
-		if r == "" || r == region || left >= f.Config.Majority() {
-			continue
-		}
-		f.Detail += fmt.Sprintf("; once %s is gone, %d of %d votes are left and it takes force: a member in a third region spares that (docs/mongodb.md, layouts)", r, left, f.Config.votes(func(string) bool { return true }))
-		return
 	}
 }
 

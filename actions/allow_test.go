@@ -98,7 +98,7 @@ func TestWhatWasAllowedIsInTheQuestion(t *testing.T) {
 		s := asks("failed")
 		st.must(failover.Retry{Execution: s.Execution.ID, Step: "start-api", Allow: []string{"small"}, Key: "1.sql"})
 		q := asks("approval").Execution.Question
-		for _, want := range []string{"with what was ALLOWED since: small; key 1.sql by uid 1 (because)?", "from 1.sql"} {
+		for _, want := range []string{"with what people have ALLOWED it: small; key 1.sql by uid 1 (because)?", "from 1.sql"} {
 			if !strings.Contains(q.Text, want) {
 				t.Errorf("the question %q lacks %q", q.Text, want)
 			}
@@ -157,6 +157,15 @@ func TestARestoreThatIsAllowedInMidPlan(t *testing.T) {
 		t.Fatalf("%v, %s rows", err, rows(t, s))
 	}
 	inspect(t, next, Present, "is restored from app/5.sql")
+	// One that is named while another one is being loaded comes too late, and it is said.
+	late := rec
+	late.Allowed = append(slices.Clone(rec.Allowed), failover.Allowance{Key: "app/4.sql"})
+	if e, err := seen(t.Context(), next, late); err != nil || e.State != Present || !strings.Contains(e.Detail, "app/4.sql, which was named while that was under way, is not") {
+		t.Errorf("%q, %v", e.Detail, err)
+	}
+	if e, err := seen(t.Context(), next, rec); err != nil || strings.Contains(e.Detail, "which was named") {
+		t.Errorf("%q, %v", e.Detail, err)
+	}
 	// The configuration's own word is not lost beside a person's, nor does a person's outlast its record.
 	c.Allow, c.Key = []restore.Override{restore.AllowOld}, "app/1.sql"
 	both := restorer(t, c, d)
@@ -176,6 +185,10 @@ func TestAPromotionThatIsAllowedInMidPlan(t *testing.T) {
 	a.step = "start-mongo"
 	s.Cut(true, 2)
 	becomes(t, a, Absent, "(for a plan that is under way: `failoverd retry start-mongo --allow alive --why …`)")
+	// The standing hold, which has no plan under way, does not name the command.
+	if eff, err := a.Watch(t.Context()); err != nil || !strings.Contains(eff.Detail, "only the link between them is cut") || strings.Contains(eff.Detail, "failoverd retry") {
+		t.Errorf("%q, %v", eff.Detail, err)
+	}
 	rec := failover.StepRecord{State: failover.StepRunning, Allowed: []failover.Allowance{{Overrides: []string{mongoAlive}}}}
 	allow(a, rec)
 	becomes(t, a, Absent, "FORCED")

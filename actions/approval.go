@@ -48,7 +48,7 @@ func (x *Executor) askFirst(ctx context.Context, e *failover.Execution, st failo
 		for _, a := range rec.Allowed {
 			given = append(given, fmt.Sprintf("%s by %s (%s)", a.Text(), orders(a), a.Why))
 		}
-		text = fmt.Sprintf("Start step %s (%s in %s) although it refused, with what was ALLOWED since: %s?", st.ID, st.Action, st.Region, strings.Join(given, ", "))
+		text = fmt.Sprintf("Start step %s (%s in %s), with what people have ALLOWED it: %s?", st.ID, st.Action, st.Region, strings.Join(given, ", "))
 		ways = []string{"failoverd approve", "failoverd skip " + string(st.ID) + " --why …", "failoverd abort"}
 	}
 	if action, err := x.world.Action(st); err == nil && action != nil {
@@ -71,7 +71,7 @@ func (x *Executor) askFirst(ctx context.Context, e *failover.Execution, st failo
 		text += fmt.Sprintf(". Lost of %s with %s: what was written in the last %s before it failed at most (%s, sampled %s), and if it was only cut off, what was written there since",
 			st.Component, e.From, lost.Behind.D().Round(time.Second), lost.Detail, lost.At.UTC().Format(time.TimeOnly))
 	}
-	x.ask(ctx, e.ID, "approval", st.ID, text, ways...)
+	x.put(ctx, failover.Ask{Execution: e.ID, Kind: "approval", Step: st.ID, Text: text, Ways: ways, Allowed: len(rec.Allowed)})
 }
 
 // orders is who has given an allowance.

@@ -103,6 +103,9 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 		for _, note := range st.Notes {
 			e.Detail += "; " + note
 		}
+		if x.key != x.cfg.Key && x.key != st.Key {
+			e.Detail += fmt.Sprintf("; %s, which was named while that was under way, is not: what is restored once in an epoch stays", x.key)
+		}
 		return e, nil
 	case st.Half:
 		e.State = Partial

@@ -164,8 +164,17 @@ func (x *mongoPromote) access(d memberDialer) replset.Access {
 	return replset.Access{Set: x.cfg.ReplicaSet, TLS: x.cfg.TLS, CAFile: x.cfg.CAFile, Username: x.cfg.Username, PasswordFile: x.cfg.PasswordFile, Dialer: d}
 }
 
-// look asks all members and judges.
+// look asks all members and judges, for a step whose plan is under way: a refusal names the command that lifts it.
 func (x *mongoPromote) look(ctx context.Context) (replset.Finding, []replset.View, error) {
+	f, views, err := x.judge(ctx)
+	if f.Override != "" {
+		f.Detail += " (" + underWay(x.step, f.Override) + ")"
+	}
+	return f, views, err
+}
+
+// judge asks all members and judges.
+func (x *mongoPromote) judge(ctx context.Context) (replset.Finding, []replset.View, error) {
 	patience := x.patience
 	if d, ok := ctx.Deadline(); ok { // a region that is dark must leave time for what comes after the look
 		patience = min(patience, time.Until(d)/4)
@@ -175,9 +184,6 @@ func (x *mongoPromote) look(ctx context.Context) (replset.Finding, []replset.Vie
 		return replset.Finding{}, nil, err
 	}
 	f := replset.Judge(x.cfg.ReplicaSet, x.region, views, slices.Contains(x.allow, mongoAlive), x.forced)
-	if f.Override != "" {
-		f.Detail += " (" + underWay(x.step, f.Override) + ")"
-	}
 	for _, v := range views {
 		// Who was dropped may know no users any more, as an arbiter never did.
 		if v.Region == x.region && replset.Refused(v.Err) && (f.Config == nil || v.Name != "") {
@@ -421,7 +427,7 @@ func (x *mongoPromote) Undo(context.Context, Attempt) error {
 
 // Watch implements Guard: there is no rival. Who leads is the probes' business, and the set's.
 func (x *mongoPromote) Watch(ctx context.Context) (Effect, error) {
-	f, views, err := x.look(ctx)
+	f, views, err := x.judge(ctx)
 	if err != nil {
 		return Effect{}, err
 	}
@@ -441,7 +447,7 @@ func (x *mongoPromote) Watch(ctx context.Context) (Effect, error) {
 
 // Mend implements Guard. It never reconfigures anything.
 func (x *mongoPromote) Mend(ctx context.Context, a Attempt) error {
-	_, views, err := x.look(ctx)
+	_, views, err := x.judge(ctx)
 	if err != nil {
 		return err
 	}

@@ -62,10 +62,15 @@ func (x *Executor) close(ctx context.Context, c failover.FinishExecution) {
 
 // ask puts a question unless one is open.
 func (x *Executor) ask(ctx context.Context, exec uint64, kind string, step failover.StepID, text string, ways ...string) {
-	if e := x.journal.State().Execution; e == nil || e.ID != exec || !e.MayAsk(kind) {
+	x.put(ctx, failover.Ask{Execution: exec, Kind: kind, Step: step, Text: text, Ways: ways})
+}
+
+// put asks a question, unless another one is open.
+func (x *Executor) put(ctx context.Context, q failover.Ask) {
+	if e := x.journal.State().Execution; e == nil || e.ID != q.Execution || !e.MayAsk(q.Kind) {
 		return
 	}
-	x.propose(ctx, failover.Ask{Execution: exec, Kind: kind, Step: step, Text: text, Ways: ways}, "")
+	x.propose(ctx, q, "")
 }
 
 // begin commits the intent of a step without previous values and returns its

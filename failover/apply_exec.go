@@ -163,6 +163,9 @@ func (c Ask) apply(s *State, m Meta) (any, error) {
 	if !e.MayAsk(c.Kind) {
 		return nil, refuse("asked", "execution %d waits for an answer already", e.ID)
 	}
+	if n := len(e.Step(c.Step).Allowed); c.Kind == "approval" && s.Level() >= 3 && c.Allowed != n {
+		return nil, refuse("allowed", "the question about step %s names %d allowances, and it has %d: it is asked anew", c.Step, c.Allowed, n)
+	}
 	s.ask(m, e, Question{Kind: c.Kind, Step: c.Step, Text: c.Text, Ways: c.Ways, Deadline: c.Deadline, Default: c.Default})
 	return m.Index, nil
 }

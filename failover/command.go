@@ -121,6 +121,9 @@ type (
 		Ways      []string  `json:"ways"`
 		Deadline  time.Time `json:"deadline,omitzero"`
 		Default   string    `json:"default,omitempty"`
+		// Allowed is how many allowances of the step the text of an approval was written with: it is refused if there are more by now, and
+		// the answer to it would count for what nobody was asked.
+		Allowed int `json:"allowed,omitempty"`
 	}
 	// AskExpired applies the policy's default to an unanswered question.
 	AskExpired struct {

@@ -48,7 +48,10 @@ func lifted(c *cluster, step failover.StepID) string {
 func TestAnOverrideInMidPlan(t *testing.T) {
 	c, exec := refusing(t, false)
 	retry := failover.Retry{Execution: exec, Step: restoring, Allow: []string{"small"}}
-	c.refused("state", retry) // it is pending: nothing has been refused
+	freeze := c.s.Execution.Plan.Step(plan.FreezeID)
+	freeze.Overrides = []string{"small"}
+	c.refused("state", failover.Retry{Execution: exec, Step: plan.FreezeID, Allow: []string{"small"}}) // it is done
+	freeze.Overrides = nil
 	c.fails(restoring)
 	for want, cmd := range map[string]failover.Command{
 		"override":  failover.Retry{Execution: exec, Step: restoring, Allow: []string{"small", "alive"}},
@@ -102,6 +105,44 @@ func TestAnOverrideInMidPlan(t *testing.T) {
 	c.refused("aborting", retry)
 }
 
+// The question whether to begin a step tells what it would refuse: it can be allowed before it is begun, and the question is asked anew, with that.
+func TestAnOverrideBeforeTheApproval(t *testing.T) {
+	c, exec := refusing(t, true)
+	ask := failover.Ask{Execution: exec, Kind: "approval", Step: restoring, Text: "?", Ways: []string{"failoverd approve"}}
+	allow := failover.Retry{Execution: exec, Step: restoring, Allow: []string{"small"}}
+	c.must(ask)
+	c.order("uid 1", allow)
+	if e := c.s.Execution; e.Question != nil || e.Step(restoring).State != failover.StepPending || lifted(c, restoring) != "[small]" {
+		t.Fatalf("%+v, question %v", e.Step(restoring), e.Question)
+	}
+	c.refused("allowed", ask) // written before that
+	ask.Allowed = 1
+	c.must(ask)
+	c.refusedBy("same-person", "uid 1", failover.Approve{Execution: exec})
+	c.order("uid 2", failover.Approve{Execution: exec})
+	c.order("uid 3", failover.Retry{Execution: exec, Step: restoring, Allow: []string{"old"}}) // approved, and not begun
+	c.refusedBy("approval", "", failover.StepStarted{Execution: exec, Step: restoring, Epoch: c.s.Epoch, PlanHash: c.s.Execution.PlanHash})
+	// Another step's question is not touched.
+	c.must(failover.Ask{Execution: exec, Kind: "approval", Step: "start-api", Text: "?"})
+	c.order("uid 1", allow)
+	if c.s.Execution.Question == nil {
+		t.Error("the question about another step is gone")
+	}
+}
+
+// Who holds an execution has not allowed anything: an allowance of somebody else does not end the hold.
+func TestAnOverrideEndsNoHold(t *testing.T) {
+	c, exec := refusing(t, false)
+	c.fails(restoring)
+	c.order("uid 1", failover.Hold{Execution: exec})
+	c.order("uid 2", failover.Retry{Execution: exec, Step: restoring, Allow: []string{"small"}})
+	if e := c.s.Execution; e.State != failover.ExecHeld || e.Step(restoring).State != failover.StepPending || e.Question != nil {
+		t.Errorf("%s, %s, question %v", e.State, e.Step(restoring).State, e.Question)
+	}
+	c.order("uid 1", failover.Continue{Execution: exec})
+	c.start(restoring)
+}
+
 // What was approved was approved as it was asked: with an override it is asked again, and answered by somebody else.
 func TestAnOverrideIsApprovedAgain(t *testing.T) {
 	c, exec := refusing(t, true)
@@ -124,6 +165,7 @@ func TestAnOverrideIsApprovedAgain(t *testing.T) {
 		t.Errorf("%+v", c.s.Execution.Approvals)
 	}
 	c.refusedBy("approval", "", failover.StepStarted{Execution: exec, Step: restoring, Epoch: c.s.Epoch, PlanHash: c.s.Execution.PlanHash})
+	ask.Allowed = 1
 	c.must(ask)
 	c.refusedBy("same-person", "uid 1", failover.Approve{Execution: exec})
 	c.order("uid 2", failover.Approve{Execution: exec})
@@ -140,11 +182,15 @@ func TestOverridesOfRandomLogs(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
 		approval := rapid.Bool().Draw(r, "approval")
 		c, exec := refusing(t, approval)
-		said, approved := []string{}, false
+		said, approved, known := []string{}, false, 0
 		for range 60 {
 			was := c.s.Execution.Step(restoring).State
 			names := rapid.SampledFrom([][]string{nil, {"small"}, {"old"}, {"old", "small"}, {"alive"}, {"small", "alive"}}).Draw(r, "names")
 			step := rapid.SampledFrom([]failover.StepID{restoring, restoring, restoring, restoring, plan.FreezeID}).Draw(r, "step")
+			// The leader wrote its question now, or some orders ago.
+			if n := len(c.s.Execution.Step(restoring).Allowed); rapid.Bool().Draw(r, "reads") {
+				known = n
+			}
 			token := uint64(0)
 			if last := c.s.Execution.Step(restoring).Last(); last != nil {
 				token = last.Token
@@ -154,7 +200,7 @@ func TestOverridesOfRandomLogs(t *testing.T) {
 				failover.StepStarted{Execution: exec, Step: restoring, Epoch: 1, PlanHash: c.s.Execution.PlanHash},
 				failover.StepFinished{Execution: exec, Step: restoring, Token: token, Outcome: failover.StepFailed},
 				failover.StepFinished{Execution: exec, Step: restoring, Token: token, Outcome: failover.StepUnclear},
-				failover.Ask{Execution: exec, Kind: "approval", Step: restoring}, failover.Approve{Execution: exec}, failover.Lead{Node: "use2b"},
+				failover.Ask{Execution: exec, Kind: "approval", Step: restoring, Allowed: known}, failover.Approve{Execution: exec}, failover.Lead{Node: "use2b"},
 			}).Draw(r, "command")
 			snapshot := c.s.Clone()
 			lifted := fmt.Sprint(snapshot.Execution.Step(restoring).Lifted())
@@ -163,6 +209,10 @@ func TestOverridesOfRandomLogs(t *testing.T) {
 				r.Fatalf("a copy of the state was allowed %s, and %s now", lifted, got)
 			}
 			switch cmd := cmd.(type) {
+			case failover.Ask:
+				if ok && cmd.Allowed != len(c.s.Execution.Step(restoring).Allowed) {
+					r.Fatalf("a person is asked with %d of %d allowances", cmd.Allowed, len(c.s.Execution.Step(restoring).Allowed))
+				}
 			case failover.Approve:
 				approved = approved || ok
 			case failover.StepStarted:
@@ -176,7 +226,7 @@ func TestOverridesOfRandomLogs(t *testing.T) {
 				if !ok || len(cmd.Allow) == 0 {
 					break
 				}
-				if allowed++; cmd.Step != restoring || slices.Contains(cmd.Allow, "alive") || was == failover.StepPending || was == failover.StepRunning && approval {
+				if allowed++; cmd.Step != restoring || slices.Contains(cmd.Allow, "alive") || was == failover.StepRunning && approval {
 					r.Fatalf("%s, %s, was allowed %v", cmd.Step, was, cmd.Allow)
 				}
 				said, approved = append(said, cmd.Allow...), false
@@ -219,7 +269,7 @@ func TestAnOverrideThroughTwoNodes(t *testing.T) {
 	if got := through("third", "uid 2", allow); got != "" || lifted(c, restoring) != "[small]" {
 		t.Fatalf("%q, %s", got, lifted(c, restoring))
 	}
-	c.must(failover.Ask{Execution: exec, Kind: "approval", Step: restoring, Text: "?"})
+	c.must(failover.Ask{Execution: exec, Kind: "approval", Step: restoring, Allowed: 1, Text: "?"})
 	for _, who := range []string{"uid 1", "uid 2"} {
 		if got := through("use2a", who, failover.Approve{Execution: exec}); got != "same-person" {
 			t.Errorf("%s: %q", who, got)

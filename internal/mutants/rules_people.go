@@ -51,9 +51,27 @@ var orders = []mutant{
 		tests: []test{{pkg: "failover", name: "TestAnOverrideIsApprovedAgain"}, {pkg: "failover", name: "TestOverridesOfRandomLogs"}},
 	},
 	{
+		name: "allowed-under-an-open-question", rule: "S10",
+		says:  "a step is allowed what it refused while a person is asked about it without that, and the answer counts for both",
+		edits: []edit{{"failover/apply_retry.go", `q.Kind == "approval" && q.Step == c.Step {`, `q.Kind == "approval" && q.Step == "" {`}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideBeforeTheApproval"}},
+	},
+	{
+		name: "asked-without-the-allowance", rule: "S10",
+		says:  "a question that was written before a step was allowed what it refused is answered after, and the answer counts for both",
+		edits: []edit{{"failover/apply_exec.go", `s.Level() >= 3 && c.Allowed != n {`, `s.Level() >= 3 && c.Allowed > n {`}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideBeforeTheApproval"}},
+	},
+	{
+		name: "allowance-ends-a-hold", rule: "S10",
+		says:  "an allowance of one person lets go on what another one holds",
+		edits: []edit{{"failover/apply_retry.go", `	if held && c.allows() {`, `	if held && c.Step == "" {`}},
+		tests: []test{{pkg: "failover", name: "TestAnOverrideEndsNoHold"}},
+	},
+	{
 		name: "override-while-approved-work-runs", rule: "E8",
 		says:  "a step that acts by an approval is allowed more than was approved",
-		edits: []edit{{"failover/apply_retry.go", `	case rec.State == StepRunning && st.Approval:`, `	case false:`}},
+		edits: []edit{{"failover/apply_retry.go", `	case e.Step(c.Step).State == StepRunning && st.Approval:`, `	case false:`}},
 		tests: []test{{pkg: "failover", name: "TestAnOverrideIsApprovedAgain"}},
 	},
 	{

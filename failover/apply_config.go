@@ -248,6 +248,9 @@ func (c ActivateSettings) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("waits", "configuration %s is not in force yet: it %s", p.Hash, why)
 	}
 	settings := p.Settings
+	if s.Level() >= 3 {
+		s.AtRisk = nil // what is counted may be something else from now on
+	}
 	s.Settings, s.SettingsHash, s.Source, s.SettingsSince, s.Proposal = &settings, p.Hash, p.Source, m.At, nil
 	what := ""
 	if len(p.Changes) > 0 {

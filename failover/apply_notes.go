@@ -242,10 +242,14 @@ func (c RecordLoss) apply(s *State, m Meta) (any, error) {
 // RecordAtRisk remembers what was counted in the active region. It replaces what was counted before of the same components; the others
 // keep what they have.
 type RecordAtRisk struct {
+	Epoch   uint64               `json:"epoch"` // in which it was counted: it says nothing of another region
 	Counted map[Component]AtRisk `json:"counted"`
 }
 
 func (c RecordAtRisk) apply(s *State, m Meta) (any, error) {
+	if c.Epoch != s.Epoch {
+		return nil, refuse("epoch", "counted in epoch %d, and %d is in force", c.Epoch, s.Epoch)
+	}
 	next := maps.Clone(s.AtRisk)
 	if next == nil {
 		next = map[Component]AtRiskSample{}

@@ -11,9 +11,10 @@ import (
 // nothing of the region that is active then.
 func TestAtRiskIsOfTheActiveRegion(t *testing.T) {
 	c, exec := current(t).opened()
-	c.must(failover.RecordAtRisk{Counted: map[failover.Component]failover.AtRisk{"workers": {Items: 3, Unit: "messages"}}})
-	c.must(failover.RecordAtRisk{Counted: map[failover.Component]failover.AtRisk{"api": {Items: 1, Unit: "messages"}}})
-	c.refused("component", failover.RecordAtRisk{Counted: map[failover.Component]failover.AtRisk{"nobody": {Items: 1}}})
+	c.must(failover.RecordAtRisk{Epoch: 1, Counted: map[failover.Component]failover.AtRisk{"workers": {Items: 3, Unit: "messages"}}})
+	c.must(failover.RecordAtRisk{Epoch: 1, Counted: map[failover.Component]failover.AtRisk{"api": {Items: 1, Unit: "messages"}}})
+	c.refused("component", failover.RecordAtRisk{Epoch: 1, Counted: map[failover.Component]failover.AtRisk{"nobody": {Items: 1}}})
+	c.refused("epoch", failover.RecordAtRisk{Epoch: 2, Counted: map[failover.Component]failover.AtRisk{"api": {Items: 2}}})
 	if len(c.s.AtRisk) != 2 || c.s.AtRisk["workers"].Items != 3 || !c.s.AtRisk["workers"].At.Equal(c.s.Time) {
 		t.Errorf("%+v", c.s.AtRisk)
 	}
@@ -23,6 +24,16 @@ func TestAtRiskIsOfTheActiveRegion(t *testing.T) {
 	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze})
 	if c.s.Active != east2 || len(c.s.AtRisk) != 0 {
 		t.Errorf("%s is active, and of it: %+v", c.s.Active, c.s.AtRisk)
+	}
+}
+
+// A configuration that comes into force may count something else: what was counted by the one before ends with it.
+func TestAtRiskEndsWithItsConfiguration(t *testing.T) {
+	c := current(t)
+	c.must(failover.RecordAtRisk{Epoch: 1, Counted: map[failover.Component]failover.AtRisk{"workers": {Items: 3, Unit: "messages"}}})
+	c.must(failover.ActivateSettings{Proposal: c.acknowledged(*c.s.Settings)})
+	if len(c.s.AtRisk) != 0 {
+		t.Errorf("%+v", c.s.AtRisk)
 	}
 }
 

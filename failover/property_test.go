@@ -309,7 +309,7 @@ func draw(t *rapid.T, s *failover.State) failover.Command {
 		failover.RecordInventory{Counts: map[failover.StepID]int{step: 3}},
 		failover.RecordReadings{Readings: map[failover.StepID]failover.Reading{step: {Of: "a", Previous: []byte(`{"x":1}`)}}},
 		failover.BeginDrill{Step: step}, failover.RecordDrill{Step: step, Of: "a", Took: dur("3s")},
-		failover.RecordAtRisk{Counted: map[failover.Component]failover.AtRisk{"workers": {Items: 3, Unit: "messages"}}},
+		failover.RecordAtRisk{Epoch: s.Epoch + off, Counted: map[failover.Component]failover.AtRisk{"workers": {Items: 3, Unit: "messages"}}},
 		failover.RecordLoss{Samples: map[string]failover.LossSample{"mongo": {Behind: dur("3s")}}},
 		failover.ReleaseHold{Component: "workers"}, failover.RefuseRequest{Request: exec, Guard: "g", Reason: "r"},
 		failover.Suspend{Execution: exec, Condition: failover.FollowedUs, Sentence: "down"},

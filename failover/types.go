@@ -155,6 +155,8 @@ type AtRisk struct {
 	Unit  string `json:"unit"`           // of Items, in the plural: "messages"
 	Where string `json:"where"`          // what holds them, for people: "queue messages"
 	Lost  bool   `json:"lost,omitempty"` // they are lost with the region; else they wait there
+	// Lacks says why nobody could count; Items mean nothing then. "": they were counted.
+	Lacks string `json:"lacks,omitempty"`
 }
 
 // What a signal looks at, if not at the data plane.

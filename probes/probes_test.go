@@ -231,7 +231,7 @@ func TestSQSCountsWhatWaits(t *testing.T) {
 	}{"GetQueueAttributes": {403, "AccessDeniedException"}}
 	f.mu.Unlock()
 	x.counted = x.counted.Add(-countEvery)
-	if o := p.Probe(t.Context()); o.Outcome != failover.OK || o.AtRisk != nil {
+	if o := p.Probe(t.Context()); o.Outcome != failover.OK || o.AtRisk == nil || o.AtRisk.Items != 0 || !strings.Contains(o.AtRisk.Lacks, "messages: ") || !strings.Contains(o.AtRisk.Lacks, "AccessDenied") {
 		t.Errorf("%+v, %+v", o, o.AtRisk)
 	}
 	for _, bad := range []*SQSConfig{{Queue: "canary", Waiting: []string{"a b"}}, {Queue: "canary", Waiting: []string{"canary"}}, {Queue: "canary", Waiting: []string{"m", "m"}}} {

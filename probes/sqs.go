@@ -122,7 +122,7 @@ type sqsProbe struct {
 	*sqsQueue
 	waiting []*sqsQueue
 	counted time.Time        // when they were last asked, with or without success
-	atRisk  *failover.AtRisk // what they said then; nil: not all have answered
+	atRisk  *failover.AtRisk // what they said then; nil: nobody has asked
 }
 
 // New implements Config.
@@ -156,23 +156,25 @@ func (p *sqsProbe) Probe(ctx context.Context) failover.Observation {
 // countEvery is how often the messages are counted: a price needs them no more exactly, and each look is a call that AWS bills.
 const countEvery = 15 * time.Second
 
-// count is how many messages wait for the region. A queue that cannot be asked makes it unknown, never less: the canary says how the
-// region is.
+// count is how many messages wait for the region. A queue that cannot be asked makes it unknown, never less, and says nothing of the
+// region's health: the canary does.
 func (p *sqsProbe) count(ctx context.Context) *failover.AtRisk {
 	if len(p.waiting) == 0 || time.Since(p.counted) < countEvery {
 		return p.atRisk
 	}
-	p.counted, p.atRisk = time.Now(), nil
+	p.counted = time.Now()
 	sum := failover.AtRisk{Unit: "messages", Where: "queue " + strings.Join(p.cfg.Waiting, ", ")}
 	for _, q := range p.waiting {
-		if q.find(ctx) != nil {
-			return nil
+		if err := q.find(ctx); err != nil {
+			sum.Items, sum.Lacks = 0, awsError("GetQueueUrl of "+q.name, err).detail
+			break
 		}
 		// Also those that a worker holds, or that are delayed: nobody there will finish them.
 		n, err := q.depth(ctx, types.QueueAttributeNameApproximateNumberOfMessages, types.QueueAttributeNameApproximateNumberOfMessagesNotVisible,
 			types.QueueAttributeNameApproximateNumberOfMessagesDelayed)
 		if err != nil {
-			return nil
+			sum.Items, sum.Lacks = 0, q.name+": "+err.Error()
+			break
 		}
 		sum.Items += int64(n)
 	}

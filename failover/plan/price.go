@@ -202,7 +202,7 @@ func (c CountedPrice) line(from failover.Region) string {
 	if c.Lost {
 		return fmt.Sprintf("at risk of %s: %s", c.Component, counted)
 	}
-	return fmt.Sprintf("out of reach of %s: %s; they wait in %s until it is back", c.Component, counted, from)
+	return fmt.Sprintf("out of reach of %s: %s; they wait in %s until it is back, as do those in queues that are not counted", c.Component, counted, from)
 }
 
 func (e Estimate) text() string {

@@ -15,6 +15,9 @@ func signalRows(active failover.Region, verdicts []failover.Verdict) []admin.Row
 	var out []admin.Row
 	for _, v := range verdicts {
 		for _, s := range v.Signals {
+			if s.AtRisk != nil && s.AtRisk.Lacks != "" && s.Region == active {
+				out = append(out, admin.Row{Name: fmt.Sprintf("%s in %s", s.AtRisk.Where, s.Region), Advice: true, Detail: s.AtRisk.Unit + " are not counted for the price: " + s.AtRisk.Lacks})
+			}
 			ill := s.Health == failover.Down || s.Health == failover.Degraded
 			if s.Data() || s.Plane != failover.PlaneUpkeep && !ill {
 				continue

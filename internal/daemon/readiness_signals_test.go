@@ -45,3 +45,16 @@ func TestSignalRows(t *testing.T) {
 		t.Errorf("%+v", rows)
 	}
 }
+
+// A queue that cannot be counted says so while all is well, and hinders nothing.
+func TestWhatIsNotCountedIsAdvice(t *testing.T) {
+	lacks := &failover.AtRisk{Unit: "messages", Where: "queue mail", Lacks: "mail: AccessDenied"}
+	sig := failover.SignalState{Component: "workers", Kind: "sqs", Region: "us-east-1", Health: failover.Healthy, AtRisk: lacks}
+	rows := signalRows("us-east-1", []failover.Verdict{{Signals: []failover.SignalState{sig}}})
+	if len(rows) != 1 || rows[0].OK || !rows[0].Advice || rows[0].Name != "queue mail in us-east-1" || rows[0].Detail != "messages are not counted for the price: mail: AccessDenied" {
+		t.Errorf("%+v", rows)
+	}
+	if rows := signalRows("us-east-2", []failover.Verdict{{Signals: []failover.SignalState{sig}}}); len(rows) != 0 {
+		t.Errorf("of the other region: %+v", rows)
+	}
+}

@@ -184,7 +184,7 @@ func (l *leadership) noteAtRisk(ctx context.Context, s *failover.State, votes []
 		return
 	}
 	l.nextRisk = now.Add(riskEvery)
-	if _, err := l.tenure.Propose(ctx, failover.RecordAtRisk{Counted: counted}, ""); err != nil {
+	if _, err := l.tenure.Propose(ctx, failover.RecordAtRisk{Epoch: s.Epoch, Counted: counted}, ""); err != nil {
 		l.core.cfg.Log.Debug("what stands in the active region was not taken", "why", err.Error())
 	}
 }
@@ -197,7 +197,7 @@ func atRisk(s *failover.State, votes []failover.Vote, now time.Time) map[failove
 			continue
 		}
 		for _, sig := range v.Verdict.Signals {
-			if sig.AtRisk != nil && s.Settings.Component(sig.Component) != nil && v.Received.After(newest[sig.Component]) {
+			if sig.AtRisk != nil && sig.AtRisk.Lacks == "" && s.Settings.Component(sig.Component) != nil && v.Received.After(newest[sig.Component]) {
 				out[sig.Component], newest[sig.Component] = *sig.AtRisk, v.Received
 			}
 		}

@@ -103,7 +103,10 @@ func TestAtRisk(t *testing.T) {
 	}
 	blind := vote("east1", 0, "workers", 5)
 	blind.Verdict.Abstain = true
+	refused := vote("east1", 0, "workers", 0)
+	refused.Verdict.Signals[1].AtRisk.Lacks = "AccessDenied"
 	got := atRisk(s, []failover.Vote{
+		refused,
 		vote("east1", 2*time.Second, "workers", 1), vote("east1", time.Second, "workers", 2), vote("east1", 3*time.Second, "workers", 3),
 		vote("east2", 0, "workers", 4), blind, vote("east1", 6*time.Second, "mail", 6), vote("east1", 0, "gone", 7),
 	}, now)

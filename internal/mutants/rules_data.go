@@ -300,7 +300,7 @@ var data = []mutant{
 	{
 		name: "mongo-hold-forces", rule: "S4",
 		says: "the hold on a promotion promotes again",
-		edits: []edit{{"actions/mongo_promote.go", `	_, views, err := x.look(ctx)
+		edits: []edit{{"actions/mongo_promote.go", `	_, views, err := x.judge(ctx)
 	if err != nil {
 		return err
 	}

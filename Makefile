@@ -30,6 +30,7 @@ test: deps
 	@$(MAKE) --no-print-directory race
 	@$(MAKE) --no-print-directory stories sim
 	cd lab && $(GO) vet ./... && $(GO) test -race -p 1 -timeout 70m ./... # one world at a time
+	@echo "NOT TESTED by this: kubernetes against a real API server (make kube-testbed does), MongoDB against a real mongod (ours speaks its protocol)"
 
 # Packages with tests in bubbles of fake time run on one processor each: under -race the runtime of Go 1.26 lets two
 # goroutines of a bubble share a race context when they find timers that have ended, and crashes (SIGSEGV in
@@ -65,7 +66,7 @@ crashmatrix:
 
 # Outages that others have had, replayed: whole clusters in fake time, and real processes where only they are honest.
 .PHONY: incidents
-INCIDENTS = P1 P2 P3 P4 P5 P7 P10 P11 P12 P15 P16 P18
+INCIDENTS = P1 P2 P3 P4 P5 P6 P7 P9 P10 P11 P12 P15 P16 P17 P18
 incidents: deps
 	@mkdir -p out
 	@{ $(GO) test ./internal/sim -run 'TestStories/P' -v -count=1 && $(GO) test ./actions ./probes ./internal/daemon -run TestIncident -v -count=1 && $(GO) test ./consensus -run TestIncident -v -count=1 -entries 1000000; } > out/incidents.log 2>&1; a=$$?; \

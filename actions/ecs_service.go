@@ -22,6 +22,9 @@ type ECSServiceConfig struct {
 	// Count is the number of tasks. Zero stops the service; more starts it and
 	// never scales it down.
 	Count int `toml:"count" json:"count"`
+	// MinRunning is the share of Count, in percent, of which the tasks must run for a start to be done; ECS goes on with the others. Zero
+	// means 100.
+	MinRunning int `toml:"min_running" json:"min_running,omitempty"`
 }
 
 // Validate implements Config.
@@ -37,6 +40,10 @@ func (c *ECSServiceConfig) Validate(role Role) error {
 		return badParam("count", "%d is negative", c.Count)
 	case role == RoleStart && c.Count == 0:
 		return badParam("count", "is 0, which starts nothing; give the number of tasks that carry the whole load")
+	case c.MinRunning < 0 || c.MinRunning > 100:
+		return badParam("min_running", "%d is not a share in percent", c.MinRunning)
+	case role == RoleStop && c.MinRunning != 0:
+		return badParam("min_running", "is %d, and a stop is done when no task runs", c.MinRunning)
 	case role == RoleStop && c.Count != 0:
 		return badParam("count", "is %d, which leaves tasks running; a stop needs 0", c.Count)
 	}
@@ -104,15 +111,18 @@ func (s *ecsService) Inspect(ctx context.Context) (Effect, error) {
 		e.Detail += "; whether it has an autoscaler is not known: " + serr.Error()
 	}
 	if s.cfg.Count > 0 {
-		want := int32(s.cfg.Count)
+		need := int32(share(s.cfg.Count, s.cfg.MinRunning))
 		switch {
-		case svc.DesiredCount < want:
+		case svc.DesiredCount < int32(s.cfg.Count):
 			e.State = Absent
-		case svc.RunningCount < want:
+		case svc.RunningCount < need:
 			e.State = Partial
-			e.Detail += lastEvent(svc)
+			e.Detail += fmt.Sprintf(", want %d", need) + lastEvent(svc)
 		default:
 			e.State = Present
+			if svc.RunningCount < int32(s.cfg.Count) {
+				e.Detail += fmt.Sprintf(", of which %d are enough", need) + lastEvent(svc)
+			}
 		}
 		return e, nil
 	}

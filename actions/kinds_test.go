@@ -74,6 +74,32 @@ func TestECSStart(t *testing.T) {
 	}
 }
 
+// Where a share is enough, one task that finds no place holds nothing up, and is told of; all are asked for all the same.
+func TestECSStartWithAShare(t *testing.T) {
+	f := &fakeECS{desired: 0}
+	a, err := (&ECSServiceConfig{Cluster: "prod", Service: "api", Count: 12, MinRunning: 75}).New(testDeps(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	do(t, a.Do, 7, inspect(t, a, Absent, "desired 0").Previous)
+	if f.desired != 12 {
+		t.Errorf("%d tasks are wanted, not all 12", f.desired)
+	}
+	f.running = 8
+	inspect(t, a, Partial, "running 8, pending 0, want 9")
+	f.running = 9
+	inspect(t, a, Present, "running 9, pending 0, of which 9 are enough")
+	f.running = 12
+	if e := inspect(t, a, Present, "running 12"); strings.Contains(e.Detail, "enough") {
+		t.Error(e.Detail)
+	}
+	for role, c := range map[Role]ECSServiceConfig{RoleStart: {Cluster: "prod", Service: "api", Count: 3, MinRunning: 101}, RoleStop: {Cluster: "prod", Service: "api", MinRunning: 50}} {
+		if err := c.Validate(role); err == nil || !strings.Contains(err.Error(), "min_running") {
+			t.Errorf("%+v: %v", c, err)
+		}
+	}
+}
+
 func TestECSStopBelievesTheTasks(t *testing.T) {
 	f := &fakeECS{desired: 3, running: 3, tasks: map[string]string{}}
 	a, err := (&ECSServiceConfig{Cluster: "prod", Service: "workers"}).New(testDeps(t, f))

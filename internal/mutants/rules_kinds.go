@@ -262,6 +262,12 @@ var kinds = []mutant{
 		tests: []test{{pkg: "probes", name: "TestMariaDBBackup"}},
 	},
 	{
+		name: "share-of-tasks-wants-fewer", rule: "L1",
+		says:  "a start that is content with a share of its tasks is done with fewer than that",
+		edits: []edit{{"actions/ecs_service.go", `case svc.RunningCount < need:`, `case svc.RunningCount+1 < need:`}},
+		tests: []test{{pkg: "actions", name: "TestECSStartWithAShare"}},
+	},
+	{
 		name: "backup-of-the-dark-region", rule: "S7",
 		says:  "what would be lost is counted by the backup in the region that fails",
 		edits: []edit{{"internal/daemon/survey.go", `v.Verdict.Region != s.Active && sig.LastWrite.After(old)`, `sig.LastWrite.After(old)`}},

@@ -28,7 +28,8 @@ type MySQLConfig struct {
 	CAFile string `toml:"ca_file" json:"ca_file,omitempty"`
 	// Table is read at each look, "database.table". Empty: failoverd.canary.
 	Table string `toml:"table" json:"table,omitempty"`
-	// Write replaces the node's own row in Table before it is read, in regions of which ReadOnly says false and that replicate from none.
+	// Write replaces the node's own row in Table before it is read, in regions of which ReadOnly says false and ReplicaOf no source, and
+	// there in servers that replicate from none.
 	Write bool `toml:"write" json:"write,omitempty"`
 	// ReadOnly says of a region whether its servers refuse writes: true, all of them; false, all but one or more. A region that is not
 	// named may do as it likes.
@@ -132,8 +133,7 @@ func (c *MySQLCheckConfig) Validate() error {
 	return notNegative("within", c.For)
 }
 
-// writes reports whether the canary is written in a region. A row that is written to a replica is in no other server, and an obstacle
-// to its replication.
+// writes reports whether the canary is written in a region, to those of its servers that say themselves that they replicate from none.
 func (c *MySQLConfig) writes(r failover.Region) bool {
 	readOnly, said := c.ReadOnly[r]
 	return c.Write && said && !readOnly && cmp.Or(c.ReplicaOf[r], none) == none

@@ -27,8 +27,8 @@ type mysqlServer struct {
 	connector driver.Connector
 	table     string
 	node      string
-	writes    bool
-	follows   bool // its replication is looked at
+	writes    bool // it is written to, unless it replicates
+	follows   bool // its replication is looked at in any case
 
 	conn mysqlConn // nil: there is none
 	made time.Time // when conn was
@@ -99,6 +99,7 @@ type mysqlState struct {
 	readOnly string // what makes it refuse writes, such as "read_only=ON"; "" if nothing
 	events   string // of the event scheduler: ON, OFF or DISABLED
 	wrote    bool
+	spared   bool          // it takes writes, and was not written to
 	sources  []mysqlSource // from which it replicates, if that was looked at
 }
 
@@ -107,6 +108,8 @@ func (s mysqlState) String() string {
 	switch {
 	case s.wrote:
 		out += ", has written a row"
+	case s.spared:
+		out += ", takes writes, is not written to since it replicates"
 	case s.readOnly == "":
 		out += ", takes writes"
 	default:
@@ -197,7 +200,19 @@ func (s *mysqlServer) ask(ctx context.Context) (mysqlState, error) {
 	if err != nil {
 		return st, err
 	}
-	if s.writes && st.readOnly == "" {
+	write := s.writes && st.readOnly == ""
+	if s.follows || write {
+		if st.sources, err = s.replication(ctx, st.version); mysqlRefused[mysqlCode(err)] {
+			return st, fmt.Errorf("asking for its replication: %w; write and replica_of need the right SLAVE MONITOR (on MySQL, and before MariaDB 10.5: REPLICATION CLIENT)", err)
+		} else if err != nil {
+			return st, fmt.Errorf("asking for its replication: %w", err)
+		}
+	}
+	// What the configuration says of the region is no word of this server. A row that is written to one that replicates stops its
+	// replication as soon as its source's own row arrives, and is a transaction that its source knows nothing of: also where it
+	// stands still, from which it may go on at any time.
+	st.spared = write && len(st.sources) > 0
+	if write && !st.spared {
 		if err := s.write(ctx); err != nil {
 			return st, fmt.Errorf("writing to %s: %w", s.table, err)
 		}
@@ -205,11 +220,6 @@ func (s *mysqlServer) ask(ctx context.Context) (mysqlState, error) {
 	}
 	if _, _, err := s.rows(ctx, "SELECT 1 FROM "+s.table+" LIMIT 1"); err != nil {
 		return st, fmt.Errorf("reading from %s: %w", s.table, err)
-	}
-	if s.follows {
-		if st.sources, err = s.replication(ctx, st.version); err != nil {
-			return st, fmt.Errorf("asking for its replication: %w", err)
-		}
 	}
 	return st, nil
 }

@@ -19,7 +19,7 @@ import (
 func TestMain(m *testing.M) { mariadbtest.Main(m) }
 
 // mysqlGrants is what docs/operations.md asks for.
-const mysqlGrants = "CREATE USER watcher@'127.0.0.1' IDENTIFIED BY 'hunter2'; GRANT SELECT, INSERT, DELETE ON failoverd.canary TO watcher@'127.0.0.1';"
+const mysqlGrants = "CREATE USER watcher@'127.0.0.1' IDENTIFIED BY 'hunter2'; GRANT SELECT, INSERT, DELETE ON failoverd.canary TO watcher@'127.0.0.1'; GRANT SLAVE MONITOR ON *.* TO watcher@'127.0.0.1';"
 
 // mysqlServerOf is a server with the table and the account.
 func mysqlServerOf(t *testing.T, name string, flags ...string) *mariadbtest.Server {
@@ -120,7 +120,8 @@ func TestMySQLMistakes(t *testing.T) {
 		{"no table, and no right to make one", "DROP TABLE failoverd.canary", func(c *MySQLConfig) { c.Write = true }, failover.ReasonConfig, "make it there (CREATE TABLE"},
 		{"no database", "DROP DATABASE failoverd; GRANT ALL ON *.* TO watcher@'127.0.0.1'", func(c *MySQLConfig) { c.Write = true }, failover.ReasonConfig, "make it there (CREATE TABLE"},
 		{"a table of another form", "ALTER TABLE failoverd.canary RENAME COLUMN at TO since", func(c *MySQLConfig) { c.Write = true }, failover.ReasonConfig, "Error 1054"},
-		{"no right to see replication", "", func(c *MySQLConfig) { c.ReplicaOf = map[failover.Region]string{e1: "none"} }, failover.ReasonAuth, "asking for its replication: Error 1227"},
+		{"no right to see replication", "REVOKE SLAVE MONITOR ON *.* FROM watcher@'127.0.0.1'", func(c *MySQLConfig) { c.ReplicaOf = map[failover.Region]string{e1: "none"} }, failover.ReasonAuth, "asking for its replication: Error 1227"},
+		{"no right to see whether it may be written to", "REVOKE SLAVE MONITOR ON *.* FROM watcher@'127.0.0.1'", func(c *MySQLConfig) { c.Write = true }, failover.ReasonAuth, "write and replica_of need the right SLAVE MONITOR"},
 		{"no password", "", func(c *MySQLConfig) { c.PasswordFile = "/nowhere/password" }, failover.ReasonConfig, "was not asked: the password of watcher"},
 		{"no authority", "", func(c *MySQLConfig) { c.CAFile = "/nowhere/ca" }, failover.ReasonConfig, "was not asked: the certificates by which it is known"},
 		{"no certificate", "", func(c *MySQLConfig) { c.CAFile = c.PasswordFile }, failover.ReasonConfig, "holds no certificate"},
@@ -304,7 +305,6 @@ func TestMySQLReplication(t *testing.T) {
 	host, port, _ := net.SplitHostPort(source.Addr)
 	t.Cleanup(func() { replica.Feed(t, "STOP ALL SLAVES; RESET SLAVE ALL") })
 	source.Feed(t, "CREATE USER repl@'127.0.0.1' IDENTIFIED BY 'r'; GRANT REPLICATION SLAVE ON *.* TO repl@'127.0.0.1'; CREATE DATABASE app; CREATE TABLE app.t (a INT PRIMARY KEY)")
-	replica.Feed(t, "GRANT SLAVE MONITOR ON *.* TO watcher@'127.0.0.1'")
 	d := mysqlDeps(t)
 	c := mysqlConfig(t, replica.Addr)
 	c.ReplicaOf = map[failover.Region]string{e1: source.Addr}

@@ -228,4 +228,10 @@ var servers = []mutant{
 		edits: []edit{{"probes/mysql_look.go", `"lock_wait_timeout": patience, `, ``}},
 		tests: []test{{pkg: "probes", name: "TestMySQLServesNobody"}},
 	},
+	{
+		name: "mysql-writes-to-who-replicates", rule: "S8",
+		says:  "the canary is written to a writable replica, whose replication it stops, because the configuration says nothing of it",
+		edits: []edit{{"probes/mysql_look.go", `st.spared = write && len(st.sources) > 0`, `st.spared = write && len(st.sources) > mostRows`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLWritesToNoReplica"}},
+	},
 }

@@ -250,9 +250,11 @@ func (p *mysqlProbe) Probe(ctx context.Context) failover.Observation {
 func (p *mysqlProbe) judge(states []mysqlState, results []result) {
 	r := p.deps.Region
 	readOnly, said := p.cfg.ReadOnly[r]
+	// Also one that is alive and did not come to say whether it takes writes, since it is full or does not accept us, may do so: those
+	// that do not are not to blame for it.
 	writable := false
 	for i, s := range states {
-		writable = writable || results[i].outcome == failover.OK && s.readOnly == ""
+		writable = writable || results[i].outcome != failover.Failed && s.readOnly == ""
 	}
 	for i, s := range states {
 		if results[i].outcome != failover.OK {

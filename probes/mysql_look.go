@@ -26,9 +26,9 @@ type mysqlServer struct {
 	at        string
 	connector driver.Connector
 	table     string
-	node      string
-	writes    bool // it is written to, unless it replicates
-	follows   bool // its replication is looked at in any case
+	row       string // the key of the row that is written
+	writes    bool   // it is written to, unless it replicates
+	follows   bool   // its replication is looked at in any case
 
 	conn mysqlConn // nil: there is none
 	made time.Time // when conn was
@@ -64,7 +64,7 @@ func (c *MySQLConfig) server(d Deps, at string) (*mysqlServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &mysqlServer{at: at, connector: connector, table: cmp.Or(c.Table, "failoverd.canary"), node: string(d.Node), writes: c.writes(d.Region), follows: c.ReplicaOf[d.Region] != ""}, nil
+	return &mysqlServer{at: at, connector: connector, table: cmp.Or(c.Table, "failoverd.canary"), row: string(d.Node) + "@" + at, writes: c.writes(d.Region), follows: c.ReplicaOf[d.Region] != ""}, nil
 }
 
 // errSecret is a file of ours that cannot be used.
@@ -246,13 +246,15 @@ func (s *mysqlServer) variables(ctx context.Context) (mysqlState, error) {
 	return st, err
 }
 
-// canaryTable is the statement that makes the table in which each node has one row.
-const canaryTable = "CREATE TABLE IF NOT EXISTS %s (node VARCHAR(190) CHARACTER SET ascii NOT NULL PRIMARY KEY, at DATETIME(6) NOT NULL) ENGINE=InnoDB"
+// canaryTable is the statement that makes the table in which each node has a row for each server that it writes to. A node's name, a host's of
+// 253 letters and a port have room in its key, which any row format of InnoDB takes.
+const canaryTable = "CREATE TABLE IF NOT EXISTS %s (node VARCHAR(400) CHARACTER SET ascii NOT NULL PRIMARY KEY, at DATETIME(6) NOT NULL) ENGINE=InnoDB"
 
-// write replaces the node's row, so that nothing grows and a write that took place after all does no harm. The table is made where
-// the account may.
+// write replaces the node's row of this server, so that nothing grows and a write that took place after all does no harm. Were it the
+// same row in each server, those of a Galera cluster would be told to write it at the same instant, of which all but one fail. The table
+// is made where the account may.
 func (s *mysqlServer) write(ctx context.Context) error {
-	row := []driver.NamedValue{{Ordinal: 1, Value: s.node}, {Ordinal: 2, Value: time.Now().UTC().Format("2006-01-02 15:04:05.000000")}}
+	row := []driver.NamedValue{{Ordinal: 1, Value: s.row}, {Ordinal: 2, Value: time.Now().UTC().Format("2006-01-02 15:04:05.000000")}}
 	replace := func() error {
 		_, err := s.conn.ExecContext(ctx, "REPLACE INTO "+s.table+" (node, at) VALUES (?, ?)", row)
 		return err
@@ -294,10 +296,24 @@ var mysqlFailed = map[uint16]failover.ReasonCode{
 	1021: failover.ReasonServerError, 1026: failover.ReasonServerError, 1114: failover.ReasonServerError, // the disk or the table space is full
 	1030: failover.ReasonServerError, 1034: failover.ReasonServerError, 1180: failover.ReasonServerError, 1194: failover.ReasonServerError, 1195: failover.ReasonServerError, 1932: failover.ReasonServerError, // the storage engine fails
 	1037: failover.ReasonServerError, 1041: failover.ReasonServerError, // out of memory
-	1047: failover.ReasonServerError,                                                                     // of Galera: it belongs to no majority, and answers nobody's queries
-	1053: failover.ReasonServerError, 1317: failover.ReasonServerError, 1927: failover.ReasonServerError, // it shuts down
-	1205: failover.ReasonTimeout, 1969: failover.ReasonTimeout, 3024: failover.ReasonTimeout, // nobody else has our row: all who write wait
-	mysqlReadOnly: failover.ReasonRole, 1792: failover.ReasonRole, 1836: failover.ReasonRole, // it became read-only between two statements
+	// Of Galera: it belongs to no majority, and answers nobody's queries.
+	1047: failover.ReasonServerError,
+	// It shuts down. MySQL says so as well to whom somebody has ended, which the next look tells apart.
+	1053: failover.ReasonServerError,
+	// It became read-only between two statements.
+	mysqlReadOnly: failover.ReasonRole, 1792: failover.ReasonRole, 1836: failover.ReasonRole,
+}
+
+// mysqlPassing are those by which a server that is alive and well says that something of somebody else's came before this look: it is
+// degraded. A failover would be no cure, and if nobody is served the time-outs of those who are not will tell.
+var mysqlPassing = map[uint16]failover.ReasonCode{
+	// A lock, of the table (a backup of it, ALTER TABLE) as well as of everything: they have the same number. What waits for a disk that
+	// is stuck is not answered at all.
+	1205: failover.ReasonTimeout, 1969: failover.ReasonTimeout, 3024: failover.ReasonTimeout,
+	// A deadlock, or a transaction on another node of Galera that came first.
+	1213: failover.ReasonOther,
+	// Our statement or connection was ended: by KILL, pt-kill, a limit; or since it shuts down, and then the next look says so.
+	1317: failover.ReasonReset, 1927: failover.ReasonReset,
 }
 
 func mysqlCode(err error) uint16 {
@@ -310,8 +326,8 @@ func mysqlCode(err error) uint16 {
 // wrong judges an error, of which it remembers whether the server hangs.
 func (s *mysqlServer) wrong(err error) result {
 	r, code := s.failure(err), mysqlCode(err)
-	if (code == mysqlMine || code == mysqlMyLimit) && s.hung {
-		// The connections that the account has left are those that were never answered.
+	if (code == mysqlMine || code == mysqlMyLimit || mysqlPassing[code] == failover.ReasonTimeout) && s.hung {
+		// The connections that the account has left are those that were never answered, and nobody else has our row.
 		return result{outcome: failover.Failed, reason: failover.ReasonTimeout, detail: "still has what was asked before and not answered: " + r.detail}
 	}
 	s.hung = code == 0 && r.reason == failover.ReasonTimeout
@@ -339,6 +355,8 @@ func (s *mysqlServer) failure(err error) result {
 	case code == mysqlFull:
 		// Those who are connected are served, so that it is no dead server: it has as many clients as it may have.
 		return result{outcome: failover.Slow, reason: failover.ReasonThrottled, detail: "lets nobody else in: " + err.Error()}
+	case mysqlPassing[code] != "":
+		return result{outcome: failover.Slow, reason: mysqlPassing[code], detail: err.Error()}
 	case failed:
 		return result{outcome: failover.Failed, reason: reason, detail: err.Error()}
 	case code != 0:

@@ -212,7 +212,7 @@ func TestMySQLSourceNames(t *testing.T) {
 			why     string
 		}{
 			{"Yes", "Yes", int64(60), "", ""},
-			{"Yes", "Yes", uint64(61), "", "it may be 1m0s behind"},
+			{"Yes", "Yes", uint64(61), "", "it is 61 s behind, and may be 1m0s"},
 			{"Yes", "Yes", nil, "", "it cannot tell how far it is behind"},
 			{"Connecting", "Yes", nil, "connecting: refused", `its replication has stopped: the thread that reads says "Connecting", the one that applies "Yes"; its last error: connecting: refused`},
 			{"Yes", "No", int64(0), "", `the one that applies "No"`},
@@ -222,6 +222,15 @@ func TestMySQLSourceNames(t *testing.T) {
 			if (tt.why == "") != (why == "") || !strings.Contains(why, tt.why) || stale != (why != "") || f.name != "c" {
 				t.Errorf("%v of %v: %q, stale %t; want %q", f, names[0], why, stale, tt.why)
 			}
+		}
+	}
+}
+
+// Each product is told in its own words how replication is ended for good.
+func TestMySQLReplicatesFromNone(t *testing.T) {
+	for version, want := range map[string]string{"10.11.19-MariaDB": "(STOP ALL SLAVES; RESET SLAVE ALL)", "MySQL 8.4.3": "(STOP REPLICA; RESET REPLICA ALL)"} {
+		if why, _ := (mysqlState{version: version, sources: []mysqlSource{{at: "db:3306"}}}).follows(none, time.Minute); !strings.Contains(why, want) {
+			t.Errorf("%s is told %q, want %q", version, why, want)
 		}
 	}
 }

@@ -83,7 +83,11 @@ func sourceOf(names []string, values []driver.Value) mysqlSource {
 func (s mysqlState) follows(source string, within time.Duration) (why string, stale bool) {
 	if source == none {
 		if len(s.sources) > 0 {
-			return "it must replicate from none (STOP ALL SLAVES, RESET SLAVE ALL)", false
+			end := "STOP ALL SLAVES; RESET SLAVE ALL"
+			if !strings.Contains(s.version, "MariaDB") {
+				end = "STOP REPLICA; RESET REPLICA ALL"
+			}
+			return "it must replicate from none (" + end + ")", false
 		}
 		return "", false
 	}
@@ -99,7 +103,7 @@ func (s mysqlState) follows(source string, within time.Duration) (why string, st
 		case f.lag == nil:
 			why = "it cannot tell how far it is behind"
 		case time.Duration(*f.lag)*time.Second > within:
-			why = fmt.Sprintf("it may be %s behind", within)
+			why = fmt.Sprintf("it is %d s behind, and may be %s", *f.lag, within)
 		default:
 			return "", false
 		}

@@ -1,6 +1,8 @@
 package probes
 
 import (
+	"context"
+	"database/sql"
 	"fmt"
 	"net"
 	"strings"
@@ -67,5 +69,141 @@ func TestMySQLWritesToNoReplica(t *testing.T) {
 			replica.Feed(t, "RESET SLAVE ALL")
 			expect(t, look(t, c, d), failover.OK, "", "has written a row")
 		})
+	}
+}
+
+// The row is the node's own in this server, however long their names are: the nodes of a Galera cluster are servers of one region, and
+// of those that write the same row at the same instant all but one are refused.
+func TestMySQLWritesARowOfItsOwn(t *testing.T) {
+	s := mysqlServerOf(t, "mysql")
+	d := mysqlDeps(t)
+	c := mysqlConfig(t, s.Addr)
+	c.Write, c.ReadOnly = true, map[failover.Region]bool{e1: false}
+	p, err := c.probe(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	long := strings.Repeat("n", 64) + "@" + strings.Repeat("h", 253) + ":65535"
+	for _, row := range []string{p.servers[0].row, long + "1", long + "2"} {
+		p.servers[0].row = row
+		expect(t, p.Probe(t.Context()), failover.OK, "", "has written a row")
+	}
+	if rows := s.Feed(t, "SELECT node FROM failoverd.canary ORDER BY node"); rows != "n1@"+s.Addr+"\n"+long+"1\n"+long+"2\n" {
+		t.Errorf("the rows are %s", rows)
+	}
+}
+
+// A lock is no outage, of whatever it is: a failover would be no cure for it. What holds our own row after a look without an answer is
+// what we asked ourselves: then the server has not answered it.
+func TestMySQLWaitsForALock(t *testing.T) {
+	s := mysqlServerOf(t, "mysql")
+	c := mysqlConfig(t, s.Addr)
+	c.Write, c.ReadOnly = true, map[failover.Region]bool{e1: false}
+	p, err := c.probe(mysqlDeps(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	expect(t, p.Probe(t.Context()), failover.OK, "", "has written a row")
+	for what, lock := range map[string]struct{ begin, end string }{
+		"a backup of the table":      {"LOCK TABLES failoverd.canary READ", "UNLOCK TABLES"},
+		"a change of the table":      {"LOCK TABLES failoverd.canary WRITE", "UNLOCK TABLES"},
+		"a lock over everything":     {"FLUSH TABLES WITH READ LOCK", "UNLOCK TABLES"},
+		"somebody else with our row": {"UPDATE failoverd.canary SET at=at + INTERVAL 1 SECOND", "ROLLBACK"},
+	} {
+		other := connected(t, s)
+		for _, text := range []string{"SET autocommit=0", lock.begin} {
+			if _, err := other.ExecContext(t.Context(), text); err != nil {
+				t.Fatal(what, err)
+			}
+		}
+		expect(t, p.Probe(t.Context()), failover.Slow, failover.ReasonTimeout, "Lock wait timeout exceeded")
+		p.servers[0].hung = true
+		for range 2 {
+			expect(t, p.Probe(t.Context()), failover.Failed, failover.ReasonTimeout, "still has what was asked before and not answered")
+		}
+		if _, err := other.ExecContext(t.Context(), lock.end); err != nil {
+			t.Fatal(what, err)
+		}
+		expect(t, p.Probe(t.Context()), failover.OK, "", "has written a row")
+	}
+}
+
+// Somebody who ends our statement, as pt-kill does, has not ended the server.
+func TestMySQLIsKilled(t *testing.T) {
+	s := mysqlServerOf(t, "mysql")
+	c := mysqlConfig(t, s.Addr)
+	c.Write, c.ReadOnly = true, map[failover.Region]bool{e1: false}
+	d := mysqlDeps(t)
+	d.Timeout = 20 * time.Second // it waits for our lock until it is killed
+	p, err := c.probe(d)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	expect(t, p.Probe(t.Context()), failover.OK, "", "has written a row")
+	other := connected(t, s)
+	if _, err := other.ExecContext(t.Context(), "LOCK TABLES failoverd.canary WRITE"); err != nil {
+		t.Fatal(err)
+	}
+	saw := make(chan failover.Observation, 1)
+	go func() { saw <- p.Probe(t.Context()) }()
+	for end := time.Now().Add(10 * time.Second); ; {
+		if id := s.Feed(t, "SELECT ID FROM information_schema.PROCESSLIST WHERE USER='watcher' AND STATE LIKE 'Waiting for%lock'"); id != "" {
+			s.Feed(t, "KILL QUERY "+id)
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatal("it does not wait")
+		}
+	}
+	expect(t, <-saw, failover.Slow, failover.ReasonReset, "Query execution was interrupted")
+	if _, err := other.ExecContext(t.Context(), "UNLOCK TABLES"); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, p.Probe(t.Context()), failover.OK, "", "has written a row")
+}
+
+// A server that is alive and whose role nobody knows may be the one that takes writes: what does not is not blamed for it.
+func TestMySQLBlamesNoReplica(t *testing.T) {
+	primary, replica := mysqlServerOf(t, "mysql"), mysqlServerOf(t, "replica", "--server-id=2")
+	d := mysqlDeps(t)
+	c := mysqlConfig(t, primary.Addr, replica.Addr)
+	c.ReadOnly = map[failover.Region]bool{e1: false}
+	replica.Feed(t, "SET GLOBAL read_only=ON")
+	root := connected(t, primary)
+	if _, err := root.ExecContext(t.Context(), "SET GLOBAL max_connections=10"); err != nil {
+		t.Fatal(err)
+	}
+	defer root.ExecContext(context.WithoutCancel(t.Context()), "SET GLOBAL max_connections=151") //nolint:errcheck // the connection is there
+	db, err := sql.Open("mysql", primary.DSN("root", "", ""))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	for err == nil {
+		_, err = db.Conn(t.Context())
+	}
+	if mysqlCode(err) != mysqlFull {
+		t.Fatal(err)
+	}
+	if o := look(t, c, d); o.Outcome != failover.Slow || o.Reason != failover.ReasonThrottled || o.Part || strings.Contains(o.Detail, "none is seen that does") {
+		t.Errorf("beside a primary that is full: %s/%s %q", o.Outcome, o.Reason, o.Detail)
+	}
+	if err := db.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := root.ExecContext(t.Context(), "SET GLOBAL max_connections=151"); err != nil {
+		t.Fatal(err)
+	}
+	primary.Feed(t, "SET PASSWORD FOR watcher@'127.0.0.1' = PASSWORD('x')")
+	if o := look(t, c, d); o.Outcome != failover.Slow || o.Reason != failover.ReasonAuth || o.Part || strings.Contains(o.Detail, "none is seen that does") {
+		t.Errorf("beside a primary that does not accept us: %s/%s %q", o.Outcome, o.Reason, o.Detail)
+	}
+	// One that has said so before something went wrong is known to take none.
+	primary.Feed(t, "SET PASSWORD FOR watcher@'127.0.0.1' = PASSWORD('hunter2'); SET GLOBAL read_only=ON; REVOKE SELECT ON failoverd.canary FROM watcher@'127.0.0.1'")
+	if o := look(t, c, d); o.Outcome != failover.Misconfigured || !strings.Contains(o.Detail, "none is seen that does") {
+		t.Errorf("beside one that takes no writes, and cannot be read: %s/%s %q", o.Outcome, o.Reason, o.Detail)
 	}
 }

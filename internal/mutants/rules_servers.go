@@ -165,7 +165,7 @@ var servers = []mutant{
 	{
 		name: "mysql-replica-beside-its-primary", rule: "S6",
 		says:  "a region is down because one of its servers takes no writes, although another does",
-		edits: []edit{{"probes/mysql.go", `writable = writable || results[i].outcome == failover.OK && s.readOnly == ""`, `writable = i == 0 || writable && s.readOnly == ""`}},
+		edits: []edit{{"probes/mysql.go", `writable = writable || results[i].outcome != failover.Failed && s.readOnly == ""`, `writable = i == 0 || writable && s.readOnly == ""`}},
 		tests: []test{{pkg: "probes", name: "TestMySQLSeveral"}},
 	},
 	{
@@ -201,7 +201,7 @@ var servers = []mutant{
 	{
 		name: "mysql-hung-is-our-mistake", rule: "S6",
 		says:  "a server that hangs with all of our connections is a mistake of ours, and no vote",
-		edits: []edit{{"probes/mysql_look.go", `(code == mysqlMine || code == mysqlMyLimit) && s.hung {`, `code == mysqlMine && s.hung {`}},
+		edits: []edit{{"probes/mysql_look.go", `(code == mysqlMine || code == mysqlMyLimit ||`, `(code == mysqlMine ||`}},
 		tests: []test{{pkg: "probes", name: "TestMySQLServesNobody"}},
 	},
 	{
@@ -233,5 +233,31 @@ var servers = []mutant{
 		says:  "the canary is written to a writable replica, whose replication it stops, because the configuration says nothing of it",
 		edits: []edit{{"probes/mysql_look.go", `st.spared = write && len(st.sources) > 0`, `st.spared = write && len(st.sources) > mostRows`}},
 		tests: []test{{pkg: "probes", name: "TestMySQLWritesToNoReplica"}},
+	},
+	{
+		name: "mysql-one-row-for-all-servers", rule: "S6",
+		says:  "the nodes of a Galera cluster are told to write the same row at the same instant, and all but one refuse",
+		edits: []edit{{"probes/mysql_look.go", `row: string(d.Node) + "@" + at,`, `row: string(d.Node),`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLWritesARowOfItsOwn"}},
+	},
+	{
+		name: "mysql-lock-is-an-outage", rule: "S6",
+		says: "a backup that locks the canary's table is a vote for a failover",
+		edits: []edit{{"probes/mysql_look.go", `	case mysqlPassing[code] != "":
+		return result{outcome: failover.Slow,`, `	case mysqlPassing[code] != "":
+		return result{outcome: failover.Failed,`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLErrors"}, {pkg: "probes", name: "TestMySQLWaitsForALock"}},
+	},
+	{
+		name: "mysql-stuck-is-a-lock", rule: "L1",
+		says:  "a server that never answers is alive from the second look on, since what it was asked first holds the row",
+		edits: []edit{{"probes/mysql_look.go", ` || mysqlPassing[code] == failover.ReasonTimeout) && s.hung {`, `) && s.hung {`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLWaitsForALock"}},
+	},
+	{
+		name: "mysql-full-primary-blames-its-replica", rule: "S6",
+		says:  "a replica has failed since it takes no writes, while its primary merely lets nobody else in",
+		edits: []edit{{"probes/mysql.go", `results[i].outcome != failover.Failed && s.readOnly == ""`, `results[i].outcome == failover.OK && s.readOnly == ""`}},
+		tests: []test{{pkg: "probes", name: "TestMySQLBlamesNoReplica"}},
 	},
 }

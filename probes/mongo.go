@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"sync"
 	"time"
@@ -129,6 +130,8 @@ func (c *MongoConfig) client(d Deps, member string) (*mongo.Client, error) {
 	a := replset.Access{Set: c.ReplicaSet, TLS: c.TLS, CAFile: c.CAFile, Username: c.Username, PasswordFile: c.PasswordFile, Dialer: d.dns()}
 	return a.Client(member, cmp.Or(max(0, d.Timeout), time.Second))
 }
+
+var _ io.Closer = (*mongoProbe)(nil)
 
 // Close gives the connections back. It waits for nothing.
 func (p *mongoProbe) Close() error {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"maps"
 	"regexp"
 	"slices"
@@ -207,6 +208,8 @@ type mysqlProbe struct {
 	deps    Deps
 	servers []*mysqlServer
 }
+
+var _ io.Closer = (*mysqlProbe)(nil)
 
 // Close gives the connections back. It waits for nothing.
 func (p *mysqlProbe) Close() error {

@@ -5,7 +5,8 @@
 // every address and every member behind its target and folds what it saw into
 // one observation, and it returns before its context's deadline whatever the
 // target does. Clients are made once and live as long as the probe. A probe is
-// used by one goroutine at a time.
+// used by one goroutine at a time. One that keeps connections between its looks, or
+// has a driver that does, is an io.Closer, and is closed when no look is under way.
 package probes
 
 import (

@@ -12,17 +12,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
 )
 
 // Probe makes one observation. It returns when ctx ends; one that does not is
-// left behind and delays nobody. It is never called twice at a time.
+// left behind and delays nobody. It is never called twice at a time. One that
+// keeps something between its looks, such as a connection, is an io.Closer, and is
+// closed when it is looked through no more.
 type Probe interface {
 	Probe(ctx context.Context) failover.Observation
 }
@@ -73,6 +77,8 @@ type Monitor struct {
 	changed chan struct{}
 	rands   []*rand.Rand // one for each signal, then one for the references
 
+	began atomic.Bool // Run has the probes, and closes them
+
 	mu      sync.Mutex
 	signals []*window
 	self    selfCheck
@@ -105,8 +111,31 @@ func New(o Options) (*Monitor, error) {
 	return m, nil
 }
 
-// Run probes until ctx ends. It may be called once.
+// Close gives back what the probes of a monitor hold that is not run. Of one that
+// is or was, Run does so.
+func (m *Monitor) Close() {
+	if m.began.Swap(true) {
+		return
+	}
+	for _, s := range m.o.Signals {
+		CloseProbe(s.Probe)
+	}
+	for _, r := range m.o.References {
+		CloseProbe(r.Probe)
+	}
+}
+
+// CloseProbe gives back what a probe holds, if it holds anything.
+func CloseProbe(p Probe) {
+	if c, ok := p.(io.Closer); ok {
+		_ = c.Close() // nobody could do anything about it
+	}
+}
+
+// Run probes until ctx ends, and closes the probes. It may be called once, and not
+// after Close.
 func (m *Monitor) Run(ctx context.Context) {
+	m.began.Store(true)
 	var wg sync.WaitGroup
 	for i, s := range m.o.Signals {
 		wg.Go(func() {

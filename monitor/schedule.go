@@ -2,6 +2,7 @@ package monitor
 
 import (
 	"context"
+	"io"
 	"math/rand/v2"
 	"time"
 
@@ -34,6 +35,29 @@ func (s schedule) run(ctx context.Context) {
 		if behind := time.Since(next); behind > s.interval/5 {
 			next = next.Add((behind + s.interval - 1).Truncate(s.interval)) // beats that a slow probe has used up
 		}
+	}
+	s.close(running)
+}
+
+// close closes the probe once its last look has ended, which may use what is
+// closed. Nobody waits longer for a look that hangs than it was given.
+func (s schedule) close(running chan failover.Observation) {
+	if _, ok := s.probe.(io.Closer); !ok {
+		return
+	}
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if running != nil {
+			<-running
+		}
+		CloseProbe(s.probe)
+	}()
+	late := time.NewTimer(s.timeout)
+	defer late.Stop()
+	select {
+	case <-closed:
+	case <-late.C:
 	}
 }
 

@@ -140,6 +140,7 @@ func (d *Daemon) setup(ctx context.Context) error {
 		return err
 	}
 	d.running.Store(first)
+	d.onStop("probes", func() error { first.monitor.Close(); return nil }) // if nothing has run them
 	if err := d.openCore(settings, disk, mux); err != nil {
 		return err
 	}

@@ -56,7 +56,7 @@ func lastRun(dir string, own *config.Config) (*config.Config, error) {
 }
 
 // build makes everything that a configuration asks for and starts nothing. An
-// error says why this node cannot run it.
+// error says why this node cannot run it. What is not run has its monitor closed.
 func (d *Daemon) build(ctx context.Context, cfg *config.Config) (*running, error) {
 	r := &running{cfg: cfg}
 	var err error
@@ -75,8 +75,11 @@ func (d *Daemon) build(ctx context.Context, cfg *config.Config) (*running, error
 		return nil, err
 	}
 	r.world = &world{node: d.this.ID, service: cfg.Service, regions: cfg.Regions(), resolvers: cfg.Probes.Resolvers, cloud: r.clients, log: d.log}
-	r.notifier, err = d.notifier(cfg)
-	return r, err
+	if r.notifier, err = d.notifier(cfg); err != nil {
+		r.monitor.Close()
+		return nil, err
+	}
+	return r, nil
 }
 
 // work runs a configuration's probes and notifier until ctx ends.
@@ -181,7 +184,11 @@ func (d *Daemon) take(ctx context.Context, s *failover.State) (*running, error) 
 	if err != nil {
 		return nil, err
 	}
-	return r, keepLast(d.this.Data, s.Source)
+	if err := keepLast(d.this.Data, s.Source); err != nil {
+		r.monitor.Close()
+		return nil, err
+	}
+	return r, nil
 }
 
 func keepLast(dir, text string) error {
@@ -226,8 +233,12 @@ func (d *Daemon) canRun(ctx context.Context, p *failover.Proposal) error {
 	if got := cfg.Hash(); got != p.Hash {
 		return fmt.Errorf("this version reads it as %s: run the version that the other nodes run", got)
 	}
-	_, err = d.build(ctx, cfg.WithLocal(d.opts.Config))
-	return err
+	r, err := d.build(ctx, cfg.WithLocal(d.opts.Config))
+	if err != nil {
+		return err
+	}
+	r.monitor.Close()
+	return nil
 }
 
 // currentWorld makes actions and checks by the configuration that runs now.
@@ -248,10 +259,18 @@ func (w currentWorld) Check(st failover.Step, moved time.Time) (actions.Check, e
 	return w.d.running.Load().world.check(st, moved)
 }
 
-// newMonitor makes the probes of a configuration.
-func (d *Daemon) newMonitor(cfg *config.Config, clients *cloud.Clients) (*monitor.Monitor, error) {
+// newMonitor makes the probes of a configuration. Some are at work at once, as
+// clients that watch their servers: where one cannot be made, the others are closed.
+func (d *Daemon) newMonitor(cfg *config.Config, clients *cloud.Clients) (m *monitor.Monitor, err error) {
 	deps := probes.Deps{Regions: cfg.Regions(), Node: d.this.ID, Resolvers: cfg.Probes.Resolvers, Cloud: clients, Log: d.log}
 	var signals []monitor.Signal
+	defer func() {
+		if err != nil {
+			for _, s := range signals {
+				monitor.CloseProbe(s.Probe)
+			}
+		}
+	}()
 	for _, sp := range cfg.ProbeSpecs(d.this.ID) {
 		deps := deps
 		deps.Component, deps.Region, deps.Timeout = sp.Component, sp.Region, sp.Timeout

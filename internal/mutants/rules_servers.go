@@ -260,4 +260,44 @@ var servers = []mutant{
 		edits: []edit{{"probes/mysql.go", `results[i].outcome != failover.Failed && s.readOnly == ""`, `results[i].outcome == failover.OK && s.readOnly == ""`}},
 		tests: []test{{pkg: "probes", name: "TestMySQLBlamesNoReplica"}},
 	},
+	{
+		name: "mysql-check-stays-connected", rule: "S10",
+		says:  "each look of a check leaves a connection in the server",
+		edits: []edit{{"probes/mysql.go", `	defer func() { _ = p.Close() }()`, ``}},
+		tests: []test{{pkg: "probes", name: "TestMySQLCheck"}},
+	},
+	{
+		name: "probes-never-closed", rule: "S10",
+		says:  "each configuration leaves connections and goroutines of the one before it",
+		edits: []edit{{"monitor/schedule.go", `	s.close(running)`, `	_ = running`}},
+		tests: []test{{pkg: "monitor", name: "TestProbesAreClosed"}, {pkg: "internal/daemon", name: "TestProbesAreGivenBack"}},
+	},
+	{
+		name: "probe-closed-under-a-look", rule: "S10",
+		says:  "a probe is closed while a look that was left behind uses what is closed",
+		edits: []edit{{"monitor/schedule.go", `			<-running`, `			running = nil`}},
+		tests: []test{{pkg: "monitor", name: "TestAProbeIsNotClosedUnderALook"}},
+	},
+	{
+		name: "hung-look-holds-the-end", rule: "S8",
+		says:  "a configuration's end waits for a look that hangs for ever",
+		edits: []edit{{"monitor/schedule.go", `time.NewTimer(s.timeout)
+	defer late.Stop()
+	select {
+	case <-closed:`, `time.NewTimer(100 * s.timeout)
+	defer late.Stop()
+	select {
+	case <-closed:`}},
+		tests: []test{{pkg: "monitor", name: "TestAProbeIsNotClosedUnderALook"}},
+	},
+	{
+		name: "tried-configuration-stays", rule: "S10",
+		says:  "a configuration that is only tried leaves what its probes hold",
+		edits: []edit{{"internal/daemon/running.go", `	r.monitor.Close()
+	return nil
+}`, `	_ = r
+	return nil
+}`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestProbesAreGivenBack"}},
+	},
 }

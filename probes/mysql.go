@@ -54,6 +54,8 @@ type MySQLCheckConfig struct {
 }
 
 const (
+	// MySQLTable is the table that is looked at unless another one is named.
+	MySQLTable = "failoverd.canary"
 	// none is a source of replication: there is to be none.
 	none = "none"
 	// leastMySQL is what a look takes over an ocean that has to connect first: some ten times there and back, with TLS.

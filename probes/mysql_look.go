@@ -64,7 +64,7 @@ func (c *MySQLConfig) server(d Deps, at string) (*mysqlServer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &mysqlServer{at: at, connector: connector, table: cmp.Or(c.Table, "failoverd.canary"), row: string(d.Node) + "@" + at, writes: c.writes(d.Region), follows: c.ReplicaOf[d.Region] != ""}, nil
+	return &mysqlServer{at: at, connector: connector, table: cmp.Or(c.Table, MySQLTable), row: string(d.Node) + "@" + at, writes: c.writes(d.Region), follows: c.ReplicaOf[d.Region] != ""}, nil
 }
 
 // errSecret is a file of ours that cannot be used.

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"errors"
 	"maps"
 	"slices"
@@ -46,6 +47,7 @@ func (v *validator) components() {
 		}
 		if p.See.MySQL != nil {
 			v.regions(path+".see.mysql.servers", p.See.MySQL.Regions())
+			v.canary(path+".see.mysql", p.See.MySQL)
 		}
 		if p.Start != nil {
 			v.oneAction(path+".start", p.Start.Kinds, p.Start.Common, actions.RoleStart, true)
@@ -180,6 +182,9 @@ func (v *validator) checks(path string, kinds probes.CheckKinds) {
 		validateKind(v, path+"."+k.Name, k.Config, probes.CheckConfig.Validate)
 		if m, ok := k.Config.(*probes.MySQLCheckConfig); ok {
 			v.regions(path+"."+k.Name+".servers", m.Regions())
+			if m.Write && v.pos.has(path+"."+k.Name+".table") { // a restored table may be read, and what see names is told there
+				v.canary(path+"."+k.Name, &m.MySQLConfig)
+			}
 			for _, r := range v.c.Regions() {
 				if len(m.Servers) > 0 && len(m.Servers[r]) == 0 {
 					v.bad(path+"."+k.Name+".servers", "list those of both regions", "names none in %s, and either may be entered", r)
@@ -189,6 +194,24 @@ func (v *validator) checks(path string, kinds probes.CheckKinds) {
 		if _, placed := k.Config.(probes.Placed); placed {
 			v.warn(path+"."+k.Name, "put it under see, where `failoverd readiness` tells of it in time",
 				"passes only when the node that leads is in the other region: with one of the two dark it never does, and the plan waits for a person")
+		}
+	}
+}
+
+// canary refuses a table in a database that is restored, whoever restores it. Server names do not tell which servers are the same, and
+// that of a database is by another server's setting the same in capitals.
+func (v *validator) canary(path string, c *probes.MySQLConfig) {
+	database, _, _ := strings.Cut(cmp.Or(c.Table, probes.MySQLTable), ".")
+	for _, name := range v.c.ComponentNames() {
+		p := v.c.Component[name]
+		if p.Start == nil || p.Start.MariaDBRestore == nil {
+			continue
+		}
+		for _, restored := range p.Start.MariaDBRestore.Databases {
+			if strings.EqualFold(restored, database) {
+				v.bad(path+".table", "name a table in a database of its own, such as "+probes.MySQLTable,
+					"lies in %s, which component.%s.start.mariadb_restore replaces: what is written to it would look like rows written since the failover began, and the table goes away with the database", restored, name)
+			}
 		}
 	}
 }

@@ -280,7 +280,7 @@ var servers = []mutant{
 	},
 	{
 		name: "hung-look-holds-the-end", rule: "S8",
-		says:  "a configuration's end waits for a look that hangs for ever",
+		says: "a configuration's end waits for a look that hangs for ever",
 		edits: []edit{{"monitor/schedule.go", `time.NewTimer(s.timeout)
 	defer late.Stop()
 	select {
@@ -292,12 +292,18 @@ var servers = []mutant{
 	},
 	{
 		name: "tried-configuration-stays", rule: "S10",
-		says:  "a configuration that is only tried leaves what its probes hold",
+		says: "a configuration that is only tried leaves what its probes hold",
 		edits: []edit{{"internal/daemon/running.go", `	r.monitor.Close()
 	return nil
 }`, `	_ = r
 	return nil
 }`}},
 		tests: []test{{pkg: "internal/daemon", name: "TestProbesAreGivenBack"}},
+	},
+	{
+		name: "mysql-canary-in-what-is-restored", rule: "L1",
+		says:  "the canary lies in a database that a restore replaces, and its rows keep the restore back",
+		edits: []edit{{"internal/config/validate_parts.go", `			if strings.EqualFold(restored, database) {`, `			if restored == database+"." {`}},
+		tests: []test{{pkg: "internal/config", name: "TestInvalid"}},
 	},
 }

@@ -52,7 +52,7 @@ func TestProbesAreGivenBack(t *testing.T) {
 		if err := pprof.Lookup("goroutine").WriteTo(&b, 2); err != nil {
 			t.Fatal(err)
 		}
-		return strings.Count(b.String(), "topology.(*Server).update(")
+		return strings.Count(b.String(), "created by go.mongodb.org/mongo-driver/v2/x/mongo/driver/topology.(*Server).Connect ") // also one that has not begun
 	}
 	connections := func() int {
 		return strings.Count(s.Feed(t, "SELECT ID FROM information_schema.PROCESSLIST WHERE USER='watcher'"), "\n")

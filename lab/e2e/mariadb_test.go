@@ -1,6 +1,10 @@
 package e2e
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -75,5 +79,61 @@ func TestMariaDBComesAlong(t *testing.T) {
 	}
 	if got := r.sql(world.Secondary, "SELECT COUNT(*) FROM failoverd.restored"); got == "0" {
 		t.Error("nothing says what was restored")
+	}
+}
+
+// The only backup is older than the configuration allows, which makes a standby that is not ready: automation stays away, and a person goes
+// on. The restore refuses with the command that lifts that; rubbish in its place is refused with a word; and what is allowed outlives the
+// leader that it was told to.
+func TestABackupIsAllowedInMidPlan(t *testing.T) {
+	r := start(t, withMariaDB)
+	text, err := os.ReadFile(filepath.Join(r.c.Dir, "config.toml"))
+	r.do(err)
+	young := regexp.MustCompile(`(start\.mariadb_restore = .*)max_age = "[^"]*", takes = "[^"]*"`).ReplaceAll(text, []byte(`${1}max_age = "5m", takes = "1m"`))
+	if bytes.Equal(young, text) {
+		t.Fatal("the restore says nothing of how old a backup may be")
+	}
+	file := filepath.Join(r.c.Dir, "young.toml")
+	r.do(os.WriteFile(file, young, 0o600))
+	if out := r.order("use2a", "config", "apply", file, "--wait", (r.slow * 8 * time.Second).String()); !strings.Contains(out, "in force") {
+		t.Fatal(out)
+	}
+	r.sleep(5 * time.Second) // the probes have begun anew
+	at := r.lose()
+	r.until(60*time.Second, "an incident that automation leaves to people", func(s *harness.Status) bool { return s.Incident != nil && s.Current() == nil })
+	r.order("use2a", "failover", "--override", "standby")
+	const step, command = "start-mariadb", "`failoverd retry start-mariadb --allow old --why …`"
+	r.do(r.poll(90*time.Second, func() (bool, string) {
+		out, err := r.c.CLI(r.ctx, "use2a", "status")
+		return err == nil && strings.Contains(out, command), "a refusal with its command, and not " + out
+	}))
+	for said, args := range map[string][]string{
+		`"bogus" is nothing that step start-mariadb can be allowed; these are: `: {"retry", step, "--allow", "bogus", "--why", "x"},
+		`step start-workers refuses nothing that could be allowed`:               {"retry", "start-workers", "--allow", "old", "--why", "x"},
+		`the plan has no step "start-nothing"`:                                   {"retry", "start-nothing", "--allow", "old", "--why", "x"},
+		"needs a reason":                                                         {"retry", step, "--allow", "old"},
+		`only a failed or unclear step can be tried again`:                       {"retry", step, "--why", "x"},
+	} {
+		if out, err := r.tells("use2a", args...); err == nil || !strings.Contains(err.Error()+out, said) {
+			t.Errorf("%v: %v: %s; want %q", args, err, out, said)
+		}
+	}
+	if n := r.sql(world.Secondary, "SELECT COUNT(*) FROM information_schema.schemata WHERE schema_name = 'app'"); n != "0" {
+		t.Error("what was refused is there")
+	}
+	r.order("use2a", "retry", step, "--allow", "old")
+	leader := r.until(10*time.Second, "a leader", func(s *harness.Status) bool { return s.Raft.Leader != "" }).Raft.Leader
+	r.do(r.c.KillNode(r.ctx, leader))
+	r.do(r.c.StartNode(r.ctx, leader))
+	r.stable()
+	if out, err := r.tells("use2a", "retry", step, "--allow", "old", "--why", "pressed twice"); err == nil {
+		t.Errorf("pressed twice: %s", out)
+	}
+	r.movedSafely(at, 1)
+	if n := r.sql(world.Secondary, "SELECT COUNT(*) FROM app.customers"); n != "2000" {
+		t.Errorf("%s customers, want the 2000 of the backup", n)
+	}
+	if out, err := r.c.CLI(r.ctx, "use2a", "events"); err != nil || !strings.Contains(out, "step start-mariadb is allowed, for this execution: old") {
+		t.Errorf("%v: %s", err, out)
 	}
 }

@@ -18,6 +18,9 @@ type Sight struct {
 	Optional  bool            `json:"optional,omitempty"` // the plan goes on without it (on_error = "continue")
 	Detail    string          `json:"detail"`
 	Inventory int             `json:"inventory,omitempty"`
+	// Token is the fencing token that stands at the resource; zero where none does, or
+	// none can be read.
+	Token uint64 `json:"-"`
 	// Previous is what stands at the resource of a Rememberer.
 	Previous json.RawMessage `json:"-"`
 }
@@ -59,7 +62,7 @@ func survey(ctx context.Context, w World, st failover.Step, timeout time.Duratio
 		s.Detail = err.Error()
 		return s
 	}
-	s.OK, s.Detail, s.Inventory = eff.State != Unknown && !eff.Recalled && eff.Lacks == "", eff.Detail, eff.Inventory
+	s.OK, s.Detail, s.Inventory, s.Token = eff.State != Unknown && !eff.Recalled && eff.Lacks == "", eff.Detail, eff.Inventory, eff.Token
 	if eff.Advice != "" {
 		s.Detail += "; " + eff.Advice
 	}

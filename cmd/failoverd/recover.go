@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -49,7 +50,7 @@ func recoverCommand(s *shared) *cobra.Command {
 	f.StringVar(&active, "active", "", "the region that is the active one now")
 	f.StringVar(&why, "why", "", "the reason, kept in the audit trail")
 	f.StringVar(&mean, "yes-i-mean", "", "confirm with the service's name, for scripts")
-	f.Uint64Var(&seen, "seen-epoch", 0, "the highest epoch found in agents' epoch files and in the Route 53 token")
+	f.Uint64Var(&seen, "seen-epoch", 0, "the highest epoch found in agents' epoch files, and at resources whose token could not be read from here")
 	for _, name := range []string{"active", "why"} {
 		if err := cmd.MarkFlagRequired(name); err != nil {
 			panic("failoverd: " + err.Error()) // a flag defined above
@@ -64,12 +65,14 @@ func recovering(cmd *cobra.Command, r *daemon.Recovery, active, why, mean string
 	if err := r.SeenEpoch(seen); err != nil {
 		return &exitError{exitRefused, err}
 	}
-	notes, err := r.Reach(cmd.Context())
-	if err != nil {
-		return &exitError{exitRefused, err}
-	}
-	for _, n := range notes {
-		fmt.Fprintln(out, n)
+	for _, look := range []func(context.Context) ([]string, error){r.Reach, r.Tokens} {
+		notes, err := look(cmd.Context())
+		if err != nil {
+			return &exitError{exitRefused, err}
+		}
+		for _, n := range notes {
+			fmt.Fprintln(out, n)
+		}
 	}
 	if mean == "" {
 		fmt.Fprintf(out, "Type the service's name to go on: ")

@@ -10,8 +10,10 @@ import (
 	"strings"
 	"time"
 
+	"github.com/failoverd/failoverd/actions"
 	"github.com/failoverd/failoverd/consensus"
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
 	"github.com/failoverd/failoverd/internal/config"
 	"github.com/failoverd/failoverd/internal/mtls"
 )
@@ -20,6 +22,7 @@ import (
 // its quorum, begun on one survivor whose node does not run (rule T4). It holds
 // the lock of the data directory from OpenRecovery to Close.
 type Recovery struct {
+	cfg   *config.Config
 	this  config.ThisNode
 	disk  *consensus.Disk
 	state *failover.State
@@ -31,7 +34,7 @@ type Recovery struct {
 // OpenRecovery reads the survivor's disk. It changes nothing, and counts as no
 // start of the disk.
 func OpenRecovery(o Options) (r *Recovery, err error) {
-	r = &Recovery{log: o.Log}
+	r = &Recovery{cfg: o.Config, log: o.Log}
 	if r.this, err = o.Config.ForNode(o.Node); err != nil {
 		return nil, err
 	}
@@ -145,8 +148,57 @@ func (r *Recovery) Reach(ctx context.Context) (notes []string, err error) {
 	return notes, nil
 }
 
+// Tokens reads the fencing tokens that stand at resources, in both directions of
+// the plan. A token is the index of the log entry that began the write, so one
+// beyond the end of this log means that the survivor missed that write: an error.
+// notes say what stands where, and what could not be read: for that a person looks.
+func (r *Recovery) Tokens(ctx context.Context) (notes []string, err error) {
+	clients, err := openCloud(ctx, r.cfg, r.this.ID)
+	if err != nil {
+		return nil, err
+	}
+	w := frozenWorld{newWorld(r.cfg, r.this.ID, clients, r.log), r.state}
+	var late []string
+	for _, from := range r.cfg.Regions() {
+		p, err := plan.Derive(r.state.Settings, from)
+		if err != nil {
+			return nil, err
+		}
+		p.Steps = slices.DeleteFunc(p.Steps, func(st failover.Step) bool { return !st.Tokens })
+		for i, saw := range actions.Survey(ctx, w, &p, 2*r.cfg.AWS.Timeout.D()) {
+			st := p.Steps[i]
+			switch {
+			case saw.Token > r.state.Index:
+				late = append(late, fmt.Sprintf("step %s wrote with token %d (%s), and this log ends at entry %d", st.ID, saw.Token, saw.Detail, r.state.Index))
+			case !saw.OK && saw.Token == 0:
+				notes = append(notes, fmt.Sprintf("%s in %s: its token cannot be read (%s): look there yourself before you go on", st.Action, st.Region, saw.Detail))
+			case saw.Token > 0:
+				notes = append(notes, fmt.Sprintf("%s in %s: token %d stands there, which this log knows (%s)", st.Action, st.Region, saw.Token, saw.Detail))
+			}
+		}
+	}
+	if len(late) > 0 {
+		return nil, fmt.Errorf("%s: the survivor missed it; recover on a node that has it, or see \"Recover\" in docs/operations.md", strings.Join(late, "; "))
+	}
+	return notes, nil
+}
+
+// frozenWorld makes actions by a state that does not change any more.
+type frozenWorld struct {
+	*world
+	state *failover.State
+}
+
+// Action implements actions.World.
+func (w frozenWorld) Action(st failover.Step) (actions.Action, error) { return w.action(st, w.state) }
+
+// Check implements actions.World.
+func (w frozenWorld) Check(st failover.Step, moved time.Time) (actions.Check, error) {
+	return w.check(st, moved)
+}
+
 // SeenEpoch refuses a recovery when somebody has seen a later epoch than this
-// log: an agent (its epoch file), or a token at a resource.
+// log: an agent (its epoch file), or a resource that could not be read from here.
 func (r *Recovery) SeenEpoch(seen uint64) error {
 	if seen > r.state.Epoch {
 		return fmt.Errorf("epoch %d has been seen, this log stands at %d: the survivor missed a change of region; recover on a node that has it, or begin a new cluster", seen, r.state.Epoch)

@@ -3,10 +3,14 @@ package daemon
 import (
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 
 	"github.com/failoverd/failoverd/failover"
@@ -157,5 +161,68 @@ func TestRecoverWithAQuorumAlive(t *testing.T) {
 	})
 	if _, err := os.Stat(filepath.Join(h.dir, "data-d", "known.json")); err != nil {
 		t.Error(err)
+	}
+}
+
+// T4: a token at a resource that lies beyond the end of the survivor's log is of a
+// write that it has missed, and refuses the recovery. One that the log knows is
+// shown; one that cannot be read is left to a person, with a word.
+func TestRecoverReadsTokens(t *testing.T) {
+	for _, name := range []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY"} {
+		t.Setenv(name, "x")
+	}
+	var text atomic.Value
+	bucket := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
+		says := text.Load().(string)
+		w.Header().Set("ETag", `"1"`)
+		if q.Method != http.MethodGet || !strings.HasSuffix(q.URL.Path, "/messaging") {
+			t.Errorf("%s %s was asked", q.Method, q.URL)
+		}
+		if says == "" {
+			w.WriteHeader(http.StatusForbidden)
+		}
+		_, _ = io.WriteString(w, says) // who asked may be gone
+	}))
+	defer bucket.Close()
+	h := newHouse(t)
+	file := h.text("a b c", `switch.exec = { command = "/bin/true", inspect = ["/bin/true"] }`,
+		`names = ["api.example.net"]
+same_as = "api.{region}.example.net"
+switch.s3_object = { bucket = "failover", key = "messaging", region = "east2" }
+
+[probes]
+resolvers = ["127.0.0.1:1"]
+
+[aws]
+timeout = "1s"
+endpoints = { east1 = "`+bucket.URL+`", east2 = "`+bucket.URL+`", global = "`+bucket.URL+`" }
+`)
+	for _, id := range []string{"a", "b", "c"} {
+		h.start(id, file)
+	}
+	h.registered()
+	_ = h.stop("a")
+	_ = h.stop("c")
+	_ = h.stop("b")
+	for _, c := range []struct{ says, note, refused string }{
+		{says: "failoverd service=messaging region=east1 token=1 epoch=1\n", note: "s3_object in east2: token 1 stands there, which this log knows (s3://failover/messaging names east1)"},
+		{says: "failoverd service=messaging region=east2 token=900 epoch=2\n", refused: "wrote with token 900 (s3://failover/messaging names east2"},
+		{says: "", note: "s3_object in east2: its token cannot be read (reading s3://failover/messaging in east2: "},
+	} {
+		text.Store(c.says)
+		r, err := h.recovery("b", file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		notes, err := r.Tokens(t.Context())
+		switch got := strings.Join(notes, "\n"); {
+		case c.refused == "" && (err != nil || len(notes) != 2 || !strings.Contains(got, c.note)):
+			t.Errorf("with %q: %s, %v", c.says, got, err)
+		case c.refused != "" && (err == nil || !strings.Contains(err.Error(), c.refused)):
+			t.Errorf("with %q it was not refused: %s, %v", c.says, got, err)
+		}
+		if err := r.Close(); err != nil {
+			t.Error(err)
+		}
 	}
 }

@@ -60,26 +60,32 @@ func lastRun(dir string, own *config.Config) (*config.Config, error) {
 func (d *Daemon) build(ctx context.Context, cfg *config.Config) (*running, error) {
 	r := &running{cfg: cfg}
 	var err error
-	if cfg.UsesAWS() {
-		ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
-		defer cancel()
-		if r.clients, err = cloud.Open(ctx, cloud.Options{Endpoints: cfg.AWS.Endpoints, Timeout: cfg.AWS.Timeout.D(), Roles: cloud.Roles{
-			Observe: cfg.AWS.Roles.Observe, Act: cfg.AWS.Roles.Act, Session: "failoverd-" + string(d.this.ID),
-			// The region that lives when it matters is asked first.
-			Regions: []string{string(cfg.Secondary), string(cfg.Primary)},
-		}}); err != nil {
-			return nil, err
-		}
+	if r.clients, err = openCloud(ctx, cfg, d.this.ID); err != nil {
+		return nil, err
 	}
 	if r.monitor, err = d.newMonitor(cfg, r.clients); err != nil {
 		return nil, err
 	}
-	r.world = &world{node: d.this.ID, service: cfg.Service, regions: cfg.Regions(), resolvers: cfg.Probes.Resolvers, cloud: r.clients, log: d.log}
+	r.world = newWorld(cfg, d.this.ID, r.clients, d.log)
 	if r.notifier, err = d.notifier(cfg); err != nil {
 		r.monitor.Close()
 		return nil, err
 	}
 	return r, nil
+}
+
+// openCloud makes the AWS clients of a configuration; nil where it uses none.
+func openCloud(ctx context.Context, cfg *config.Config, node failover.NodeID) (*cloud.Clients, error) {
+	if !cfg.UsesAWS() {
+		return nil, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	return cloud.Open(ctx, cloud.Options{Endpoints: cfg.AWS.Endpoints, Timeout: cfg.AWS.Timeout.D(), Roles: cloud.Roles{
+		Observe: cfg.AWS.Roles.Observe, Act: cfg.AWS.Roles.Act, Session: "failoverd-" + string(node),
+		// The region that lives when it matters is asked first.
+		Regions: []string{string(cfg.Secondary), string(cfg.Primary)},
+	}})
 }
 
 // work runs a configuration's probes and notifier until ctx ends.

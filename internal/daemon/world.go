@@ -25,6 +25,10 @@ type world struct {
 	log       *slog.Logger
 }
 
+func newWorld(cfg *config.Config, node failover.NodeID, clients *cloud.Clients, log *slog.Logger) *world {
+	return &world{node: node, service: cfg.Service, regions: cfg.Regions(), resolvers: cfg.Probes.Resolvers, cloud: clients, log: log}
+}
+
 // action makes a step's action, by what the log says now.
 func (w *world) action(st failover.Step, now *failover.State) (actions.Action, error) {
 	kept, since := now.Readings[st.ID], time.Time{}

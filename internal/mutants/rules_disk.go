@@ -111,6 +111,14 @@ var disks = []mutant{
 		tests: []test{{pkg: "failover", name: "TestRecover"}},
 	},
 	{
+		name: "recovered-behind-a-token", rule: "T4",
+		says: "a cluster is recovered on a survivor that has missed a write whose token stands at the resource",
+		edits: []edit{{"internal/daemon/recover.go", `			case saw.Token > r.state.Index:
+`, `			case false:
+`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestRecoverReadsTokens"}},
+	},
+	{
 		name: "epoch-does-not-jump", rule: "T4",
 		says: "a recovered cluster goes on with the epoch of the survivor, which the lost voters may have passed",
 		edits: []edit{{"failover/recovery.go", `	s.Epoch += EpochJump

@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
@@ -184,47 +185,85 @@ func place(c *types.HealthCheckConfig, addr string) {
 	c.FullyQualifiedDomainName = aws.String(host)
 }
 
-// CompareHealthChecks says what is wrong with the health checks that the records
-// of region from hang on, as Route 53 has them. It reads the control plane, so it
-// belongs to the days before.
-func CompareHealthChecks(ctx context.Context, client *route53.Client, records Route53WeightsConfig, from, to failover.Region, want []HealthCheck) (wrong []string, err error) {
+// RecordsReport is what CompareRecords found on records that clients use.
+type RecordsReport struct {
+	// Wrong keeps a switch from moving clients, or moves them without one.
+	Wrong []string
+	// Slow is a record that resolvers keep for longer than the plan gives them.
+	Slow []string
+}
+
+// CompareRecords says what is wrong with the records that clients use, as Route 53
+// has them: with their weights, with whatever lets Route 53 move clients by itself,
+// and with the health checks that the records of region from hang on (want; none
+// where nothing hangs on one). within is how long resolvers have to follow; zero
+// does not look at that. It reads the control plane, so it belongs to the days before.
+func CompareRecords(ctx context.Context, client *route53.Client, records Route53WeightsConfig, from, to failover.Region, want []HealthCheck, within time.Duration) (RecordsReport, error) {
+	var out RecordsReport
 	w := &route53Weights{cfg: &records, client: client}
 	top := ""
 	for _, name := range records.Names {
 		sets, err := w.list(ctx, name)
 		if err != nil {
-			return nil, err
+			return RecordsReport{}, err
 		}
+		led := map[types.RRType]map[failover.Region]bool{} // where each type leads
 		for _, s := range sets {
 			if s.Weight == nil {
 				continue
 			}
 			id, of := aws.ToString(s.HealthCheckId), records.regionOf(aws.ToString(s.SetIdentifier), []failover.Region{from, to})
+			if led[s.Type] == nil {
+				led[s.Type] = map[failover.Region]bool{}
+			}
+			if *s.Weight > 0 {
+				led[s.Type][of] = true
+			}
 			switch {
+			case id != "" && len(want) == 0:
+				out.wrong("%s %s of %s has a health check, %s, and no switch needs one: Route 53 would move clients by itself, before anything is fenced", name, s.Type, of, id)
+			case len(want) == 0:
 			case of != from && id != "":
-				wrong = append(wrong, fmt.Sprintf("%s %s of %s has a health check: only the records of %s hang on one", name, s.Type, of, from))
+				out.wrong("%s %s of %s has a health check: only the records of %s hang on one", name, s.Type, of, from)
 			case of != from:
 			case id == "":
-				wrong = append(wrong, fmt.Sprintf("%s %s of %s has no health check: neither the gate nor the object can move it", name, s.Type, from))
+				out.wrong("%s %s of %s has no health check: neither the gate nor the object can move it", name, s.Type, from)
 			case top != "" && id != top:
-				wrong = append(wrong, fmt.Sprintf("%s %s of %s hangs on %s, others on %s", name, s.Type, from, id, top))
+				out.wrong("%s %s of %s hangs on %s, others on %s", name, s.Type, from, id, top)
 			default:
 				top = id
 			}
 			if s.AliasTarget != nil && s.AliasTarget.EvaluateTargetHealth {
-				wrong = append(wrong, fmt.Sprintf("%s %s of %s has EvaluateTargetHealth: Route 53 would move clients by itself, before anything is fenced", name, s.Type, of))
+				out.wrong("%s %s of %s has EvaluateTargetHealth: Route 53 would move clients by itself, before anything is fenced", name, s.Type, of)
+			}
+			if ttl := time.Duration(aws.ToInt64(s.TTL)) * time.Second; within > 0 && ttl > within {
+				out.Slow = append(out.Slow, fmt.Sprintf("%s %s of %s has a TTL of %s, and the check after the switch waits %s for resolvers to follow", name, s.Type, of, ttl, within))
+			}
+		}
+		for _, typ := range slices.Sorted(maps.Keys(led)) {
+			switch len(led[typ]) {
+			case 0: // Route 53 Developer Guide, "Values specific for weighted records"
+				out.wrong("%s %s: all weights are 0, and Route 53 answers with all of them at once", name, typ)
+			case 1:
+			default:
+				out.wrong("%s %s: the records of both regions have a weight, and clients are led to both", name, typ)
 			}
 		}
 	}
 	if top == "" {
-		return wrong, nil
+		return out, nil
 	}
 	c := comparison{client: client, want: map[string]HealthCheck{}}
 	for _, h := range want {
 		c.want[h.Name] = h
 	}
-	err = c.compare(ctx, top, Top)
-	return append(wrong, c.wrong...), err
+	err := c.compare(ctx, top, Top)
+	out.Wrong = append(out.Wrong, c.wrong...)
+	return out, err
+}
+
+func (r *RecordsReport) wrong(format string, args ...any) {
+	r.Wrong = append(r.Wrong, fmt.Sprintf(format, args...))
 }
 
 type comparison struct {

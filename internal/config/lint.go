@@ -23,6 +23,7 @@ func (v *validator) lint() {
 	}
 	v.lintNeeds(&p)
 	v.lintOrder(&p)
+	v.lintApproval(&p)
 	v.lintChecks(&p)
 	v.lintCuts()
 	v.lintData()
@@ -129,6 +130,22 @@ func (v *validator) lintOrder(p *failover.Plan) {
 			continue
 		}
 		v.warn("traffic.after", fmt.Sprintf("add %q, unless clients may be served without it", name), "clients arrive before %s is %s in %s: what they write meanwhile may be lost", name, map[string]string{"backup-restore": "restored", "warm-standby": "ready"}[part.Strategy], p.To)
+	}
+}
+
+// lintApproval warns of what nothing takes back and nobody is asked about: in mode
+// "supervised" a person lets every execution begin.
+func (v *validator) lintApproval(p *failover.Plan) {
+	if v.c.Policy.Mode != failover.ModeAutomatic {
+		return
+	}
+	asked := map[failover.StepID]bool{}
+	for _, st := range p.Steps { // each comes after those that it waits for
+		before := func(id failover.StepID) bool { return asked[id] }
+		asked[st.ID] = st.Approval || st.Action == actions.ApprovalKind || slices.ContainsFunc(st.After, before) || len(st.AfterOne) > 0 && !slices.ContainsFunc(st.AfterOne, func(id failover.StepID) bool { return !asked[id] })
+		if unattended := st.Action == "mongo_promote"; st.NoReturn && st.Kind != failover.KindFence && !asked[st.ID] && !unattended { // of that lintData warns
+			v.warn(strings.Join(strings.Split(pathOf(st), ".")[:3], "."), "write ask = true there, or let it come after a step that asks", "%s cannot be undone, and in mode \"automatic\" nobody is asked before it: the way back is a failback", st.ID)
+		}
 	}
 }
 

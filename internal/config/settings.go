@@ -80,6 +80,15 @@ func (c *Config) Records() actions.Route53WeightsConfig {
 	return actions.Route53WeightsConfig{Zone: c.Traffic.Zone, Names: c.Traffic.Names}
 }
 
+// ResolversFollow is how long the check after the switch waits for resolvers to
+// follow; zero if there is none.
+func (c *Config) ResolversFollow() time.Duration {
+	if d := c.Traffic.Check.DNSAnswer; d != nil {
+		return d.Within()
+	}
+	return 0
+}
+
 // HealthCheckScript is a shell script that makes them.
 func (c *Config) HealthCheckScript() (string, error) {
 	return actions.HealthCheckScript(c.Service, c.Primary, c.HealthChecks())

@@ -37,7 +37,7 @@ func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
 	rows = append(rows, lossRows(st, time.Now())...)
 	rows = append(rows, d.drillRows(st, now)...)
 	rows = append(rows, holdRows(st)...)
-	rows = append(rows, d.healthCheckRows(ctx)...)
+	rows = append(rows, d.recordRows(ctx)...)
 	rows = append(rows, d.credentialRows(ctx)...)
 	if r := d.running.Load(); r != nil {
 		rows = append(rows, signalRows(st.Active, r.monitor.Verdicts())...)
@@ -53,28 +53,38 @@ func (d *Daemon) runsRow(s *failover.State) []admin.Row {
 	return []admin.Row{{Name: "configuration", Detail: fmt.Sprintf("this node cannot run %s, which is in force, and probes with the one before; its log says why, and it is tried again every %s", s.SettingsHash, takeAgain)}}
 }
 
-// healthCheckRows compares the health checks that the switches need with those
-// that Route 53 has. Its control plane is not needed in the night, only now.
-func (d *Daemon) healthCheckRows(ctx context.Context) []admin.Row {
+// recordRows looks at the records that clients use, and at the health checks that
+// the switches need, as Route 53 has them. Its control plane is not needed in the
+// night, only now.
+func (d *Daemon) recordRows(ctx context.Context) []admin.Row {
 	r := d.running.Load()
 	if r == nil || r.clients == nil {
 		return nil
 	}
-	want := r.cfg.HealthChecks()
-	if len(want) == 0 {
+	want, records := r.cfg.HealthChecks(), r.cfg.Records()
+	if len(want) == 0 && r.cfg.Traffic.Switch.Route53Weights == nil {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	row := admin.Row{Name: "health checks", OK: true, Detail: fmt.Sprintf("the records of %s hang on the %d health checks that the switches need", r.cfg.Primary, len(want))}
-	wrong, err := actions.CompareHealthChecks(ctx, r.clients.Route53(), r.cfg.Records(), r.cfg.Primary, r.cfg.Secondary, want)
+	row := admin.Row{Name: "records", OK: true, Detail: strings.Join(records.Names, ", ") + " lead to one region, and nothing but a switch moves them"}
+	if len(want) > 0 {
+		row = admin.Row{Name: "health checks", OK: true, Detail: fmt.Sprintf("the records of %s hang on the %d health checks that the switches need", r.cfg.Primary, len(want))}
+	}
+	found, err := actions.CompareRecords(ctx, r.clients.Route53(), records, r.cfg.Primary, r.cfg.Secondary, want, r.cfg.ResolversFollow())
 	switch {
 	case err != nil:
 		row.OK, row.Advice, row.Detail = false, true, "they could not be read: "+err.Error()
-	case len(wrong) > 0:
-		row.OK, row.Detail = false, strings.Join(wrong, "; ")+" (failoverd traffic health-checks prints them)"
+	case len(found.Wrong) > 0 && len(want) > 0:
+		row.OK, row.Detail = false, strings.Join(found.Wrong, "; ")+" (failoverd traffic health-checks prints them)"
+	case len(found.Wrong) > 0:
+		row.OK, row.Detail = false, strings.Join(found.Wrong, "; ")
 	}
-	return []admin.Row{row}
+	rows := []admin.Row{row}
+	if len(found.Slow) > 0 {
+		rows = append(rows, admin.Row{Name: "TTL", Advice: true, Detail: strings.Join(found.Slow, "; ") + ": shorten it, or give the check more (traffic.check.dns_answer.within)"})
+	}
+	return rows
 }
 
 // credentialRows says for how long this node's AWS credentials are good.

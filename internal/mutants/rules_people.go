@@ -3,6 +3,12 @@ package main
 // orders take the rules apart by which orders count.
 var orders = []mutant{
 	{
+		name: "irreversible-unasked", rule: "G8",
+		says:  "nobody is warned of an automatic plan that does what nothing takes back without asking",
+		edits: []edit{{"internal/config/lint.go", `st.NoReturn && st.Kind != failover.KindFence && !asked[st.ID]`, `false && !asked[st.ID]`}},
+		tests: []test{{pkg: "internal/config", name: "TestLint"}},
+	},
+	{
 		name: "one-node-suffices", rule: "S10",
 		says: "with policy.two_nodes an order counts through one node",
 		edits: []edit{{"failover/two_nodes.go", `	if !s.wantsTwo() || stops(c) || m.leads() {

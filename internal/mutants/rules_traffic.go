@@ -13,6 +13,39 @@ var traffic = []mutant{
 		tests: []test{{pkg: "actions", name: "TestALatchedSwitchMustFollow"}, {pkg: "failover/plan", name: "TestSeveralSwitches"}},
 	},
 	{
+		name: "route53-decides", rule: "S3",
+		says: "records that Route 53 moves by itself, before anything is fenced, are ready",
+		edits: []edit{{"actions/route53_health.go", `			if s.AliasTarget != nil && s.AliasTarget.EvaluateTargetHealth {
+`, `			if false {
+`}},
+		tests: []test{{pkg: "actions", name: "TestCompareRecords"}},
+	},
+	{
+		name: "clients-in-both-regions", rule: "S3",
+		says: "records that lead clients to both regions are ready",
+		edits: []edit{{"actions/route53_health.go", `			case 1:
+			default:
+				out`, `			case 1, 2:
+			default:
+				out`}},
+		tests: []test{{pkg: "actions", name: "TestCompareRecords"}},
+	},
+	{
+		name: "weights-of-nothing", rule: "S3",
+		says: "records whose weights are all 0, with all of which Route 53 answers, are ready",
+		edits: []edit{{"actions/route53_health.go", `			if led[s.Type] == nil {
+				led[s.Type] = map[failover.Region]bool{}
+			}
+			if *s.Weight > 0 {
+				led[s.Type][of] = true
+			}
+`, `			if *s.Weight > 0 {
+				led[s.Type] = map[failover.Region]bool{of: true}
+			}
+`}},
+		tests: []test{{pkg: "actions", name: "TestCompareRecords"}},
+	},
+	{
 		name: "unproven-switch-counts", rule: "S3",
 		says: "a switch that was not seen to take effect counts as one that moved the clients",
 		edits: []edit{{"failover/step_record.go", `func (r StepRecord) Reached() bool { return r.State == StepDone || r.State == StepSkipped }

@@ -98,22 +98,35 @@ YEARS ?= 1000
 false-alarms:
 	@$(GO) run ./internal/falsealarm/cmd -years $(YEARS)
 
+# All measures, one after another, each beside its goal or its peer: half an hour.
+.PHONY: bench
+bench: bench-sim bench-probes bench-restore bench-calls
+
 # What the network and the timers cost, measured in fake time, beside the goals; fails where a bound is exceeded. BENCH=n trials
 # for each figure: a 99th percentile wants a hundred and more.
 BENCH ?= 200
-.PHONY: bench
-bench:
-	@mkdir -p out
-	@$(GO) test ./internal/sim -run TestMeasures -v -count=1 -trials $(BENCH) -timeout 60m > out/bench.log 2>&1 || { cat out/bench.log; exit 1; }
-	@grep -h '^bench:' out/bench.log
+.PHONY: bench-sim
+bench-sim:
+	@$(call benched,./internal/sim -run TestMeasures -v -trials $(BENCH) -timeout 60m)
 
 # The probe engine beside blackbox_exporter, in one run on one core: rate, CPU, lateness, memory.
 .PHONY: bench-probes
 bench-probes:
 	@command -v prometheus-blackbox-exporter >/dev/null || { apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus-blackbox-exporter; } >/dev/null
-	@mkdir -p out
-	@$(GO) test ./monitor -run '^$$' -bench 'Engine|Peer' -benchtime 1x -count=1 > out/bench-probes.log 2>&1 || { cat out/bench-probes.log; exit 1; }
-	@grep -h '^bench:' out/bench-probes.log
+	@$(call benched,./monitor -run '^$$' -bench 'Engine|Peer' -benchtime 1x)
+
+# A restore beside mariadb's own client, in one run.
+.PHONY: bench-restore
+bench-restore: deps
+	@$(call benched,./internal/restore -run '^$$' -bench Restore -v -timeout 60m)
+
+# The AWS calls of a whole failover beside the least that could do it, counted by the lab; fails where a change was made twice.
+.PHONY: bench-calls
+bench-calls: deps
+	@$(call benched,-C lab ./e2e -run 'TestIncidentP2RegionCutOff$$' -v)
+
+# benched runs a measure and prints its figures; of one that fails, everything.
+benched = mkdir -p out && { $(GO) test $(1) -count=1 > out/$@.log 2>&1 || { cat out/$@.log; exit 1; }; } && sed -n 's/^.*bench: /bench: /p' out/$@.log
 
 # A restore of MariaDB that is killed by kill -9 at so many random places, each time carried on by another leader; make check does a few.
 KILLS ?= 200

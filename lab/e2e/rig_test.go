@@ -274,8 +274,8 @@ func (r *rig) stable() {
 	})
 }
 
-// calls prints how many AWS calls a failover took, beside the least that could do: each different change once, and each of
-// them looked at before and after (rule E2). What the probes read meanwhile is counted as well.
+// calls prints how many AWS calls a failover took, beside the least that could do: each different change once, which is also what it may
+// take, and each of them looked at before and after (rule E2). What the probes read meanwhile is counted as well.
 func (r *rig) calls(lossAt time.Time, before map[string]awsfake.OpCount) {
 	r.Helper()
 	reads := 0
@@ -286,15 +286,19 @@ func (r *rig) calls(lossAt time.Time, before map[string]awsfake.OpCount) {
 	}
 	made, err := r.c.Mutations(r.ctx)
 	r.do(err)
-	writes, different := 0, map[string]bool{}
+	writes, accepted, different := 0, 0, map[string]bool{}
 	for _, call := range made {
 		if call.At.Before(lossAt) {
 			continue
 		}
 		writes++
 		if call.Outcome == "ok" {
+			accepted++
 			different[call.Region+" "+call.Service+":"+call.Op+" "+string(call.Params)] = true
 		}
+	}
+	if accepted > len(different) {
+		r.Errorf("S4: AWS took %d changes, %d of them different: %+v", accepted, len(different), made)
 	}
 	s, err := r.c.AnyStatus(r.ctx)
 	r.do(err)

@@ -97,8 +97,7 @@ func (a *assumed) session(role, name string) *aws.CredentialsCache {
 func (a *assumed) assume(ctx context.Context, role, name string) (aws.Credentials, error) {
 	var errs []error
 	for _, region := range a.roles.Regions {
-		p := stscreds.NewAssumeRoleProvider(a.sts(region), role, func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = name })
-		c, err := p.Retrieve(ctx)
+		c, err := a.assumeAt(ctx, region, role, name)
 		if err == nil {
 			return c, nil
 		}
@@ -108,6 +107,33 @@ func (a *assumed) assume(ctx context.Context, role, name string) (aws.Credential
 		}
 	}
 	return aws.Credentials{}, fmt.Errorf("taking on the role %s: %w", role, errors.Join(errs...))
+}
+
+func (a *assumed) assumeAt(ctx context.Context, region, role, name string) (aws.Credentials, error) {
+	return stscreds.NewAssumeRoleProvider(a.sts(region), role, func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = name }).Retrieve(ctx)
+}
+
+// TryActing takes on the acting role at the STS of each region, for nothing but to
+// see whether it could, and returns what each that refused says. role is "" where a
+// node acts as it looks.
+func (c *Clients) TryActing(ctx context.Context) (role string, refused map[string]error) {
+	a, ok := c.base.Credentials.(*assumed)
+	if !ok || a.roles.Act == "" {
+		return "", nil
+	}
+	errs := make([]error, len(a.roles.Regions))
+	var wg sync.WaitGroup
+	for i, region := range a.roles.Regions { // at once: one that hangs takes no time from the others
+		wg.Go(func() { _, errs[i] = a.assumeAt(ctx, region, a.roles.Act, sessionName(a.roles.Session+"-readiness")) })
+	}
+	wg.Wait()
+	refused = map[string]error{}
+	for i, err := range errs {
+		if err != nil {
+			refused[a.roles.Regions[i]] = err
+		}
+	}
+	return a.roles.Act, refused
 }
 
 // Life is for how long the credentials that the node looks with are good; ok is

@@ -85,14 +85,26 @@ func TestRoles(t *testing.T) {
 	if _, err := c.base.Credentials.Retrieve(WithSession(t.Context(), "failoverd-8-stop-workers")); err != nil || len(primary.assumed) != 1 {
 		t.Errorf("%v, asked %v", err, primary.assumed)
 	}
-	// Without an acting role a step acts as the node looks.
+	// On a quiet day the acting role is tried at each of them, and nothing is done with it.
+	calls := len(primary.tokens) + len(secondary.tokens)
+	role, refused := c.TryActing(t.Context())
+	if role != roles.Act || len(refused) != 1 || refused["us-east-2"] == nil || primary.assumed[len(primary.assumed)-1] != "act failoverd-use2a-readiness" {
+		t.Errorf("%s, refused %v, asked %v", role, refused, primary.assumed)
+	}
 	secondary.down = false
+	if _, refused := c.TryActing(t.Context()); len(refused) != 0 || len(primary.tokens)+len(secondary.tokens) != calls {
+		t.Errorf("refused %v", refused)
+	}
+	// Without an acting role a step acts as the node looks.
 	roles.Act = ""
 	if c, err = Open(t.Context(), Options{Endpoints: endpoints, Timeout: time.Second, Roles: roles}); err != nil {
 		t.Fatal(err)
 	}
 	before := len(secondary.tokens)
 	call(step)
+	if role, refused := c.TryActing(t.Context()); role != "" || len(refused) != 0 {
+		t.Errorf("there is no acting role, and %s was tried: %v", role, refused)
+	}
 	if got := secondary.tokens[before]; got != "token of failoverd-use2a" {
 		t.Errorf("it acts with %s", got)
 	}

@@ -102,6 +102,23 @@ func (d *Daemon) credentialRows(ctx context.Context) []admin.Row {
 	case ends:
 		row.Detail = fmt.Sprintf("this node's are good for another %s, and are renewed before", left.Round(time.Second))
 	}
+	return append([]admin.Row{row}, actingRow(r.clients.TryActing(ctx))...)
+}
+
+// actingRow says whether this node could act. In the night one STS may be all that
+// there is.
+func actingRow(role string, refused map[string]error) []admin.Row {
+	if role == "" {
+		return nil
+	}
+	row := admin.Row{Name: "acting role", OK: len(refused) == 0, Detail: "this node can take on " + role}
+	if !row.OK {
+		var said []string
+		for _, region := range slices.Sorted(maps.Keys(refused)) {
+			said = append(said, region+": "+refused[region].Error())
+		}
+		row.Detail = fmt.Sprintf("this node cannot take on %s everywhere: no step of it could change anything with what is left (%s); look at the role's trust policy, and at sts:AssumeRole of this node", role, strings.Join(said, "; "))
+	}
 	return []admin.Row{row}
 }
 

@@ -2,6 +2,7 @@ package daemon
 
 import (
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -71,6 +72,20 @@ func TestRowsOfWhatEndsByItself(t *testing.T) {
 	}
 	s.Late = []failover.LateToken{{Step: failover.Step{Action: "s3_object", Region: "east2"}, Token: 7, Since: ends, Why: "of execution 5"}}
 	if rows := holdRows(s); len(rows) != 1 || rows[0].Name != "late write" || rows[0].OK || rows[0].Advice || !strings.Contains(rows[0].Detail, "s3_object in east2 with token 7 may still land, of execution 5") || !strings.Contains(rows[0].Detail, "open since 2027-01-31") {
+		t.Errorf("%+v", rows)
+	}
+}
+
+// A role that one region's STS refuses is no advice: in the night that one may be all that is left.
+func TestActingRow(t *testing.T) {
+	if rows := actingRow("", nil); len(rows) != 0 {
+		t.Errorf("there is no role: %+v", rows)
+	}
+	if rows := actingRow("role/act", map[string]error{}); len(rows) != 1 || !rows[0].OK {
+		t.Errorf("%+v", rows)
+	}
+	rows := actingRow("role/act", map[string]error{"east2": errors.New("AccessDenied"), "east1": errors.New("no answer")})
+	if len(rows) != 1 || rows[0].OK || rows[0].Advice || !strings.Contains(rows[0].Detail, "cannot take on role/act everywhere: no step of it could change anything with what is left (east1: no answer; east2: AccessDenied)") {
 		t.Errorf("%+v", rows)
 	}
 }

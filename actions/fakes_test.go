@@ -167,6 +167,8 @@ type fakeZone struct {
 	records   map[string]record
 	batches   int
 	loseReply bool              // take the next batch and answer with an error
+	strand    bool              // accept the next batch, and forget it
+	busy      int               // refuse so many batches: an earlier one is not complete
 	unread    bool              // take batches, and refuse every question
 	hold      map[string]record // what the name server still answers with; nil: the records
 	part      int               // how many values an answer has at most; others each time. Zero: all
@@ -223,6 +225,12 @@ func (z *fakeZone) change(w http.ResponseWriter, r *http.Request) {
 		} `xml:"ChangeBatch>Changes>Change"`
 	}
 	_ = xml.NewDecoder(r.Body).Decode(&in)
+	if z.busy > 0 {
+		z.busy--
+		w.WriteHeader(http.StatusBadRequest)
+		_, _ = fmt.Fprint(w, `<ErrorResponse><Error><Type>Sender</Type><Code>PriorRequestNotComplete</Code><Message>The request was rejected because Route 53 was still processing a prior request.</Message></Error></ErrorResponse>`)
+		return
+	}
 	next := map[string]record{}
 	for k, v := range z.records {
 		next[k] = v
@@ -239,7 +247,10 @@ func (z *fakeZone) change(w http.ResponseWriter, r *http.Request) {
 			delete(next, c.Set.key())
 		}
 	}
-	z.records, z.batches = next, z.batches+1
+	if z.batches++; z.strand {
+		z.strand, next = false, z.records
+	}
+	z.records = next
 	if z.loseReply {
 		z.loseReply = false
 		w.WriteHeader(http.StatusBadRequest)

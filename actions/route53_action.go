@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/route53"
@@ -31,10 +32,27 @@ type route53Weights struct {
 	client  *route53.Client
 	dns     *dnsq.Client
 	recall  failover.Reading // what the log keeps of the records
-	// change is the ID of our last accepted batch; servers are the names of the
-	// zone's name servers, once known. Both only make answers better.
-	change  string
-	servers []string
+	// change is the ID of our last accepted batch, with its token and when that was;
+	// servers are the names of the zone's name servers, once known.
+	change   string
+	token    uint64
+	accepted time.Time
+	servers  []string
+}
+
+// lostAfter is how long an accepted batch is waited for to stand in Route 53's own
+// records. They show it at once; a control plane that was moved to another region
+// meanwhile may not have it, and does not get it by itself (Route 53 Developer Guide,
+// "Accelerated recovery": changes that were not copied have to be sent again).
+const lostAfter = 30 * time.Second
+
+// lost says that Route 53 has accepted our last batch and has forgotten it; "" otherwise.
+// Where its token stands the batch was made, and somebody has changed the records since.
+func (w *route53Weights) lost(z zoneRecords) string {
+	if w.change == "" || z.token().Token >= w.token || time.Since(w.accepted) < lostAfter {
+		return ""
+	}
+	return fmt.Sprintf("Route 53 accepted change %s %s ago, and nothing of it stands in zone %s, not its token either: it was lost", strings.TrimPrefix(w.change, "/change/"), time.Since(w.accepted).Round(time.Second), w.cfg.Zone)
 }
 
 // New implements Config.
@@ -74,7 +92,7 @@ func (w *route53Weights) Inspect(ctx context.Context) (Effect, error) {
 	}
 	switch {
 	case right == 0:
-		e.State, e.Detail = Absent, "no record sends clients to "+string(w.region)+": "+strings.Join(wrong, ", ")
+		e.State, e.Detail, e.Over = Absent, "no record sends clients to "+string(w.region)+": "+strings.Join(wrong, ", "), w.lost(z)
 		return e, nil
 	case len(wrong) > 0:
 		e.State, e.Detail = Partial, strings.Join(wrong, ", ")
@@ -222,7 +240,7 @@ func (w *route53Weights) write(ctx context.Context, a Attempt, sets []types.Reso
 		return w.explain(err)
 	}
 	if out.ChangeInfo != nil {
-		w.change = aws.ToString(out.ChangeInfo.Id)
+		w.change, w.token, w.accepted = aws.ToString(out.ChangeInfo.Id), a.Token, time.Now()
 	}
 	return nil
 }

@@ -46,6 +46,20 @@ var traffic = []mutant{
 		tests: []test{{pkg: "actions", name: "TestCompareRecords"}},
 	},
 	{
+		name: "lost-change-is-awaited", rule: "L1",
+		says: "a change that Route 53 has accepted and lost is waited for until the step's time is over",
+		edits: []edit{{"actions/route53_action.go", `, w.lost(z)
+`, `, ""
+`}},
+		tests: []test{{pkg: "actions", name: "TestALostChange"}},
+	},
+	{
+		name: "reverted-change-is-lost", rule: "E2",
+		says: "weights that a person has put back within the step are taken for a lost change, and moved again",
+		edits: []edit{{"actions/route53_action.go", `z.token().Token >= w.token || `, ``}},
+		tests: []test{{pkg: "actions", name: "TestALostChange"}},
+	},
+	{
 		name: "unproven-switch-counts", rule: "S3",
 		says: "a switch that was not seen to take effect counts as one that moved the clients",
 		edits: []edit{{"failover/step_record.go", `func (r StepRecord) Reached() bool { return r.State == StepDone || r.State == StepSkipped }

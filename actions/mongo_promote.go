@@ -34,6 +34,9 @@ type MongoPromoteConfig struct {
 	PasswordFile string `toml:"password_file" json:"password_file,omitempty"`
 	// AnswerWithin is how long a member is waited for. Zero: 2 seconds.
 	AnswerWithin failover.Duration `toml:"answer_within" json:"answer_within,omitempty"`
+	// Outage is how long the other region may be away, and its members come back without copying everything anew: readiness says what
+	// keeps them from it. Zero: a day.
+	Outage failover.Duration `toml:"outage" json:"outage,omitempty"`
 	// Unattended takes the question away that is asked before the step: MongoDB's manual warns against a forced reconfiguration
 	// that no person decides.
 	Unattended bool `toml:"unattended" json:"unattended,omitempty"`
@@ -68,6 +71,8 @@ func (c *MongoPromoteConfig) Validate(role Role) error {
 		return badParam("ca_file", "says by which certificates members are known, and tls is not on")
 	case c.AnswerWithin < 0:
 		return badParam("answer_within", "%s is negative", c.AnswerWithin)
+	case c.Outage < 0:
+		return badParam("outage", "%s is negative", c.Outage)
 	}
 	seen := map[string]bool{}
 	for _, r := range slices.Sorted(maps.Keys(c.Members)) {
@@ -283,11 +288,21 @@ func (x *mongoPromote) Inspect(ctx context.Context) (Effect, error) {
 		e.Lacks = f.Detail
 	case replset.Move, replset.Force: // also after an attempt that had only to wait
 		e.Over = f.Detail
+		if f.Way == replset.Move {
+			e.Advice = strings.Trim(e.Advice+"; "+x.oplogs(ctx), "; ")
+		}
 	}
 	if e.Lacks != "" && e.Lacks != e.Detail {
 		e.Detail += "; " + e.Lacks
 	}
 	return e, nil
+}
+
+// oplogs is what a person could do so that members that were away come back quickly. What cannot be asked says nothing.
+func (x *mongoPromote) oplogs(ctx context.Context) string {
+	here := slices.DeleteFunc(slices.Clone(x.places), func(p replset.Place) bool { return p.Region != x.region })
+	outage := cmp.Or(x.cfg.Outage.D(), 24*time.Hour)
+	return replset.OplogAdvice(replset.Oplogs(ctx, x.access(x.dns), here, x.patience), outage)
 }
 
 // Do implements Action.

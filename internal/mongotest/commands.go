@@ -108,6 +108,10 @@ func (m *Member) command(cmd string, raw bson.Raw) any {
 		return m.write1(cmd, d)
 	case "find":
 		return m.find(d)
+	case "serverStatus":
+		return append(m.serverStatus(d), ok...)
+	case "collStats":
+		return m.collStats(d)
 	case "getDefaultRWConcern":
 		return append(m.defaultConcern(), ok...)
 	case "setDefaultRWConcern":
@@ -245,6 +249,41 @@ func (m *Member) status() bson.D {
 		{Key: "optimes", Value: bson.D{{Key: "lastCommittedOpTime", Value: m.committed().doc()}, {Key: "lastCommittedWallTime", Value: m.committed().At},
 			{Key: "appliedOpTime", Value: m.lastOp().doc()}, {Key: "durableOpTime", Value: m.lastOp().doc()}, {Key: "lastAppliedWallTime", Value: m.lastOp().At}, {Key: "lastDurableWallTime", Value: m.lastOp().At}}},
 		{Key: "members", Value: ms}, {Key: "ok", Value: 1.0}}
+}
+
+// serverStatus is what we ask of it: how far back the oplog reaches, for who asks for that.
+func (m *Member) serverStatus(q bson.D) bson.D {
+	out := bson.D{{Key: "host", Value: m.host}, {Key: "process", Value: "mongod"}}
+	if number(q, "oplog", 0) == 0 || len(m.log) == 0 {
+		return out
+	}
+	from := m.log[0]
+	if !m.oplog.from.IsZero() {
+		from.At = m.oplog.from
+	}
+	return append(out, bson.E{Key: "oplog", Value: bson.D{{Key: "latestOptime", Value: m.lastOp().ts()}, {Key: "earliestOptime", Value: optime{from.Term, from.Index, from.At}.ts()}}})
+}
+
+// collStats is that of the oplog, which is all that we ask for.
+func (m *Member) collStats(q bson.D) bson.D {
+	if get(q, "collStats") != "oplog.rs" || get(q, "$db") != "local" {
+		return fail(26, "NamespaceNotFound", "Collection not found")
+	}
+	size := m.oplog.size
+	if size == 0 {
+		size = int64(200 * len(m.log))
+	}
+	return bson.D{{Key: "ns", Value: "local.oplog.rs"}, {Key: "size", Value: size}, {Key: "capped", Value: true}, {Key: "maxSize", Value: int64(oplogMax)}, {Key: "ok", Value: 1.0}}
+}
+
+// oplogMax is what the smallest oplog of a real one may hold.
+const oplogMax = 990 << 20
+
+// FillOplog makes the oplog one that is full, and reaches back to a time.
+func (m *Member) FillOplog(from time.Time) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.oplog.from, m.oplog.size = from, oplogMax-4096
 }
 
 // State returns the member's state and term: the world's own view.

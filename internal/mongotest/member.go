@@ -96,14 +96,18 @@ type Member struct {
 	opt  Options
 	host string
 
-	mu            sync.Mutex
-	down          bool // the process does not run
-	ln            net.Listener
-	starting      time.Time // until when it looks for itself among the members that its configuration names, and takes part in nothing
-	cfg           *Config
-	state         int32
-	term, voted   int64
-	log           []entry
+	mu          sync.Mutex
+	down        bool // the process does not run
+	ln          net.Listener
+	starting    time.Time // until when it looks for itself among the members that its configuration names, and takes part in nothing
+	cfg         *Config
+	state       int32
+	term, voted int64
+	log         []entry
+	oplog       struct { // as it is told; zero: what log says
+		from time.Time
+		size int64
+	}
 	commit        int64 // index of the newest entry that a majority has
 	peers         map[string]*view
 	noPrimary     time.Time // since when no primary has been seen

@@ -55,7 +55,7 @@ var traffic = []mutant{
 	},
 	{
 		name: "reverted-change-is-lost", rule: "E2",
-		says: "weights that a person has put back within the step are taken for a lost change, and moved again",
+		says:  "weights that a person has put back within the step are taken for a lost change, and moved again",
 		edits: []edit{{"actions/route53_action.go", `z.token().Token >= w.token || `, ``}},
 		tests: []test{{pkg: "actions", name: "TestALostChange"}},
 	},

@@ -100,6 +100,7 @@ type asgPrevious struct {
 	Desired   int32    `json:"desired"`
 	Suspended []string `json:"suspended,omitempty"` // processes that were suspended before us
 	Protected []string `json:"protected,omitempty"` // instances that were protected from scale-in
+	Exposed   []string `json:"exposed,omitempty"`   // of a stop: those in service that were not
 }
 
 func (g *asg) describe(ctx context.Context) (*types.AutoScalingGroup, asgPrevious, error) {
@@ -117,11 +118,15 @@ func (g *asg) describe(ctx context.Context) (*types.AutoScalingGroup, asgPreviou
 	}
 	slices.Sort(p.Suspended)
 	for _, i := range group.Instances {
-		if aws.ToBool(i.ProtectedFromScaleIn) {
+		switch {
+		case aws.ToBool(i.ProtectedFromScaleIn):
 			p.Protected = append(p.Protected, aws.ToString(i.InstanceId))
+		case g.cfg.Count == 0 && i.LifecycleState == types.LifecycleStateInService:
+			p.Exposed = append(p.Exposed, aws.ToString(i.InstanceId))
 		}
 	}
 	slices.Sort(p.Protected)
+	slices.Sort(p.Exposed)
 	return group, p, nil
 }
 
@@ -180,8 +185,8 @@ func (g *asg) emptied(ctx context.Context, group *types.AutoScalingGroup, p asgP
 		e.State, e.Ending = Partial, ending
 		e.Detail += ": " + strings.Join(left, ", ")
 	case !slices.Contains(p.Suspended, "Launch"):
-		e.State = Partial
-		e.Detail += ", but its process Launch is not suspended: an alarm or a schedule would launch instances again"
+		e.State, e.Over = Partial, "its process Launch is not suspended: an alarm or a schedule would launch instances again"
+		e.Detail += ", but " + e.Over
 	default:
 		e.State = Present
 	}
@@ -204,13 +209,18 @@ func (g *asg) filled(ctx context.Context, group *types.AutoScalingGroup, p asgPr
 		}
 		return e, nil
 	}
-	if serving >= g.cfg.need() {
+	hindered := g.hindered(p)
+	if serving >= g.cfg.need() && len(hindered) == 0 {
 		e.State = Present
 		return e, nil
 	}
 	e.State = Partial
-	if hindered := g.hindered(p); len(hindered) > 0 {
-		e.Detail += "; suspended: " + strings.Join(hindered, ", ")
+	if len(hindered) > 0 { // what serves gets no clients, or is not replaced when it fails
+		e.Over = "suspended: " + strings.Join(hindered, ", ")
+		e.Detail += "; " + e.Over
+	}
+	if serving >= g.cfg.need() {
+		return e, nil
 	}
 	why, err := g.failures(ctx)
 	if err != nil {
@@ -220,9 +230,7 @@ func (g *asg) filled(ctx context.Context, group *types.AutoScalingGroup, p asgPr
 	return e, nil
 }
 
-func (g *asg) hindered(p asgPrevious) []string {
-	return slices.DeleteFunc(slices.Clone(p.Suspended), func(s string) bool { return !slices.Contains(needed, s) })
-}
+func (g *asg) hindered(p asgPrevious) []string { return both(p.Suspended, needed) }
 
 // failures tells why instances were not launched: only the scaling activities
 // know, the call that asked for them succeeded.
@@ -309,15 +317,9 @@ func (g *asg) protect(ctx context.Context, a Attempt, ids []string, on bool) err
 	return nil
 }
 
-// unprotected are those of the instances that serve still and are not protected: AWS
-// protects no other (SetInstanceProtection wants InService).
-func unprotected(group *types.AutoScalingGroup, ids []string) (out []string) {
-	for _, i := range group.Instances {
-		if slices.Contains(ids, aws.ToString(i.InstanceId)) && i.LifecycleState == types.LifecycleStateInService && !aws.ToBool(i.ProtectedFromScaleIn) {
-			out = append(out, aws.ToString(i.InstanceId))
-		}
-	}
-	return out
+// both are what is in one list and in the other.
+func both(a, b []string) []string {
+	return slices.DeleteFunc(slices.Clone(a), func(s string) bool { return !slices.Contains(b, s) })
 }
 
 func (g *asg) resume(ctx context.Context, processes []string) error {
@@ -343,19 +345,19 @@ func (g *asg) resize(ctx context.Context, a Attempt, p asgPrevious) error {
 }
 
 // Undo implements Action: the sizes, exactly the processes that ran before, and the
-// protection of those instances that have survived. That comes first: whether it is undone
-// is seen by what comes after it.
+// protection of those instances that have survived, as long as AWS allows it: it protects
+// none but what is in service (SetInstanceProtection).
 func (g *asg) Undo(ctx context.Context, a Attempt) error {
 	var p asgPrevious
 	if err := json.Unmarshal(a.Previous, &p); err != nil {
 		return fmt.Errorf("reading the previous size: %w", err)
 	}
 	if g.cfg.Count == 0 && len(p.Protected) > 0 {
-		group, _, err := g.describe(ctx)
+		_, now, err := g.describe(ctx)
 		if err != nil {
 			return err
 		}
-		if err := g.protect(ctx, a, unprotected(group, p.Protected), true); err != nil {
+		if err := g.protect(ctx, a, both(p.Protected, now.Exposed), true); err != nil {
 			return err
 		}
 	}
@@ -374,11 +376,12 @@ func (g *asg) Undo(ctx context.Context, a Attempt) error {
 	return g.resume(ctx, slices.DeleteFunc(slices.Clone(returning), func(s string) bool { return slices.Contains(p.Suspended, s) }))
 }
 
-// Restored implements Restorer.
+// Restored implements Restorer. An instance that a stop has left in service is protected again.
 func (g *asg) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is asgPrevious
 	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil &&
-		was.Min == is.Min && was.Max == is.Max && was.Desired == is.Desired && slices.Equal(was.Suspended, is.Suspended)
+		was.Min == is.Min && was.Max == is.Max && was.Desired == is.Desired && slices.Equal(was.Suspended, is.Suspended) &&
+		len(both(was.Protected, is.Exposed)) == 0
 }
 
 // Untouched implements Untouchable: instances are wanted, and nothing that would launch

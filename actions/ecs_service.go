@@ -118,16 +118,25 @@ func (s *ecsService) Inspect(ctx context.Context) (Effect, error) {
 		case svc.RunningCount < need:
 			e.State = Partial
 			e.Detail += fmt.Sprintf(", want %d", need) + lastEvent(svc)
+		case scale != nil && *scale != s.leaves(*scale):
+			e.State = Partial // the tasks run, for as long as it lets them
 		default:
 			e.State = Present
 			if svc.RunningCount < int32(s.cfg.Count) {
 				e.Detail += fmt.Sprintf(", of which %d are enough", need) + lastEvent(svc)
 			}
 		}
+		if e.State == Partial && scale != nil && *scale != s.leaves(*scale) {
+			e.Over = fmt.Sprintf("its autoscaler may take tasks away, or adds none: %s; it should have at least min %d, and nothing suspended", scale, s.cfg.Count)
+			e.Detail += ", but " + e.Over
+		}
 		return e, nil
 	}
 	if svc.DesiredCount > 0 {
 		e.State = Absent
+		if scale != nil && *scale == s.leaves(*scale) {
+			e.Detail += "; its autoscaler rests: " + scale.String()
+		}
 		return e, nil
 	}
 	if svc.RunningCount > 0 || svc.PendingCount > 0 {
@@ -146,8 +155,8 @@ func (s *ecsService) Inspect(ctx context.Context) (Effect, error) {
 		e.Detail += ", but " + alive
 	case e.State == Partial:
 	case scale.wakes():
-		e.State = Partial
-		e.Detail += ", but its autoscaler would start it again: " + scale.String()
+		e.State, e.Over = Partial, "its autoscaler would start it again: "+scale.String()
+		e.Detail += ", but " + e.Over
 	default:
 		e.State = Present
 	}
@@ -233,13 +242,14 @@ func (s *ecsService) Do(ctx context.Context, a Attempt) error {
 		if err := json.Unmarshal(a.Previous, &p); err != nil && len(a.Previous) > 0 { // empty: a stop is tried blind
 			a.Report("what was recorded before the stop cannot be read (%v); the service is stopped all the same, its autoscaler is left as it is", err)
 		}
+		var awake error
 		if p.Scaling != nil {
 			// It is told to rest before the count is changed, or it changes it again.
-			if err := s.scale(ctx, a, p.Scaling.asleep()); err != nil {
-				a.Report("%v; the service is stopped all the same", err)
+			if awake = s.scale(ctx, a, p.Scaling.asleep()); awake != nil {
+				a.Report("%v; the service is stopped all the same", awake)
 			}
 		}
-		return s.set(ctx, a, 0)
+		return errors.Join(awake, s.set(ctx, a, 0))
 	}
 	if err := json.Unmarshal(a.Previous, &p); err != nil {
 		return fmt.Errorf("reading the previous count: %w", err)
@@ -259,18 +269,38 @@ func (s *ecsService) Undo(ctx context.Context, a Attempt) error {
 	if err := json.Unmarshal(a.Previous, &p); err != nil {
 		return fmt.Errorf("reading the previous count: %w", err)
 	}
-	if err := s.set(ctx, a, p.Desired); err != nil || p.Scaling == nil {
+	err := s.set(ctx, a, p.Desired)
+	switch {
+	case err != nil || p.Scaling == nil && !p.Unasked:
 		return err
+	case p.Unasked:
+		if now, err := s.scaling(ctx); err == nil && (now == nil || *now != s.leaves(*now)) {
+			return nil
+		}
+		return fmt.Errorf("what the autoscaler of %s in %s was like is not in the log, since it could not be asked: look at it, and set it by hand if it rests or has another minimum", s.cfg.Service, s.region)
 	}
 	return s.scale(ctx, a, *p.Scaling)
 }
 
-// Restored implements Restorer: the desired count is what it was, and the
-// autoscaler, if it could be asked then.
+// Restored implements Restorer: the desired count is what it was, and so is the autoscaler. One that could not be asked then may have been
+// changed by a later attempt: as such an attempt leaves it, nobody knows what it was.
 func (s *ecsService) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is ecsPrevious
-	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was.Desired == is.Desired &&
-		(was.Scaling == nil || is.Scaling != nil && *was.Scaling == *is.Scaling)
+	if json.Unmarshal(previous, &was) != nil || json.Unmarshal(now.Previous, &is) != nil || was.Desired != is.Desired {
+		return false
+	}
+	if was.Unasked {
+		return is.Scaling == nil || *is.Scaling != s.leaves(*is.Scaling)
+	}
+	return was.Scaling == nil || is.Scaling != nil && *was.Scaling == *is.Scaling
+}
+
+// leaves is how Do leaves an autoscaler.
+func (s *ecsService) leaves(t ecsScale) ecsScale {
+	if s.cfg.Count == 0 {
+		return t.asleep()
+	}
+	return t.awake(int32(s.cfg.Count)) //nolint:gosec // validated
 }
 
 // Untouched implements Untouchable: tasks are wanted, and no autoscaler rests as a stop

@@ -168,7 +168,6 @@ func TestHTTPCall(t *testing.T) {
 func TestHTTPCallIsMadeOnce(t *testing.T) {
 	f := &fakeHook{state: "absent"}
 	m := &moody{fake: f, gone: make(chan struct{})}
-	m.mood.Store("")
 	defer close(m.gone)
 	srv := httptest.NewServer(m)
 	defer srv.Close()
@@ -181,7 +180,7 @@ func TestHTTPCallIsMadeOnce(t *testing.T) {
 		t.Error("it is idempotent although nobody said so")
 	}
 	before := inspect(t, a, Absent, "") // a connection that is kept
-	m.mood.Store("lose the reply")
+	m.feels(loses)
 	if err := a.Do(t.Context(), attempt(7, before)); err == nil {
 		t.Error("a lost reply is no error")
 	}

@@ -42,6 +42,8 @@ const (
 	restorePatience = 30 * time.Second
 	// restorePause is the time before what failed, and was not refused, is tried again from its beginning.
 	restorePause = 5 * time.Second
+	// restoreGrace is how long a call that is cancelled waits for its restore to end.
+	restoreGrace = 300 * time.Millisecond
 )
 
 // restoring is a restore under way.
@@ -181,7 +183,10 @@ func (x *mariaDBRestore) Do(ctx context.Context, a Attempt) error {
 		return nil
 	case <-ctx.Done():
 		r.stop()
-		<-r.ended
+		select {
+		case <-r.ended:
+		case <-time.After(restoreGrace): // a server that hangs is not waited for: the next attempt does so, or burns the token
+		}
 		return fmt.Errorf("restoring MariaDB in %s: %w", x.region, ctx.Err())
 	}
 }

@@ -26,7 +26,12 @@ import (
 	"github.com/failoverd/failoverd/internal/restore"
 )
 
-func TestMain(m *testing.M) { mariadbtest.Main(m) }
+func TestMain(m *testing.M) {
+	if at := os.Getenv(commandCalls); at != "" {
+		os.Exit(calledAsCommand(at))
+	}
+	mariadbtest.Main(m)
+}
 
 // fakeBackups is S3 with one bucket, "backups".
 type fakeBackups struct {

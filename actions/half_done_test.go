@@ -72,3 +72,25 @@ func TestASGProtectionThatIsNotBack(t *testing.T) {
 		t.Errorf("not put back: %+v", f.instances)
 	}
 }
+
+// What AWS has taken and not done is tried again at the next look, and not when the step's time is over.
+func TestASGHalfDoneIsTriedAgain(t *testing.T) {
+	for what, tt := range map[string]struct {
+		fake *fakeASG
+		cfg  ASGConfig
+	}{
+		"its process Launch is not suspended":        {&fakeASG{max: 4}, ASGConfig{Group: "queue"}},
+		"healthy of 2; suspended: AddToLoadBalancer": {&fakeASG{min: 2, max: 4, desired: 2, instances: serving(2), suspended: []string{"AddToLoadBalancer"}}, ASGConfig{Group: "queue", Count: 2}},
+	} {
+		a, err := tt.cfg.New(testDeps(t, tt.fake))
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := inspect(t, a, Partial, what)
+		if e.Over == "" {
+			t.Errorf("%s: nobody would try again", what)
+		}
+		do(t, a.Do, 7, e.Previous)
+		inspect(t, a, Present, "")
+	}
+}

@@ -306,4 +306,50 @@ var servers = []mutant{
 		edits: []edit{{"internal/config/validate_parts.go", `			if strings.EqualFold(restored, database) {`, `			if restored == database+"." {`}},
 		tests: []test{{pkg: "internal/config", name: "TestInvalid"}},
 	},
+	{
+		name: "started-beside-a-sleeping-autoscaler", rule: "E3",
+		says: "a service counts as started although its autoscaler would take its tasks away",
+		edits: []edit{{"actions/ecs_service.go", `		case scale != nil && *scale != s.leaves(*scale):
+			e.State = Partial`, `		case scale != nil && *scale != s.leaves(*scale) && need < 0:
+			e.State = Partial`}},
+		tests: []test{{pkg: "actions", name: "TestConformanceLies/ecs_service_start"}, {pkg: "actions", name: "TestECSAutoscalerThatWasNotAsked/start"}},
+	},
+	{
+		name: "stop-content-with-an-awake-autoscaler", rule: "L1",
+		says:  "a stop whose autoscaler could not be told to rest is not tried again",
+		edits: []edit{{"actions/ecs_service.go", `errors.Join(awake, s.set(ctx, a, 0))`, `s.set(ctx, a, 0)`}},
+		tests: []test{{pkg: "actions", name: "TestConformanceLies/ecs_service_stop"}},
+	},
+	{
+		name: "awake-autoscaler-is-waited-for", rule: "L1",
+		says: "that an autoscaler was not told to rest is seen, and waited for until the step's time is over",
+		edits: []edit{{"actions/ecs_service.go", `		e.State, e.Over = Partial, "its autoscaler would start it again: "+scale.String()
+		e.Detail += ", but " + e.Over`, `		e.State = Partial
+		e.Detail += ", but its autoscaler would start it again: " + scale.String()`}},
+		tests: []test{{pkg: "actions", name: "TestECSAutoscalerThatWasNotAsked/stop"}},
+	},
+	{
+		name: "unasked-autoscaler-is-put-back", rule: "E2",
+		says:  "an autoscaler of which the log does not know what it was like counts as put back",
+		edits: []edit{{"actions/ecs_service.go", `	if was.Unasked {`, `	if was.Unasked && is.Unasked {`}},
+		tests: []test{{pkg: "actions", name: "TestECSAutoscalerThatWasNotAsked"}},
+	},
+	{
+		name: "served-without-its-balancer", rule: "E3",
+		says:  "instances count as serving while the process that gives them clients is suspended",
+		edits: []edit{{"actions/asg.go", `serving >= g.cfg.need() && len(hindered) == 0 {`, `serving >= g.cfg.need() {`}},
+		tests: []test{{pkg: "actions", name: "TestConformanceLies/asg_start"}, {pkg: "actions", name: "TestASGHalfDoneIsTriedAgain"}},
+	},
+	{
+		name: "lost-protection-is-put-back", rule: "E2",
+		says:  "an undo is believed that instances are protected from scale-in again",
+		edits: []edit{{"actions/asg.go", `len(both(was.Protected, is.Exposed)) == 0`, `len(both(nil, is.Exposed)) == 0`}},
+		tests: []test{{pkg: "actions", name: "TestASGProtectionThatIsNotBack"}},
+	},
+	{
+		name: "cancelled-restore-waits-for-its-server", rule: "L1",
+		says:  "a restore that is cancelled waits for a server that hangs",
+		edits: []edit{{"actions/mariadb_restore_run.go", `time.After(restoreGrace)`, `time.After(5 * restoreGrace)`}},
+		tests: []test{{pkg: "actions", name: "TestCancelOfTheOthers/mariadb_restore"}},
+	},
 }

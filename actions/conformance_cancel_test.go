@@ -34,7 +34,13 @@ func (x interrupted) isCancelled(t *testing.T) {
 		}
 		cancel()
 	})
-	_ = x.call(ctx)
+	over := make(chan struct{})
+	go func() { defer close(over); _ = x.call(ctx) }()
+	select {
+	case <-over:
+	case <-time.After(30 * time.Second):
+		t.Fatalf("%s does not return", x.what)
+	}
 	select {
 	case at := <-hung:
 		if took := time.Since(at); took > promptly {

@@ -1,15 +1,15 @@
 package awsfake
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/failoverd/failoverd/lab/procs"
 )
 
 // taskEnv marks every process of a task, children in other process groups included: it stands for the container's cgroup.
@@ -156,30 +156,12 @@ func (e *ECS) start(t *task) (*exec.Cmd, *os.File, error) {
 }
 
 // killMarked kills all processes that carry a task's mark and returns how many there were.
-func killMarked(taskID string) (n int) {
-	mark := []byte(taskEnv + "=" + taskID)
-	dirs, err := os.ReadDir("/proc")
-	if err != nil {
-		return 0
+func killMarked(taskID string) int {
+	pids := procs.Marked(taskEnv + "=" + taskID)
+	for _, pid := range pids {
+		_ = syscall.Kill(pid, syscall.SIGKILL)
 	}
-	for _, d := range dirs {
-		pid, err := strconv.Atoi(d.Name())
-		if err != nil || pid == os.Getpid() {
-			continue
-		}
-		env, err := os.ReadFile("/proc/" + d.Name() + "/environ") // empty for a zombie
-		if err != nil {
-			continue
-		}
-		for _, kv := range bytes.Split(env, []byte{0}) {
-			if bytes.Equal(kv, mark) {
-				n++
-				_ = syscall.Kill(pid, syscall.SIGKILL)
-				break
-			}
-		}
-	}
-	return n
+	return len(pids)
 }
 
 func (e *ECS) setState(t *task, s TaskState) {

@@ -50,6 +50,8 @@ type Options struct {
 	Unsafe bool
 	// MariaDB gives each region a real one, without which no message is worked on.
 	MariaDB bool
+	// Worker is the command line of a task of workers, given the worker's own; nil, or a nil result: an agent of the harness, and the worker as its child.
+	Worker func(region string, worker []string) []string
 	// Documents lets the workers write into MongoDB as well.
 	Documents bool
 	// AskMongo asks a person before MongoDB is promoted, as the example does.
@@ -178,6 +180,11 @@ func (c *Cluster) taskCommand(reg, service string) []string {
 	worker := world.DefaultCommand(lab, reg, service, c.opt.Config.Factor)
 	if service != "workers" {
 		return worker
+	}
+	if c.opt.Worker != nil {
+		if argv := c.opt.Worker(reg, worker); argv != nil {
+			return argv
+		}
 	}
 	if c.opt.Stubborn && reg == world.Primary {
 		worker = append(worker, "--store", world.StoreFar(reg))

@@ -2,12 +2,11 @@ package harness
 
 import (
 	"context"
-	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"github.com/failoverd/failoverd/lab/awsfake"
+	"github.com/failoverd/failoverd/lab/procs"
 	"github.com/failoverd/failoverd/lab/world"
 )
 
@@ -37,27 +36,9 @@ func (c *Cluster) Renew(ctx context.Context) error {
 	return c.run(ctx, "--config", c.Config, "certs", "--dir", filepath.Join(c.Dir, "tls"))
 }
 
-// Agents are the processes of all agents that run now.
-func (c *Cluster) Agents() ([]int, error) {
-	all, err := filepath.Glob("/proc/[0-9]*/cmdline")
-	if err != nil {
-		return nil, err
-	}
-	var out []int
-	for _, path := range all {
-		text, err := os.ReadFile(path)
-		if err != nil {
-			continue // it has ended
-		}
-		argv := strings.Split(string(text), "\x00")
-		if len(argv) < 4 || argv[0] != c.opt.Failoverd || argv[1] != "agent" || argv[3] != c.Config {
-			continue
-		}
-		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path)))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, pid)
-	}
-	return out, nil
+// Agents are the processes of all agents that run now with the world's configuration.
+func (c *Cluster) Agents() []int {
+	return procs.Running(func(argv []string) bool {
+		return len(argv) > 3 && argv[0] == c.opt.Failoverd && argv[1] == "agent" && argv[3] == c.Config
+	})
 }

@@ -7,7 +7,10 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -74,19 +77,58 @@ func (u *Unit) property(name string) (string, error) {
 	return strings.TrimSpace(out), err
 }
 
-// BoundTo says why the unit would outlive the given one; nil means that systemd
-// stops it when that one ends (BindsTo=).
-func (u *Unit) BoundTo(agent string) error {
+// BoundTo says why the unit would outlive the given one, its agent's, by more than
+// grace when that one is stuck and neither it nor its guard kills; nil means that systemd
+// kills both in time.
+func (u *Unit) BoundTo(agent string, grace time.Duration) error {
 	bound, err := u.property("BindsTo")
 	if err != nil {
 		return fmt.Errorf("reading how %s is bound: %w", u.name, err)
 	}
-	for _, b := range strings.Fields(bound) {
-		if b == agent {
-			return nil
+	if !slices.Contains(strings.Fields(bound), agent) {
+		return fmt.Errorf("unit %s is not bound to %s: add a drop-in with [Unit] BindsTo=%s and After=%s (see deploy/)", u.name, agent, agent, agent)
+	}
+	own := &Unit{name: agent, systemctl: u.systemctl, cgroups: u.cgroups}
+	for _, want := range []struct {
+		of       *Unit
+		property string
+		good     func(value string) bool
+		write    string
+	}{
+		{u, "TimeoutStopUSec", func(v string) bool { d, err := timeSpan(v); return err == nil && d <= grace }, fmt.Sprintf("TimeoutStopSec= no longer than lease.stop.grace, %s", grace)},
+		{u, "SendSIGKILL", func(v string) bool { return v == "yes" }, "SendSIGKILL=yes"},
+		{u, "KillMode", func(v string) bool { return v == "control-group" || v == "mixed" }, "KillMode=control-group"},
+		// A process that stands still does not end by any other signal.
+		{own, "WatchdogSignal", func(v string) bool { return v == strconv.Itoa(int(syscall.SIGKILL)) }, "WatchdogSignal=SIGKILL"},
+		// What is bound to a unit that is restarted directly does not hear that it has ended
+		// (systemd.service(5)). Before systemd 254 there was no such thing.
+		{own, "RestartMode", func(v string) bool { return v != "direct" }, "RestartMode=normal"},
+	} {
+		value, err := want.of.property(want.property)
+		if err != nil {
+			return fmt.Errorf("reading how %s is ended: %w", want.of.name, err)
+		}
+		if !want.good(value) {
+			return fmt.Errorf("unit %s would not be ended in time with its agent, since its %s is %q: it needs %s (see deploy/)", want.of.name, want.property, value, want.write)
 		}
 	}
-	return fmt.Errorf("unit %s is not bound to %s: add a drop-in with [Unit] BindsTo=%s and After=%s (see deploy/)", u.name, agent, agent, agent)
+	return nil
+}
+
+// timeSpan reads what systemctl shows of a time, "1min 30s" (systemd.time(7)). One of days
+// or more is refused, as is "infinity": nothing here may last so long.
+func timeSpan(s string) (sum time.Duration, err error) {
+	for _, part := range strings.Fields(s) {
+		d, err := time.ParseDuration(strings.Replace(part, "min", "m", 1))
+		if err != nil {
+			return 0, err
+		}
+		sum += d
+	}
+	if sum == 0 { // to systemd, none at all
+		return 0, fmt.Errorf("%q is no limit", s)
+	}
+	return sum, nil
 }
 
 // OwnUnit is the systemd unit that this process runs in; "" if it runs in none.

@@ -32,7 +32,7 @@ show)
 	case "$2" in
 	--property=ActiveState) if alive; then echo active; else echo inactive; fi ;;
 	--property=ControlGroup) echo ;;
-	--property=BindsTo) cat $dir/binds 2>/dev/null || true ;;
+	--property=*) cat "$dir/$4 ${2#--property=}" 2>/dev/null || true ;;
 	esac ;;
 esac
 `
@@ -148,17 +148,44 @@ func TestUnitInDoubtIsAlive(t *testing.T) {
 	}
 }
 
+// Each thing without which systemd would not end the unit with its agent, in time.
 func TestUnitIsBound(t *testing.T) {
 	dir := fakeSystemd(t)
-	u := NewUnit("mail.service")
-	if err := u.BoundTo("failoverd-agent@mail.service"); err == nil || !strings.Contains(err.Error(), "drop-in") {
+	const agent, unit = "failoverd-agent@mail.service", "mail.service"
+	set := func(of, property, value string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(dir, of+" "+property), []byte(value+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	bound := func() error { return NewUnit(unit).BoundTo(agent, 8*time.Second) }
+	if err := bound(); err == nil || !strings.Contains(err.Error(), "drop-in") {
 		t.Errorf("an unbound unit: %v", err)
 	}
-	if err := os.WriteFile(filepath.Join(dir, "binds"), []byte("a.service failoverd-agent@mail.service\n"), 0o600); err != nil {
+	for _, p := range [][3]string{{unit, "BindsTo", "a.service " + agent}, {unit, "TimeoutStopUSec", "8s"}, {unit, "SendSIGKILL", "yes"},
+		{unit, "KillMode", "control-group"}, {agent, "WatchdogSignal", "9"}, {agent, "RestartMode", ""}} {
+		set(p[0], p[1], p[2])
+	}
+	if err := bound(); err != nil {
 		t.Fatal(err)
 	}
-	if err := u.BoundTo("failoverd-agent@mail.service"); err != nil {
-		t.Error(err)
+	for _, tt := range []struct{ of, property, value, good string }{
+		{unit, "TimeoutStopUSec", "1min 30s", "7s 999ms 999us"},
+		{unit, "TimeoutStopUSec", "infinity", "8s"},
+		{unit, "TimeoutStopUSec", "0", "8s"},
+		{unit, "SendSIGKILL", "no", "yes"},
+		{unit, "KillMode", "process", "mixed"},
+		{agent, "WatchdogSignal", "6", "9"},
+		{agent, "RestartMode", "direct", "normal"},
+	} {
+		set(tt.of, tt.property, tt.value)
+		if err := bound(); err == nil || !strings.Contains(err.Error(), tt.of+" would not be ended in time") || !strings.Contains(err.Error(), tt.property) {
+			t.Errorf("%s of %s is %s: %v", tt.property, tt.of, tt.value, err)
+		}
+		set(tt.of, tt.property, tt.good)
+		if err := bound(); err != nil {
+			t.Errorf("%s of %s is %s: %v", tt.property, tt.of, tt.good, err)
+		}
 	}
 }
 

@@ -302,7 +302,7 @@ func unitGuarded(unit *fence.Unit, watchdog time.Duration, stop failover.StopBud
 	case watchdog > stop.Watchdog.D():
 		return fmt.Errorf("WatchdogSec= is %s, and lease.stop.watchdog allows %s", watchdog, stop.Watchdog)
 	}
-	return unit.BoundTo(own)
+	return unit.BoundTo(own, stop.Grace.D())
 }
 
 // serveActive answers local workers: 200 while they may work, 503 otherwise.

@@ -29,6 +29,16 @@ func TestAgentsOfTheExamplesEndTheirWorkers(t *testing.T) {
 		t.Fatalf("workers of ECS: %v", tasks)
 	}
 
+	// The end of a lease proves nothing of an agent that something could keep from killing.
+	r.until(10*time.Second, "every agent to be bound", func(s *harness.Status) bool {
+		bound := map[string]bool{}
+		for _, a := range s.Agents {
+			name, _, _ := strings.Cut(a.ID, "/")
+			bound[name] = bound[name] || a.Enforced
+		}
+		return bound[pod] && bound[host] && bound["workers"] // ECS names no task: component and host
+	})
+
 	sub := func(name string, f func(r *rig)) {
 		t.Run(name, func(t *testing.T) { f(r.sub(t)) })
 	}

@@ -155,9 +155,42 @@ func (m *manager) show(u *unit, property string) string {
 		return "/system.slice/" + u.name
 	case "BindsTo":
 		return strings.Join(u.list("Unit.BindsTo"), " ")
+	case "TimeoutStopUSec":
+		return span(m.duration(u, "Service.TimeoutStopSec", "90s"))
+	case "SendSIGKILL":
+		return u.get("Service.SendSIGKILL", "yes")
+	case "KillMode":
+		return u.get("Service.KillMode", "control-group")
+	case "WatchdogSignal":
+		return strconv.Itoa(int(m.watchdogSignal(u)))
+	case "RestartMode": // systemd knows it since 254
+		return u.get("Service.RestartMode", "normal")
 	}
 	m.r.Errorf("systemctl show: the test knows no property %s", property)
 	return ""
+}
+
+// span is how systemctl shows a time (systemd.time(7)).
+func span(d time.Duration) (s string) {
+	for _, unit := range []struct {
+		name string
+		of   time.Duration
+	}{{"min", time.Minute}, {"s", time.Second}, {"ms", time.Millisecond}, {"us", time.Microsecond}} {
+		if n := d / unit.of; n > 0 {
+			s += fmt.Sprintf("%d%s ", n, unit.name)
+			d -= n * unit.of
+		}
+	}
+	return strings.TrimSpace(s)
+}
+
+func (m *manager) watchdogSignal(u *unit) syscall.Signal {
+	name := u.get("Service.WatchdogSignal", "SIGABRT")
+	s, ok := map[string]syscall.Signal{"SIGABRT": syscall.SIGABRT, "SIGKILL": syscall.SIGKILL}[name]
+	if !ok {
+		m.r.Errorf("the test knows no WatchdogSignal=%s", name)
+	}
+	return s
 }
 
 // start starts a unit and what it is bound to, and returns when it is up. One that stops is started after that.
@@ -330,7 +363,7 @@ func (m *manager) watch(u *unit, p *world.Proc, stop <-chan struct{}, watchdog t
 		late := watchdog > 0 && time.Since(u.fed) > watchdog
 		m.mu.Unlock()
 		if late {
-			m.signal(u, map[string]syscall.Signal{"SIGABRT": syscall.SIGABRT, "SIGKILL": syscall.SIGKILL}[u.get("Service.WatchdogSignal", "SIGABRT")])
+			m.signal(u, m.watchdogSignal(u))
 		}
 	}
 	return false

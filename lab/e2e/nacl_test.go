@@ -82,15 +82,20 @@ func TestStubbornWorkersAreFencedAtTheNetwork(t *testing.T) {
 	}
 }
 
-// giveACL gives the workers' subnet of a region another network ACL by its region's API, as somebody there would.
-func (r *rig) giveACL(reg, acl string) {
-	r.Helper()
-	c := ec2.New(ec2.Options{
+// visitor reaches a region's API as somebody there would.
+func (r *rig) visitor(reg string) aws.Config {
+	return aws.Config{
 		Region: reg, BaseEndpoint: aws.String(world.Endpoint(reg)), Credentials: credentials.NewStaticCredentialsProvider("AKIATEST", "secret", ""),
 		HTTPClient: &http.Client{Transport: &http.Transport{DisableKeepAlives: true, DialContext: func(ctx context.Context, network, addr string) (net.Conn, error) {
 			return r.w.Dial(ctx, world.SiteOf(reg), network, addr)
 		}}},
-	})
+	}
+}
+
+// giveACL gives the workers' subnet of a region another network ACL.
+func (r *rig) giveACL(reg, acl string) {
+	r.Helper()
+	c := ec2.NewFromConfig(r.visitor(reg))
 	out, err := c.DescribeNetworkAcls(r.ctx, &ec2.DescribeNetworkAclsInput{Filters: []types.Filter{{Name: aws.String("association.subnet-id"), Values: []string{region.WalledID(reg)}}}})
 	r.do(err)
 	_, err = c.ReplaceNetworkAclAssociation(r.ctx, &ec2.ReplaceNetworkAclAssociationInput{AssociationId: out.NetworkAcls[0].Associations[0].NetworkAclAssociationId, NetworkAclId: &acl})

@@ -126,7 +126,7 @@ func start(t *testing.T, opts ...option) *rig {
 		if t.Failed() {
 			r.logs()
 		}
-		if err := note(c, o.Stubborn); err != nil {
+		if err := note(c, o.Stubborn || o.Own); err != nil {
 			t.Error(err)
 		}
 		if err := c.Close(); err != nil {

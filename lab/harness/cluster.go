@@ -46,6 +46,8 @@ type Options struct {
 	// Stubborn makes the workers of us-east-1 ask no agent, and run on when their lease ends: each runs beside an agent that minds
 	// something else, in a subnet that a network ACL can cut off.
 	Stubborn bool
+	// Own says that the configuration acts by kinds that the example does not act by: its calls are held against its own policies alone.
+	Own bool
 	// Unsafe says that Failoverd is the daemon without its fence, whose agents are bound by nothing.
 	Unsafe bool
 	// MariaDB gives each region a real one, without which no message is worked on.

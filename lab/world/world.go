@@ -272,9 +272,10 @@ func (w *World) regionConfig(site string) region.Config {
 	queue := awsfake.ASGroup{Name: "queue-" + reg, Min: 2, Max: 4, Desired: 2, Zones: []string{reg + "a", reg + "b", reg + "c"},
 		Subnets: region.Subnets(reg), Template: region.Template}
 	c.Buckets = []string{app.FilesBucket(reg), region.BackupsBucket(reg)}
+	queue.WarmPool = 1
 	if reg == Secondary { // the pilot light: none runs, and nothing launches any
 		c.Buckets = append(c.Buckets, TrafficBucket)
-		queue.Min, queue.Desired, queue.Asleep = 0, 0, true
+		queue.Min, queue.Desired, queue.WarmPool, queue.Asleep = 0, 0, 0, true
 	}
 	c.Groups = []awsfake.ASGroup{queue}
 	for _, zone := range []string{"a", "b"} {

@@ -62,6 +62,8 @@ func TestUnits(t *testing.T) {
 		{agent, "KillMode", "control-group", "its guards end with it"},
 		{agent, "Restart", "always", "a region without agents gets no work done"},
 		{agent, "Type", "notify", "a watchdog needs it"},
+		{agent, "StartLimitIntervalSec", "0", "five failed starts would be the last"},
+		{node, "StartLimitIntervalSec", "0", "five failed starts would be the last"},
 		{node, "Restart", "always", "the margin of two voters counts on it"},
 		{node, "Type", "notify", "an upgrade waits until the node takes part"},
 	} {

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -18,7 +19,7 @@ import (
 // before its lease ends when nobody renews it; and it is not started again until there is a new lease.
 func TestAgentsOfTheExamplesEndTheirWorkers(t *testing.T) {
 	r := start(t, ecsExample(t), edit(harness.Edit{Old: `# stop.watchdog = "10s"`, New: `stop.watchdog = "10s"`, What: "the watchdog of agents of units"}))
-	r.pod("workers-7d4b9-x2x")
+	grace := r.pod("workers-7d4b9-x2x")
 	sd := r.mail()
 	const pod, mail, agentUnit = "workers-7d4b9-x2x", "mail", "failoverd-agent@mail.service"
 	lease := r.slow * 75 * time.Second / factor
@@ -49,32 +50,66 @@ func TestAgentsOfTheExamplesEndTheirWorkers(t *testing.T) {
 	sub("ECS: the agent is killed, and the task ends", func(r *rig) {
 		at := time.Now()
 		r.signal(syscall.SIGKILL, r.pids("/usr/local/bin/failoverd", tasks[1], "agent")...)
-		r.dead(at, time.Second, tasks[1])
+		r.dead(at, r.slow*time.Second, tasks[1])
 		r.stopped(tasks[1], "Essential container in task exited")
 	})
 	sub("Kubernetes: the agent is killed, and the container ends", func(r *rig) {
 		at := time.Now()
 		r.signal(syscall.SIGKILL, r.pids("/opt/failoverd/failoverd", pod, "agent")...)
-		r.dead(at, time.Second, pod)
+		r.dead(at, r.slow*time.Second, pod)
 		r.working(20*time.Second, pod)
+	})
+	sub("Kubernetes: the pod is deleted, and the worker ends before the kubelet kills", func(r *rig) {
+		at := time.Now()
+		r.signal(syscall.SIGTERM, r.pids("/opt/failoverd/failoverd", pod, "agent")...)
+		r.dead(at, grace, pod)
+		r.working(20*time.Second, pod) // a container that had not ended would not be started again
+	})
+	sub("systemd: the agent is reloaded, and the worker goes on", func(r *rig) {
+		log := filepath.Join(r.c.Dir, "log", agentUnit+".log")
+		since := r.living()[mail]
+		if a := sd.systemctl([]string{"reload", agentUnit}); a.Status != 0 {
+			r.Fatal(a.Err)
+		}
+		r.do(r.poll(20*time.Second, func() (bool, string) {
+			b, err := os.ReadFile(log)
+			return err == nil && strings.Contains(string(b), "took over from the earlier program"), "another program in the agent's place"
+		}))
+		if now := r.living()[mail]; !now.Equal(since) || sd.begun(agentUnit) != 1 {
+			r.Errorf("the worker of %s lives since %s, and its agent was started %d times", since, now, sd.begun(agentUnit))
+		}
 	})
 	sub("systemd: the agent and its guard are killed, and the unit is stopped", func(r *rig) {
 		at := time.Now()
 		r.signal(syscall.SIGSTOP, r.pids("/app/worker", mail)...) // it hears no SIGTERM
 		sd.signal(sd.units[agentUnit], syscall.SIGKILL)
-		r.dead(at, sd.duration(sd.units["mail.service"], "Service.TimeoutStopSec", "")+r.slow*500*time.Millisecond, mail)
+		r.dead(at, sd.duration(sd.units["mail.service"], "Service.TimeoutStopSec", "")+r.slow*time.Second, mail)
 		r.working(20*time.Second, mail)
 	})
 	sub("systemd: the agent is killed, and its guard ends the unit", func(r *rig) {
 		at := time.Now()
 		r.signal(syscall.SIGKILL, r.pids("/usr/local/bin/failoverd", "mail.service", "agent")...)
-		r.dead(at, r.slow*500*time.Millisecond, mail)
+		r.dead(at, r.slow*time.Second, mail)
 		r.working(20*time.Second, mail)
 	})
 	sub("systemd: the agent and its guard stand still, and the watchdog ends them", func(r *rig) {
 		at := time.Now()
 		r.signal(syscall.SIGSTOP, append(r.pids("/usr/local/bin/failoverd", "mail.service"), r.pids("/app/worker", mail)...)...)
 		r.dead(at, lease, mail)
+		r.working(20*time.Second, mail)
+	})
+
+	sub("systemd: the agent cannot start for a while, and is started all the same when it can", func(r *rig) {
+		key := r.c.Dir + "/tls/agent-us-east-1.key"
+		r.do(os.Rename(key, key+".away"))
+		before, at := sd.begun(agentUnit), time.Now()
+		sd.signal(sd.units[agentUnit], syscall.SIGKILL)
+		r.dead(at, lease, mail)
+		r.do(r.poll(20*time.Second, func() (bool, string) { return sd.begun(agentUnit) > before+6, "failed starts" }))
+		if again := r.living()[mail]; !again.IsZero() {
+			r.Errorf("S1: the worker runs since %s without an agent", again)
+		}
+		r.do(os.Rename(key+".away", key))
 		r.working(20*time.Second, mail)
 	})
 

@@ -129,15 +129,16 @@ func mkdir(t *testing.T, dir string) string {
 	return dir
 }
 
-// pod runs the container of deploy/kubernetes/worker.yaml as a kubelet does, which starts it again when it ends. Not honoured here:
-// how the volumes come about, the pod's network, and terminationGracePeriodSeconds.
-func (r *rig) pod(name string) {
+// pod runs the container of deploy/kubernetes/worker.yaml as a kubelet does, which starts it again when it ends, and returns how long
+// one that is deleted has after SIGTERM. Not honoured here: how the volumes come about, and the pod's network.
+func (r *rig) pod(name string) (grace time.Duration) {
 	r.Helper()
 	var d struct {
 		Spec struct {
 			Template struct {
 				Spec struct {
-					Containers []struct {
+					TerminationGracePeriodSeconds int
+					Containers                    []struct {
 						Command, Args []string
 						Env           []struct {
 							Name      string
@@ -223,6 +224,7 @@ func (r *rig) pod(name string) {
 			time.Sleep(r.slow * 10 * time.Second / factor)
 		}
 	}()
+	return r.slow * time.Duration(pod.TerminationGracePeriodSeconds) * time.Second / factor
 }
 
 // worker is the world's worker in us-east-1, by a name of its own.

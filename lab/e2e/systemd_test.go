@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
 	"net/http"
@@ -28,8 +29,7 @@ import (
 //   - a unit is activating until it says READY=1 (Type=notify), and what is bound to it starts after that.
 //
 // A control group is told by the environment, since the machine that tests run on may give none; so its cgroup.kill is not tried
-// here, and the agent falls back to `systemctl kill`. Nor are: After= of units that start together, start limits, sandboxing,
-// OOMScoreAdjust=, and `systemctl reload`.
+// here, and the agent falls back to `systemctl kill`. Nor are: After= of units that start together, sandboxing, OOMScoreAdjust=.
 type manager struct {
 	r      *rig
 	jail   *jail
@@ -46,6 +46,8 @@ type unit struct {
 	set            map[string][]string // Section.Key to its values, drop-ins after the unit
 	state          string              // ActiveState
 	stop           chan struct{}       // closed to stop what runs now
+	starts         []time.Time         // the newest last
+	main           *world.Proc
 	fed            time.Time
 }
 
@@ -112,6 +114,13 @@ func (m *manager) load(name string, texts ...string) {
 	m.units[name] = u
 }
 
+// begun is how often a unit was started.
+func (m *manager) begun(name string) int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(m.units[name].starts)
+}
+
 func (m *manager) state(name string) string {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -132,6 +141,13 @@ func (m *manager) systemctl(args []string) cli.SystemctlAnswer {
 		m.start(u)
 	case args[0] == "stop" && args[1] == "--no-block":
 		m.stop(u)
+	case args[0] == "reload":
+		if line := u.get("Service.ExecReload", ""); line != "/bin/kill -HUP $MAINPID" {
+			return cli.SystemctlAnswer{Err: "the test knows no ExecReload=" + line + "\n", Status: 1}
+		}
+		m.mu.Lock()
+		_ = u.main.Signal(syscall.SIGHUP) // it may have ended
+		m.mu.Unlock()
 	case args[0] == "kill" && slices.Equal(args[1:3], []string{"--kill-whom=all", "--signal=SIGKILL"}):
 		m.signal(u, syscall.SIGKILL)
 	case args[0] == "show" && args[2] == "--value":
@@ -214,7 +230,7 @@ func (m *manager) start(u *unit) {
 				return
 			}
 			begun = true
-			u.state, u.stop = "activating", make(chan struct{})
+			u.state, u.stop, u.starts = "activating", make(chan struct{}), append(u.starts, time.Now())
 			go m.run(u, u.stop)
 		}
 		m.mu.Unlock()
@@ -320,7 +336,7 @@ func (m *manager) run(u *unit, stop <-chan struct{}) {
 		return
 	}
 	m.mu.Lock()
-	u.fed = time.Now()
+	u.main, u.fed = p, time.Now()
 	if notify == nil && u.state == "activating" {
 		u.state = "active"
 	}
@@ -347,8 +363,23 @@ func (m *manager) run(u *unit, stop <-chan struct{}) {
 	}
 	if !asked && u.get("Service.Restart", "no") == "always" && m.r.ctx.Err() == nil {
 		time.Sleep(m.duration(u, "Service.RestartSec", "100ms"))
-		go m.start(u)
+		if !m.limited(u) {
+			go m.start(u)
+		}
 	}
+}
+
+// limited tells whether a unit was started too often to be started again: by default five times within ten seconds (systemd.unit(5)).
+// These are not divided: the time that a process takes to fail is not either.
+func (m *manager) limited(u *unit) bool {
+	interval, err := time.ParseDuration(u.get("Unit.StartLimitIntervalSec", "10s"))
+	burst, wrong := strconv.Atoi(u.get("Unit.StartLimitBurst", "5"))
+	if err = errors.Join(err, wrong); err != nil {
+		m.r.Errorf("the start limit of %s: %v", u.name, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return len(u.starts) >= burst && time.Since(u.starts[len(u.starts)-burst]) < interval
 }
 
 // watch returns when the main process has ended, or the unit is to stop.

@@ -171,7 +171,7 @@ func TestUnitIsBound(t *testing.T) {
 	}
 	for _, tt := range []struct{ of, property, value, good string }{
 		{unit, "TimeoutStopUSec", "1min 30s", "7s 999ms 999us"},
-		{unit, "TimeoutStopUSec", "infinity", "8s"},
+		{unit, "TimeoutStopUSec", "infinity", "1.500000s"},
 		{unit, "TimeoutStopUSec", "0", "8s"},
 		{unit, "SendSIGKILL", "no", "yes"},
 		{unit, "KillMode", "process", "mixed"},

@@ -30,15 +30,7 @@ func TestAgentsOfTheExamplesEndTheirWorkers(t *testing.T) {
 		t.Fatalf("workers of ECS: %v", tasks)
 	}
 
-	// The end of a lease proves nothing of an agent that something could keep from killing.
-	r.until(10*time.Second, "every agent to be bound", func(s *harness.Status) bool {
-		bound := map[string]bool{}
-		for _, a := range s.Agents {
-			name, _, _ := strings.Cut(a.ID, "/")
-			bound[name] = bound[name] || a.Enforced
-		}
-		return bound[pod] && bound[host] && bound["workers"] // ECS names no task: component and host
-	})
+	r.enforced(pod, host, "workers") // ECS names no task: component and host
 
 	sub := func(name string, f func(r *rig)) {
 		t.Run(name, func(t *testing.T) { f(r.sub(t)) })
@@ -142,15 +134,34 @@ func TestAgentsOfTheExamplesEndTheirWorkers(t *testing.T) {
 	}
 }
 
+// agentFile is what stands in /etc/failoverd/agent-NAME.
+const agentFile = "FAILOVERD_REGION=us-east-1\nFAILOVERD_COMPONENT=workers\nFAILOVERD_CERT=/etc/failoverd/tls/agent-us-east-1.pem\nFAILOVERD_KEY=/etc/failoverd/tls/agent-us-east-1.key\nFAILOVERD_WORK=3s\n"
+
 // mail is a machine of us-east-1 with the units of deploy/ for mail.service.
 func (r *rig) mail() *manager {
 	r.Helper()
 	sd := r.systemd()
-	r.do(os.WriteFile(r.c.Dir+"/agent-mail", []byte("FAILOVERD_REGION=us-east-1\nFAILOVERD_COMPONENT=workers\nFAILOVERD_CERT=/etc/failoverd/tls/agent-us-east-1.pem\nFAILOVERD_KEY=/etc/failoverd/tls/agent-us-east-1.key\nFAILOVERD_WORK=3s\n"), 0o600))
+	r.do(os.WriteFile(r.c.Dir+"/agent-mail", []byte(agentFile), 0o600))
 	sd.load("failoverd-agent@mail.service", string(example(r.T, "failoverd-agent@.service")))
 	sd.load("mail.service", "[Service]\nExecStart="+strings.Join(r.worker("mail"), " ")+"\n", string(example(r.T, "worker-dropin.conf")))
 	go sd.start(sd.units["failoverd-agent@mail.service"])
 	return sd
+}
+
+// enforced waits until an agent of each name is bound by its lease: the end of that proves nothing of one that something could keep
+// from killing.
+func (r *rig) enforced(names ...string) {
+	r.Helper()
+	r.until(10*time.Second, "agents to be bound", func(s *harness.Status) bool {
+		return !slices.ContainsFunc(names, func(name string) bool {
+			for _, a := range s.Agents {
+				if a.Enforced && strings.HasPrefix(a.ID, name+"/") {
+					return false
+				}
+			}
+			return true
+		})
+	})
 }
 
 // pids are the processes of a program whose arguments have some words.

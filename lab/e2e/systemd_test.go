@@ -172,7 +172,7 @@ func (m *manager) show(u *unit, property string) string {
 	case "BindsTo":
 		return strings.Join(u.list("Unit.BindsTo"), " ")
 	case "TimeoutStopUSec":
-		return span(m.duration(u, "Service.TimeoutStopSec", "90s"))
+		return m.duration(u, "Service.TimeoutStopSec", "90s").Truncate(time.Microsecond).String() // as systemctl shows less than a minute
 	case "SendSIGKILL":
 		return u.get("Service.SendSIGKILL", "yes")
 	case "KillMode":
@@ -184,20 +184,6 @@ func (m *manager) show(u *unit, property string) string {
 	}
 	m.r.Errorf("systemctl show: the test knows no property %s", property)
 	return ""
-}
-
-// span is how systemctl shows a time (systemd.time(7)).
-func span(d time.Duration) (s string) {
-	for _, unit := range []struct {
-		name string
-		of   time.Duration
-	}{{"min", time.Minute}, {"s", time.Second}, {"ms", time.Millisecond}, {"us", time.Microsecond}} {
-		if n := d / unit.of; n > 0 {
-			s += fmt.Sprintf("%d%s ", n, unit.name)
-			d -= n * unit.of
-		}
-	}
-	return strings.TrimSpace(s)
 }
 
 func (m *manager) watchdogSignal(u *unit) syscall.Signal {
@@ -295,6 +281,13 @@ func (m *manager) command(u *unit) (argv, env []string) {
 	return brisk(argv, factor/float64(m.r.slow)), env
 }
 
+// mkdir makes a unit's directory, whatever the umask.
+func (m *manager) mkdir(path string, mode os.FileMode) {
+	if err := errors.Join(os.MkdirAll(path, mode), os.Chmod(path, mode)); err != nil {
+		m.r.Errorf("a unit's directory: %v", err)
+	}
+}
+
 // run takes a unit through one life.
 func (m *manager) run(u *unit, stop <-chan struct{}) {
 	argv, env := m.command(u)
@@ -304,12 +297,11 @@ func (m *manager) run(u *unit, stop <-chan struct{}) {
 		if err != nil {
 			m.r.Errorf("RuntimeDirectoryMode of %s: %v", u.name, err)
 		}
-		mkdir(m.r.T, path)
-		_ = os.Chmod(path, os.FileMode(mode))
+		m.mkdir(path, os.FileMode(mode))
 		defer os.RemoveAll(path)
 	}
 	for _, d := range u.list("Service.StateDirectory") {
-		mkdir(m.r.T, m.jail.host("/var/lib/"+d))
+		m.mkdir(m.jail.host("/var/lib/"+d), 0o755)
 	}
 	env = append(env, unitEnv+"="+u.name, cli.SystemdSocket+"="+m.socket, "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin")
 	notify, path := (*net.UnixConn)(nil), filepath.Join(m.r.c.Dir, "ctl", u.name+".notify")

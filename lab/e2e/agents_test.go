@@ -110,9 +110,11 @@ func TestAgentsOfTheExamplesEndTheirWorkers(t *testing.T) {
 	if len(all) != 5 {
 		t.Fatalf("these work: %v", all)
 	}
-	stubborn := []string{pod, mail, all[slices.IndexFunc(all, func(w string) bool { return w != pod && w != mail })]}
+	task := all[slices.IndexFunc(all, func(w string) bool { return w != pod && w != mail })]
+	still := r.pids("/usr/local/bin/failoverd", task, "agent")
 	r.do(r.w.Cut(r.ctx, world.Third))
-	for _, w := range stubborn { // they hear no SIGTERM
+	r.signal(syscall.SIGSTOP, still...)           // its guard has to know when
+	for _, w := range []string{pod, mail, task} { // they hear no SIGTERM
 		r.signal(syscall.SIGSTOP, r.pids("/app/worker", w)...)
 	}
 	at := r.lose()
@@ -124,6 +126,7 @@ func TestAgentsOfTheExamplesEndTheirWorkers(t *testing.T) {
 	if again := r.living(); len(again) > 0 || sd.state("mail.service") != "inactive" || sd.state(agentUnit) != "active" {
 		t.Errorf("without a lease %v work, mail.service is %s and its agent %s", again, sd.state("mail.service"), sd.state(agentUnit))
 	}
+	r.signal(syscall.SIGCONT, still...)
 	r.do(r.w.Heal(r.ctx, world.E1))
 	r.do(r.w.Heal(r.ctx, world.Third))
 	if all := r.working(40*time.Second, pod, mail); len(all) != 5 {

@@ -255,12 +255,13 @@ func (s *ecsService) Do(ctx context.Context, a Attempt) error {
 		return fmt.Errorf("reading the previous count: %w", err)
 	}
 	count := max(int32(s.cfg.Count), p.Desired)
+	var asleep error
 	if p.Scaling != nil {
-		if err := s.scale(ctx, a, p.Scaling.awake(count)); err != nil {
-			return err
+		if asleep = s.scale(ctx, a, p.Scaling.awake(count)); asleep != nil { // until it is woken the step is not done, and the tasks boot meanwhile
+			a.Report("%v; the tasks are asked for all the same", asleep)
 		}
 	}
-	return s.set(ctx, a, count)
+	return errors.Join(asleep, s.set(ctx, a, count))
 }
 
 // Undo implements Action.

@@ -50,6 +50,35 @@ func TestECSAutoscalerThatWasNotAsked(t *testing.T) {
 	}
 }
 
+// An autoscaler that cannot be woken keeps no task from being asked for: they boot meanwhile, and it is tried again.
+func TestECSStartsBesideItsAutoscaler(t *testing.T) {
+	f := &fakeECS{tasks: map[string]string{}, target: &ecsScale{Min: 0, Max: 2, In: true, Out: true}}
+	a, err := (&ECSServiceConfig{Cluster: "prod", Service: "workers", Count: 3}).New(testDeps(t, f))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := inspect(t, a, Absent, "desired 0")
+	f.scalerDown = true
+	if err := a.Do(t.Context(), attempt(7, before)); err == nil || f.desired != 3 {
+		t.Errorf("%v, desired %d", err, f.desired)
+	}
+	f.scalerDown = false
+	f.settle()
+	now := inspect(t, a, Partial, "running 3")
+	if now.Over == "" {
+		t.Error("nobody would try again")
+	}
+	do(t, a.Do, 8, now.Previous)
+	inspect(t, a, Present, "")
+	if *f.target != (ecsScale{Min: 3, Max: 3}) {
+		t.Errorf("target %s", f.target)
+	}
+	do(t, a.Undo, 9, before.Previous)
+	if now := inspect(t, a, Absent, ""); !a.(Restorer).Restored(now, before.Previous) {
+		t.Errorf("undone: desired %d, target %s", f.desired, f.target)
+	}
+}
+
 // That instances are protected from scale-in again is looked at, and not taken from an answer: a group that shrinks would end them.
 func TestASGProtectionThatIsNotBack(t *testing.T) {
 	f := &fakeASG{min: 2, max: 4, desired: 3, instances: serving(3)}

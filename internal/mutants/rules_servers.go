@@ -4,6 +4,14 @@ package main
 // never done.
 var servers = []mutant{
 	{
+		name: "autoscaler-keeps-the-tasks", rule: "L1",
+		says: "tasks are not asked for as long as their autoscaler cannot be woken",
+		edits: []edit{{"actions/ecs_service.go", `			a.Report("%v; the tasks are asked for all the same", asleep)
+`, `			return asleep
+`}},
+		tests: []test{{pkg: "actions", name: "TestECSStartsBesideItsAutoscaler"}},
+	},
+	{
 		name: "stopping-is-stopped", rule: "S1",
 		says: "an instance counts as stopped while it still shuts down",
 		edits: []edit{{"actions/ec2_instances.go", `		case types.InstanceStateNameStopped, types.InstanceStateNameTerminated:

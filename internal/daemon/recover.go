@@ -154,8 +154,8 @@ func (r *Recovery) Reach(ctx context.Context) (notes []string, err error) {
 // notes say what stands where, and what could not be read: for that a person looks.
 func (r *Recovery) Tokens(ctx context.Context) (notes []string, err error) {
 	clients, err := openCloud(ctx, r.cfg, r.this.ID)
-	if err != nil {
-		return nil, err
+	if err != nil { // that is no reason to stay without a cluster
+		notes = append(notes, "AWS cannot be asked from here: "+err.Error())
 	}
 	w := frozenWorld{newWorld(r.cfg, r.this.ID, clients, r.log), r.state}
 	var late []string

@@ -172,6 +172,7 @@ func TestRecoverReadsTokens(t *testing.T) {
 		t.Setenv(name, "x")
 	}
 	var text atomic.Value
+	text.Store("")
 	bucket := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, q *http.Request) {
 		says := text.Load().(string)
 		w.Header().Set("ETag", `"1"`)
@@ -224,5 +225,19 @@ endpoints = { east1 = "`+bucket.URL+`", east2 = "`+bucket.URL+`", global = "`+bu
 		if err := r.Close(); err != nil {
 			t.Error(err)
 		}
+	}
+	// A host whose AWS configuration cannot be read is told so, and can be recovered on.
+	t.Setenv("AWS_CONFIG_FILE", filepath.Join(h.dir, "b.pem"))
+	t.Setenv("AWS_PROFILE", "none")
+	r, err := h.recovery("b", file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes, err := r.Tokens(t.Context())
+	if got := strings.Join(notes, "\n"); err != nil || !strings.Contains(got, "AWS cannot be asked from here: ") || !strings.Contains(got, "s3_object in east2: its token cannot be read (action s3_object: there are no AWS clients)") {
+		t.Errorf("%s, %v", got, err)
+	}
+	if err := r.Close(); err != nil {
+		t.Error(err)
 	}
 }

@@ -73,7 +73,7 @@ func (w *World) mariaDir(site string) string { return filepath.Join(w.Dir, "mari
 func (w *World) startMariaDB(ctx context.Context, site string) error {
 	dir := w.mariaDir(site)
 	// The tests' machine may lose its power: nothing here outlives it. In a namespace that nobody else reaches it may run as root.
-	flags := []string{"--no-defaults", "--user=root", "--datadir=" + dir + "/data", "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M"}
+	flags := []string{"--no-defaults", "--user=root", "--datadir=" + dir + "/data", "--tmpdir=" + dir, "--innodb-flush-log-at-trx-commit=0", "--innodb-flush-method=nosync", "--innodb-buffer-pool-size=32M", "--innodb-log-file-size=16M"}
 	fresh := false
 	if _, err := os.Stat(dir); errors.Is(err, os.ErrNotExist) {
 		fresh = true

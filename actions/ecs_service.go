@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -199,10 +200,11 @@ func (s *ecsService) describe(ctx context.Context) (*types.Service, error) {
 
 // alive says which tasks still run. A task that was told to stop is listed
 // under STOPPED long before it has stopped, and for ever if its instance is cut
-// off: only its last status counts. cutOff names one whose container instance is
-// not connected: what ECS says of it is what it heard last, and it runs on
+// off: only its last status counts. cutOff names those whose container instance is
+// not connected: what ECS says of them is what it heard last, and they run on
 // (ContainerInstance, agentConnected).
 func (s *ecsService) alive(ctx context.Context) (alive, cutOff string, err error) {
+	var running, apart []string
 	for _, desired := range []types.DesiredStatus{types.DesiredStatusRunning, types.DesiredStatusStopped} {
 		in := &ecs.ListTasksInput{Cluster: &s.cfg.Cluster, ServiceName: &s.cfg.Service, DesiredStatus: desired}
 		for pages := ecs.NewListTasksPaginator(s.client, in); pages.HasMorePages(); {
@@ -217,21 +219,35 @@ func (s *ecsService) alive(ctx context.Context) (alive, cutOff string, err error
 			if err != nil {
 				return "", "", fmt.Errorf("describing tasks of service %s in %s: %w", s.cfg.Service, s.region, err)
 			}
-			for _, f := range out.Failures {
-				// A task that cannot be described is not known to have stopped.
-				return fmt.Sprintf("task %s cannot be described (%s)", aws.ToString(f.Arn), aws.ToString(f.Reason)), "", nil
+			for _, f := range out.Failures { // not known to have stopped
+				running = append(running, fmt.Sprintf("task %s cannot be described (%s)", aws.ToString(f.Arn), aws.ToString(f.Reason)))
 			}
 			for _, t := range out.Tasks {
 				if status := aws.ToString(t.LastStatus); status != "STOPPED" {
-					alive = fmt.Sprintf("task %s is %s", aws.ToString(t.TaskArn), status)
-					if cutOff, err = s.disconnected(ctx, t); cutOff != "" || err != nil {
-						return alive, cutOff, err
+					running = append(running, fmt.Sprintf("task %s is %s", aws.ToString(t.TaskArn), status))
+					off, err := s.disconnected(ctx, t)
+					if err != nil {
+						return "", "", err
+					}
+					if off != "" {
+						apart = append(apart, off)
 					}
 				}
 			}
 		}
 	}
-	return alive, "", nil
+	return named(running), named(apart), nil
+}
+
+// manyNames is how many of several things a sentence names.
+const manyNames = 5
+
+// named are the first of several things, and how many more there are.
+func named(all []string) string {
+	if more := len(all) - manyNames; more > 0 {
+		return fmt.Sprintf("%s and %d more", strings.Join(all[:manyNames], ", "), more)
+	}
+	return strings.Join(all, ", ")
 }
 
 // Do implements Action. A start never scales down: a run that is repeated after

@@ -111,7 +111,18 @@ func TestECSStopBelievesTheTasks(t *testing.T) {
 	inspect(t, a, Partial, "running 3")
 	f.running, f.tasks["arn:1"] = 0, "DEACTIVATING"
 	stillEnds(t, a, true, "task arn:1 is DEACTIVATING")
-	f.tasks["arn:1"] = "STOPPED"
+	for _, n := range strings.Fields("2 3 4 5 6 7") { // each of several is told of
+		f.tasks["arn:"+n] = "RUNNING"
+	}
+	stillEnds(t, a, true, "and 2 more")
+	for n := range f.tasks {
+		f.tasks[n] = "STOPPED"
+	}
+	f.tasks["arn:3"], f.tasks["arn:6"] = "RUNNING", "STOPPING"
+	if e := inspect(t, a, Partial, ""); !strings.Contains(e.Detail, "task arn:3 is RUNNING") || !strings.Contains(e.Detail, "task arn:6 is STOPPING") || strings.Contains(e.Detail, "more") {
+		t.Errorf("%s", e.Detail)
+	}
+	f.tasks["arn:3"], f.tasks["arn:6"] = "STOPPED", "STOPPED"
 	inspect(t, a, Present, "desired 0, running 0")
 	do(t, a.Undo, 8, before.Previous)
 	inspect(t, a, Absent, "desired 3")

@@ -2,6 +2,8 @@ package actions
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"github.com/failoverd/failoverd/failover"
@@ -17,13 +19,13 @@ type Permitted interface {
 // Permissions implements Permitted.
 func (c *ECSServiceConfig) Permissions(r failover.Region) []iam.Permission {
 	service := fmt.Sprintf("arn:aws:ecs:%s:*:service/%s/%s", r, c.Cluster, c.Service)
-	cluster := map[string]map[string]string{"ArnLike": {"ecs:cluster": fmt.Sprintf("arn:aws:ecs:%s:*:cluster/%s", r, c.Cluster)}}
+	cluster := iam.Condition{"ArnLike": {"ecs:cluster": {fmt.Sprintf("arn:aws:ecs:%s:*:cluster/%s", r, c.Cluster)}}}
 	out := []iam.Permission{
 		{Actions: []string{"ecs:DescribeServices"}, Resources: []string{service}},
 		{Acts: true, Actions: []string{"ecs:UpdateService"}, Resources: []string{service}},
 		{Actions: []string{"application-autoscaling:DescribeScalableTargets"}, Resources: []string{"*"}},
 		{Acts: true, Actions: []string{"application-autoscaling:RegisterScalableTarget"}, Resources: []string{fmt.Sprintf("arn:aws:application-autoscaling:%s:*:scalable-target/*", r)},
-			Condition: map[string]map[string]string{"StringEquals": {"application-autoscaling:service-namespace": "ecs"}}},
+			Condition: iam.Condition{"StringEquals": {"application-autoscaling:service-namespace": {"ecs"}}}},
 	}
 	if c.Count == 0 { // a stop believes the tasks
 		out = append(out, iam.Permission{Actions: []string{"ecs:ListTasks", "ecs:DescribeTasks", "ecs:DescribeContainerInstances"}, Resources: []string{"*"}, Condition: cluster})
@@ -55,11 +57,11 @@ func (c *EC2InstancesConfig) Permissions(r failover.Region) []iam.Permission {
 	}
 	act := iam.Permission{Acts: true, Actions: []string{"ec2:StartInstances", "ec2:StopInstances"}}
 	if len(c.Tags) > 0 {
-		same := map[string]string{}
+		same := map[string][]string{}
 		for k, v := range c.Tags {
-			same["aws:ResourceTag/"+k] = v
+			same["aws:ResourceTag/"+k] = []string{v}
 		}
-		act.Resources, act.Condition = []string{fmt.Sprintf("arn:aws:ec2:%s:*:instance/*", r)}, map[string]map[string]string{"StringEquals": same}
+		act.Resources, act.Condition = []string{fmt.Sprintf("arn:aws:ec2:%s:*:instance/*", r)}, iam.Condition{"StringEquals": same}
 	} else {
 		for _, id := range c.IDs[r] {
 			act.Resources = append(act.Resources, fmt.Sprintf("arn:aws:ec2:%s:*:instance/%s", r, id))
@@ -75,7 +77,7 @@ func (c *LambdaEventSourceConfig) Permissions(r failover.Region) []iam.Permissio
 		arn := fmt.Sprintf("arn:aws:lambda:%s:*:function:%s", r, f)
 		out = append(out,
 			iam.Permission{Actions: []string{"lambda:GetFunctionConfiguration"}, Resources: []string{arn}},
-			iam.Permission{Acts: true, Actions: []string{"lambda:UpdateEventSourceMapping"}, Resources: []string{"*"}, Condition: map[string]map[string]string{"ArnLike": {"lambda:FunctionArn": arn}}})
+			iam.Permission{Acts: true, Actions: []string{"lambda:UpdateEventSourceMapping"}, Resources: []string{fmt.Sprintf("arn:aws:lambda:%s:*:event-source-mapping:*", r)}, Condition: iam.Condition{"ArnLike": {"lambda:FunctionArn": {arn}}}})
 	}
 	return append(out, iam.Permission{Actions: []string{"lambda:ListEventSourceMappings"}, Resources: []string{"*"}})
 }
@@ -95,11 +97,11 @@ func (c *ScheduleConfig) Permissions(r failover.Region) []iam.Permission {
 		arn := fmt.Sprintf("arn:aws:scheduler:%s:*:schedule/%s/%s", r, group, name)
 		out = append(out,
 			iam.Permission{Actions: []string{"scheduler:GetSchedule"}, Resources: []string{arn}},
-			iam.Permission{Acts: true, Actions: []string{"scheduler:GetSchedule", "scheduler:UpdateSchedule"}, Resources: []string{arn}})
+			iam.Permission{Acts: true, Actions: []string{"scheduler:UpdateSchedule"}, Resources: []string{arn}})
 	}
 	if len(c.Schedules) > 0 {
 		out = append(out, iam.Permission{Acts: true, Actions: []string{"iam:PassRole"}, Resources: []string{"*"},
-			Condition: map[string]map[string]string{"StringEquals": {"iam:PassedToService": "scheduler.amazonaws.com"}}})
+			Condition: iam.Condition{"StringEquals": {"iam:PassedToService": {"scheduler.amazonaws.com"}}}})
 	}
 	return out
 }
@@ -122,17 +124,40 @@ func (c *Route53WeightsConfig) Permissions(failover.Region) []iam.Permission {
 		{Actions: []string{"route53:ListResourceRecordSets", "route53:GetHostedZone"}, Resources: zone},
 		{Actions: []string{"route53:GetChange"}, Resources: []string{"arn:aws:route53:::change/*"}},
 		{Actions: []string{"route53:GetHealthCheck"}, Resources: []string{"arn:aws:route53:::healthcheck/*"}},
-		{Acts: true, Actions: []string{"route53:ChangeResourceRecordSets"}, Resources: zone},
+		{Acts: true, Actions: []string{"route53:ChangeResourceRecordSets"}, Resources: zone,
+			Condition: iam.Condition{"ForAllValues:StringEquals": {"route53:ChangeResourceRecordSetsNormalizedRecordNames": c.changed()}}},
 	}
 }
 
+// changed are the names of the records that are ever written, as the conditions of IAM have them: in lower case, without the last dot, and
+// all but letters, digits, hyphens, underscores and dots as three octal digits.
+// https://docs.aws.amazon.com/Route53/latest/DeveloperGuide/specifying-conditions-route53.html
+func (c *Route53WeightsConfig) changed() (out []string) {
+	for _, n := range append(slices.Clone(c.Names), c.Token) {
+		var b strings.Builder
+		for _, r := range []byte(strings.ToLower(strings.TrimSuffix(n, "."))) {
+			if r >= 'a' && r <= 'z' || r >= '0' && r <= '9' || strings.IndexByte("-_.", r) >= 0 {
+				b.WriteByte(r)
+			} else {
+				fmt.Fprintf(&b, "\\%03o", r)
+			}
+		}
+		out = append(out, b.String())
+	}
+	return out
+}
+
 // Permissions implements Permitted. What a subnet had before is known only then, so that
-// an undo needs the right to every network ACL:
+// an undo needs the right to every network ACL, but of these subnets alone:
 // https://docs.aws.amazon.com/service-authorization/latest/reference/list_amazonec2.html
 func (c *NACLConfig) Permissions(r failover.Region) []iam.Permission {
+	places := []string{fmt.Sprintf("arn:aws:ec2:%s:*:network-acl/*", r)}
+	for _, id := range slices.Sorted(maps.Keys(c.Subnets[r])) {
+		places = append(places, fmt.Sprintf("arn:aws:ec2:%s:*:subnet/%s", r, id))
+	}
 	return []iam.Permission{
 		{Actions: []string{"ec2:DescribeNetworkAcls", "ec2:DescribeSubnets"}, Resources: []string{"*"}},
-		{Acts: true, Actions: []string{"ec2:ReplaceNetworkAclAssociation"}, Resources: []string{fmt.Sprintf("arn:aws:ec2:%s:*:network-acl/*", r), fmt.Sprintf("arn:aws:ec2:%s:*:subnet/*", r)}},
+		{Acts: true, Actions: []string{"ec2:ReplaceNetworkAclAssociation"}, Resources: places},
 	}
 }
 
@@ -140,7 +165,7 @@ func (c *NACLConfig) Permissions(r failover.Region) []iam.Permission {
 func (c *MariaDBRestoreConfig) Permissions(failover.Region) []iam.Permission {
 	list := iam.Permission{Actions: []string{"s3:ListBucket"}, Resources: []string{"arn:aws:s3:::" + c.Bucket}}
 	if c.Prefix != "" {
-		list.Condition = map[string]map[string]string{"StringLike": {"s3:prefix": c.Prefix + "*"}}
+		list.Condition = iam.Condition{"StringLike": {"s3:prefix": {c.Prefix + "*"}}}
 	}
 	return []iam.Permission{list, {Actions: []string{"s3:GetObject"}, Resources: []string{"arn:aws:s3:::" + c.Bucket + "/" + c.Prefix + "*"}}}
 }

@@ -61,7 +61,7 @@ func (c *ECSConfig) Permissions(r failover.Region) []iam.Permission {
 	return []iam.Permission{
 		{Actions: []string{"ecs:DescribeServices"}, Resources: []string{fmt.Sprintf("arn:aws:ecs:%s:*:service/%s/%s", r, c.Cluster, c.Service)}},
 		{Actions: []string{"ecs:ListTasks", "ecs:DescribeTasks"}, Resources: []string{"*"},
-			Condition: map[string]map[string]string{"ArnLike": {"ecs:cluster": fmt.Sprintf("arn:aws:ecs:%s:*:cluster/%s", r, c.Cluster)}}},
+			Condition: iam.Condition{"ArnLike": {"ecs:cluster": {fmt.Sprintf("arn:aws:ecs:%s:*:cluster/%s", r, c.Cluster)}}}},
 	}
 }
 
@@ -141,7 +141,7 @@ func (c *CapacityConfig) Permissions(r failover.Region) []iam.Permission {
 func (c *MariaDBBackupConfig) Permissions(failover.Region) []iam.Permission {
 	list := iam.Permission{Actions: []string{"s3:ListBucket"}, Resources: []string{"arn:aws:s3:::" + c.Bucket}}
 	if c.Prefix != "" {
-		list.Condition = map[string]map[string]string{"StringLike": {"s3:prefix": c.Prefix + "*"}}
+		list.Condition = iam.Condition{"StringLike": {"s3:prefix": {c.Prefix + "*"}}}
 	}
 	return []iam.Permission{list, {Actions: []string{"s3:GetObject"}, Resources: []string{"arn:aws:s3:::" + c.Bucket + "/" + c.Prefix + "*"}}}
 }

@@ -21,7 +21,7 @@ type (
 		Effect    string
 		Action    []string
 		Resource  []string
-		Condition map[string]map[string]string `json:",omitempty"`
+		Condition iam.Condition `json:",omitempty"`
 	}
 )
 

@@ -7,6 +7,9 @@ type Permission struct {
 	Acts      bool
 	Actions   []string // "ecs:DescribeServices"
 	Resources []string // ARNs; "*" where the service knows no resource for the action
-	// Condition, if any, narrows a "*": operator → key → value.
-	Condition map[string]map[string]string
+	// Condition, if any, narrows the resources: operator → key → values.
+	Condition Condition
 }
+
+// Condition is that of a statement: operator → key → values, one of which must match.
+type Condition map[string]map[string][]string

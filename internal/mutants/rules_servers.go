@@ -360,4 +360,25 @@ var servers = []mutant{
 		edits: []edit{{"actions/mariadb_restore_run.go", `time.After(restoreGrace)`, `time.After(5 * restoreGrace)`}},
 		tests: []test{{pkg: "actions", name: "TestCancelOfTheOthers/mariadb_restore"}},
 	},
+	{
+		name: "any-record-may-be-written", rule: "S10",
+		says: "the acting role may write each record of the zone",
+		edits: []edit{{"actions/permissions.go", `Resources: zone,
+			Condition: iam.Condition{"ForAllValues:StringEquals": {"route53:ChangeResourceRecordSetsNormalizedRecordNames": c.changed()}}},
+`, `Resources: zone},
+`}},
+		tests: []test{{pkg: "actions", name: "TestOnlyTheNamesOfThePlanMayBeWritten"}, {pkg: "internal/config", name: "TestIAMPolicies"}},
+	},
+	{
+		name: "any-subnet-may-be-cut-off", rule: "S10",
+		says:  "the acting role may give each subnet of the region the network ACL that denies everything",
+		edits: []edit{{"actions/permissions.go", `"arn:aws:ec2:%s:*:subnet/%s", r, id))`, `"arn:aws:ec2:%s:*:subnet/%.0s*", r, id))`}},
+		tests: []test{{pkg: "actions", name: "TestOnlyTheSubnetsOfThePlanMayBeCutOff"}},
+	},
+	{
+		name: "any-instance-may-be-stopped", rule: "S10",
+		says:  "the acting role may start and stop each instance of the region, whatever its tags",
+		edits: []edit{{"actions/permissions.go", `iam.Condition{"StringEquals": same}`, `iam.Condition(nil)`}},
+		tests: []test{{pkg: "internal/config", name: "TestIAMPolicies"}},
+	},
 }

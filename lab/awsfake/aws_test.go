@@ -101,7 +101,7 @@ func TestSTS(t *testing.T) {
 	assumed := sts.New(sts.Options{Region: "us-east-1", BaseEndpoint: f.sts.Options().BaseEndpoint,
 		Credentials: credentials.NewStaticCredentialsProvider(*c.AccessKeyId, *c.SecretAccessKey, *c.SessionToken)})
 	id, err = assumed.GetCallerIdentity(t.Context(), &sts.GetCallerIdentityInput{})
-	if err != nil || aws.ToString(id.Arn) != "arn:aws:sts::123456789012:assumed-role/use1a" {
+	if err != nil || aws.ToString(id.Arn) != "arn:aws:sts::123456789012:assumed-role/failoverd/use1a" {
 		t.Errorf("identity of the assumed role %+v, error %v", id, err)
 	}
 }

@@ -213,6 +213,18 @@ func (l *Lambda) configuration(f *lambdaFn) map[string]any {
 	return out
 }
 
+// byMapping is the name of the function of an event source mapping, "" if there is none.
+func (l *Lambda) byMapping(uuid string) string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, f := range l.fns {
+		if f.uuid == uuid {
+			return f.Name
+		}
+	}
+	return ""
+}
+
 // noContent is the answer to a dry run: 204, and nothing.
 type noContent struct{}
 

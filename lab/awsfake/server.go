@@ -28,6 +28,7 @@ import (
 	"github.com/aws/smithy-go/encoding/cbor"
 
 	"github.com/failoverd/failoverd/lab/faults"
+	"github.com/failoverd/failoverd/lab/iam"
 )
 
 // AccountID is the account that owns everything in the world.
@@ -40,7 +41,8 @@ type Call struct {
 	Op        string          `json:"op"`
 	Region    string          `json:"region"` // of the endpoint, not of the signature
 	AccessKey string          `json:"accessKey"`
-	Session   string          `json:"session,omitempty"` // of an assumed role
+	Role      string          `json:"role,omitempty"`    // that was taken on
+	Session   string          `json:"session,omitempty"` // of it
 	From      string          `json:"from"`              // client IP
 	Params    json.RawMessage `json:"params,omitempty"`
 	Outcome   string          `json:"outcome"`         // ok, or the error code
@@ -79,10 +81,13 @@ type Server struct {
 	Stock   *Stock // ECR, Secrets Manager and Service Quotas
 	Faults  *faults.Set
 	Log     *slog.Logger
+	// Policies are the roles' identity-based policies: what they do not allow is refused. nil refuses nothing.
+	Policies map[string][]iam.Policy
 
-	mu    sync.Mutex
-	calls []Call
-	ops   map[string]map[string]OpCount // by access key, then "service:Operation"
+	mu     sync.Mutex
+	calls  []Call
+	ops    map[string]map[string]OpCount // by access key, then "service:Operation"
+	judged map[string]*Judgement
 }
 
 // OpCount says how often an operation was called, and whether it changes anything.
@@ -173,8 +178,8 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			q.service = "elasticloadbalancing"
 		}
 	}
-	key, session := caller(r)
-	q.call = &Call{At: time.Now(), Service: q.service, Op: q.op, Region: s.Region, AccessKey: key, Session: session,
+	key, role, session := caller(r)
+	q.call = &Call{At: time.Now(), Service: q.service, Op: q.op, Region: s.Region, AccessKey: key, Role: role, Session: session,
 		From: host(r.RemoteAddr), Params: params(q), Mutating: !readOnly(q.op)}
 
 	f, hit := s.Faults.Match(q.service, q.op, "")
@@ -227,10 +232,8 @@ func faultError(service string, f faults.Fault) *Error {
 	case f.Mode == faults.Throttle:
 		e = badRequest("ThrottlingException", "Rate exceeded")
 	case f.Mode == faults.Auth:
-		e = &Error{Status: 403, Code: "AccessDenied", Message: "User is not authorized to perform this action"}
-		if service == "ecs" || service == "sqs" || service == "logs" || service == "ecr" || service == "secretsmanager" || service == "servicequotas" {
-			e.Status, e.Code = 400, "AccessDeniedException"
-		}
+		e = denied(service)
+		e.Message = "User is not authorized to perform this action"
 	}
 	if f.Code != "" {
 		e.Code = f.Code
@@ -241,8 +244,13 @@ func faultError(service string, f faults.Fault) *Error {
 	return e
 }
 
-// dispatch runs the operation, records it and writes the answer.
+// dispatch runs the operation if IAM lets it, records it and writes the answer.
 func (s *Server) dispatch(w http.ResponseWriter, q *request) {
+	if e := s.authorize(q); e != nil {
+		s.record(q.call, e.Code)
+		s.writeError(w, q, e)
+		return
+	}
 	if q.service == "s3" {
 		s.record(q.call, s.S3.serve(w, q))
 		return
@@ -387,18 +395,23 @@ func (s *Server) record(c *Call, outcome string) {
 }
 
 // caller reads who signed a request: the Credential of the SigV4 header and the session token.
-func caller(r *http.Request) (key, session string) {
+func caller(r *http.Request) (key, role, session string) {
 	auth := r.Header.Get("Authorization")
 	if _, rest, ok := strings.Cut(auth, "Credential="); ok {
 		key, _, _ = strings.Cut(rest, "/")
 	}
-	if _, rest, ok := strings.Cut(r.Header.Get("X-Amz-Security-Token"), "session/"); ok {
-		by := ""
-		if session, by, _ = strings.Cut(rest, "/by/"); by != "" {
-			key = by
-		}
+	if parts := strings.Split(r.Header.Get("X-Amz-Security-Token"), "/"); len(parts) == 4 && parts[0] == tokenOf {
+		return parts[3], parts[1], parts[2]
 	}
-	return key, session
+	return key, "", ""
+}
+
+// identity is the ARN of who calls.
+func (c *Call) identity() string {
+	if c.Role != "" {
+		return "arn:aws:sts::" + AccountID + ":assumed-role/" + c.Role + "/" + c.Session
+	}
+	return "arn:aws:iam::" + AccountID + ":user/" + c.AccessKey
 }
 
 // params keeps the parameters of a call as JSON; XML and forms become a JSON string.

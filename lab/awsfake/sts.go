@@ -3,6 +3,7 @@ package awsfake
 import (
 	"encoding/xml"
 	"net/url"
+	"strings"
 	"time"
 )
 
@@ -33,24 +34,24 @@ type assumeRoleResponse struct {
 	Request    string    `xml:"ResponseMetadata>RequestId"`
 }
 
-// stsCall answers GetCallerIdentity and AssumeRole. The session token carries the session's name, so that the record of
+// tokenOf begins the session token of a role.
+const tokenOf = "session"
+
+// stsCall answers GetCallerIdentity and AssumeRole. The session token carries the role and the session's name, so that the record of
 // calls can tell sessions apart, and whose key took the role on: the record names that one.
 // https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html
 func stsCall(q *request) (any, error) {
 	switch q.op {
 	case "GetCallerIdentity":
-		arn := "arn:aws:iam::" + AccountID + ":user/" + q.call.AccessKey
-		if q.call.Session != "" {
-			arn = "arn:aws:sts::" + AccountID + ":assumed-role/" + q.call.Session
-		}
-		return getCallerIdentityResponse{Arn: arn, UserID: q.call.AccessKey, Account: AccountID, Request: id(16)}, nil
+		return getCallerIdentityResponse{Arn: q.call.identity(), UserID: q.call.AccessKey, Account: AccountID, Request: id(16)}, nil
 	case "AssumeRole":
 		role, session := formValue(q.body, "RoleArn"), formValue(q.body, "RoleSessionName")
-		if role == "" || session == "" {
+		name := role[strings.LastIndexByte(role, '/')+1:] // its path is no part of the identity of who has taken it on
+		if name == "" || session == "" {
 			return nil, badRequest("ValidationError", "RoleArn and RoleSessionName are required")
 		}
-		return assumeRoleResponse{Key: "ASIA" + id(8), Secret: id(20), Token: "session/" + session + "/by/" + q.call.AccessKey,
-			Expiration: time.Now().Add(time.Hour).UTC().Truncate(time.Second), Arn: role + "/" + session, UserID: "AROA:" + session, Request: id(16)}, nil
+		return assumeRoleResponse{Key: "ASIA" + id(8), Secret: id(20), Token: strings.Join([]string{tokenOf, name, session, q.call.AccessKey}, "/"),
+			Expiration: time.Now().Add(time.Hour).UTC().Truncate(time.Second), Arn: (&Call{Role: name, Session: session}).identity(), UserID: "AROA:" + session, Request: id(16)}, nil
 	}
 	return nil, badRequest("InvalidAction", "The action %q is not valid for this web service.", q.op)
 }

@@ -2,124 +2,178 @@ package e2e
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
+	"maps"
 	"os/exec"
 	"slices"
 	"strings"
 	"sync"
+	"testing"
 	"time"
 
+	"github.com/failoverd/failoverd/lab/awsfake"
 	"github.com/failoverd/failoverd/lab/harness"
+	"github.com/failoverd/failoverd/lab/iam"
+	"github.com/failoverd/failoverd/lab/world"
 )
 
-// called are the operations that the nodes of all tests have called.
-var called = struct {
+// judged is what IAM was asked about the calls of all tests' nodes, by role.
+var judged = struct {
 	sync.Mutex
-	ops map[string]bool
-}{ops: map[string]bool{}}
+	byRole map[string][]iam.Request
+}{byRole: map[string][]iam.Request{}}
 
-// note keeps what the nodes of a test have called. With a configuration of its own, which acts by kinds that the example does
-// not have, it is held against that one's policies at once, and counts for nothing else.
+// note keeps what IAM was asked about a test's nodes. In the test it has refused what the policies of the test's own configuration do
+// not allow: here that is said. A configuration that acts by kinds that the example does not have counts for nothing else.
 func note(c *harness.Cluster, own bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
 	defer cancel()
-	ops := c.Ops(ctx)
+	all := c.Judgements(ctx)
+	if wrong := unlawful(all); len(wrong) > 0 {
+		return fmt.Errorf("the policies of `failoverd iam` do not allow: %s", strings.Join(wrong, "; "))
+	}
 	if own {
-		allowed, err := allowedBy(c.Config)
-		if err != nil {
-			return err
-		}
-		seen := map[string]bool{}
-		for op := range ops {
-			seen[op] = true
-		}
-		if missing := notAllowed(seen, allowed); len(missing) > 0 {
-			return fmt.Errorf("the policies of `failoverd iam` lack %v", missing)
-		}
 		return nil
 	}
-	called.Lock()
-	defer called.Unlock()
-	for op := range ops {
-		called.ops[op] = true
+	judged.Lock()
+	defer judged.Unlock()
+	for role, asked := range byRole(all) {
+		judged.byRole[role] = append(judged.byRole[role], asked...)
 	}
 	return nil
 }
 
-// spare is what the policies allow and no test calls, with the reason.
+func byRole(all []awsfake.Judgement) map[string][]iam.Request {
+	out := map[string][]iam.Request{}
+	for _, j := range all {
+		out[j.Role] = append(out[j.Role], j.Request)
+	}
+	return out
+}
+
+// unlawful are the calls that IAM refused, and those that a node made with its own credentials, which may do nothing but take on a role.
+func unlawful(all []awsfake.Judgement) (out []string) {
+	for _, j := range all {
+		if !j.Allowed || j.Role == "" {
+			out = append(out, fmt.Sprintf("%s on %s with %v by %q of %s", j.Action, j.Resource, j.Keys, j.Role, j.AccessKey))
+		}
+	}
+	return out
+}
+
+// spare is what the policies allow and no test needs, with the reason.
 var spare = map[string]string{
 	"ecs:DescribeContainerInstances": "asked for tasks on EC2 instances; the lab's run on Fargate",
 	"autoscaling:SuspendProcesses":   "the undo of a start, which only an abort before the fence makes",
 	"ec2:StopInstances":              "the same of instances",
-	"iam:PassRole":                   "no call of its own: UpdateSchedule hands the schedule's role on",
 }
 
-// The right to list objects has another name than the call, and the head of an object is read by the right to read it.
-// https://docs.aws.amazon.com/AmazonS3/latest/userguide/using-with-s3-policy-actions.html
-const (
-	listing, listed = "s3:ListObjectsV2", "s3:ListBucket"
-	heading, headed = "s3:HeadObject", "s3:GetObject"
-)
-
-// free is what needs no permission.
-var free = []string{"sts:GetCallerIdentity", "sts:AssumeRole"} // the role's own policy says who may take it on
-
-// allowedBy are the operations that the policies for a configuration allow.
-func allowedBy(config string) (map[string]bool, error) {
-	allowed := map[string]bool{}
-	for _, which := range []string{"observe", "act"} {
-		out, err := exec.Command(failoverdBin, "iam", which, "--config", config).Output()
+// policies are what failoverd prints for a configuration.
+func policies(config string) (observe, act iam.Policy, err error) {
+	for which, p := range map[string]*iam.Policy{"observe": &observe, "act": &act} {
+		text, err := exec.Command(failoverdBin, "iam", which, "--config", config).Output()
 		if err != nil {
-			return nil, err
+			return observe, act, err
 		}
-		var doc struct{ Statement []struct{ Action []string } }
-		if err := json.Unmarshal(out, &doc); err != nil {
-			return nil, err
-		}
-		for _, s := range doc.Statement {
-			for _, a := range s.Action {
-				allowed[a] = true
-			}
+		if *p, err = iam.Parse(text); err != nil {
+			return observe, act, err
 		}
 	}
-	return allowed, nil
-}
-
-// notAllowed are the operations that lack their permission.
-func notAllowed(ops, allowed map[string]bool) (missing []string) {
-	for op := range ops {
-		action := strings.TrimSuffix(op, "Batch") // DeleteMessageBatch is allowed as DeleteMessage
-		switch op {
-		case listing:
-			action = listed
-		case heading:
-			action = headed
-		}
-		if !allowed[action] && !slices.Contains(free, op) {
-			missing = append(missing, op)
-		}
-	}
-	slices.Sort(missing)
-	return missing
+	return observe, act, nil
 }
 
 // compareIAM holds the policies that failoverd prints for the example against the calls of all tests: nothing is missing, and
-// nothing is there that is not called.
+// nothing is there that is not needed.
 func compareIAM() error {
-	allowed, err := allowedBy("../../config.toml.example")
+	observe, act, err := policies("../../config.toml.example")
 	if err != nil {
 		return err
 	}
-	missing, needless := notAllowed(called.ops, allowed), []string(nil)
-	for action := range allowed {
-		if !called.ops[action] && !called.ops[action+"Batch"] && !(action == listed && called.ops[listing]) && spare[action] == "" {
-			needless = append(needless, action)
-		}
-	}
-	slices.Sort(needless)
+	missing, needless := compare(observe, act, judged.byRole, spare)
 	if len(missing)+len(needless) > 0 {
-		return fmt.Errorf("missing: %v; allowed and never called: %v", missing, needless)
+		return fmt.Errorf("missing:\n  %s\nallowed and never needed:\n  %s", strings.Join(missing, "\n  "), strings.Join(needless, "\n  "))
 	}
 	return nil
+}
+
+// compare says what the roles needed and have not, and what they have and needed not. The acting role has both policies; its own is
+// needed for what the other one does not allow. except are actions that may be spare.
+func compare(observe, act iam.Policy, needed map[string][]iam.Request, except map[string]string) (missing, needless []string) {
+	lacks := map[string]bool{}
+	var looked, acted []iam.Request
+	for role, all := range needed {
+		for _, r := range all {
+			switch {
+			case iam.Allows([]iam.Policy{observe}, r):
+				looked = append(looked, r)
+			case role == harness.ActRole && iam.Allows([]iam.Policy{act}, r):
+				acted = append(acted, r)
+			default:
+				lacks[fmt.Sprintf("%s: %s on %s with %v", role, r.Action, r.Resource, r.Keys)] = true
+			}
+		}
+	}
+	for _, s := range append(observe.Spare(bothWays(looked)), act.Spare(bothWays(acted))...) {
+		if action, _, _ := strings.Cut(s, " "); except[action] == "" {
+			needless = append(needless, s)
+		}
+	}
+	return slices.Sorted(maps.Keys(lacks)), needless
+}
+
+// bothWays adds what the same failover would need in the other direction: the policies are for both, and most tests leave us-east-1.
+func bothWays(needed []iam.Request) []iam.Request {
+	turn := strings.NewReplacer(world.Primary, world.Secondary, world.Secondary, world.Primary)
+	out := slices.Clone(needed)
+	for _, r := range needed {
+		keys := map[string][]string{}
+		for k, values := range r.Keys {
+			for _, v := range values {
+				keys[k] = append(keys[k], turn.Replace(v))
+			}
+		}
+		out = append(out, iam.Request{Action: r.Action, Resource: turn.Replace(r.Resource), Keys: keys})
+	}
+	return out
+}
+
+// The comparison itself, without a world: each way to be wrong is told.
+func TestComparisonOfPolicies(t *testing.T) {
+	parse := func(statement string) iam.Policy {
+		p, err := iam.Parse([]byte(`{"Version": "2012-10-17", "Statement": [` + statement + `]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	look := `{"Effect": "Allow", "Action": "ecs:DescribeServices", "Resource": ["arn:aws:ecs:us-east-1:*:service/prod/api"]}`
+	write := `{"Effect": "Allow", "Action": "ecs:UpdateService", "Resource": ["arn:aws:ecs:us-east-2:*:service/prod/api"]}`
+	seen := iam.Request{Action: "ecs:DescribeServices", Resource: "arn:aws:ecs:us-east-1:1:service/prod/api"}
+	done := iam.Request{Action: "ecs:UpdateService", Resource: "arn:aws:ecs:us-east-2:1:service/prod/api"}
+	other := iam.Request{Action: "ecs:UpdateService", Resource: "arn:aws:ecs:us-east-1:1:service/prod/api"}
+	for _, c := range []struct {
+		name              string
+		observe, act      string
+		looked, acted     []iam.Request
+		missing, needless int
+	}{
+		{"as it is", look, write, []iam.Request{seen}, []iam.Request{seen, done}, 0, 0},
+		{"the acting role alone looks", look, write, nil, []iam.Request{seen, done}, 0, 0},
+		{"the observing role acts", look, write, []iam.Request{seen, done}, []iam.Request{done}, 1, 0},
+		{"another resource", look, write, []iam.Request{seen}, []iam.Request{done, other}, 1, 0},
+		{"the other direction alone", look, write + "," + strings.ReplaceAll(write, "us-east-2", "us-east-1"), []iam.Request{seen}, []iam.Request{done}, 0, 0},
+		{"nobody looks", look, write, nil, []iam.Request{done}, 0, 1},
+		{"nobody acts", look, write, []iam.Request{seen}, nil, 0, 1},
+		{"the acting role's own policy repeats the other", look, write + "," + look, []iam.Request{seen}, []iam.Request{seen, done}, 0, 1},
+		{"an argued exception", look + `,{"Effect": "Allow", "Action": "ecs:DescribeContainerInstances", "Resource": "*"}`, write, []iam.Request{seen}, []iam.Request{done}, 0, 0},
+	} {
+		missing, needless := compare(parse(c.observe), parse(c.act), map[string][]iam.Request{harness.ObserveRole: c.looked, harness.ActRole: c.acted}, spare)
+		if len(missing) != c.missing || len(needless) != c.needless {
+			t.Errorf("%s: missing %v, needless %v", c.name, missing, needless)
+		}
+	}
+	wrong := unlawful([]awsfake.Judgement{{Request: seen, Role: harness.ObserveRole, Allowed: true}, {Request: seen, Allowed: true}, {Request: done, Role: harness.ActRole}})
+	if len(wrong) != 2 {
+		t.Errorf("unlawful: %v, want the call without a role and the refused one", wrong)
+	}
 }

@@ -147,6 +147,9 @@ func (c *Cluster) prepare(ctx context.Context) error {
 			return fmt.Errorf("write %s: %w", path, err)
 		}
 	}
+	if err := c.grant(ctx); err != nil {
+		return err
+	}
 	return c.run(ctx, "--config", c.Config, "certs", "--dir", filepath.Join(c.Dir, "tls"))
 }
 

@@ -21,6 +21,7 @@ import (
 	"github.com/failoverd/failoverd/lab/dnsfake"
 	"github.com/failoverd/failoverd/lab/faults"
 	"github.com/failoverd/failoverd/lab/hooks"
+	"github.com/failoverd/failoverd/lab/iam"
 	"github.com/failoverd/failoverd/lab/ledger"
 	"github.com/failoverd/failoverd/lab/slackfake"
 )
@@ -68,7 +69,11 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	checks := checkers.New(ctx, c.TimeFactor)
 	zone.Healthy = checks.Healthy
 	r53 := awsfake.NewRoute53(ZoneID, names, zone, checks, records(c, ttl))
-	aws := &awsfake.Server{Region: "global", Route53: r53, Faults: set, Log: log}
+	policies, err := iam.Load(filepath.Join(c.World, iam.Dir))
+	if err != nil {
+		return err
+	}
+	aws := &awsfake.Server{Region: "global", Policies: policies, Route53: r53, Faults: set, Log: log}
 	if err := ctl.ListenHTTP(ctx, c.Route53, aws); err != nil {
 		return err
 	}
@@ -209,7 +214,7 @@ func reference(set *faults.Set, addr string) http.Handler {
 	})
 }
 
-// register serves the control socket, faults and Slack aside: GET /ready, /calls, /route53/changes, /route53/records,
+// register serves the control socket, faults and Slack aside: GET /ready, /ops, /calls, /iam, /route53/changes, /route53/records,
 // /route53/health, /dns/answers, /dns/lookup?server=0&name=N&type=T (what name server ns1 would answer now), /provider, and
 // POST /provider/pause {"on"}.
 func register(ctx context.Context, mux *http.ServeMux, aws *awsfake.Server, r53 *awsfake.Route53, zone *dnsfake.Zone, counter *dnsfake.Counter, provider *app.Provider) {
@@ -219,6 +224,7 @@ func register(ctx context.Context, mux *http.ServeMux, aws *awsfake.Server, r53 
 	get("/ready", func() any { return true })
 	get("/ops", func() any { return aws.Ops() })
 	get("/calls", func() any { return aws.Calls() })
+	get("/iam", func() any { return aws.Judgements() })
 	get("/route53/changes", func() any { return r53.History() })
 	get("/route53/records", func() any { return r53.Sets() })
 	get("/route53/health", func() any { return r53.Health() })

@@ -19,6 +19,7 @@ import (
 	"github.com/failoverd/failoverd/lab/awsfake"
 	"github.com/failoverd/failoverd/lab/ctl"
 	"github.com/failoverd/failoverd/lab/faults"
+	"github.com/failoverd/failoverd/lab/iam"
 	"github.com/failoverd/failoverd/lab/kubefake"
 	"github.com/failoverd/failoverd/lab/ledger"
 	"github.com/failoverd/failoverd/lab/pki"
@@ -183,7 +184,11 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 	balancer := "app/messaging-" + c.Region + "/50dc6c495c0c9188"
 	metrics := awsfake.NewCloudWatch(awsfake.CloudWatchOptions{Minute: max(time.Second, scale(or(c.Minute, time.Minute)).Truncate(time.Second)), Late: scale(20 * time.Second),
 		Balancers: map[string]func() alb.Counts{balancer: lb.Counts}, Sources: []func() []awsfake.Point{sqs.Metrics(), used(asg, c.Groups)}, Alarms: alarms(balancer), Faults: set})
-	aws := &awsfake.Server{Region: c.Region, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Metrics: metrics, Logs: lambda.Logs, Stock: stock(c), Faults: set, Log: log,
+	policies, err := iam.Load(filepath.Join(c.World, iam.Dir))
+	if err != nil {
+		return err
+	}
+	aws := &awsfake.Server{Region: c.Region, Policies: policies, ECS: ecs, SQS: sqs, S3: s3, ASG: asg, EC2: ec2, Lambda: lambda, Clocks: clocks, Metrics: metrics, Logs: lambda.Logs, Stock: stock(c), Faults: set, Log: log,
 		ELB: awsfake.NewELB(c.Region, targetGroup(c, lb))}
 	if err := ctl.ListenHTTP(ctx, c.AWS, aws); err != nil {
 		return err
@@ -230,7 +235,7 @@ func Run(ctx context.Context, c Config, log *slog.Logger) error {
 }
 
 // register serves the region's control socket, faults and GET /kube aside: GET /ready, /calls, /tasks, /store, /alb, /mongo,
-// /sqs?queue=NAME, /asg?group=NAME, /ec2, /acls, /s3/writes, /ops, and POST /queue {"name"}.
+// /sqs?queue=NAME, /asg?group=NAME, /ec2, /acls, /s3/writes, /ops, /iam, and POST /queue {"name"}.
 func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *awsfake.SQS, store *app.Store, lb *alb.ALB, members map[string]*mongotest.Member) {
 	get := func(path string, f func(*http.Request) any) {
 		mux.HandleFunc("GET "+path, func(w http.ResponseWriter, r *http.Request) { ctl.Reply(w, f(r)) })
@@ -238,6 +243,7 @@ func register(mux *http.ServeMux, aws *awsfake.Server, ecs *awsfake.ECS, sqs *aw
 	get("/ready", func(*http.Request) any { return true })
 	get("/ops", func(*http.Request) any { return aws.Ops() })
 	get("/calls", func(*http.Request) any { return aws.Calls() })
+	get("/iam", func(*http.Request) any { return aws.Judgements() })
 	get("/tasks", func(*http.Request) any { return ecs.Tasks() })
 	get("/store", func(*http.Request) any { return store.Status() })
 	get("/alb", func(*http.Request) any { return lb.Health() })

@@ -292,17 +292,11 @@ func (x *mongoPromote) Inspect(ctx context.Context) (Effect, error) {
 			e.Advice = strings.Trim(e.Advice+"; "+x.oplogs(ctx), "; ")
 		}
 	}
+	x.forks(ctx, &e, f, views)
 	if e.Lacks != "" && e.Lacks != e.Detail {
 		e.Detail += "; " + e.Lacks
 	}
 	return e, nil
-}
-
-// oplogs is what a person could do so that members that were away come back quickly. What cannot be asked says nothing.
-func (x *mongoPromote) oplogs(ctx context.Context) string {
-	here := slices.DeleteFunc(slices.Clone(x.places), func(p replset.Place) bool { return p.Region != x.region })
-	outage := cmp.Or(x.cfg.Outage.D(), 24*time.Hour)
-	return replset.OplogAdvice(replset.Oplogs(ctx, x.access(x.dns), here, x.patience), outage)
 }
 
 // Do implements Action.

@@ -137,7 +137,7 @@ func (m *Member) campaign(ctx context.Context) {
 	}
 	m.become(primary, now)
 	m.hadMajority, m.electedAt = now, now
-	m.write("n", "", nil)
+	m.write("n", "", bson.D{{Key: "msg", Value: "new primary"}})
 	if m.cfg.Term != -1 { // a forced configuration keeps its term until the next ordinary reconfiguration
 		c := *m.cfg
 		c.Term = m.term

@@ -124,6 +124,9 @@ func (m *Member) documents(ns string, upTo int) []bson.D {
 
 // find answers with all that matches, in one batch. m.mu is held.
 func (m *Member) find(d bson.D) bson.D {
+	if get(d, "$db") == "local" {
+		return m.findLocal(d)
+	}
 	if m.state != primary && m.state != secondary {
 		return fail(13436, "NotPrimaryOrSecondary", "node is not in primary or recovering state")
 	}

@@ -3,6 +3,20 @@ package main
 // orders take the rules apart by which orders count.
 var orders = []mutant{
 	{
+		name: "fork-by-optime-alone", rule: "L1",
+		says: "a member that diverged without a sign, with the primary's optime, is fit to lead",
+		edits: []edit{{"internal/replset/fork.go", `			f.Elections = append(f.Elections, e.OpTime)
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteFindsForks"}},
+	},
+	{
+		name: "fork-by-elections-alone", rule: "L1",
+		says: "a member with writes of its own and no election since shows no fork",
+		edits: []edit{{"internal/replset/fork.go", `		f.Unknown = true
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestMongoPromoteFindsATail"}},
+	},
+	{
 		name: "irreversible-unasked", rule: "G8",
 		says:  "nobody is warned of an automatic plan that does what nothing takes back without asking",
 		edits: []edit{{"internal/config/lint.go", `st.NoReturn && st.Kind != failover.KindFence && !asked[st.ID]`, `false && !asked[st.ID]`}},

@@ -19,8 +19,9 @@ import (
 type Roles struct {
 	Observe string // ARN; "" looks with the node's own credentials
 	Act     string // ARN; "" acts as it looks
-	// Regions are those whose STS is asked, in this order. It is never the global
-	// endpoint, which lies in one region.
+	// Regions are those whose STS is asked: the one that answered last first, and in
+	// this order at the beginning. It is never the global endpoint, which lies in one
+	// region.
 	Regions []string
 	// Session is the name under which the node looks.
 	Session string
@@ -56,10 +57,15 @@ type assumed struct {
 	roles Roles
 	own   aws.CredentialsProvider
 	sts   func(region string) *sts.Client // signs with the node's own credentials
+	// patience is how long one region's STS is waited for before the next one is asked
+	// as well: a step's deadline includes taking on the role, and a region that is dark
+	// must not use it up.
+	patience time.Duration
 
 	mu       sync.Mutex
 	sessions map[string]*aws.CredentialsCache
 	order    []string // oldest first
+	answered string   // the region whose STS was the last to answer
 }
 
 // Retrieve implements aws.CredentialsProvider.
@@ -93,20 +99,55 @@ func (a *assumed) session(role, name string) *aws.CredentialsCache {
 	return c
 }
 
-// assume asks one region's STS after the other: each of them knows the role.
+// assume asks one region's STS after the other, and takes the first answer: each of
+// them knows the role.
 func (a *assumed) assume(ctx context.Context, role, name string) (aws.Credentials, error) {
-	var errs []error
-	for _, region := range a.roles.Regions {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	type answer struct {
+		region string
+		creds  aws.Credentials
+		err    error
+	}
+	regions := a.regions()
+	answers := make(chan answer, len(regions))
+	ask := func(region string) {
 		c, err := a.assumeAt(ctx, region, role, name)
-		if err == nil {
-			return c, nil
+		answers <- answer{region, c, err}
+	}
+	var errs []error
+	for asked := 0; len(errs) < len(regions); {
+		var late <-chan time.Time
+		if asked < len(regions) {
+			go ask(regions[asked])
+			asked++
+			late = time.After(a.patience)
 		}
-		errs = append(errs, fmt.Errorf("%s: %w", region, err))
-		if ctx.Err() != nil {
-			break
+		select {
+		case <-late:
+		case got := <-answers:
+			if got.err == nil {
+				a.mu.Lock()
+				a.answered = got.region
+				a.mu.Unlock()
+				return got.creds, nil
+			}
+			errs = append(errs, fmt.Errorf("%s: %w", got.region, got.err))
 		}
 	}
 	return aws.Credentials{}, fmt.Errorf("taking on the role %s: %w", role, errors.Join(errs...))
+}
+
+// regions are all whose STS may be asked, the one that answered last before the
+// others.
+func (a *assumed) regions() []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	out := slices.Clone(a.roles.Regions)
+	if i := slices.Index(out, a.answered); i > 0 {
+		out = slices.Insert(slices.Delete(out, i, i+1), 0, a.answered)
+	}
+	return out
 }
 
 func (a *assumed) assumeAt(ctx context.Context, region, role, name string) (aws.Credentials, error) {

@@ -381,4 +381,20 @@ var servers = []mutant{
 		edits: []edit{{"actions/permissions.go", `iam.Condition{"StringEquals": same}`, `iam.Condition(nil)`}},
 		tests: []test{{pkg: "internal/config", name: "TestIAMPolicies"}},
 	},
+	{
+		name: "dark-sts-is-waited-for", rule: "L1",
+		says: "a step waits for the STS of a region that is dark until its own time is over, and nothing is ever done",
+		edits: []edit{{"internal/cloud/roles.go", `			late = time.After(a.patience)
+`, `			_ = a.patience
+`}},
+		tests: []test{{pkg: "internal/cloud", name: "TestADarkSTSHoldsNoStepUp"}},
+	},
+	{
+		name: "dark-sts-is-asked-again", rule: "L1",
+		says: "each step asks the STS of a region that is dark first, and waits for it",
+		edits: []edit{{"internal/cloud/roles.go", `slices.Index(out, a.answered); i > 0 {
+`, `slices.Index(out, a.answered); i > len(out) {
+`}},
+		tests: []test{{pkg: "internal/cloud", name: "TestADarkSTSHoldsNoStepUp"}},
+	},
 }

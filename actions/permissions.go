@@ -119,14 +119,23 @@ func (c *S3ObjectConfig) Permissions(failover.Region) []iam.Permission {
 
 // Permissions implements Permitted.
 func (c *Route53WeightsConfig) Permissions(failover.Region) []iam.Permission {
-	zone := []string{"arn:aws:route53:::hostedzone/" + c.Zone}
+	return append(c.Reading(),
+		iam.Permission{Actions: []string{"route53:GetHostedZone"}, Resources: c.place()},
+		iam.Permission{Actions: []string{"route53:GetChange"}, Resources: []string{"arn:aws:route53:::change/*"}},
+		iam.Permission{Acts: true, Actions: []string{"route53:ChangeResourceRecordSets"}, Resources: c.place(),
+			Condition: iam.Condition{"ForAllValues:StringEquals": {"route53:ChangeResourceRecordSetsNormalizedRecordNames": c.changed()}}})
+}
+
+// Reading is what CompareRecords needs.
+func (c *Route53WeightsConfig) Reading() []iam.Permission {
 	return []iam.Permission{
-		{Actions: []string{"route53:ListResourceRecordSets", "route53:GetHostedZone"}, Resources: zone},
-		{Actions: []string{"route53:GetChange"}, Resources: []string{"arn:aws:route53:::change/*"}},
+		{Actions: []string{"route53:ListResourceRecordSets"}, Resources: c.place()},
 		{Actions: []string{"route53:GetHealthCheck"}, Resources: []string{"arn:aws:route53:::healthcheck/*"}},
-		{Acts: true, Actions: []string{"route53:ChangeResourceRecordSets"}, Resources: zone,
-			Condition: iam.Condition{"ForAllValues:StringEquals": {"route53:ChangeResourceRecordSetsNormalizedRecordNames": c.changed()}}},
 	}
+}
+
+func (c *Route53WeightsConfig) place() []string {
+	return []string{"arn:aws:route53:::hostedzone/" + c.Zone}
 }
 
 // changed are the names of the records that are ever written, as the conditions of IAM have them: in lower case, without the last dot, and

@@ -91,5 +91,10 @@ func (c *Config) permissions() []iam.Permission {
 		common(c.Traffic.Switch.Common)
 		look(c.Traffic.Check)
 	}
+	// Readiness looks at the records that hang on health checks, whichever switch needs those.
+	if len(c.HealthChecks()) > 0 {
+		records := c.Records()
+		out = append(out, records.Reading()...)
+	}
 	return out
 }

@@ -3,6 +3,7 @@ package config
 import (
 	"encoding/json"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -46,5 +47,33 @@ func TestIAMPolicies(t *testing.T) {
 	}
 	if strings.Contains(all, "{") && strings.Contains(all, "{region}") || strings.Contains(all, "{node}") {
 		t.Errorf("something was not filled in:\n%s", all)
+	}
+}
+
+// `failoverd readiness` reads the records and the health checks for the switches that need no control plane, too.
+func TestAGateAloneIsLookedAt(t *testing.T) {
+	c := example(t)
+	c.Traffic.Switch.Route53Weights, c.Traffic.Switch.S3Object = nil, nil
+	for which, want := range map[bool]string{false: "route53:GetHealthCheck route53:ListResourceRecordSets", true: ""} {
+		text, err := c.IAMPolicy(which)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var doc policyDocument
+		if err := json.Unmarshal([]byte(text), &doc); err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, s := range doc.Statement {
+			for _, a := range s.Action {
+				if strings.HasPrefix(a, "route53:") {
+					got = append(got, a)
+				}
+			}
+		}
+		slices.Sort(got)
+		if strings.Join(got, " ") != want {
+			t.Errorf("acts %t: %v, want %s", which, got, want)
+		}
 	}
 }

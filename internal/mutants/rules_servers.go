@@ -363,9 +363,9 @@ var servers = []mutant{
 	{
 		name: "any-record-may-be-written", rule: "S10",
 		says: "the acting role may write each record of the zone",
-		edits: []edit{{"actions/permissions.go", `Resources: zone,
-			Condition: iam.Condition{"ForAllValues:StringEquals": {"route53:ChangeResourceRecordSetsNormalizedRecordNames": c.changed()}}},
-`, `Resources: zone},
+		edits: []edit{{"actions/permissions.go", `Resources: c.place(),
+			Condition: iam.Condition{"ForAllValues:StringEquals": {"route53:ChangeResourceRecordSetsNormalizedRecordNames": c.changed()}}})
+`, `Resources: c.place()})
 `}},
 		tests: []test{{pkg: "actions", name: "TestOnlyTheNamesOfThePlanMayBeWritten"}, {pkg: "internal/config", name: "TestIAMPolicies"}},
 	},

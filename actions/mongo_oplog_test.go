@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -30,9 +31,11 @@ func TestMongoPromoteKnowsHowFarTheOplogReaches(t *testing.T) {
 		t.Errorf("one that reaches far enough, and one that is left: %s", said)
 	}
 	s.Member(2).FillOplog(time.Now().Add(-6 * time.Hour))
-	if said := advice(); !strings.Contains(said, "the oplog of "+s.Hosts[2]+" holds the writes of 6h0m") || !strings.Contains(said, "(an outage may last 24h0m0s)") || !strings.Contains(said, "db.adminCommand({replSetResizeOplog: 1, size: Double(39") {
-		t.Errorf("one that does not: %s", said)
-	}
+	want := []string{"the oplog of " + s.Hosts[2] + " holds the writes of 6h0m", "(an outage may last 24h0m0s)", "db.adminCommand({replSetResizeOplog: 1, size: Double(39"}
+	soon(t, "the advice of one that does not", func() bool { // a busy machine answers late, and then nothing is said
+		said := advice()
+		return !slices.ContainsFunc(want, func(w string) bool { return !strings.Contains(said, w) })
+	})
 	a.cfg.Outage = failover.Duration(5 * time.Hour)
 	if said := advice(); strings.Contains(said, "oplog") {
 		t.Errorf("it reaches as far as it has to: %s", said)

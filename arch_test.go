@@ -47,6 +47,7 @@ var imports = map[string][]string{
 	"internal/mtls":           {"internal/durable"},
 	"internal/replset":        {},
 	"internal/restore":        {"internal/backup", "internal/dump"},
+	"internal/s3test":         {},
 	"internal/sdnotify":       {},
 	"model":                   {},
 	"internal/mutants":        {}, // it reads the code as text

@@ -24,6 +24,8 @@ var testedElsewhere = map[string]struct {
 		[]string{"TestGate", "TestTheFlipIsCommittedOnce", "TestCancelOfTheOthers"}},
 	"mariadb_restore": {"its world is a real server and no API, its death between any two statements is tried out there, and what it reads from S3 is compared byte by byte",
 		[]string{"TestMariaDBRestore", "TestMariaDBRestoreBesideTheLooks", "TestMariaDBRestoreLacks", "TestDeath", "TestStale", "TestCancelOfTheOthers"}},
+	"mariadb_dump": {"its world is a real server and a program that is killed, and its one change is an object that appears as a whole or not at all",
+		[]string{"TestMariaDBDump", "TestMariaDBDumpChangesHands", "TestMariaDBDumpNothingOlder", "TestASwitchoverChangesHands", "TestTakeIsWholeOrNothing", "TestTakeEndsItsChildren", "TestCancelOfTheOthers"}},
 	"mongo_promote": {"each of its changes is one command to one member that is judged again by what all members say, and it is never taken back",
 		[]string{"TestMongoPromoteForces", "TestMongoPromoteThawsNobodyBesideAnEarlierAttempt", "TestMongoFenceWaitsForNobody", "TestMongoPromoteIsNotSentLate", "TestCancelOfTheOthers"}},
 }
@@ -126,6 +128,47 @@ func TestCancelOfTheOthers(t *testing.T) {
 			}
 			s.SetMoodAt(2, cmd, mongotest.Mood{})
 		}
+	})
+	t.Run("mariadb_dump", func(t *testing.T) {
+		h := goingHome(t)
+		m := &moody{fake: h.bucket, gone: make(chan struct{})}
+		h.deps.Cloud = testDeps(t, m).Cloud
+		t.Cleanup(func() { close(m.gone) })
+		p := pass(t, h.left.Addr)
+		h.cfg.Servers["us-east-1"] = p.addr
+		x, _ := h.steps(t)
+		before := inspect(t, x, Absent, "")
+		token := uint64(10)
+		calm := func() {
+			m.feels("")
+			p.hang(0, nil)
+			if err := x.now.end(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			x.now = nil
+		}
+		bucket := func(call int) func(func()) {
+			return func(hanging func()) { calm(); m.feelsFrom(hangs, call, hanging) }
+		}
+		server := func(packet int) func(func()) {
+			return func(hanging func()) { calm(); p.hang(packet, hanging) }
+		}
+		do := func(ctx context.Context) error {
+			token++
+			a := attempt(token, before)
+			a.Epoch = token // each makes a dump of its own
+			return x.Do(ctx, a)
+		}
+		for call := 1; call <= 3; call++ { // what earlier ones have left, the beginning of the upload, its part
+			interrupted{"Do at S3", bucket(call), do}.isCancelled(t)
+		}
+		for _, packet := range []int{1, 3, 8, 13, 20, 30} { // of those that are sent by us, and then by mariadb-dump
+			interrupted{"Do at the server", server(packet), do}.isCancelled(t)
+		}
+		inspects := func(ctx context.Context) error { _, err := x.Inspect(ctx); return err }
+		leavesNothing(t, interrupted{"Inspect at S3", bucket(1), inspects}, interrupted{"Inspect", server(2), inspects},
+			interrupted{"Do at S3", bucket(3), do}, interrupted{"Do", server(13), do})
+		calm()
 	})
 	t.Run("mariadb_restore", func(t *testing.T) {
 		_, f, c, d := restorable(t)

@@ -26,6 +26,7 @@ import (
 var touchesMore = map[string]string{
 	"gate":            "it asks the gates of all nodes, wherever they are, and waits for none: those that are silent say \"serve\"",
 	"route53_weights": "its records are changed by a control plane of the whole world, which lies in us-east-1: it says that it needs that",
+	"mariadb_dump":    "it takes along what the region that is left holds, and only a switchover has it, which leaves a region that lives: it says that it needs that",
 	"mongo_promote":   "who may lead is judged by what all members say, wherever they are, and it waits for none",
 	"exec":            "what its command touches is the command's business: what it needs is not known, and plan show says so",
 	"approval":        "it does nothing",
@@ -87,6 +88,14 @@ func TestStepsTouchTheirRegionOnly(t *testing.T) {
 		if kind := f.Tag.Get("toml"); held[kind] == (touchesMore[kind] != "") {
 			t.Errorf("%s: held to its region: %t, and it has a reason not to be: %q", kind, held[kind], touchesMore[kind])
 		}
+	}
+	var left bool
+	for _, n := range needsOf(t, "mariadb_dump", &MariaDBDumpConfig{MariaDBRestoreConfig{Bucket: "b", Servers: map[failover.Region]string{"us-east-1": "a:3306", "us-east-2": "b:3306"}, User: "u",
+		PasswordFile: "/p", Databases: []string{"app"}, Fresh: &MariaDBFreshConfig{}}}) {
+		left = left || n == Need{What: "MariaDB at a:3306", Region: "us-east-1"}
+	}
+	if !left {
+		t.Error("mariadb_dump does not say what it needs in the region that is left")
 	}
 	var far bool
 	for _, n := range needsOf(t, "route53_weights", &Route53WeightsConfig{Zone: "Z1", Names: []string{"api.example.net"}, Token: "_failoverd.example.net"}) {

@@ -28,6 +28,7 @@ type Kinds struct {
 	S3Object       *S3ObjectConfig          `toml:"s3_object" json:"s3_object,omitempty"`
 	Route53Weights *Route53WeightsConfig    `toml:"route53_weights" json:"route53_weights,omitempty"`
 	MariaDBRestore *MariaDBRestoreConfig    `toml:"mariadb_restore" json:"mariadb_restore,omitempty"`
+	MariaDBDump    *MariaDBDumpConfig       `toml:"mariadb_dump" json:"mariadb_dump,omitempty"`
 	MongoPromote   *MongoPromoteConfig      `toml:"mongo_promote" json:"mongo_promote,omitempty"`
 	Exec           *ExecConfig              `toml:"exec" json:"exec,omitempty"`
 	HTTPCall       *HTTPCallConfig          `toml:"http_call" json:"http_call,omitempty"`
@@ -112,6 +113,16 @@ func Build(kind string, version int, params json.RawMessage, d Deps) (Action, er
 		return nil, fmt.Errorf("action %s: %w", kind, err)
 	}
 	return a, nil
+}
+
+// KindName is the name of a configuration's kind; "" if there is none of its type.
+func KindName(c Config) string {
+	for f := range reflect.TypeFor[Kinds]().Fields() {
+		if f.Type == reflect.TypeOf(c) {
+			return f.Tag.Get("toml")
+		}
+	}
+	return ""
 }
 
 // Decode reads the parameters of an action kind strictly. A kind or version

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -54,6 +55,10 @@ type MariaDBRestoreConfig struct {
 	// Allow lifts refusals: "old", "small", "newer" (a newer server's), "rows" (written since the failover began), "replica",
 	// "original" (it is not asked whether it is the other region's server).
 	Allow []restore.Override `toml:"allow" json:"allow,omitempty"`
+	// Fresh takes a dump in the region that is left first, in a switchover. Nil: a switchover restores the newest backup, as a failover does.
+	Fresh *MariaDBFreshConfig `toml:"fresh" json:"fresh,omitempty"`
+	// Brought makes of the configuration the restore of that dump. It is never written by people.
+	Brought bool `json:"brought,omitempty"`
 }
 
 // mostConnections bounds what a restore takes of a server's.
@@ -86,6 +91,10 @@ func (c *MariaDBRestoreConfig) Validate(role Role) error {
 		return badParam("max_age", "%s is negative", c.MaxAge)
 	case c.Takes < 0:
 		return badParam("takes", "%s is negative", c.Takes)
+	case c.Fresh != nil && len(c.Servers) != 2:
+		return badParam("fresh", "servers has to name the servers of both regions: that of the region that is left is dumped")
+	case c.Fresh != nil && restore.Compressions[c.Fresh.compression()] == "":
+		return badParam("fresh.compress", "%q is none of %q", c.Fresh.Compress, slices.Sorted(maps.Keys(restore.Compressions)))
 	}
 	seen := map[string]failover.Region{}
 	for _, r := range slices.Sorted(maps.Keys(c.Servers)) {
@@ -123,6 +132,9 @@ func (c *MariaDBRestoreConfig) Overrides() []string {
 	for _, o := range restore.Overrides {
 		out = append(out, string(o))
 	}
+	if c.Brought {
+		out = append(out, string(freshBackup))
+	}
 	return out
 }
 
@@ -143,7 +155,7 @@ func (c *MariaDBRestoreConfig) New(d Deps) (Action, error) {
 	if c.Servers[d.Region] == "" {
 		return nil, fmt.Errorf("servers names no MariaDB in %s", d.Region)
 	}
-	x := &mariaDBRestore{cfg: c, allow: c.Allow, key: c.Key, step: d.Step, region: d.Region, epoch: d.Epoch, since: d.Since, patience: restorePatience, pause: restorePause}
+	x := &mariaDBRestore{cfg: c, allow: c.Allow, key: c.Key, step: d.Step, region: d.Region, epoch: d.Epoch, since: d.Since, patience: longPatience, pause: restorePause}
 	x.place = backup.Place{Client: d.Cloud.S3(string(d.Region)), Bucket: c.Bucket, Prefix: c.Prefix, Takes: time.Duration(cmp.Or(c.Takes, failover.Duration(time.Hour)))}
 	for r, at := range c.Servers {
 		if r != d.Region {
@@ -154,34 +166,45 @@ func (c *MariaDBRestoreConfig) New(d Deps) (Action, error) {
 }
 
 // server is how the account gets to a server. Its secrets are read each time: they may be renewed.
-func (x *mariaDBRestore) server(at string) (*mysql.Config, error) {
-	password, err := os.ReadFile(x.cfg.PasswordFile)
+func (c *MariaDBRestoreConfig) server(at string) (*mysql.Config, error) {
+	password, err := os.ReadFile(c.PasswordFile)
 	if err != nil {
-		return nil, fmt.Errorf("reading the password of %s: %w", x.cfg.User, err)
+		return nil, fmt.Errorf("reading the password of %s: %w", c.User, err)
 	}
 	m := mysql.NewConfig()
-	m.Net, m.Addr, m.User, m.Passwd = "tcp", at, x.cfg.User, strings.TrimSpace(string(password))
-	if x.cfg.CAFile == "" {
+	m.Net, m.Addr, m.User, m.Passwd = "tcp", at, c.User, strings.TrimSpace(string(password))
+	if c.CAFile == "" {
 		return m, nil
 	}
-	pem, err := os.ReadFile(x.cfg.CAFile)
+	pem, err := os.ReadFile(c.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("reading the certificates by which MariaDB is known: %w", err)
 	}
 	roots := x509.NewCertPool()
 	if !roots.AppendCertsFromPEM(pem) {
-		return nil, fmt.Errorf("%s holds no certificate", x.cfg.CAFile)
+		return nil, fmt.Errorf("%s holds no certificate", c.CAFile)
 	}
 	host, _, _ := net.SplitHostPort(at)
 	m.TLS = &tls.Config{RootCAs: roots, ServerName: host, MinVersion: tls.VersionTLS12}
 	return m, nil
 }
 
+// errNotBrought says that a switchover has dumped nothing yet.
+var errNotBrought = errors.New("no dump that this switchover has taken lies")
+
 // candidates are the backups to restore, the newest first.
 func (x *mariaDBRestore) candidates(ctx context.Context) ([]backup.Candidate, error) {
 	all, other, err := x.place.List(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("listing the backups under %s: %w", x.place, err)
+	}
+	if x.cfg.Brought && x.key == "" {
+		if f, ok := fresh(all, x.place.Prefix, x.epoch); ok {
+			return []backup.Candidate{{File: f}}, nil
+		}
+		if !slices.Contains(x.allow, freshBackup) {
+			return nil, fmt.Errorf("%w under %s: older backups are not restored in its place unless somebody says so, the newest (%s) or the one that --key names", errNotBrought, x.place, x.underWay(freshBackup))
+		}
 	}
 	if len(all) == 0 {
 		return nil, fmt.Errorf("there is no backup under %s (%d other objects): it wants files that end with %s; is the bucket replicated?", x.place, other, strings.Join(backup.Endings, ", "))
@@ -201,11 +224,11 @@ func (x *mariaDBRestore) options(ctx context.Context, a Attempt) (o restore.Opti
 	o = x.wanted()
 	o.Token, o.Epoch, o.Since, o.Connections = a.Token, a.Epoch, x.since, cmp.Or(x.cfg.Connections, 2)
 	o.Open = func(ctx context.Context, f backup.File) (io.ReadCloser, error) { return x.place.Open(ctx, f), nil }
-	if o.Server, err = x.server(x.cfg.Servers[x.region]); err != nil {
+	if o.Server, err = x.cfg.server(x.cfg.Servers[x.region]); err != nil {
 		return o, err
 	}
 	if x.other != "" {
-		if o.Other, err = x.server(x.other); err != nil {
+		if o.Other, err = x.cfg.server(x.other); err != nil {
 			return o, err
 		}
 	}
@@ -213,8 +236,25 @@ func (x *mariaDBRestore) options(ctx context.Context, a Attempt) (o restore.Opti
 	if err != nil {
 		return o, err
 	}
-	o.Candidate, o.Older = found[0], found[1:]
+	x.choose(&o, found)
+	var was restoredBefore
+	if err := json.Unmarshal(a.Previous, &was); err == nil && was.Fresh != nil && x.brings(o.File) && *was.Fresh != (freshFound{o.File.Key, o.File.ETag}) {
+		return o, fmt.Errorf("the attempt began with %s (ETag %s), and %s (ETag %s) lies there now", was.Fresh.Key, was.Fresh.ETag, o.File.Key, o.File.ETag)
+	}
 	return o, nil
+}
+
+// brings reports whether a backup is the dump that this switchover has taken.
+func (x *mariaDBRestore) brings(f backup.File) bool {
+	return x.cfg.Brought && strings.HasPrefix(f.Key, freshUnder(x.place.Prefix, x.epoch))
+}
+
+// choose makes backups those to restore. What was taken behind the fence is all that there is, however long ago that was.
+func (x *mariaDBRestore) choose(o *restore.Options, found []backup.Candidate) {
+	o.Candidate, o.Older = found[0], found[1:]
+	if x.brings(o.File) {
+		o.MaxAge = 0
+	}
 }
 
 // wanted is what is wanted of a backup.

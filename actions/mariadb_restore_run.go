@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"sync/atomic"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
@@ -16,10 +15,8 @@ import (
 	"github.com/failoverd/failoverd/internal/restore"
 )
 
-// A restore takes longer than a call may. Do begins it and leaves it running; each Inspect tells how far it is and that somebody still
-// wants it. When nobody has looked for a while (the leader has changed, the execution was aborted) it ends itself, and the server with it.
-// That its writes come after the attempt's deadline is what the token is for: the swap of a stale one fails as a whole, and the next
-// attempt ends its connection first.
+// A restore is long work (long.go). That its writes come after the attempt's deadline is what the token is for: the swap of a stale one fails as a whole, and the
+// next attempt ends its connection first.
 
 // mariaDBRestore is the action.
 type mariaDBRestore struct {
@@ -32,29 +29,13 @@ type mariaDBRestore struct {
 	place  backup.Place
 	epoch  uint64
 	since  time.Time
-	now    *restoring // begun by this action; nil: none
+	now    *longWork // begun by this action; nil: none
 
 	patience, pause time.Duration
 }
 
-const (
-	// restorePatience is how long a restore goes on without anybody looking: the executor looks every second.
-	restorePatience = 30 * time.Second
-	// restorePause is the time before what failed, and was not refused, is tried again from its beginning.
-	restorePause = 5 * time.Second
-	// restoreGrace is how long a call that is cancelled waits for its restore to end.
-	restoreGrace = 300 * time.Millisecond
-)
-
-// restoring is a restore under way.
-type restoring struct {
-	token uint64
-	stop  context.CancelFunc
-	alone *time.Timer // ends it when nobody looks any more
-	line  atomic.Pointer[string]
-	ended chan struct{}
-	err   error // after ended
-}
+// restorePause is the time before what failed, and was not refused, is tried again from its beginning.
+const restorePause = 5 * time.Second
 
 // restoredBefore is what stood at the server before a change.
 type restoredBefore struct {
@@ -62,6 +43,8 @@ type restoredBefore struct {
 	Epoch uint64 `json:"epoch,omitempty"`
 	Key   string `json:"key,omitempty"`
 	ETag  string `json:"etag,omitempty"`
+	// Fresh is the dump that is restored, in a switchover that has taken one. Nil: none has.
+	Fresh *freshFound `json:"fresh,omitempty"`
 }
 
 // ChecksToken implements TokenChecker.
@@ -82,10 +65,8 @@ func (x *mariaDBRestore) underWay(what restore.Override) string {
 
 // Inspect implements Action.
 func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
-	if x.now != nil {
-		x.now.alone.Reset(x.patience)
-	}
-	server, err := x.server(x.cfg.Servers[x.region])
+	x.now.looked(x.patience)
+	server, err := x.cfg.server(x.cfg.Servers[x.region])
 	if err != nil {
 		return Effect{}, err
 	}
@@ -93,11 +74,11 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 	if err != nil {
 		return Effect{}, fmt.Errorf("asking MariaDB in %s what it was restored from: %w", x.region, err)
 	}
-	previous, err := json.Marshal(restoredBefore{st.Token, st.Epoch, st.Key, st.ETag})
-	if err != nil {
+	before := restoredBefore{Token: st.Token, Epoch: st.Epoch, Key: st.Key, ETag: st.ETag}
+	e := Effect{State: Absent, Token: st.Token}
+	if e.Previous, err = json.Marshal(before); err != nil {
 		return Effect{}, err
 	}
-	e := Effect{State: Absent, Token: st.Token, Previous: previous}
 	ours := st.Epoch == x.epoch && x.epoch > 0
 	switch {
 	case st.Done && ours:
@@ -116,17 +97,15 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 		e.State, e.Detail = Partial, fmt.Sprintf("a restore is at work on connection %d of MariaDB in %s", st.Running, x.region)
 	}
 	if r := x.now; r != nil {
-		select {
-		case <-r.ended:
-			if r.err != nil {
-				e.Over = r.err.Error()
-				e.Detail = "nothing was restored: " + r.err.Error()
-				if e.State == Partial {
-					e.Detail = fmt.Sprintf("the tables of %s are in, and what belongs to them is not: %v", st.Key, r.err)
-				}
-			}
-		default:
+		switch ended, err := r.result(); {
+		case !ended:
 			e.State, e.Detail = Partial, *r.line.Load()
+		case err != nil:
+			e.Over = err.Error()
+			e.Detail = "nothing was restored: " + err.Error()
+			if e.State == Partial {
+				e.Detail = fmt.Sprintf("the tables of %s are in, and what belongs to them is not: %v", st.Key, err)
+			}
 		}
 		return e, nil
 	}
@@ -135,12 +114,20 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 	}
 	found, err := x.candidates(ctx)
 	if err != nil {
-		e.Lacks = err.Error()
-		e.Detail = e.Lacks
+		e.Detail = err.Error()
+		if !errors.Is(err, errNotBrought) { // that one comes only behind the fence, and lacks on no quiet day
+			e.Lacks = e.Detail
+		}
 		return e, nil //nolint:nilerr // the server could be read: what lacks is said
 	}
 	o := x.wanted()
-	o.Candidate, o.Older = found[0], found[1:]
+	x.choose(&o, found)
+	if x.brings(o.File) {
+		before.Fresh = &freshFound{o.File.Key, o.File.ETag}
+		if e.Previous, err = json.Marshal(before); err != nil {
+			return Effect{}, err
+		}
+	}
 	c, passed, err := o.Judge(time.Now(), func(f backup.File) (string, error) {
 		said, err := x.place.Ends(ctx, f)
 		return said.Wrong, err
@@ -173,72 +160,41 @@ func (x *mariaDBRestore) Do(ctx context.Context, a Attempt) error {
 	if err != nil {
 		return err
 	}
-	r := x.begin(o, a)
-	x.now = r
-	wait := time.Until(a.Deadline) / 2
-	select {
-	case <-r.ended:
-		return r.err
-	case <-time.After(wait):
-		return nil
-	case <-ctx.Done():
-		r.stop()
-		select {
-		case <-r.ended:
-		case <-time.After(restoreGrace): // a server that hangs is not waited for: the next attempt does so, or burns the token
-		}
-		return fmt.Errorf("restoring MariaDB in %s: %w", x.region, ctx.Err())
-	}
+	x.now = x.begin(o, a)
+	return x.now.begun(ctx, a, "restoring MariaDB in "+string(x.region))
 }
 
 // end stops what this action has begun before, and waits for it.
 func (x *mariaDBRestore) end(ctx context.Context) error {
-	if x.now == nil {
-		return nil
+	if err := x.now.end(ctx); err != nil {
+		return err
 	}
-	x.now.stop()
-	select {
-	case <-x.now.ended:
-		x.now = nil
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("ending the restore that was under way: %w", ctx.Err())
-	}
+	x.now = nil
+	return nil
 }
 
-// begin starts a restore beside the looks. Its context is its own: those of the calls end with them.
-func (x *mariaDBRestore) begin(o restore.Options, a Attempt) *restoring {
-	ctx, stop := context.WithCancel(context.Background())
-	r := &restoring{token: a.Token, stop: stop, ended: make(chan struct{}), alone: time.AfterFunc(x.patience, stop)}
-	say := func(line string) {
-		r.line.Store(&line)
-		a.Report("%s", line)
-	}
-	say("restoring " + o.File.Key)
-	o.Report = say
-	go func() {
-		defer close(r.ended)
-		defer stop()
-		defer r.alone.Stop()
+// begin starts a restore beside the looks.
+func (x *mariaDBRestore) begin(o restore.Options, a Attempt) *longWork {
+	return beginLong(a, x.patience, "restoring "+o.File.Key, func(ctx context.Context, _ *longWork, say func(string)) error {
+		o.Report = say
 		for {
-			_, r.err = restore.Run(ctx, o)
+			_, err := restore.Run(ctx, o)
 			var refused *restore.RefusedError
-			if r.err == nil || ctx.Err() != nil || errors.Is(r.err, restore.ErrStaleToken) || errors.As(r.err, &refused) || backup.Replaced(r.err) {
-				r.err = stale(r.err)
+			if err == nil || ctx.Err() != nil || errors.Is(err, restore.ErrStaleToken) || errors.As(err, &refused) || backup.Replaced(err) {
+				err = stale(err)
 				if refused != nil {
-					r.err = fmt.Errorf("%w (a plan that is under way goes on as well after a restore by hand and `failoverd skip %s --why …`)", r.err, a.Step)
+					err = fmt.Errorf("%w (a plan that is under way goes on as well after a restore by hand and `failoverd skip %s --why …`)", err, a.Step)
 				}
-				return
+				return err
 			}
-			say("it is tried again from its beginning: " + r.err.Error())
+			say("it is tried again from its beginning: " + err.Error())
 			select {
 			case <-time.After(x.pause):
 			case <-ctx.Done():
-				return
+				return err
 			}
 		}
-	}()
-	return r
+	})
 }
 
 // Drill implements Driller: the newest backup is loaded beside the live schemas.
@@ -263,7 +219,7 @@ func (x *mariaDBRestore) Undo(ctx context.Context, a Attempt) error {
 	if err := x.end(ctx); err != nil {
 		return err
 	}
-	server, err := x.server(x.cfg.Servers[x.region])
+	server, err := x.cfg.server(x.cfg.Servers[x.region])
 	if err != nil {
 		return err
 	}
@@ -288,7 +244,7 @@ func (x *mariaDBRestore) Burn(ctx context.Context, a Attempt) error {
 	if err := x.end(ctx); err != nil {
 		return err
 	}
-	server, err := x.server(x.cfg.Servers[x.region])
+	server, err := x.cfg.server(x.cfg.Servers[x.region])
 	if err != nil {
 		return err
 	}

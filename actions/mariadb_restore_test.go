@@ -200,6 +200,7 @@ func TestMariaDBRestoreBesideTheLooks(t *testing.T) {
 	if err := x.Do(t.Context(), a); err != nil { // and is begun again
 		t.Fatal(err)
 	}
+	becomes(t, other, Partial, "a restore is at work on connection ") // Do has not waited for that
 	close(f.hang)
 	b := attempt(12, inspect(t, other, Partial, ""))
 	b.Epoch = 2

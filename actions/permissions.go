@@ -176,5 +176,18 @@ func (c *MariaDBRestoreConfig) Permissions(failover.Region) []iam.Permission {
 	if c.Prefix != "" {
 		list.Condition = iam.Condition{"StringLike": {"s3:prefix": {c.Prefix + "*"}}}
 	}
-	return []iam.Permission{list, {Actions: []string{"s3:GetObject"}, Resources: []string{"arn:aws:s3:::" + c.Bucket + "/" + c.Prefix + "*"}}}
+	out := []iam.Permission{list, {Actions: []string{"s3:GetObject"}, Resources: []string{"arn:aws:s3:::" + c.Bucket + "/" + c.Prefix + "*"}}}
+	if c.Fresh == nil {
+		return out
+	}
+	// All calls of an upload in parts need s3:PutObject but those that are named; what was uploaded and is not what was read is removed.
+	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
+	return append(out,
+		iam.Permission{Acts: true, Actions: []string{"s3:ListBucketMultipartUploads"}, Resources: []string{"arn:aws:s3:::" + c.Bucket}},
+		iam.Permission{Acts: true, Actions: []string{"s3:PutObject", "s3:AbortMultipartUpload", "s3:DeleteObject"}, Resources: []string{"arn:aws:s3:::" + c.Bucket + "/" + c.Prefix + "failoverd-e*"}})
+}
+
+// Permissions implements Permitted.
+func (c *MariaDBDumpConfig) Permissions(r failover.Region) []iam.Permission {
+	return c.Restore.Permissions(r)
 }

@@ -35,7 +35,7 @@ func (s *State) Continuable() *Execution {
 		return nil
 	}
 	e := s.History[len(s.History)-1]
-	if e.Kind != Failover || e.State != ExecAborted || e.Undo || e.To != s.Active || s.Epoch != e.Epoch+1 {
+	if !e.Kind.Leaves() || e.State != ExecAborted || e.Undo || e.To != s.Active || s.Epoch != e.Epoch+1 {
 		return nil
 	}
 	return e

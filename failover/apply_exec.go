@@ -32,8 +32,10 @@ func (c RequestExecution) apply(s *State, m Meta) (any, error) {
 	switch {
 	case s.Settings == nil:
 		return nil, refuse("not-configured", "the cluster has no configuration yet")
-	case c.Kind != Failover:
+	case c.Kind != Failover && s.Level() < 3:
 		return nil, refuse("kind", "%q is not a kind of execution; failover is", c.Kind)
+	case !c.Kind.Leaves():
+		return nil, refuse("kind", "%q is not a kind of execution; failover and switchover are", c.Kind)
 	case s.Execution != nil:
 		return nil, refuse("execution-open", "execution %d (%s) is not finished: `failoverd status` shows it, `failoverd abort` ends it", s.Execution.ID, s.Execution.State)
 	case s.Request != nil:
@@ -51,7 +53,7 @@ func (c RequestExecution) apply(s *State, m Meta) (any, error) {
 			return nil, refuse("override", "%q cannot be overridden; these can: %s", o, strings.Join(can, ", "))
 		}
 	}
-	if guard, reason := s.HandGuard(m.At, c.Overrides); guard != "" {
+	if guard, reason := s.HandGuard(m.At, c.Kind, c.Overrides); guard != "" {
 		return nil, refuse(guard, "%s", reason)
 	}
 	s.Refused = nil
@@ -76,6 +78,9 @@ func (c StartExecution) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("not-active", "the plan leaves %s, but %s is active", c.Plan.From, s.Active)
 	case len(c.Plan.Steps) == 0:
 		return nil, refuse("plan", "the plan has no steps")
+	case c.Kind == Switchover && (c.Incident != 0 || c.Plan.Kind != Switchover):
+		// Its plan asks the region that is left, which an incident says is down.
+		return nil, refuse("kind", "a switchover is what a person asks for, by a plan of its own")
 	}
 	e := &Execution{
 		ID: m.Index, Kind: c.Kind, From: c.Plan.From, To: c.Plan.To, Epoch: s.Epoch,
@@ -89,7 +94,10 @@ func (c StartExecution) apply(s *State, m Meta) (any, error) {
 		if s.Request == nil || s.Request.ID != c.Request {
 			return nil, refuse("request", "request %d is not pending", c.Request)
 		}
-		if guard, reason := s.HandGuard(m.At, s.Request.Overrides); guard != "" {
+		if c.Kind != s.Request.Kind && s.Level() >= 3 {
+			return nil, refuse("kind", "request %d is for a %s, and this is a %s", c.Request, s.Request.Kind, c.Kind)
+		}
+		if guard, reason := s.HandGuard(m.At, c.Kind, s.Request.Overrides); guard != "" {
 			return nil, refuse(guard, "%s", reason)
 		}
 		if s.Level() >= 3 {

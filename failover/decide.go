@@ -263,7 +263,7 @@ func decideRequest(d *Decision, s *State, in Input, mem Memory) Memory {
 	if mem.Request != r.ID {
 		mem.Request, mem.RequestAt = r.ID, in.Now
 	}
-	guard, reason := s.HandGuard(later(in.Now, s.Time), r.Overrides)
+	guard, reason := s.HandGuard(later(in.Now, s.Time), r.Kind, r.Overrides)
 	if guard == "" {
 		guard, reason = LeaderGuard(d.Judgement, in.Standby, r.Overrides)
 		if guard == GuardStandby && !in.Standby.Checked && in.Now.Sub(mem.RequestAt) < requestPatience {

@@ -13,15 +13,21 @@ import (
 // ExecKind is the kind of an execution.
 type ExecKind string
 
-// The kinds. Failback, switchover and drill are further kinds of the same
-// machinery; none of them is accepted yet.
+// The kinds. A drill of the whole plan would be a further kind of the same
+// machinery; it is not accepted yet.
 const (
 	// Failover moves the service out of a region that failed.
 	Failover ExecKind = "failover"
+	// Switchover moves it out of a region that can still be asked, at a person's request: its plan takes along what would be lost
+	// in a failover (ComponentSpec.Brings).
+	Switchover ExecKind = "switchover"
 	// Preparation carries out the steps marked prepare while a failure is only
 	// suspected. It is adopted by the failover, or undoes itself (rule E7).
 	Preparation ExecKind = "preparation"
 )
+
+// Leaves reports whether an execution of the kind takes the service out of a region.
+func (k ExecKind) Leaves() bool { return k == Failover || k == Switchover }
 
 // ExecState says where an execution stands.
 type ExecState string

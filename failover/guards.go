@@ -88,7 +88,7 @@ func (s *State) autoGuard(now time.Time, counted int) (guard, reason string) {
 	if reason := s.LateWrites(); reason != "" {
 		return GuardLate, reason + "; " + override(GuardLate)
 	}
-	if reason := s.lossObjection(now); reason != "" {
+	if reason := s.lossObjection(now, Failover); reason != "" {
 		return GuardLoss, reason + "; " + override(GuardLoss)
 	}
 	return "", ""
@@ -96,7 +96,7 @@ func (s *State) autoGuard(now time.Time, counted int) (guard, reason string) {
 
 // HandGuard is AutoGuard for an execution that a person asked for, in spite of
 // the guards named in overrides.
-func (s *State) HandGuard(now time.Time, overrides []string) (guard, reason string) {
+func (s *State) HandGuard(now time.Time, kind ExecKind, overrides []string) (guard, reason string) {
 	objects := func(g, why string) bool {
 		if why == "" || slices.Contains(overrides, g) {
 			return false
@@ -108,7 +108,7 @@ func (s *State) HandGuard(now time.Time, overrides []string) (guard, reason stri
 	if s.Paused(now) {
 		paused = s.pausedSentence() + "; `failoverd resume` ends the pause"
 	}
-	if objects(GuardPause, paused) || objects(GuardFenced, s.fenceObjection()) || objects(GuardLate, s.LateWrites()) || objects(GuardLoss, s.lossObjection(now)) {
+	if objects(GuardPause, paused) || objects(GuardFenced, s.fenceObjection()) || objects(GuardLate, s.LateWrites()) || objects(GuardLoss, s.lossObjection(now, kind)) {
 		return guard, reason
 	}
 	return "", ""
@@ -239,7 +239,7 @@ func (s *State) LossOf(store string, now time.Time) (sample LossSample, age, atM
 
 // lossObjection says why too much data may be lost. The samples were taken
 // before the failure; how old they may be counts from its beginning.
-func (s *State) lossObjection(now time.Time) string {
+func (s *State) lossObjection(now time.Time, kind ExecKind) string {
 	// The hold may have begun anew since the failure did. One more hold is allowed for
 	// and no more: a region that is only cut off may be written to all the while.
 	began := s.holdBegan(now)
@@ -252,6 +252,7 @@ func (s *State) lossObjection(now time.Time) string {
 		// seem to begin later than it did, and a needed failover would be refused by that.
 		sample, ok := s.Loss[store]
 		switch {
+		case kind == Switchover && s.Settings.Brings(store):
 		case !ok:
 			return fmt.Sprintf("it is not known what would be lost of %s: there is no sample, and max_loss allows %s", store, limits[store])
 		case began.Sub(sample.At) > sampleGap:

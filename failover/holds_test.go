@@ -96,13 +96,13 @@ func TestWhatIsOnlyCutOffIsNotLetLoose(t *testing.T) {
 	objects := func() bool {
 		t.Helper()
 		guard, why := c.s.AutoGuard(c.now)
-		if hand, _ := c.s.HandGuard(c.now, nil); hand != guard {
+		if hand, _ := c.s.HandGuard(c.now, failover.Failover, nil); hand != guard {
 			t.Errorf("to a person the guard %q objects, to automation %q", hand, guard)
 		}
 		if guard != "" && (guard != failover.GuardFenced || !strings.Contains(why, "workers is cut off in us-east-2 by nacl") || !strings.Contains(why, "`failoverd ended workers --why …`")) {
 			t.Errorf("guard %q: %s", guard, why)
 		}
-		if hand, why := c.s.HandGuard(c.now, []string{failover.GuardFenced}); hand != "" {
+		if hand, why := c.s.HandGuard(c.now, failover.Failover, []string{failover.GuardFenced}); hand != "" {
 			t.Errorf("in spite of it: %q: %s", hand, why)
 		}
 		return guard != ""

@@ -20,7 +20,7 @@ func (s *State) Level() int { return max(1, s.Features) }
 func LevelOf(c Command) int {
 	switch c := c.(type) {
 	case ProposeSettings:
-		if c.Settings.Policy.TwoNodes || c.Settings.opens() || c.Settings.stands() || c.Settings.allows() {
+		if c.Settings.Policy.TwoNodes || c.Settings.opens() || c.Settings.stands() || c.Settings.allows() || c.Settings.brings() {
 			return 3
 		}
 		return 2
@@ -30,6 +30,14 @@ func LevelOf(c Command) int {
 		return 2
 	case RecordReadings, RecordAtRisk, RecordDrill, BeginDrill, BurnToken, SettleToken:
 		return 3
+	case RequestExecution:
+		if c.Kind == Switchover {
+			return 3
+		}
+	case StartExecution:
+		if c.Kind == Switchover {
+			return 3
+		}
 	case ReleaseHold:
 		if c.Ended {
 			return 3

@@ -148,6 +148,8 @@ type ComponentSpec struct {
 	Stop *StopSpec `json:"stop,omitempty"`
 	// Start is how it is started in the region being entered.
 	Start *ActionSpec `json:"start,omitempty"`
+	// Brings is what is done in place of Start in a switchover, where the region that is left can still be asked. Nil: Start.
+	Brings *BringSpec `json:"brings,omitempty"`
 	// Checks are looked at after the switch.
 	Checks []ActionSpec `json:"checks,omitempty"`
 	// Agent says whether its processes run under the lease of an agent.
@@ -198,6 +200,17 @@ func (s *Settings) allows() bool {
 	})
 }
 
+// Brings reports whether a switchover takes along what a store holds, so that nothing of it is lost. A store bears its component's name.
+func (s *Settings) Brings(store string) bool {
+	c := s.Component(Component(store))
+	return c != nil && c.Brings != nil
+}
+
+// brings says that a switchover does more than a failover.
+func (s *Settings) brings() bool {
+	return slices.ContainsFunc(s.Components, func(c ComponentSpec) bool { return s.Brings(string(c.Name)) })
+}
+
 // Accepts says whether the component's proof admits evidence of class c. A
 // person's attestation is always admitted: it is the way out of every
 // "could not be proven".
@@ -243,6 +256,14 @@ type ActionSpec struct {
 	// checks that must pass after it has taken effect.
 	Require []CheckParams `json:"require,omitempty"`
 	Verify  []CheckParams `json:"verify,omitempty"`
+}
+
+// BringSpec is a start that takes along what the region that is left holds.
+type BringSpec struct {
+	// Dump takes it, once the fence has shown that nobody writes any more, and brings it to the region that is entered.
+	Dump ActionSpec `json:"dump"`
+	// Start is the start behind it, which takes what Dump has brought and nothing else.
+	Start ActionSpec `json:"start"`
 }
 
 // CheckParams is a check beside an action, with its parameters for both regions.

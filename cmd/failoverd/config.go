@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/failover/plan"
 	"github.com/failoverd/failoverd/internal/admin"
 	"github.com/failoverd/failoverd/internal/config"
@@ -96,11 +97,12 @@ func certsCommand(s *shared) *cobra.Command {
 func planCommand(s *shared) *cobra.Command {
 	cmd := &cobra.Command{Use: "plan", Short: "Look at the failover plan"}
 	var offline bool
+	kind := failover.Failover
 	show := &cobra.Command{
 		Use: "show", Short: "Show the plan that would run now, and how far it runs without a person", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if !offline {
-				text, err := admin.NewClient(s.socketPath()).Plan(cmd.Context())
+				text, err := admin.NewClient(s.socketPath()).Plan(cmd.Context(), kind)
 				if err != nil {
 					return failed(fmt.Errorf("%w (--offline shows the plan of the configuration file)", err))
 				}
@@ -111,7 +113,7 @@ func planCommand(s *shared) *cobra.Command {
 			if err != nil {
 				return failed(err)
 			}
-			text, err := cfg.PlanText()
+			text, err := cfg.PlanText(kind)
 			if err != nil {
 				return failed(err)
 			}
@@ -120,6 +122,7 @@ func planCommand(s *shared) *cobra.Command {
 		},
 	}
 	show.Flags().BoolVar(&offline, "offline", false, "derive it from the configuration file, without a node")
+	switchover(show, &kind)
 	cmd.AddCommand(show)
 	return cmd
 }

@@ -28,6 +28,13 @@ func operateCommands(s *shared) []*cobra.Command {
 	failoverCmd.RunE = awaitRequest(s, failoverCmd.RunE)
 	failoverCmd.Flags().StringSliceVar(&overrides, "override", nil, "act in spite of these `guards`: "+strings.Join(failover.Overridable(), ", "))
 
+	switchoverCmd := operate(s, "switchover", "Move to the standby region from one that lives, and take along what it holds", cobra.NoArgs,
+		func(admin.Status, []string) (failover.Command, error) {
+			return failover.RequestExecution{Kind: failover.Switchover, Overrides: overrides}, nil
+		})
+	switchoverCmd.RunE = awaitRequest(s, switchoverCmd.RunE)
+	switchoverCmd.Flags().StringSliceVar(&overrides, "override", nil, "act in spite of these `guards`: "+strings.Join(failover.Overridable(), ", "))
+
 	approve := operate(s, "approve", "Approve what the execution asks for, or let a held one go on", cobra.NoArgs,
 		func(st admin.Status, _ []string) (failover.Command, error) {
 			e, err := open(st)
@@ -92,7 +99,7 @@ func operateCommands(s *shared) []*cobra.Command {
 		}))
 
 	return []*cobra.Command{
-		failoverCmd, fence, inventory, approve, hold, carryOn, abort, pause,
+		failoverCmd, switchoverCmd, fence, inventory, approve, hold, carryOn, abort, pause,
 		operate(s, "resume", "End a pause", cobra.NoArgs,
 			func(admin.Status, []string) (failover.Command, error) { return failover.ResumeAutomation{}, nil }),
 		operate(s, "attest COMPONENT", "Give your word that a component has stopped in the region being left", cobra.ExactArgs(1),

@@ -46,14 +46,25 @@ func writeJSON(w io.Writer, v any) error {
 }
 
 func priceCommand(s *shared) *cobra.Command {
-	return reading(s, "price", "Show what a failover would cost now: data, time, and what cannot be taken back",
-		func(ctx context.Context, c *admin.Client) (plan.Price, error) { return c.Price(ctx) },
+	kind := failover.Failover
+	cmd := reading(s, "price", "Show what a failover would cost now: data, time, and what cannot be taken back",
+		func(ctx context.Context, c *admin.Client) (plan.Price, error) { return c.Price(ctx, kind) },
 		func(w io.Writer, p plan.Price) {
-			fmt.Fprintf(w, "a failover from %s to %s would cost\n", p.From, p.To)
+			fmt.Fprintf(w, "a %s from %s to %s would cost\n", p.Kind, p.From, p.To)
 			for _, line := range p.Lines() {
 				fmt.Fprintf(w, "  %s\n", line)
 			}
 		})
+	switchover(cmd, &kind)
+	return cmd
+}
+
+// switchover adds the flag with which a command is about a switchover.
+func switchover(cmd *cobra.Command, kind *failover.ExecKind) {
+	cmd.Flags().BoolFunc("switchover", "of a switchover, and not of a failover", func(string) error {
+		*kind = failover.Switchover
+		return nil
+	})
 }
 
 func statusCommand(s *shared) *cobra.Command {

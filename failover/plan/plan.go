@@ -47,10 +47,15 @@ func (e *CycleError) Error() string {
 	return "components wait for each other: " + strings.Join(names, " → ")
 }
 
-// Derive makes the plan that takes the service out of region from. It fails
+// Derive makes the plan of a failover that takes the service out of region from. It fails
 // when components name unknown others or wait for each other, or when a
 // component has no parameters for a region.
 func Derive(s *failover.Settings, from failover.Region) (failover.Plan, error) {
+	return DeriveKind(s, from, failover.Failover)
+}
+
+// DeriveKind is Derive of an execution of a kind that leaves a region.
+func DeriveKind(s *failover.Settings, from failover.Region, kind failover.ExecKind) (failover.Plan, error) {
 	to := s.Other(from)
 	if to == "" {
 		return failover.Plan{}, fmt.Errorf("no plan leaves %s: the service runs in %s and %s", from, s.Primary, s.Secondary)
@@ -59,7 +64,7 @@ func Derive(s *failover.Settings, from failover.Region) (failover.Plan, error) {
 	if err != nil {
 		return failover.Plan{}, err
 	}
-	p := failover.Plan{Version: Version, Kind: failover.Failover, From: from, To: to}
+	p := failover.Plan{Version: Version, Kind: kind, From: from, To: to}
 	p.Steps = append(p.Steps, failover.Step{ID: FreezeID, Kind: failover.KindFreeze, Region: from})
 	if err := addStops(&p, order); err != nil {
 		return failover.Plan{}, err
@@ -171,12 +176,20 @@ func addStarts(p *failover.Plan, order []failover.ComponentSpec) error {
 		if c.Start == nil {
 			continue
 		}
-		step, err := actionStep("start-"+string(c.Name), failover.KindStart, *c.Start, p.To, defaultStartTimeout)
+		before := startsBefore(c, byName, starts)
+		start := *c.Start
+		if p.Kind == failover.Switchover && c.Brings != nil {
+			dump, err := addDump(p, c.Name, c.Brings.Dump)
+			if err != nil {
+				return err
+			}
+			before, start = append(before, dump), c.Brings.Start
+		}
+		step, err := actionStep("start-"+string(c.Name), failover.KindStart, start, p.To, defaultStartTimeout)
 		if err != nil {
 			return err
 		}
 		step.Component = c.Name
-		before := startsBefore(c, byName, starts)
 		step.After = slices.Concat([]failover.StepID{FenceID}, openings(p), before)
 		// What waits for something that comes after the fence comes after it as well, also by way of others: with a lease, which it
 		// gets with the epoch, it would work on what is not there yet. What has none may be prepared all the same, and waits for no work.
@@ -462,34 +475,4 @@ var meaning = map[failover.StepKind]string{
 	failover.KindFreeze: "no lease is granted any more",
 	failover.KindFence:  "wait for proof, advance the epoch",
 	failover.KindStable: "declare the service stable",
-}
-
-// Autonomy says in one line how far the plan runs without a person when the
-// region being left is dark and its control plane dead.
-func Autonomy(p *failover.Plan) string {
-	for _, f := range p.Fenced {
-		if !f.LeaseProves() {
-			return fmt.Sprintf("autonomy: with %s dark and its control plane dead, runs unattended up to step %s, then waits for a person because: %s (%s)",
-				p.From, FenceID, f.Component, whyNot(f))
-		}
-	}
-	for _, st := range p.Steps {
-		if st.Approval {
-			return fmt.Sprintf("autonomy: with %s dark and its control plane dead, runs unattended up to step %s, then waits for an approval", p.From, st.ID)
-		}
-	}
-	return fmt.Sprintf("autonomy: with %s dark and its control plane dead, runs unattended to the end", p.From)
-}
-
-func whyNot(f failover.FencedComponent) string {
-	switch {
-	case !slices.Contains(f.Proof, failover.Lease):
-		return "its proof does not accept lease expiry"
-	case !f.Agent:
-		return "API only, it runs under no lease"
-	case f.Arming != failover.ArmEnforced:
-		return "its arming is " + string(f.Arming)
-	default:
-		return "on_isolation is " + f.OnIsolation
-	}
 }

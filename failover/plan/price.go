@@ -13,9 +13,10 @@ import (
 // Price is what it would cost to leave the active region now, as far as the log knows it. People see it
 // before they approve, and whenever they ask.
 type Price struct {
-	From   failover.Region `json:"from"`
-	To     failover.Region `json:"to"`
-	Stores []StorePrice    `json:"stores,omitempty"`
+	Kind   failover.ExecKind `json:"kind"`
+	From   failover.Region   `json:"from"`
+	To     failover.Region   `json:"to"`
+	Stores []StorePrice      `json:"stores,omitempty"`
 	// Counted is what stands in From and nowhere else, as last counted there.
 	Counted []CountedPrice `json:"counted,omitempty"`
 	// Writes is for how long a region that is only cut off can go on writing to its stores, from the first step on: until no lease of
@@ -43,6 +44,8 @@ type StorePrice struct {
 	Detail  string            `json:"detail,omitempty"`
 	// Limit is what automation may accept. Zero: nothing was said.
 	Limit failover.Duration `json:"limit,omitempty"`
+	// Brought is the step that takes along all of it, so that nothing is lost; empty: none does.
+	Brought failover.StepID `json:"brought,omitempty"`
 }
 
 // CountedPrice is what one component has counted in the region that is left.
@@ -61,7 +64,7 @@ type Estimate struct {
 
 // PriceOf tells what plan p would cost now. It reads s alone, and changes nothing.
 func PriceOf(s *failover.State, p *failover.Plan, now time.Time) Price {
-	out := Price{From: p.From, To: p.To, Back: FenceID, Writes: failover.Duration(s.FreezeWait(p.From))}
+	out := Price{Kind: p.Kind, From: p.From, To: p.To, Back: FenceID, Writes: failover.Duration(s.FreezeWait(p.From))}
 	stores := map[string]bool{}
 	for store := range s.Loss {
 		stores[store] = true
@@ -71,8 +74,15 @@ func PriceOf(s *failover.State, p *failover.Plan, now time.Time) Price {
 			stores[store] = true
 		}
 	}
+	brought := map[string]failover.StepID{}
+	for _, st := range Dumps(p) {
+		if e := s.Execution; e != nil && e.Plan.Hash() == p.Hash() && e.Step(st.ID).State == failover.StepSkipped {
+			continue // somebody does without it
+		}
+		brought[string(st.Component)], stores[string(st.Component)] = st.ID, true
+	}
 	for _, store := range slices.Sorted(maps.Keys(stores)) {
-		one := StorePrice{Store: store}
+		one := StorePrice{Store: store, Brought: brought[store]}
 		if s.Settings != nil {
 			one.Limit = s.Settings.Policy.MaxLoss[store]
 		}
@@ -156,13 +166,15 @@ func (w *ways) to(id failover.StepID) Estimate {
 // Lines are the price as a person reads it.
 func (p Price) Lines() []string {
 	var out []string
+	lossy := false
 	for _, s := range p.Stores {
-		out = append(out, "lost of "+s.line())
+		out = append(out, "lost of "+s.line(p.From))
+		lossy = lossy || s.Brought == ""
 	}
 	if len(p.Stores) == 0 {
 		out = append(out, "lost: not known, no store is watched (policy.max_loss names them)")
 	}
-	if p.Writes > 0 && len(p.Stores) > 0 {
+	if p.Writes > 0 && lossy {
 		out = append(out, fmt.Sprintf("lost as well if %s is only cut off, and not gone: what is written there from the failure until its writers' lease is over, %s after the first step at the latest", p.From, p.Writes.D().Round(time.Second)))
 	}
 	counted := false
@@ -182,7 +194,10 @@ func (p Price) Lines() []string {
 	return out
 }
 
-func (s StorePrice) line() string {
+func (s StorePrice) line(from failover.Region) string {
+	if s.Brought != "" {
+		return fmt.Sprintf("%s: nothing; step %s takes along what %s holds, after the fence, or a person is asked", s.Store, s.Brought, from)
+	}
 	limit := ""
 	if s.Limit > 0 {
 		limit = fmt.Sprintf("; automation accepts %s", s.Limit)

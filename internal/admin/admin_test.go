@@ -116,12 +116,12 @@ func (n *fakeNode) ProposeConfig(_ context.Context, by string, c ConfigText) (fa
 	return failover.Result{Index: 7}, "h2", []string{by + " " + c.Why}, nil
 }
 
-func (n *fakeNode) Plan() (failover.Plan, string, error) {
-	return failover.Plan{From: "east1"}, "plan 1\n", n.plan
+func (n *fakeNode) Plan(kind failover.ExecKind) (failover.Plan, string, error) {
+	return failover.Plan{From: "east1"}, fmt.Sprintf("plan 1, %s\n", kind), n.plan
 }
 
-func (n *fakeNode) Price() (plan.Price, error) {
-	return plan.Price{From: "east1", Stores: []plan.StorePrice{{Store: "mongo"}}}, n.plan
+func (n *fakeNode) Price(kind failover.ExecKind) (plan.Price, error) {
+	return plan.Price{Kind: kind, From: "east1", Stores: []plan.StorePrice{{Store: "mongo"}}}, n.plan
 }
 
 // serve starts an admin server on a socket.
@@ -207,20 +207,22 @@ func TestReading(t *testing.T) {
 	if p, err := c.Probes(t.Context()); err != nil || len(p) != 1 || p[0].Kind != "http" {
 		t.Errorf("%+v, %v", p, err)
 	}
-	if p, err := c.Plan(t.Context()); err != nil || p != "plan 1\n" {
-		t.Errorf("%q, %v", p, err)
-	}
-	if p, err := c.Price(t.Context()); err != nil || p.From != "east1" || len(p.Stores) != 1 {
-		t.Errorf("%+v, %v", p, err)
+	for _, kind := range []failover.ExecKind{failover.Failover, failover.Switchover} {
+		if p, err := c.Plan(t.Context(), kind); err != nil || p != "plan 1, "+string(kind)+"\n" {
+			t.Errorf("%q, %v", p, err)
+		}
+		if p, err := c.Price(t.Context(), kind); err != nil || p.Kind != kind || p.From != "east1" || len(p.Stores) != 1 {
+			t.Errorf("%+v, %v", p, err)
+		}
 	}
 	n.votes, n.plan = errors.New("no leader is known"), errors.New("components wait for each other")
 	if _, err := c.Votes(t.Context()); err == nil || !strings.Contains(err.Error(), "no leader is known") {
 		t.Errorf("%v", err)
 	}
-	if _, err := c.Price(t.Context()); err == nil || !strings.Contains(err.Error(), "components wait for each other") {
+	if _, err := c.Price(t.Context(), failover.Failover); err == nil || !strings.Contains(err.Error(), "components wait for each other") {
 		t.Errorf("%v", err)
 	}
-	if _, err := c.Plan(t.Context()); err == nil || !strings.Contains(err.Error(), "components wait for each other") {
+	if _, err := c.Plan(t.Context(), failover.Failover); err == nil || !strings.Contains(err.Error(), "components wait for each other") {
 		t.Errorf("%v", err)
 	}
 }

@@ -109,9 +109,9 @@ func (c *Client) Probes(ctx context.Context) ([]SignalReport, error) {
 	return v, err
 }
 
-// Plan asks for the plan that would run now, as text.
-func (c *Client) Plan(ctx context.Context) (string, error) {
-	resp, err := c.do(ctx, http.MethodGet, "/v1/plan", nil)
+// Plan asks for the plan of that kind that would run now, as text.
+func (c *Client) Plan(ctx context.Context, kind failover.ExecKind) (string, error) {
+	resp, err := c.do(ctx, http.MethodGet, "/v1/plan?kind="+string(kind), nil)
 	if err != nil {
 		return "", err
 	}
@@ -121,9 +121,9 @@ func (c *Client) Plan(ctx context.Context) (string, error) {
 }
 
 // Price asks what that plan would cost.
-func (c *Client) Price(ctx context.Context) (plan.Price, error) {
+func (c *Client) Price(ctx context.Context, kind failover.ExecKind) (plan.Price, error) {
 	var v plan.Price
-	err := c.get(ctx, "/v1/price", &v)
+	err := c.get(ctx, "/v1/price?kind="+string(kind), &v)
 	return v, err
 }
 

@@ -124,7 +124,7 @@ func (s *server) votes(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) plan(w http.ResponseWriter, r *http.Request) {
-	p, text, err := s.node.Plan()
+	p, text, err := s.node.Plan(kindOf(r))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
@@ -136,8 +136,16 @@ func (s *server) plan(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte(text)) // an error means that the caller is gone
 }
 
-func (s *server) price(w http.ResponseWriter, _ *http.Request) {
-	p, err := s.node.Price()
+// kindOf is the kind of execution that a caller asks about.
+func kindOf(r *http.Request) failover.ExecKind {
+	if r.URL.Query().Get("kind") == string(failover.Switchover) {
+		return failover.Switchover
+	}
+	return failover.Failover
+}
+
+func (s *server) price(w http.ResponseWriter, r *http.Request) {
+	p, err := s.node.Price(kindOf(r))
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return

@@ -184,8 +184,8 @@ type Node interface {
 	Changed() <-chan struct{}
 	// Propose commits a person's command. by is who, id is unique per wish.
 	Propose(ctx context.Context, by, why, id string, c failover.Command) (failover.Result, error)
-	// Plan renders the plan that would run now.
-	Plan() (failover.Plan, string, error)
+	// Plan renders the plan of the open execution, or the one of that kind that would run now.
+	Plan(kind failover.ExecKind) (failover.Plan, string, error)
 	// Price tells what that plan would cost.
-	Price() (plan.Price, error)
+	Price(kind failover.ExecKind) (plan.Price, error)
 }

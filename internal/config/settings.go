@@ -94,10 +94,10 @@ func (c *Config) HealthCheckScript() (string, error) {
 	return actions.HealthCheckScript(c.Service, c.Primary, c.HealthChecks())
 }
 
-// PlanText is the plan that leaves the primary region, for a person.
-func (c *Config) PlanText() (string, error) {
+// PlanText is the plan of a kind that leaves the primary region, for a person.
+func (c *Config) PlanText(kind failover.ExecKind) (string, error) {
 	settings := c.Settings()
-	p, err := plan.Derive(&settings, c.Primary)
+	p, err := plan.DeriveKind(&settings, c.Primary, kind)
 	if err != nil {
 		return "", err
 	}
@@ -133,57 +133,86 @@ func (c *Config) componentSpec(name failover.Component, p *Part) failover.Compon
 		if a := c.actionSpecs(p.Start.Kinds, p.Start.Common); len(a) == 1 {
 			spec.Start = &a[0]
 			spec.Start.Prepare = p.Start.Prepare
+			spec.Brings = c.bringSpec(p.Start)
 		}
 	}
 	return spec
 }
 
+// bringSpec is what a start does in a switchover; nil where that is nothing else.
+func (c *Config) bringSpec(p *Start) *failover.BringSpec {
+	for _, k := range kindsOf[actions.Config](p.Kinds) {
+		b, ok := k.Config.(interface {
+			Bringing() (dump, start actions.Config)
+		})
+		if !ok {
+			continue
+		}
+		if dump, start := b.Bringing(); dump != nil {
+			// What is asked and checked around the start is asked and checked once, around it.
+			return &failover.BringSpec{
+				Dump:  c.actionSpec(kind[actions.Config]{Name: actions.KindName(dump), Config: dump}, Common{Timeout: p.Timeout}),
+				Start: c.actionSpec(kind[actions.Config]{Name: k.Name, Config: start}, p.Common),
+			}
+		}
+	}
+	return nil
+}
+
 func (c *Config) actionSpecs(kinds actions.Kinds, common Common) []failover.ActionSpec {
 	var out []failover.ActionSpec
 	for _, k := range kindsOf[actions.Config](kinds) {
-		spec := failover.ActionSpec{
-			Kind: k.Name, Version: k.Config.Version(), Params: params(c, k.Config),
-			Timeout: common.Timeout, Approval: common.Ask, Irreversible: common.Irreversible, OnError: common.OnError,
-			Retries: common.Retries, Require: c.checkParams(common.Require), Verify: c.checkParams(common.Verify),
-		}
-		if _, ok := k.Config.(interface{ HoldsToken() }); ok {
-			spec.Tokens = true
-		}
-		if _, ok := k.Config.(interface{ Latches() }); ok {
-			spec.Latched = true
-		}
-		if _, ok := k.Config.(interface{ Stands() }); ok {
-			spec.Stands = true
-		}
-		if o, ok := k.Config.(actions.Overriding); ok {
-			spec.Overrides = o.Overrides()
-		}
-		if _, ok := k.Config.(actions.Keyed); ok {
-			spec.Keys = true
-		}
-		if l, ok := k.Config.(interface{ Lasting() (asks bool) }); ok { // its own default, which the plan's words only add to
-			spec.Irreversible = true
-			spec.Approval = spec.Approval || l.Lasting()
-		}
-		if e, ok := k.Config.(interface{ Evidence() failover.EvidenceClass }); ok {
-			spec.Proves = e.Evidence()
-		}
-		if o, ok := k.Config.(interface {
-			Opening(failover.Region) actions.Config
-		}); ok {
-			spec.Opens = map[failover.Region]json.RawMessage{}
-			for _, r := range c.Regions() {
-				if open := o.Opening(r); open != nil {
-					spec.Opens[r] = params(c, open)[r]
-				}
-			}
-		}
-		if spec.Timeout == 0 {
-			spec.Timeout = failover.Duration(k.Config.Timeout())
-		}
-		out = append(out, spec)
+		out = append(out, c.actionSpec(k, common))
 	}
 	return out
+}
+
+// actionSpec is one kind with what is said of every kind beside it.
+func (c *Config) actionSpec(k kind[actions.Config], common Common) failover.ActionSpec {
+	spec := failover.ActionSpec{
+		Kind: k.Name, Version: k.Config.Version(), Params: params(c, k.Config),
+		Timeout: common.Timeout, Approval: common.Ask, Irreversible: common.Irreversible, OnError: common.OnError,
+		Retries: common.Retries, Require: c.checkParams(common.Require), Verify: c.checkParams(common.Verify),
+	}
+	if _, ok := k.Config.(interface{ HoldsToken() }); ok {
+		spec.Tokens = true
+	}
+	if _, ok := k.Config.(interface{ Latches() }); ok {
+		spec.Latched = true
+	}
+	if _, ok := k.Config.(interface{ Stands() }); ok {
+		spec.Stands = true
+	}
+	if o, ok := k.Config.(actions.Overriding); ok {
+		spec.Overrides = o.Overrides()
+	}
+	if _, ok := k.Config.(actions.Keyed); ok {
+		spec.Keys = true
+	}
+	if l, ok := k.Config.(interface{ Lasting() (asks bool) }); ok { // its own default, which the plan's words only add to
+		spec.Irreversible = true
+		spec.Approval = spec.Approval || l.Lasting()
+	}
+	if e, ok := k.Config.(interface{ Evidence() failover.EvidenceClass }); ok {
+		spec.Proves = e.Evidence()
+	}
+	if o, ok := k.Config.(interface {
+		Opening(failover.Region) actions.Config
+	}); ok {
+		spec.Opens = map[failover.Region]json.RawMessage{}
+		for _, r := range c.Regions() {
+			if open := o.Opening(r); open != nil {
+				spec.Opens[r] = params(c, open)[r]
+			}
+		}
+	}
+	if spec.Timeout == 0 {
+		spec.Timeout = failover.Duration(k.Config.Timeout())
+	}
+	if t, ok := k.Config.(interface{ Tries() int }); ok && spec.Retries == 0 {
+		spec.Retries = t.Tries()
+	}
+	return spec
 }
 
 func (c *Config) checkParams(kinds probes.CheckKinds) []failover.CheckParams {

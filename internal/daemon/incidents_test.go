@@ -92,7 +92,7 @@ func TestIncidentP10AdminSocketWithoutNetwork(t *testing.T) {
 			}
 		})
 		soon("plan", 3*time.Second, func(ctx context.Context) {
-			if p, err := c.Plan(ctx); err != nil || !strings.Contains(p, "start-api") {
+			if p, err := c.Plan(ctx, failover.Failover); err != nil || !strings.Contains(p, "start-api") {
 				t.Errorf("plan: %q, %v", p, err)
 			}
 		})

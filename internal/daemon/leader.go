@@ -307,7 +307,7 @@ func (l *leadership) start(ctx context.Context, c failover.StartExecution, why s
 const startAgain = 5 * time.Second
 
 func (l *leadership) startRequested(ctx context.Context, s *failover.State, propose func(failover.Command, string)) {
-	p, err := plan.Derive(s.Settings, s.Active)
+	p, err := plan.DeriveKind(s.Settings, s.Active, s.Request.Kind)
 	if err != nil {
 		propose(failover.RefuseRequest{Request: s.Request.ID, Guard: "plan", Reason: "the plan cannot be made: " + err.Error()}, "")
 		return

@@ -70,7 +70,7 @@ func heardAgain(s *failover.State) *failover.Execution {
 		return nil
 	}
 	e := s.History[len(s.History)-1]
-	if e.Kind != failover.Failover || e.From == s.Active || len(unseen(e)) == 0 {
+	if !e.Kind.Leaves() || e.From == s.Active || len(unseen(e)) == 0 {
 		return nil
 	}
 	fenced := e.Step("fence").Last()

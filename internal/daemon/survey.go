@@ -15,6 +15,7 @@ import (
 // survey is what the leader has seen of everything that its plan would change.
 type survey struct {
 	epoch    uint64 // for which it was made
+	kind     failover.ExecKind
 	settings string // hash of the settings for which it was made
 	at       time.Time
 	sights   []actions.Sight
@@ -24,10 +25,18 @@ type survey struct {
 // standby is the survey as the decision needs it: one of another epoch or
 // configuration is none.
 func (s survey) standby(st *failover.State) failover.Standby {
-	if s.at.IsZero() || s.epoch != st.Epoch || s.settings != st.SettingsHash {
+	if s.at.IsZero() || s.epoch != st.Epoch || s.kind != nextKind(st) || s.settings != st.SettingsHash {
 		return failover.Standby{}
 	}
 	return failover.Standby{Checked: true, Problems: s.problems}
+}
+
+// nextKind is the kind of the execution that would begin now: what a person waits for, or a failover.
+func nextKind(st *failover.State) failover.ExecKind {
+	if st.Request != nil {
+		return st.Request.Kind
+	}
+	return failover.Failover
 }
 
 // surveys looks at the plan's resources once a minute while all is well, and
@@ -71,7 +80,7 @@ func (l *leadership) awaitSurvey(ctx context.Context, changed <-chan struct{}, h
 }
 
 func (l *leadership) look(ctx context.Context, s *failover.State) {
-	p, err := plan.Derive(s.Settings, s.Active)
+	p, err := plan.DeriveKind(s.Settings, s.Active, nextKind(s))
 	if err != nil {
 		return // said where the plan is asked for
 	}
@@ -80,13 +89,14 @@ func (l *leadership) look(ctx context.Context, s *failover.State) {
 		return
 	}
 	problems := actions.Problems(&p, sights)
+	sights = append(sights, l.brings(ctx, s, &p)...)
 	for _, h := range s.Holds {
 		if h.Step.Region == p.To && h.Status == failover.HoldViolated {
 			problems = append(problems, fmt.Sprintf("%s is held stopped there", h.Component))
 		}
 	}
 	l.mu.Lock()
-	l.survey = survey{epoch: s.Epoch, settings: s.SettingsHash, at: time.Now(), sights: sights, problems: problems}
+	l.survey = survey{epoch: s.Epoch, kind: p.Kind, settings: s.SettingsHash, at: time.Now(), sights: sights, problems: problems}
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
@@ -96,6 +106,26 @@ func (l *leadership) look(ctx context.Context, s *failover.State) {
 		l.noteInventory(ctx, s, sights)
 		l.noteReadings(ctx, s, &p, sights)
 	}
+}
+
+// brings looks at what a switchover would take along, while a failover is what may come: it is in nobody's way then.
+func (l *leadership) brings(ctx context.Context, s *failover.State, p *failover.Plan) []actions.Sight {
+	if p.Kind == failover.Switchover {
+		return nil
+	}
+	other, err := plan.DeriveKind(s.Settings, s.Active, failover.Switchover)
+	if err != nil {
+		return nil // said where the plan is asked for
+	}
+	other.Steps = plan.Dumps(&other)
+	sights := actions.Survey(ctx, l.core.cfg.World, &other, l.core.cfg.Exec.CallTimeout)
+	for i := range sights {
+		sights[i].Optional = true
+		if !sights[i].OK {
+			sights[i].Detail = "a switchover would stop there: " + sights[i].Detail
+		}
+	}
+	return sights
 }
 
 // noteInventory keeps in the log how much each selector matches while all is

@@ -174,9 +174,9 @@ func (d *Daemon) Propose(ctx context.Context, by, why, id string, c failover.Com
 	return d.core.Node().Propose(ctx, failover.Meta{By: by, Why: why, ID: id}, c)
 }
 
-// Plan implements admin.Node: the open execution's plan, or the one that would
+// Plan implements admin.Node: the open execution's plan, or the one of that kind that would
 // run now.
-func (d *Daemon) Plan() (failover.Plan, string, error) {
+func (d *Daemon) Plan(kind failover.ExecKind) (failover.Plan, string, error) {
 	st := d.core.Node().State()
 	if st.Execution != nil {
 		return *st.Execution.Plan, plan.Render(st.Execution.Plan, actions.NeedsOf(st.Execution.Plan)), nil
@@ -186,7 +186,7 @@ func (d *Daemon) Plan() (failover.Plan, string, error) {
 	if st.Settings != nil {
 		settings, from = *st.Settings, st.Active
 	}
-	p, err := plan.Derive(&settings, from)
+	p, err := plan.DeriveKind(&settings, from, kind)
 	if err != nil {
 		return p, "", err
 	}
@@ -194,8 +194,8 @@ func (d *Daemon) Plan() (failover.Plan, string, error) {
 }
 
 // Price implements admin.Node.
-func (d *Daemon) Price() (plan.Price, error) {
-	p, _, err := d.Plan()
+func (d *Daemon) Price(kind failover.ExecKind) (plan.Price, error) {
+	p, _, err := d.Plan(kind)
 	if err != nil {
 		return plan.Price{}, err
 	}

@@ -213,8 +213,8 @@ var guards = []mutant{
 	{
 		name: "loss-ignored", rule: "S6",
 		says: "automation acts although more data may be lost than is allowed, or nobody knows how much",
-		edits: []edit{{"failover/guards.go", `	if reason := s.lossObjection(now); reason != "" {
-		return GuardLoss`, `	if reason := s.lossObjection(now); false {
+		edits: []edit{{"failover/guards.go", `	if reason := s.lossObjection(now, Failover); reason != "" {
+		return GuardLoss`, `	if reason := s.lossObjection(now, Failover); false {
 		return GuardLoss`}},
 		tests: []test{{pkg: "failover", name: "TestDecide/loss"}},
 	},

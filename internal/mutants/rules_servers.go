@@ -357,7 +357,7 @@ var servers = []mutant{
 	{
 		name: "cancelled-restore-waits-for-its-server", rule: "L1",
 		says:  "a restore that is cancelled waits for a server that hangs",
-		edits: []edit{{"actions/mariadb_restore_run.go", `time.After(restoreGrace)`, `time.After(5 * restoreGrace)`}},
+		edits: []edit{{"actions/long.go", `time.After(longGrace)`, `time.After(5 * longGrace)`}},
 		tests: []test{{pkg: "actions", name: "TestCancelOfTheOthers/mariadb_restore"}},
 	},
 	{

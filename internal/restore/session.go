@@ -44,6 +44,7 @@ func (s *steps) take(ctx context.Context, text string) error {
 const (
 	errNoDB        = 1049
 	errNoPrivilege = 1227
+	errNoRight     = 1142 // to a table
 	errNoTable     = 1146
 	errNoThread    = 1094
 	errNoFunction  = 1305

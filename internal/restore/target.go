@@ -30,15 +30,20 @@ func (r *run) checkServer(ctx context.Context) error {
 	if lacks != "" {
 		return refuse(lacks, "the account %s may not do at %s what a restore needs", r.o.Server.User, r.o.Server.Addr)
 	}
-	from, err := r.s.record(ctx, "SHOW ALL SLAVES STATUS")
-	switch {
-	case code(err) == errNoPrivilege: // it needs SLAVE MONITOR, which is not asked of the account
-	case err != nil:
-		return err
-	case from["Master_Host"] != "" && !r.o.allows(AllowReplica):
-		return refuse(r.o.allow(AllowReplica, "STOP ALL SLAVES and RESET SLAVE ALL there"), "the server at %s replicates from %s, which would write into what is restored", r.o.Server.Addr, from["Master_Host"])
+	from, err := replicates(ctx, r.s)
+	if err == nil && from != "" && !r.o.allows(AllowReplica) {
+		err = refuse(r.o.allow(AllowReplica, "STOP ALL SLAVES and RESET SLAVE ALL there"), "the server at %s replicates from %s, which would write into what is restored", r.o.Server.Addr, from)
 	}
-	return nil
+	return err
+}
+
+// replicates says from where a server replicates; "" if it does not, or does not tell the account: that needs SLAVE MONITOR, which is not asked of it.
+func replicates(ctx context.Context, s *session) (string, error) {
+	from, err := s.record(ctx, "SHOW ALL SLAVES STATUS")
+	if code(err) == errNoPrivilege {
+		return "", nil
+	}
+	return from["Master_Host"], err
 }
 
 // checkOther refuses the server of the other region, whatever address led to it.
@@ -115,10 +120,12 @@ func (r *run) checkTarget(ctx context.Context) error {
 		return nil
 	}
 	// By the server's own clock, which is whole seconds here; it knows of no write before its last start.
-	age := time.Since(r.o.Since).Seconds()
+	since, err := r.s.value(ctx, "SELECT UTC_TIMESTAMP() - INTERVAL ? SECOND", fmt.Sprintf("%.0f", time.Since(r.o.Since).Seconds()))
+	if err != nil {
+		return err
+	}
 	for _, db := range r.live {
-		written, err := r.s.column(ctx, `SELECT CONCAT(TABLE_NAME, ' at ', UPDATE_TIME, 'Z') FROM information_schema.TABLES
-			WHERE TABLE_SCHEMA=? AND TABLE_TYPE='BASE TABLE' AND UPDATE_TIME >= UTC_TIMESTAMP() - INTERVAL ? SECOND ORDER BY UPDATE_TIME DESC LIMIT 3`, db, fmt.Sprintf("%.0f", age))
+		written, err := r.s.column(ctx, writtenSince, db, since)
 		if err != nil {
 			return err
 		}

@@ -95,7 +95,7 @@ var executionStories = []story{
 			"which write it is, and what to say if it is known that it cannot land")
 		s.world.set(func() { delete(s.world.dead, internet) })
 		settled := s.when(2*time.Minute, func() bool { return len(s.state().Late) == 0 })
-		guard, _ := s.state().HandGuard(time.Now(), nil)
+		guard, _ := s.state().HandGuard(time.Now(), failover.Failover, nil)
 		s.daemon(settled && guard != failover.GuardLate, "replaces it as soon as its resource can be written to; from then on the way back is open")
 		release()
 		sleep(time.Minute)

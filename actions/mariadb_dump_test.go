@@ -1,0 +1,358 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/internal/cloud"
+	"github.com/failoverd/failoverd/internal/mariadbtest"
+	"github.com/failoverd/failoverd/internal/restore"
+	"github.com/failoverd/failoverd/internal/s3test"
+)
+
+// home is a switchover from us-east-1, whose server has what was written there last, to us-east-2, whose bucket has older backups.
+type home struct {
+	left, entered *mariadbtest.Server
+	bucket        *s3test.Bucket
+	cfg           *MariaDBRestoreConfig
+	deps          Deps
+}
+
+func goingHome(t *testing.T) *home {
+	t.Helper()
+	const grants = "CREATE USER restorer@'127.0.0.1' IDENTIFIED BY 'secret'; GRANT ALL ON `app`.* TO restorer@'127.0.0.1'; GRANT ALL ON `app\\_\\_re%`.* TO restorer@'127.0.0.1'; GRANT ALL ON failoverd.* TO restorer@'127.0.0.1';"
+	h := &home{left: mariadbtest.Shared(t, "left"), entered: mariadbtest.Shared(t, "restore"), bucket: &s3test.Bucket{}}
+	h.entered.Feed(t, "CREATE DATABASE app; CREATE TABLE app.a (x INT); INSERT INTO app.a VALUES (1); CREATE VIEW app.v AS SELECT * FROM app.a;"+grants)
+	h.left.Feed(t, "CREATE DATABASE app; CREATE TABLE app.a (x INT); INSERT INTO app.a SELECT seq FROM mysql.seq_1_to_7; CREATE VIEW app.v AS SELECT * FROM app.a; CREATE PROCEDURE app.p() SELECT 1;"+grants+"GRANT SELECT ON mysql.proc TO restorer@'127.0.0.1'; DO SLEEP(1.1)")
+	old := h.entered.Dumped(t, "--databases", "app")
+	for _, key := range []string{"app/2026-11-28.sql", "app/failoverd-e1-t900-20261128T101010.sql", "app/z.sql"} { // the newest, and one of an earlier epoch
+		h.bucket.Put(key, s3test.Object{ETag: `"1"`, Body: old, At: time.Now()})
+	}
+	password := filepath.Join(t.TempDir(), "password")
+	if err := os.WriteFile(password, []byte("secret\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	h.cfg = &MariaDBRestoreConfig{
+		Bucket: "backups", Prefix: "app/", Servers: map[failover.Region]string{"us-east-1": h.left.Addr, "us-east-2": h.entered.Addr}, User: "restorer",
+		PasswordFile: password, Databases: []string{"app"}, Fresh: &MariaDBFreshConfig{},
+	}
+	h.deps = testDeps(t, h.bucket)
+	h.deps.Epoch, h.deps.Since = 2, time.Now().Add(time.Minute)
+	return h
+}
+
+// steps are the two of a leader.
+func (h *home) steps(t *testing.T) (*mariaDBDump, *mariaDBRestore) {
+	t.Helper()
+	if err := h.cfg.Validate(RoleStart); err != nil {
+		t.Fatal(err)
+	}
+	d, r := h.cfg.Bringing()
+	dumped, err := built(d, h.deps, "dump-mariadb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	restored, err := built(r, h.deps, "start-mariadb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	x, y := dumped.(*mariaDBDump), restored.(*mariaDBRestore)
+	t.Cleanup(func() {
+		if err := errors.Join(x.now.end(context.Background()), y.end(context.Background())); err != nil {
+			t.Error(err)
+		}
+	})
+	return x, y
+}
+
+// built makes an action as a plan does: by way of its parameters.
+func built(c Config, d Deps, step failover.StepID) (Action, error) {
+	b, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	d.Step = step
+	return Build(KindName(c), c.Version(), b, d)
+}
+
+// fresh are the keys of the dumps that lie there, of the epoch.
+func (h *home) fresh() (keys []string) {
+	for key := range h.bucket.Objects() {
+		if strings.HasPrefix(key, "app/failoverd-e2-") {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// A switchover takes along what was written last: it is dumped, and that dump is restored and no older backup; another leader finds it
+// done, and goes on with the same one.
+func TestMariaDBDump(t *testing.T) {
+	h := goingHome(t)
+	dump, start := h.steps(t)
+	before := inspect(t, dump, Absent, "MariaDB in us-east-1 is not dumped")
+	if before.Lacks != "" || len(before.Previous) == 0 {
+		t.Errorf("%+v", before)
+	}
+	if e := inspect(t, start, Absent, "no dump that this switchover has taken lies under s3://backups/app/"); e.Lacks != "" {
+		t.Errorf("on a quiet day it lacks %q", e.Lacks)
+	}
+	var said []string
+	a := attempt(11, before)
+	a.Progress = func(line string) { said = append(said, line) }
+	if err := dump.Do(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	e := inspect(t, dump, Present, "app in us-east-1 is dumped as of ")
+	keys := h.fresh()
+	if len(keys) != 1 || !strings.HasPrefix(keys[0], "app/failoverd-e2-t11-2") || !strings.HasSuffix(keys[0], ".sql.zst") || len(said) < 2 || len(h.bucket.Uploads.Open()) > 0 {
+		t.Fatalf("%q lies there, %q was said", keys, said)
+	}
+	var found freshFound
+	if err := json.Unmarshal(e.Previous, &found); err != nil || found.Key != keys[0] || found.ETag != h.bucket.Objects()[keys[0]].ETag {
+		t.Errorf("%+v, %v", found, err)
+	}
+	other, otherStart := h.steps(t)
+	inspect(t, other, Present, keys[0])
+	begun := inspect(t, otherStart, Absent, keys[0])
+	if !strings.Contains(string(begun.Previous), keys[0]) {
+		t.Errorf("the log keeps %s", begun.Previous)
+	}
+	if err := start.Do(t.Context(), attempt(12, begun)); err != nil {
+		t.Fatal(err)
+	}
+	inspect(t, start, Present, "is restored from "+keys[0])
+	if rows(t, h.entered) != "7" {
+		t.Errorf("%s rows", rows(t, h.entered))
+	}
+	if err := dump.Undo(t.Context(), attempt(13, before)); err != nil || !dump.Restored(e, before.Previous) || len(h.fresh()) != 1 {
+		t.Errorf("undone: %v, %v", err, h.fresh())
+	}
+	// Its time has come and gone, and it is restored all the same: nothing else holds what it holds.
+	h.deps.Epoch = 2
+	old := strings.Replace(keys[0], keys[0][len("app/failoverd-e2-t11-"):len("app/failoverd-e2-t11-")+8], "20260101", 1)
+	h.bucket.Put(strings.Replace(old, "-t11-", "-t20-", 1), h.bucket.Objects()[keys[0]])
+	_, late := h.steps(t)
+	if o, err := late.options(t.Context(), Attempt{Epoch: 2}); err != nil || o.MaxAge != 0 || o.File.AsOf.Year() != 2026 || o.File.AsOf.Month() != 1 || len(o.Older) != 0 {
+		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// An older backup is restored only when somebody says so, whatever kept the dump from being made.
+func TestMariaDBDumpNothingOlder(t *testing.T) {
+	h := goingHome(t)
+	dump, start := h.steps(t)
+	full := func(op string, _ *http.Request) (int, string) {
+		if op == "UploadPart" {
+			return http.StatusInsufficientStorage, "QuotaExceeded"
+		}
+		return 0, ""
+	}
+	h.bucket.Feel(full)
+	err := dump.Do(t.Context(), attempt(11, inspect(t, dump, Absent, "")))
+	if err == nil || !strings.Contains(err.Error(), "QuotaExceeded") || !strings.Contains(err.Error(), "`failoverd retry start-mariadb --allow backup --why …`") {
+		t.Errorf("a full bucket: %v", err)
+	}
+	if e := inspect(t, dump, Absent, "nothing was dumped: "); e.Over == "" || len(h.fresh()) > 0 || len(h.bucket.Uploads.Open()) > 0 {
+		t.Errorf("%+v; it leaves %q and the uploads %q", e, h.fresh(), h.bucket.Uploads.Open())
+	}
+	h.bucket.Feel(nil)
+	before := inspect(t, start, Absent, "no dump that this switchover has taken")
+	for n, err := range []error{start.Do(t.Context(), attempt(12, before)), start.Do(t.Context(), attempt(13, before))} {
+		if err == nil || !strings.Contains(err.Error(), "older backups are not restored in its place unless somebody says so") || rows(t, h.entered) != "1" {
+			t.Errorf("%d: %v, %s rows", n, err, rows(t, h.entered))
+		}
+	}
+	start.Allow(nil, "app/2026-11-28.sql")
+	if o, err := start.options(t.Context(), Attempt{Epoch: 2}); err != nil || o.File.Key != "app/2026-11-28.sql" || o.MaxAge == 0 {
+		t.Errorf("a key: %+v, %v", o.File, err)
+	}
+	start.Allow([]string{"backup"}, "")
+	h.entered.Feed(t, "DELETE FROM app.a")
+	if err := start.Do(t.Context(), attempt(14, inspect(t, start, Absent, "the newest backup for us-east-2 is app/z.sql"))); err != nil || rows(t, h.entered) != "1" {
+		t.Errorf("allowed: %v, %s rows", err, rows(t, h.entered))
+	}
+	if got := start.cfg.Overrides(); !slices.Contains(got, "backup") || slices.Contains(h.cfg.Overrides(), "backup") {
+		t.Errorf("%q, and in a failover %q", got, h.cfg.Overrides())
+	}
+}
+
+// The attempt restores the dump with which it began, and none that was put in its place.
+func TestMariaDBDumpIsTheOneThatTheLogNames(t *testing.T) {
+	h := goingHome(t)
+	dump, start := h.steps(t)
+	do(t, dump.Do, 11, inspect(t, dump, Absent, "").Previous)
+	before := inspect(t, start, Absent, h.fresh()[0])
+	o := h.bucket.Objects()[h.fresh()[0]]
+	o.ETag = `"other"`
+	h.bucket.Put(h.fresh()[0], o)
+	if err := start.Do(t.Context(), attempt(12, before)); err == nil || !strings.Contains(err.Error(), "the attempt began with "+h.fresh()[0]) || rows(t, h.entered) != "1" {
+		t.Errorf("%v, %s rows", err, rows(t, h.entered))
+	}
+}
+
+// Who dies, is stopped or forgotten in mid-dump leaves no half of one; the next leader makes its own, and what the earlier one had
+// begun cannot be completed any more.
+func TestMariaDBDumpChangesHands(t *testing.T) {
+	h := goingHome(t)
+	hangs := make(chan struct{})
+	var hung sync.Once
+	reached := make(chan struct{})
+	h.bucket.Feel(func(op string, r *http.Request) (int, string) {
+		if op == "UploadPart" && strings.Contains(r.URL.Path, "-t11-") {
+			hung.Do(func() { close(reached) })
+			select {
+			case <-hangs:
+			case <-r.Context().Done():
+			}
+		}
+		return 0, ""
+	})
+	first, _ := h.steps(t)
+	a := attempt(11, inspect(t, first, Absent, ""))
+	a.Deadline = time.Now().Add(400 * time.Millisecond)
+	if err := first.Do(t.Context(), a); err != nil {
+		t.Fatal(err)
+	}
+	<-reached
+	inspect(t, first, Partial, "dump")
+	second, start := h.steps(t)
+	do(t, second.Do, 12, inspect(t, second, Absent, "").Previous)
+	close(hangs)
+	<-first.now.ended
+	if keys := h.fresh(); len(keys) != 1 || !strings.Contains(keys[0], "-t12-") || len(h.bucket.Uploads.Open()) > 0 || first.now.err == nil {
+		t.Errorf("%q lies there, open are %q; the first: %v", keys, h.bucket.Uploads.Open(), first.now.err)
+	}
+	inspect(t, start, Absent, "-t12-")
+
+	t.Run("nobody looks any more", func(t *testing.T) {
+		h.deps.Epoch = 3
+		third, _ := h.steps(t)
+		h.bucket.Feel(func(op string, r *http.Request) (int, string) {
+			if op == "UploadPart" {
+				_, _ = io.Copy(io.Discard, r.Body) // a server notices only then that its client is gone
+				<-r.Context().Done()
+			}
+			return 0, ""
+		})
+		a := attempt(21, inspect(t, third, Absent, ""))
+		a.Epoch, a.Deadline = 3, time.Now().Add(400*time.Millisecond)
+		if err := third.Do(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+		third.now.alone.Reset(0)
+		select {
+		case <-third.now.ended:
+		case <-time.After(20 * time.Second):
+			t.Fatal("it goes on for ever")
+		}
+		if open := h.bucket.Uploads.Open(); len(open) > 0 {
+			t.Errorf("it leaves the uploads %q", open)
+		}
+	})
+	t.Run("stopped", func(t *testing.T) {
+		// As a process that was stopped wakes up: the timer has not gone off yet, and nobody has looked for long.
+		h.deps.Epoch = 4
+		fourth, _ := h.steps(t)
+		reached, goes := make(chan struct{}), make(chan struct{})
+		h.bucket.Feel(func(op string, _ *http.Request) (int, string) {
+			if op == "UploadPart" {
+				close(reached)
+				<-goes
+			}
+			return 0, ""
+		})
+		a := attempt(31, inspect(t, fourth, Absent, ""))
+		a.Epoch, a.Deadline = 4, time.Now().Add(400*time.Millisecond)
+		if err := fourth.Do(t.Context(), a); err != nil {
+			t.Fatal(err)
+		}
+		<-reached
+		fourth.now.seen.Store(time.Now().Add(-time.Second).UnixNano())
+		close(goes)
+		<-fourth.now.ended
+		err := fourth.now.err
+		if late, ok := errors.AsType[*cloud.EffectDeadlineError](err); !ok || late.Call != "S3 CompleteMultipartUpload" {
+			t.Errorf("%v", err)
+		}
+		for key := range h.bucket.Objects() {
+			if strings.Contains(key, "-t31-") {
+				t.Errorf("%s lies there", key)
+			}
+		}
+	})
+}
+
+// What would be in the way is told on a quiet day.
+func TestMariaDBDumpLacks(t *testing.T) {
+	h := goingHome(t)
+	lacks := func(want string) {
+		t.Helper()
+		x, _ := h.steps(t)
+		if e := inspect(t, x, Absent, ""); !strings.Contains(e.Lacks, want) {
+			t.Errorf("it lacks %q, want %q", e.Lacks, want)
+		}
+	}
+	h.cfg.Fresh.Program = "mariadb-dump-9"
+	lacks("the program that dumps is not on this node")
+	h.cfg.Fresh.Program = ""
+	h.left.Feed(t, "REVOKE SELECT ON mysql.proc FROM restorer@'127.0.0.1'")
+	lacks("GRANT SELECT ON mysql.proc TO 'restorer'@'127.0.0.1'")
+	h.cfg.Servers["us-east-1"] = "127.0.0.1:1"
+	lacks("MariaDB in us-east-1 cannot be dumped: ")
+	x, _ := h.steps(t)
+	if err := x.Do(t.Context(), attempt(11, inspect(t, x, Absent, ""))); err == nil || !strings.Contains(err.Error(), "127.0.0.1:1") {
+		t.Errorf("Do gives %v", err)
+	}
+	late := attempt(12, inspect(t, x, Absent, ""))
+	late.Deadline = time.Now().Add(-time.Second)
+	if err := x.Do(cloud.WithEffectDeadline(t.Context(), late.Deadline), late); err == nil {
+		t.Error("it begins after its deadline")
+	} else if _, ok := errors.AsType[*cloud.EffectDeadlineError](err); !ok {
+		t.Errorf("after its deadline Do gives %v", err)
+	}
+}
+
+func TestMariaDBDumpConfig(t *testing.T) {
+	c := &MariaDBRestoreConfig{Bucket: "b-{region}", Servers: map[failover.Region]string{"us-east-1": "a:3306", "us-east-2": "b:3306"}, User: "u", PasswordFile: "/p", Databases: []string{"app"}, Fresh: &MariaDBFreshConfig{}}
+	if err := c.Validate(RoleStart); err != nil {
+		t.Fatal(err)
+	}
+	c.Fresh.Compress = "lzma"
+	if err := c.Validate(RoleStart); err == nil || !strings.HasPrefix(err.Error(), `fresh.compress: "lzma" is none of ["gzip" "none" "zstd"]`) {
+		t.Error(err)
+	}
+	c.Fresh.Compress = "gzip"
+	do, _ := (&MariaDBDumpConfig{*c}).byHand("us-east-2", nil)
+	if text := strings.Join(do, "\n"); !strings.Contains(text, "mariadb-dump --host=a --port=3306 ") || !strings.Contains(text, "aws s3 cp --region us-east-2 fresh.sql ") || strings.Contains(text, "--host=b") {
+		t.Errorf("by hand:\n%s", text)
+	}
+	delete(c.Servers, "us-east-1")
+	if err := c.Validate(RoleStart); err == nil || !strings.HasPrefix(err.Error(), "fresh: servers has to name the servers of both regions") {
+		t.Error(err)
+	}
+	for _, role := range []Role{RoleStart, RoleStop, RoleSwitch} {
+		if err := (&MariaDBDumpConfig{*c}).Validate(role); err == nil || !strings.Contains(err.Error(), "stands nowhere by itself") {
+			t.Errorf("as %s: %v", role, err)
+		}
+	}
+	c.Fresh = nil
+	if dump, start := c.Bringing(); dump != nil || start != nil {
+		t.Errorf("%v, %v", dump, start)
+	}
+	if got := restore.Compressions["zstd"]; got != ".sql.zst" {
+		t.Errorf("zstd ends with %s", got)
+	}
+}

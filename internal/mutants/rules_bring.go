@@ -1,0 +1,125 @@
+package main
+
+// bring are the rules of a switchover, which takes along what the region that is left holds.
+var bring = []mutant{
+	{
+		name: "dump-before-the-fence", rule: "S1",
+		says:  "the region that is left is dumped while its writers may still write",
+		edits: []edit{{"failover/plan/bring.go", `[]failover.StepID{FenceID}`, `[]failover.StepID{FreezeID}`}},
+		tests: []test{{pkg: "failover/plan", name: "TestSwitchoverBrings"}},
+	},
+	{
+		name: "dump-unawaited", rule: "E1",
+		says:  "the restore of a switchover does not wait for the dump",
+		edits: []edit{{"failover/plan/plan.go", `before, start = append(before, dump), c.Brings.Start`, `_, start = dump, c.Brings.Start`}},
+		tests: []test{{pkg: "failover/plan", name: "TestSwitchoverBrings"}},
+	},
+	{
+		name: "switchover-of-an-incident", rule: "D1",
+		says:  "an incident begins a switchover, which asks the region that is down",
+		edits: []edit{{"failover/apply_exec.go", `c.Kind == Switchover && (c.Incident != 0 || c.Plan.Kind != Switchover)`, `c.Kind == Switchover && c.Plan.Kind != Switchover`}},
+		tests: []test{{pkg: "failover", name: "TestSwitchoverIsAPersons"}},
+	},
+	{
+		name: "switchover-by-a-failovers-plan", rule: "E8",
+		says:  "a switchover is carried out by a plan that takes nothing along",
+		edits: []edit{{"failover/apply_exec.go", `c.Kind == Switchover && (c.Incident != 0 || c.Plan.Kind != Switchover)`, `c.Kind == Switchover && c.Incident != 0`}},
+		tests: []test{{pkg: "failover", name: "TestSwitchoverIsAPersons"}},
+	},
+	{
+		name: "switchover-that-nobody-asked-for", rule: "L1",
+		says:  "a request for a failover begins a switchover",
+		edits: []edit{{"failover/apply_exec.go", `		if c.Kind != s.Request.Kind && s.Level() >= 3 {`, `		if c.Kind != s.Request.Kind && c.Incident > 0 {`}},
+		tests: []test{{pkg: "failover", name: "TestSwitchoverIsAPersons"}},
+	},
+	{
+		name: "failover-loses-what-it-would-bring", rule: "D1",
+		says:  "the guard of loss does not ask about a store that only a switchover takes along",
+		edits: []edit{{"failover/guards.go", `		case kind == Switchover && s.Settings.Brings(store):`, `		case s.Settings.Brings(store):`}},
+		tests: []test{{pkg: "failover", name: "TestSwitchoverLosesNothingThatItBrings"}},
+	},
+	{
+		name: "bringing-at-any-level", rule: "E8",
+		says:  "settings with a switchover's dump are put before members that cannot read them",
+		edits: []edit{{"failover/level.go", ` || c.Settings.brings()`, ``}},
+		tests: []test{{pkg: "failover", name: "TestBringingNeedsItsLevel"}},
+	},
+	{
+		name: "price-of-a-skipped-dump", rule: "L1",
+		says:  "the price says that nothing is lost although somebody does without the dump",
+		edits: []edit{{"failover/plan/price.go", `e.Step(st.ID).State == failover.StepSkipped {`, `e.Step(st.ID).State == "" {`}},
+		tests: []test{{pkg: "failover/plan", name: "TestPriceOfASwitchover"}},
+	},
+	{
+		name: "survey-of-another-plan", rule: "D1",
+		says:  "a switchover is begun on what was seen of a failover's plan",
+		edits: []edit{{"internal/daemon/survey.go", `s.kind != nextKind(st) || `, ``}},
+		tests: []test{{pkg: "internal/daemon", name: "TestSurveyOfASwitchover"}},
+	},
+	{
+		name: "dump-without-its-end", rule: "E1",
+		says:  "a dump is kept that mariadb-dump has not finished",
+		edits: []edit{{"internal/restore/take.go", `err == nil && !dump.Ends(t.end)`, `err == nil && !dump.Ends(t.end) && t.bytes == 0`}},
+		tests: []test{{pkg: "internal/restore", name: "TestTakeIsWholeOrNothing"}},
+	},
+	{
+		name: "dump-of-a-killed-program", rule: "E1",
+		says:  "a dump is kept although mariadb-dump has failed",
+		edits: []edit{{"internal/restore/take.go", `e != nil && ctx.Err() == nil && err == nil {`, `e != nil && ctx.Err() == nil && t.bytes == 0 {`}},
+		tests: []test{{pkg: "internal/restore", name: "TestTakeIsWholeOrNothing"}},
+	},
+	{
+		name: "dump-beside-a-writer", rule: "S1",
+		says:  "a dump is kept although somebody wrote to its tables meanwhile",
+		edits: []edit{{"internal/restore/take.go", `err != nil || names == "" {`, `err != nil || names != "?" {`}},
+		tests: []test{{pkg: "internal/restore", name: "TestTakeIsWholeOrNothing"}},
+	},
+	{
+		name: "dump-leaves-children", rule: "E2",
+		says:  "what mariadb-dump has started lives on when the dump is cancelled",
+		edits: []edit{{"internal/restore/take.go", `syscall.Kill(-cmd.Process.Pid`, `syscall.Kill(cmd.Process.Pid`}},
+		tests: []test{{pkg: "internal/restore", name: "TestTakeEndsItsChildren"}},
+	},
+	{
+		name: "half-an-upload", rule: "E1",
+		says:  "what was uploaded until its source broke becomes an object",
+		edits: []edit{{"internal/backup/upload.go", `last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)`, `last := err != nil`}},
+		tests: []test{{pkg: "internal/backup", name: "TestPutLeavesNothingHalf"}},
+	},
+	{
+		name: "upload-not-looked-at", rule: "E1",
+		says:  "an object that is not what was uploaded stays",
+		edits: []edit{{"internal/backup/upload.go", `why != "" {`, `why == "?" {`}},
+		tests: []test{{pkg: "internal/backup", name: "TestPutLooksAtWhatStandsThere"}},
+	},
+	{
+		name: "earlier-upload-goes-on", rule: "E4",
+		says:  "an earlier leader's upload can still be completed when a later one has begun",
+		edits: []edit{{"internal/backup/upload.go", `range out.Uploads {`, `range out.Uploads[:0] {`}},
+		tests: []test{{pkg: "internal/backup", name: "TestAbandon"}},
+	},
+	{
+		name: "dump-sent-late", rule: "E2",
+		says:  "a node that was stopped completes its upload when it wakes up",
+		edits: []edit{{"actions/mariadb_dump_run.go", `cloud.WithEffectDeadline(ctx, r.until())`, `ctx`}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBDumpChangesHands"}},
+	},
+	{
+		name: "older-backup-unasked", rule: "D1",
+		says:  "a switchover whose dump has failed restores an older backup without a person's word",
+		edits: []edit{{"actions/mariadb_restore.go", `		if !slices.Contains(x.allow, freshBackup) {`, `		if len(all) == 0 {`}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBDumpNothingOlder"}},
+	},
+	{
+		name: "dump-of-an-earlier-epoch", rule: "E4",
+		says:  "the dump of an earlier switchover is restored",
+		edits: []edit{{"actions/mariadb_dump.go", `m == nil || m[1] != strconv.FormatUint(epoch, 10)`, `m == nil || epoch == 0`}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBDump"}},
+	},
+	{
+		name: "dump-put-in-its-place", rule: "E2",
+		says:  "what was put in the place of the dump that the log names is restored",
+		edits: []edit{{"actions/mariadb_restore.go", `*was.Fresh != (freshFound{o.File.Key, o.File.ETag})`, `was.Fresh.Key != o.File.Key`}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBDumpIsTheOneThatTheLogNames"}},
+	},
+}

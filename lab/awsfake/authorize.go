@@ -249,6 +249,11 @@ func (s *Server) askS3(q *request) []iam.Request {
 			out = append(out, one("s3:GetObject", object)...)
 		}
 		return out
+	// https://docs.aws.amazon.com/AmazonS3/latest/userguide/mpuoverview.html#mpuAndPermissions
+	case "CreateMultipartUpload", "UploadPart", "CompleteMultipartUpload":
+		return one("s3:PutObject", object)
+	case "ListMultipartUploads":
+		return one("s3:ListBucketMultipartUploads", list.Resource)
 	}
 	return one("s3:"+q.op, object)
 }

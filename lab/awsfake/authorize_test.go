@@ -189,6 +189,18 @@ func TestQuestions(t *testing.T) {
 			return err
 		}, []iam.Request{{Action: "s3:GetObject", Resource: "arn:aws:s3:::dumps/here"}, {Action: "s3:PutObject", Resource: "arn:aws:s3:::dumps/here"}}},
 		{func() error {
+			_, err := c.s3.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{Bucket: str("dumps"), Key: str("large")})
+			return err
+		}, one("s3:PutObject", "arn:aws:s3:::dumps/large")},
+		{func() error {
+			_, err := c.s3.ListMultipartUploads(ctx, &s3.ListMultipartUploadsInput{Bucket: str("dumps"), Prefix: str("large")})
+			return err
+		}, one("s3:ListBucketMultipartUploads", "arn:aws:s3:::dumps")},
+		{func() error {
+			_, err := c.s3.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: str("dumps"), Key: str("large"), UploadId: str("1")})
+			return err
+		}, one("s3:AbortMultipartUpload", "arn:aws:s3:::dumps/large")},
+		{func() error {
 			_, err := c.r53.ChangeResourceRecordSets(ctx, &route53.ChangeResourceRecordSetsInput{HostedZoneId: str("Z2"), ChangeBatch: &r53types.ChangeBatch{Changes: []r53types.Change{change("API.example.net."), change("ws.example.net")}}})
 			return err
 		}, []iam.Request{{Action: "route53:ChangeResourceRecordSets", Resource: "arn:aws:route53:::hostedzone/Z2", Keys: map[string][]string{"route53:ChangeResourceRecordSetsNormalizedRecordNames": {"api.example.net", "ws.example.net"},

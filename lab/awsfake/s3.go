@@ -1,10 +1,13 @@
 package awsfake
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/md5"
 	"encoding/hex"
 	"encoding/xml"
 	"fmt"
+	"io"
 	"maps"
 	"net/http"
 	"slices"
@@ -12,16 +15,19 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/failoverd/failoverd/internal/s3test"
 )
 
-// S3 imitates small objects of one region, path-style: PutObject with If-Match and If-None-Match, GetObject, HeadObject and
-// DeleteObject. Reads follow writes at once, as S3's do ("strong read-after-write consistency"), and anybody may read, as with
+// S3 imitates small objects of one region, path-style: PutObject with If-Match and If-None-Match, GetObject, HeadObject,
+// DeleteObject, and uploads in parts. Reads follow writes at once, as S3's do ("strong read-after-write consistency"), and anybody may read, as with
 // a bucket policy that lets a health checker in.
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/Welcome.html#ConsistencyModel
 // https://docs.aws.amazon.com/AmazonS3/latest/userguide/conditional-writes.html
 type S3 struct {
 	mu      sync.Mutex
 	buckets map[string]map[string]S3Object
+	uploads map[string]*s3test.Uploads // by bucket
 	history []S3Write
 }
 
@@ -46,9 +52,9 @@ type S3Write struct {
 
 // NewS3 makes the named buckets.
 func NewS3(buckets ...string) *S3 {
-	s := &S3{buckets: map[string]map[string]S3Object{}}
+	s := &S3{buckets: map[string]map[string]S3Object{}, uploads: map[string]*s3test.Uploads{}}
 	for _, b := range buckets {
-		s.buckets[b] = map[string]S3Object{}
+		s.buckets[b], s.uploads[b] = map[string]S3Object{}, &s3test.Uploads{}
 	}
 	return s
 }
@@ -70,6 +76,9 @@ func (s *S3) Objects(bucket string) map[string]S3Object {
 // s3Op names the operation of a path-style request, or "" if it is none.
 func s3Op(r *http.Request) string {
 	bucket, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
+	if op := s3test.Op(r); op != "" && bucket != "" {
+		return op
+	}
 	if bucket != "" && key == "" && r.Method == http.MethodGet && r.URL.Query().Get("list-type") == "2" {
 		return "ListObjectsV2"
 	}
@@ -102,6 +111,14 @@ func (s *S3) serve(w http.ResponseWriter, q *request) string {
 	objects, ok := s.buckets[bucket]
 	if !ok {
 		return s.fail(w, q, http.StatusNotFound, "NoSuchBucket", "The specified bucket does not exist")
+	}
+	if s3test.Op(q.Request) != "" {
+		q.Body = io.NopCloser(bytes.NewReader(q.body)) // which was read
+		code := s.uploads[bucket].Serve(w, q.Request, func(m s3test.Made) {
+			objects[m.Key] = S3Object{Body: m.Body, ETag: m.ETag, At: time.Now()}
+			s.history = append(s.history, S3Write{At: time.Now(), Bucket: bucket, Key: m.Key, AccessKey: q.call.AccessKey, Session: q.call.Session, From: q.call.From})
+		})
+		return cmp.Or(code, "ok")
 	}
 	o, exists := objects[key]
 	switch q.op {

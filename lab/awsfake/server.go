@@ -134,7 +134,7 @@ func readOnly(op string) bool {
 }
 
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	body, err := io.ReadAll(io.LimitReader(r.Body, 1<<20))
+	body, err := io.ReadAll(io.LimitReader(r.Body, 65<<20)) // a part of an upload has at most 64 MiB here
 	if err != nil {
 		return
 	}

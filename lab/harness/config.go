@@ -44,6 +44,9 @@ var StopAPI = Edit{"start.ecs_service = { cluster = \"prod\", service = \"api\",
 		"start.ecs_service = { cluster = \"prod\", service = \"api\", count = 2 }",
 	"component api: stop.ecs_service with proof = [\"confirmed\"] only"}
 
+// Fresh lets a switchover take along what MariaDB holds.
+var Fresh = Edit{`connections = 2, key = "", allow = [] }`, `connections = 2, key = "", allow = [], fresh = { program = "mariadb-dump" } }`, "MariaDB: a switchover dumps it first"}
+
 func mariaPassword(dir string) string { return filepath.Join(dir, "mariadb-password") }
 
 // restoring gives the restore the world's servers. In a world without MariaDB there is no such step, and nobody waits for it.

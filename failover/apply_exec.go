@@ -41,7 +41,7 @@ func (c RequestExecution) apply(s *State, m Meta) (any, error) {
 	case s.Request != nil:
 		return nil, refuse("requested", "request %d by %s waits for the leader", s.Request.ID, s.Request.By)
 	case m.Why == "":
-		return nil, refuse("why", "a failover needs a reason, such as --why \"us-east-1 control plane lost\"")
+		return nil, refuse("why", "a %s needs a reason, such as --why \"us-east-1 control plane lost\"", c.Kind)
 	case s.Active != s.Settings.Primary:
 		if s.Level() < 3 {
 			return nil, refuse(GuardDirection, "%s is active: the way back is a failback, which this version does not carry out", s.Active)
@@ -128,8 +128,12 @@ func (c StartExecution) apply(s *State, m Meta) (any, error) {
 	s.event(m, c, "execution %d: %s from %s to %s, plan %s, %d steps", e.ID, e.Kind, e.From, e.To, e.PlanHash, len(plan.Steps))
 	if c.Approval {
 		e.State = ExecAwaiting
+		does := "Fail over"
+		if e.Kind == Switchover && s.Level() >= 3 {
+			does = "Switch over"
+		}
 		s.ask(m, e, Question{Kind: "approval",
-			Text: "Fail over from " + string(e.From) + " to " + string(e.To) + "?",
+			Text: does + " from " + string(e.From) + " to " + string(e.To) + "?",
 			Ways: []string{"failoverd approve", "failoverd abort"}, Default: s.Settings.Policy.Ask.Then,
 			Deadline: m.At.Add(s.Settings.Policy.Ask.Wait.D())})
 	}

@@ -165,7 +165,7 @@ func decideIncident(d *Decision, s *State, in Input, healthyFor, hold time.Durat
 		if !in.Standby.Checked {
 			return // the leader looks at the other region right now
 		}
-		guard, reason = LeaderGuard(d.Judgement, in.Standby, nil)
+		guard, reason = LeaderGuard(Failover, d.Judgement, in.Standby, nil)
 	}
 	if guard == "" && in.Misfit != "" {
 		guard, reason = GuardPreparation, in.Misfit
@@ -265,7 +265,7 @@ func decideRequest(d *Decision, s *State, in Input, mem Memory) Memory {
 	}
 	guard, reason := s.HandGuard(later(in.Now, s.Time), r.Kind, r.Overrides)
 	if guard == "" {
-		guard, reason = LeaderGuard(d.Judgement, in.Standby, r.Overrides)
+		guard, reason = LeaderGuard(r.Kind, d.Judgement, in.Standby, r.Overrides)
 		if guard == GuardStandby && !in.Standby.Checked && in.Now.Sub(mem.RequestAt) < requestPatience {
 			return mem
 		}

@@ -52,8 +52,10 @@ func (s *State) overridable() []string {
 // byHand is how a person acts where automation may not.
 const byHand = "`failoverd failover --why …` acts"
 
-func override(guard string) string {
-	return "`failoverd failover --override " + guard + " --why …` acts in spite of it"
+// override is how a person asks for an execution of a kind in spite of a guard: the kind stays what was asked for, for a failover
+// does not take along what a switchover does.
+func override(kind ExecKind, guard string) string {
+	return "`failoverd " + string(kind) + " --override " + guard + " --why …` acts in spite of it"
 }
 
 // AutoGuard names the first guard that objects to an automatic execution at
@@ -76,20 +78,20 @@ func (s *State) autoGuard(now time.Time, counted int) (guard, reason string) {
 	case s.Active != s.Settings.Primary:
 		return GuardDirection, s.wayBack() + "; automation does nothing before"
 	case s.Paused(now):
-		return GuardPause, s.pausedSentence() + "; `failoverd resume` ends the pause, " + override(GuardPause)
+		return GuardPause, s.pausedSentence() + "; `failoverd resume` ends the pause, " + override(Failover, GuardPause)
 	case now.Before(s.CooldownUntil):
 		return GuardCooldown, "a failover was completed recently; automation rests until " + s.CooldownUntil.Format(time.RFC3339) + "; " + byHand
 	case recent >= p.MaxPerDay:
 		return GuardMaxPerDay, "the limit of automatic executions in 24 hours is reached (max_per_day); " + byHand
 	}
 	if reason := s.fenceObjection(); reason != "" {
-		return GuardFenced, reason + "; " + override(GuardFenced)
+		return GuardFenced, reason + "; " + override(Failover, GuardFenced)
 	}
 	if reason := s.LateWrites(); reason != "" {
-		return GuardLate, reason + "; " + override(GuardLate)
+		return GuardLate, reason + "; " + override(Failover, GuardLate)
 	}
 	if reason := s.lossObjection(now, Failover); reason != "" {
-		return GuardLoss, reason + "; " + override(GuardLoss)
+		return GuardLoss, reason + "; " + override(Failover, GuardLoss)
 	}
 	return "", ""
 }
@@ -101,7 +103,7 @@ func (s *State) HandGuard(now time.Time, kind ExecKind, overrides []string) (gua
 		if why == "" || slices.Contains(overrides, g) {
 			return false
 		}
-		guard, reason = g, why+"; "+override(g)
+		guard, reason = g, why+"; "+override(kind, g)
 		return true
 	}
 	paused := ""
@@ -116,10 +118,10 @@ func (s *State) HandGuard(now time.Time, kind ExecKind, overrides []string) (gua
 
 // LeaderGuard adds to the guards of the log what only the leader sees: whether
 // the other region is ready and not failing itself.
-func LeaderGuard(j Judgement, sb Standby, overrides []string) (guard, reason string) {
+func LeaderGuard(kind ExecKind, j Judgement, sb Standby, overrides []string) (guard, reason string) {
 	switch {
 	case j.Condition == FollowedUs && !slices.Contains(overrides, GuardFollowed):
-		return GuardFollowed, j.Sentence + "; " + FollowedUs.Meaning() + "; " + override(GuardFollowed)
+		return GuardFollowed, j.Sentence + "; " + FollowedUs.Meaning() + "; " + override(kind, GuardFollowed)
 	case slices.Contains(overrides, GuardStandby):
 	case !sb.Checked:
 		return GuardStandby, "the leader has not yet looked at the region to be entered; it does so at once"
@@ -128,7 +130,7 @@ func LeaderGuard(j Judgement, sb Standby, overrides []string) (guard, reason str
 		if n := len(sb.Problems) - 1; n > 0 {
 			more = fmt.Sprintf(" (and %d more)", n)
 		}
-		return GuardStandby, "the region to be entered is not ready: " + sb.Problems[0] + more + "; " + override(GuardStandby)
+		return GuardStandby, "the region to be entered is not ready: " + sb.Problems[0] + more + "; " + override(kind, GuardStandby)
 	}
 	return "", ""
 }

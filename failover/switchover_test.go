@@ -1,6 +1,7 @@
 package failover_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/failoverd/failoverd/failover"
@@ -82,5 +83,46 @@ func TestASwitchoverIsCarriedOn(t *testing.T) {
 	c.s.History[len(c.s.History)-1].Kind = failover.Switchover
 	if can := c.s.Continuable(); can == nil || can.ID != exec {
 		t.Errorf("%+v", can)
+	}
+}
+
+// Whoever asks for a switchover and is refused is handed the command of a switchover: that of a failover would take nothing along. So it is for the
+// reason that is missing and for what the first approval asks.
+func TestARefusedSwitchoverStaysOne(t *testing.T) {
+	for _, kind := range []failover.ExecKind{failover.Failover, failover.Switchover} {
+		c := current(t)
+		brings(c.s.Settings)
+		res := c.s.Apply(failover.Meta{Index: c.s.Index + 1, Term: c.term, ProposedTerm: c.term, At: c.now, Node: c.node, By: "uid 1"}, failover.RequestExecution{Kind: kind})
+		if text := res.Err.Error(); !strings.Contains(text, "a "+string(kind)+" needs a reason") {
+			t.Errorf("%s without a reason: %s", kind, text)
+		}
+		p, err := plan.DeriveKind(c.s.Settings, east1, kind)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req := c.must(failover.RequestExecution{Kind: kind}).Index
+		c.must(failover.StartExecution{Kind: kind, Request: req, Epoch: 1, Plan: p, Approval: true})
+		if got, want := c.s.Execution.Question.Text, map[failover.ExecKind]string{failover.Failover: "Fail over from", failover.Switchover: "Switch over from"}[kind]; !strings.HasPrefix(got, want) {
+			t.Errorf("%s asks %q", kind, got)
+		}
+
+		c = current(t)
+		c.must(failover.PauseAutomation{For: dur("1h")})
+		reasons := map[string]string{}
+		guard, reason := c.s.HandGuard(c.now, kind, nil)
+		reasons[guard] = reason
+		for _, sb := range []failover.Standby{{Checked: true}, {Checked: true, Problems: []string{"no image"}}} {
+			j := failover.Judgement{Condition: failover.FollowedUs}
+			if len(sb.Problems) > 0 {
+				j = failover.Judgement{}
+			}
+			guard, reason := failover.LeaderGuard(kind, j, sb, nil)
+			reasons[guard] = reason
+		}
+		for _, guard := range []string{failover.GuardPause, failover.GuardFollowed, failover.GuardStandby} {
+			if got, want := reasons[guard], "`failoverd "+string(kind)+" --override "+guard+" --why"; !strings.Contains(got, want) || strings.Count(got, " --override ") != 1 {
+				t.Errorf("a %s that %s refuses: %q", kind, guard, got)
+			}
+		}
 	}
 }

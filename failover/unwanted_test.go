@@ -136,7 +136,7 @@ func TestEveryGuardNamesAWay(t *testing.T) {
 			if guard == failover.GuardStandby {
 				j = failover.Judgement{}
 			}
-			if got, why := failover.LeaderGuard(j, sb, nil); got != guard || !strings.Contains(why, "--override "+guard) {
+			if got, why := failover.LeaderGuard(failover.Failover, j, sb, nil); got != guard || !strings.Contains(why, "--override "+guard) {
 				t.Errorf("%s: guard %q says %q", guard, got, why)
 			}
 		}

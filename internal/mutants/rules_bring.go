@@ -39,6 +39,12 @@ var bring = []mutant{
 		tests: []test{{pkg: "failover", name: "TestSwitchoverLosesNothingThatItBrings"}},
 	},
 	{
+		name: "refused-switchover-becomes-a-failover", rule: "L1",
+		says:  "who asks for a switchover is told to ask for a failover, which takes nothing along",
+		edits: []edit{{"failover/guards.go", "\"`failoverd \" + string(kind) + \" --override \"", "\"`failoverd failover --override \""}},
+		tests: []test{{pkg: "failover", name: "TestARefusedSwitchoverStaysOne"}},
+	},
+	{
 		name: "bringing-at-any-level", rule: "E8",
 		says:  "settings with a switchover's dump are put before members that cannot read them",
 		edits: []edit{{"failover/level.go", ` || c.Settings.brings()`, ``}},

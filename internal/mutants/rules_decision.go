@@ -167,7 +167,7 @@ var guards = []mutant{
 		name: "pause-ignored", rule: "S6",
 		says: "automation acts while it is paused",
 		edits: []edit{{"failover/guards.go", `	case s.Paused(now):
-		return GuardPause, s.pausedSentence() + "; ` + "`failoverd resume`" + ` ends the pause, " + override(GuardPause)
+		return GuardPause, s.pausedSentence() + "; ` + "`failoverd resume`" + ` ends the pause, " + override(Failover, GuardPause)
 `, ``}},
 		tests: []test{{pkg: "failover", name: "TestDecide/pause"}},
 	},

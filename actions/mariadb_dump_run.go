@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os/exec"
@@ -53,24 +54,25 @@ func (x *mariaDBDump) Inspect(ctx context.Context) (Effect, error) {
 	x.now.looked(x.patience)
 	e := Effect{State: Absent}
 	found := freshFound{}
-	ended := false
+	ended, failed := false, error(nil)
 	if r := x.now; r != nil {
-		var err error
-		if ended, err = r.result(); !ended {
+		if ended, failed = r.result(); !ended {
 			e.State, e.Detail = Partial, *r.line.Load()
-			return e, x.note(&e, found)
-		} else if err != nil {
-			e.Over, e.Detail = err.Error(), "nothing was dumped: "+err.Error()
 			return e, x.note(&e, found)
 		}
 	}
 	all, _, err := x.place.List(ctx)
 	if err != nil {
-		return Effect{}, fmt.Errorf("listing the backups under %s: %w", x.place, err)
+		return Effect{}, errors.Join(fmt.Errorf("listing the backups under %s: %w", x.place, err), failed)
 	}
-	if f, ok := fresh(all, x.place.Prefix, x.epoch); ok {
+	// Before its own error is believed: the answer that an upload is complete may have been lost. What was seen to be something else is not taken.
+	if f, ok := fresh(all, x.place.Prefix, x.epoch); ok && !errors.Is(failed, backup.ErrOther) {
 		e.State, found = Present, freshFound{f.Key, f.ETag}
 		e.Detail = fmt.Sprintf("%s in %s is dumped as of %s: %s, %s", strings.Join(x.cfg.Databases, ", "), x.left, f.AsOf.Format(time.RFC3339), f.Key, backup.Size(f.Size))
+		return e, x.note(&e, found)
+	}
+	if failed != nil {
+		e.Over, e.Detail = failed.Error(), "nothing was dumped: "+failed.Error()
 		return e, x.note(&e, found)
 	}
 	if ended {

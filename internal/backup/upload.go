@@ -19,6 +19,7 @@ import (
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 )
 
 // This file puts a backup into the bucket whose length nobody knows beforehand.
@@ -34,8 +35,20 @@ const (
 	partPatience, abandonPatience = 5 * time.Minute, 10 * time.Second
 )
 
-// Calling gives a call that changes something what it needs of its own, such as until when it may be sent.
+// Calling gives a call that changes something what it needs of its own, such as until when it may be sent. It is asked before each sending: a call
+// takes minutes, and what was slow is sent again.
 type Calling func(ctx context.Context) context.Context
+
+// anew asks again right before each sending, also one that the SDK repeats.
+func (c Calling) anew(o *s3.Options) {
+	ask := middleware.FinalizeMiddlewareFunc("AskAnew", func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+		return next.HandleFinalize(c(ctx), in)
+	})
+	o.APIOptions = append(o.APIOptions, func(s *middleware.Stack) error { return s.Finalize.Insert(ask, "Retry", middleware.After) })
+}
+
+// ErrOther says that what stands under the name of an upload is not what was uploaded. It was removed if that could be done; nobody takes it.
+var ErrOther = errors.New("is not what was uploaded")
 
 // upload is one object on its way.
 type upload struct {
@@ -54,9 +67,9 @@ type upload struct {
 // what S3 keeps of it, a checksum or the parts' MD5; an object that is another one is removed again. The memory that it takes is that of one part.
 func (p Place) Put(ctx context.Context, key string, from io.Reader, calling Calling) (File, error) {
 	u := &upload{place: p, key: key, calling: calling, slowly: slowly(p.Client.Options().HTTPClient), whole: crc64.New(nvme), each: md5.New()} //nolint:gosec // what S3 keeps
-	made, err := p.Client.CreateMultipartUpload(calling(ctx), &s3.CreateMultipartUploadInput{
+	made, err := p.Client.CreateMultipartUpload(ctx, &s3.CreateMultipartUploadInput{
 		Bucket: &p.Bucket, Key: &key, ChecksumAlgorithm: types.ChecksumAlgorithmCrc64nvme, ChecksumType: types.ChecksumTypeFullObject,
-	})
+	}, calling.anew)
 	if err != nil {
 		return File{}, fmt.Errorf("beginning to upload s3://%s/%s: %w", p.Bucket, key, err)
 	}
@@ -112,12 +125,12 @@ func sum64(n uint64) *string {
 }
 
 func (u *upload) part(ctx context.Context, n int, data []byte) error {
-	ctx, cancel := context.WithTimeout(u.calling(ctx), partPatience)
+	ctx, cancel := context.WithTimeout(ctx, partPatience)
 	defer cancel()
 	out, err := u.place.Client.UploadPart(ctx, &s3.UploadPartInput{
 		Bucket: &u.place.Bucket, Key: &u.key, UploadId: &u.id, PartNumber: aws.Int32(int32(n)), //nolint:gosec // at most mostParts
 		Body: bytes.NewReader(data), ChecksumAlgorithm: types.ChecksumAlgorithmCrc64nvme, ChecksumCRC64NVME: sum64(crc64.Checksum(data, nvme)),
-	}, u.slowly)
+	}, u.slowly, u.calling.anew)
 	if err != nil {
 		return err
 	}
@@ -131,23 +144,28 @@ func (u *upload) part(ctx context.Context, n int, data []byte) error {
 
 // complete makes the object of the parts, and looks at it.
 func (u *upload) complete(ctx context.Context) (File, error) {
-	cctx, cancel := context.WithTimeout(u.calling(ctx), partPatience)
+	cctx, cancel := context.WithTimeout(ctx, partPatience)
 	defer cancel()
 	p := u.place
 	out, err := p.Client.CompleteMultipartUpload(cctx, &s3.CompleteMultipartUploadInput{
 		Bucket: &p.Bucket, Key: &u.key, UploadId: &u.id, MultipartUpload: &types.CompletedMultipartUpload{Parts: u.parts},
 		ChecksumCRC64NVME: sum64(u.whole.Sum64()), ChecksumType: types.ChecksumTypeFullObject, MpuObjectSize: &u.size,
-	}, u.slowly)
+	}, u.slowly, u.calling.anew)
 	if err != nil {
 		return File{}, fmt.Errorf("completing s3://%s/%s: %w", p.Bucket, u.key, err)
 	}
-	head, err := p.Client.HeadObject(cctx, &s3.HeadObjectInput{Bucket: &p.Bucket, Key: &u.key, ChecksumMode: types.ChecksumModeEnabled})
+	// A look, with a time of its own: it changes nothing, and what came before may have taken minutes.
+	head, err := p.Client.HeadObject(ctx, &s3.HeadObjectInput{Bucket: &p.Bucket, Key: &u.key, ChecksumMode: types.ChecksumModeEnabled})
 	if err != nil {
 		return File{}, fmt.Errorf("looking at s3://%s/%s, which was uploaded: %w", p.Bucket, u.key, err)
 	}
 	if why := u.differs(head, aws.ToString(out.ETag)); why != "" {
-		_, err := p.Client.DeleteObject(u.calling(ctx), &s3.DeleteObjectInput{Bucket: &p.Bucket, Key: &u.key})
-		return File{}, errors.Join(fmt.Errorf("s3://%s/%s is not what was uploaded, and was removed: %s", p.Bucket, u.key, why), err)
+		_, err := p.Client.DeleteObject(ctx, &s3.DeleteObjectInput{Bucket: &p.Bucket, Key: &u.key}, u.calling.anew)
+		became := "was removed"
+		if err != nil {
+			became = "could not be removed"
+		}
+		return File{}, errors.Join(fmt.Errorf("s3://%s/%s %w, and %s: %s", p.Bucket, u.key, ErrOther, became, why), err)
 	}
 	return File{Key: u.key, ETag: aws.ToString(head.ETag), Size: u.size, AsOf: p.asOf(u.key, aws.ToTime(head.LastModified))}, nil
 }
@@ -178,7 +196,7 @@ func (u *upload) differs(head *s3.HeadObjectOutput, etag string) string {
 func (u *upload) abandon() error {
 	ctx, cancel := context.WithTimeout(context.Background(), abandonPatience)
 	defer cancel()
-	_, err := u.place.Client.AbortMultipartUpload(u.calling(ctx), &s3.AbortMultipartUploadInput{Bucket: &u.place.Bucket, Key: &u.key, UploadId: &u.id}, once)
+	_, err := u.place.Client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &u.place.Bucket, Key: &u.key, UploadId: &u.id}, once, u.calling.anew)
 	if _, gone := errors.AsType[*types.NoSuchUpload](err); gone || err == nil {
 		return nil
 	}

@@ -17,11 +17,14 @@ import (
 	"sync/atomic"
 	"testing"
 	"testing/iotest"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+	"github.com/aws/smithy-go/middleware"
 
 	"github.com/failoverd/failoverd/internal/s3test"
 )
@@ -136,6 +139,20 @@ func TestPutLooksAtWhatStandsThere(t *testing.T) {
 			}
 		})
 	}
+	// What cannot be removed is told as well, by an error that says that nobody takes it.
+	stays := &s3test.Bucket{}
+	stays.Feel(func(op string, _ *http.Request) (int, string) {
+		switch op {
+		case "HeadObject":
+			stays.Put("app/x.sql", s3test.Object{ETag: `"0"`, Body: []byte("other"), At: time.Now()})
+		case "DeleteObject":
+			return http.StatusForbidden, "AccessDenied"
+		}
+		return 0, ""
+	})
+	if _, err := uploadPlace(t, stays).Put(t.Context(), "app/x.sql", strings.NewReader("some text"), asIs); !errors.Is(err, ErrOther) || !strings.Contains(err.Error(), "and could not be removed") {
+		t.Errorf("what stays there: %v", err)
+	}
 	// Without a checksum the parts' MD5 tell: that of the whole is made of them.
 	b := &s3test.Bucket{}
 	b.KeepNoChecksums()
@@ -161,6 +178,55 @@ func TestPutLooksAtWhatStandsThere(t *testing.T) {
 	})
 	if _, err := uploadPlace(t, b).Put(ctx, "app/x.sql", strings.NewReader("some text"), asIs); !errors.Is(err, context.Canceled) || len(b.Uploads.Open()) > 0 {
 		t.Errorf("cancelled: %v, open %v", err, b.Uploads.Open())
+	}
+}
+
+// Until when a call may be sent is asked before each sending: S3 may take longer for one than was known when it began, and what was slow is sent
+// again. Looking at what was made is no call that changes something: until when it may be sent nobody asks.
+func TestPutTakesItsTime(t *testing.T) {
+	b := &s3test.Bucket{}
+	p := uploadPlace(t, b)
+	var now atomic.Int64 // of a clock that moves on with what S3 does, as do the looks that say that it is still wanted
+	failed := false
+	b.Feel(func(op string, _ *http.Request) (int, string) {
+		now.Add(60)
+		if op == "UploadPart" && !failed {
+			failed = true
+			return http.StatusServiceUnavailable, "SlowDown"
+		}
+		return 0, ""
+	})
+	type untilKey struct{}
+	o := p.Client.Options()
+	o.RetryMaxAttempts = 2
+	asked := map[string]int{}
+	o.APIOptions = append(o.APIOptions, func(s *middleware.Stack) error {
+		return s.Finalize.Insert(middleware.FinalizeMiddlewareFunc("Late", func(ctx context.Context, in middleware.FinalizeInput, next middleware.FinalizeHandler) (middleware.FinalizeOutput, middleware.Metadata, error) {
+			op := awsmiddleware.GetOperationName(ctx)
+			until, ok := ctx.Value(untilKey{}).(int64)
+			if ok {
+				asked[op]++
+			}
+			if ok && now.Load() > until {
+				return middleware.FinalizeOutput{}, middleware.Metadata{}, errors.New(op + " is late")
+			}
+			return next.HandleFinalize(ctx, in)
+		}), "Signing", middleware.Before)
+	})
+	p.Client = s3.New(o)
+	wanted := int64(30)
+	calling := func(ctx context.Context) context.Context {
+		return context.WithValue(ctx, untilKey{}, now.Load()+wanted)
+	}
+	if _, err := p.Put(t.Context(), "app/x.sql", strings.NewReader("some text"), calling); err != nil || len(b.Objects()) != 1 {
+		t.Errorf("%v; %d objects", err, len(b.Objects()))
+	}
+	if want := map[string]int{"CreateMultipartUpload": 1, "UploadPart": 2, "CompleteMultipartUpload": 1}; !maps.Equal(asked, want) {
+		t.Errorf("asked for %v, want %v", asked, want)
+	}
+	wanted = -1 // nobody wants it any more
+	if _, err := p.Put(t.Context(), "app/y.sql", strings.NewReader("some text"), calling); err == nil || !strings.Contains(err.Error(), "CreateMultipartUpload is late") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -99,6 +99,24 @@ var bring = []mutant{
 		tests: []test{{pkg: "internal/backup", name: "TestPutLooksAtWhatStandsThere"}},
 	},
 	{
+		name: "upload-asked-once", rule: "E2",
+		says:  "until when an upload's call may be sent is not asked where it is sent",
+		edits: []edit{{"internal/backup/upload.go", `next.HandleFinalize(c(ctx), in)`, `next.HandleFinalize(ctx, in)`}},
+		tests: []test{{pkg: "internal/backup", name: "TestPutTakesItsTime"}},
+	},
+	{
+		name: "landed-dump-not-seen", rule: "E3",
+		says:  "a dump that lies in the bucket counts as failed because the answer was lost",
+		edits: []edit{{"actions/mariadb_dump_run.go", `ok && !errors.Is(failed, backup.ErrOther) {`, `ok && failed == nil {`}},
+		tests: []test{{pkg: "actions", name: "TestADumpIsLookedForBeforeItsErrorIsBelieved"}},
+	},
+	{
+		name: "other-object-as-dump", rule: "E1",
+		says:  "what was seen not to be what was uploaded counts as the dump",
+		edits: []edit{{"actions/mariadb_dump_run.go", `ok && !errors.Is(failed, backup.ErrOther) {`, `ok {`}},
+		tests: []test{{pkg: "actions", name: "TestADumpIsLookedForBeforeItsErrorIsBelieved"}},
+	},
+	{
 		name: "earlier-upload-goes-on", rule: "E4",
 		says:  "an earlier leader's upload can still be completed when a later one has begun",
 		edits: []edit{{"internal/backup/upload.go", `range out.Uploads {`, `range out.Uploads[:0] {`}},

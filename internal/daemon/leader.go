@@ -66,7 +66,7 @@ func (c *Core) serve(ctx context.Context, t *consensus.Tenure) {
 		}
 	})
 	wg.Go(func() { l.keeper.Run(ctx) })
-	wg.Go(func() { l.surveys(ctx) })
+	wg.Go(func() { l.surveys(ctx, t) })
 	wg.Go(func() { l.members(ctx) })
 	l.run(ctx)
 }
@@ -371,7 +371,7 @@ func (l *leadership) view() LeaderView {
 		Hold: failover.Duration(d.Hold), Votes: votes, Progress: l.exec.Progress(),
 	}
 	if seen.standby(s).Checked {
-		v.Sights, v.SurveyAge = seen.sights, max(1, failover.Duration(now.Sub(seen.at)))
+		v.Sights, v.SurveyAge = slices.Concat(seen.sights, seen.brings), max(1, failover.Duration(now.Sub(seen.at)))
 	}
 	if s.Freeze != nil {
 		v.FreezeAge, v.FreezeWait = failover.Duration(l.exec.FreezeAge(s)), failover.Duration(s.FreezeWait(s.Freeze.Region))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"sync"
 	"time"
 
 	"github.com/failoverd/failoverd/actions"
@@ -20,6 +21,7 @@ type survey struct {
 	at       time.Time
 	sights   []actions.Sight
 	problems []string
+	brings   []actions.Sight // what a switchover would take along, when that was seen last; in no failover's way
 }
 
 // standby is the survey as the decision needs it: one of another epoch or
@@ -39,39 +41,73 @@ func nextKind(st *failover.State) failover.ExecKind {
 	return failover.Failover
 }
 
+// watched is the state that surveys follow.
+type watched interface {
+	Changed() <-chan struct{}
+	State() *failover.State
+}
+
+// pressing reports whether what is known of the standby may be needed at any moment.
+func pressing(s *failover.State) bool {
+	return s.Suspicion != nil || s.Request != nil || s.Incident != nil
+}
+
 // surveys looks at the plan's resources once a minute while all is well, and
 // every few seconds while something is suspected: the standby must be known to
 // be ready when the hold is over. It changes nothing.
-func (l *leadership) surveys(ctx context.Context) {
+func (l *leadership) surveys(ctx context.Context, t watched) {
 	for ctx.Err() == nil {
-		changed := l.tenure.Changed()
-		s := l.tenure.State()
-		if s.Settings != nil && s.Execution == nil {
-			l.look(ctx, s)
-		}
+		changed := t.Changed()
+		s := t.State()
 		every := time.Minute
-		if s.Suspicion != nil || s.Request != nil || s.Incident != nil {
+		if pressing(s) {
 			every = 5 * time.Second
 		}
-		l.awaitSurvey(ctx, changed, s, every)
+		if s.Settings != nil && s.Execution == nil {
+			l.look(ctx, s)
+			if !pressing(s) {
+				l.lookAlong(ctx, t, changed, s)
+			}
+		}
+		awaitSurvey(ctx, t, changed, s, every)
 	}
+}
+
+// lookAlong adds what a switchover would take along. That asks the region that is left, which may be dark and let everybody wait: a state that
+// wants a survey at once ends it.
+func (l *leadership) lookAlong(ctx context.Context, t watched, changed <-chan struct{}, s *failover.State) {
+	ctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	defer cancel()
+	wg.Go(func() {
+		defer cancel()
+		awaitSurvey(ctx, t, changed, s, time.Minute)
+	})
+	sights := l.brings(ctx, s)
+	if ctx.Err() != nil {
+		return
+	}
+	l.mu.Lock()
+	l.survey.brings = sights
+	l.mu.Unlock()
 }
 
 // awaitSurvey waits for the next survey: its time, or a state that wants one at
 // once.
-func (l *leadership) awaitSurvey(ctx context.Context, changed <-chan struct{}, had *failover.State, every time.Duration) {
-	t := time.NewTimer(every)
-	defer t.Stop()
+func awaitSurvey(ctx context.Context, t watched, changed <-chan struct{}, had *failover.State, every time.Duration) {
+	timer := time.NewTimer(every)
+	defer timer.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-t.C:
+		case <-timer.C:
 			return
 		case <-changed:
 		}
-		changed = l.tenure.Changed()
-		s := l.tenure.State()
+		changed = t.Changed()
+		s := t.State()
 		if s.Epoch != had.Epoch || s.SettingsHash != had.SettingsHash ||
 			(had.Suspicion == nil) != (s.Suspicion == nil) || (had.Request == nil) != (s.Request == nil) || (had.Execution == nil) != (s.Execution == nil) {
 			return
@@ -89,14 +125,17 @@ func (l *leadership) look(ctx context.Context, s *failover.State) {
 		return
 	}
 	problems := actions.Problems(&p, sights)
-	sights = append(sights, l.brings(ctx, s, &p)...)
 	for _, h := range s.Holds {
 		if h.Step.Region == p.To && h.Status == failover.HoldViolated {
 			problems = append(problems, fmt.Sprintf("%s is held stopped there", h.Component))
 		}
 	}
 	l.mu.Lock()
-	l.survey = survey{epoch: s.Epoch, kind: p.Kind, settings: s.SettingsHash, at: time.Now(), sights: sights, problems: problems}
+	seen := survey{epoch: s.Epoch, kind: p.Kind, settings: s.SettingsHash, at: time.Now(), sights: sights, problems: problems}
+	if was := l.survey; was.epoch == seen.epoch && was.settings == seen.settings && was.kind == seen.kind {
+		seen.brings = was.brings // until it is seen anew
+	}
+	l.survey = seen
 	l.mu.Unlock()
 	select {
 	case l.wake <- struct{}{}:
@@ -109,10 +148,7 @@ func (l *leadership) look(ctx context.Context, s *failover.State) {
 }
 
 // brings looks at what a switchover would take along, while a failover is what may come: it is in nobody's way then.
-func (l *leadership) brings(ctx context.Context, s *failover.State, p *failover.Plan) []actions.Sight {
-	if p.Kind == failover.Switchover {
-		return nil
-	}
+func (l *leadership) brings(ctx context.Context, s *failover.State) []actions.Sight {
 	other, err := plan.DeriveKind(s.Settings, s.Active, failover.Switchover)
 	if err != nil {
 		return nil // said where the plan is asked for

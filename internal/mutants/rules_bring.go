@@ -63,6 +63,20 @@ var bring = []mutant{
 		tests: []test{{pkg: "internal/daemon", name: "TestSurveyOfASwitchover"}},
 	},
 	{
+		name: "survey-asks-the-failing-region", rule: "D1",
+		says:  "in a suspicion the survey of the standby waits for the region that may be dark",
+		edits: []edit{{"internal/daemon/survey.go", `			if !pressing(s) {`, `			if every > 0 {`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestSurveyDoesNotWaitForTheRegionThatIsLeft"}},
+	},
+	{
+		name: "suspicion-waits-for-a-look", rule: "D1",
+		says: "a look at the region that is left goes on when that region is suspected, and the survey comes after it",
+		edits: []edit{{"internal/daemon/survey.go", `		awaitSurvey(ctx, t, changed, s, time.Minute)
+	})`, `		<-ctx.Done()
+	})`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestSurveyDoesNotWaitForTheRegionThatIsLeft"}},
+	},
+	{
 		name: "dump-without-its-end", rule: "E1",
 		says:  "a dump is kept that mariadb-dump has not finished",
 		edits: []edit{{"internal/restore/take.go", `err == nil && !dump.Ends(t.end)`, `err == nil && !dump.Ends(t.end) && t.bytes == 0`}},

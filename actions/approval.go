@@ -3,10 +3,12 @@ package actions
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
 )
 
 // ApprovalConfig is a step that a person does or permits. It changes nothing
@@ -67,11 +69,19 @@ func (x *Executor) askFirst(ctx context.Context, e *failover.Execution, st failo
 			text += ". " + w.Warning()
 		}
 	}
-	if lost, ok := e.Loss[string(st.Component)]; ok {
+	if lost, ok := e.Loss[string(st.Component)]; ok && !takenAlong(e, st) {
 		text += fmt.Sprintf(". Lost of %s with %s: what was written in the last %s before it failed at most (%s, sampled %s), and if it was only cut off, what was written there since",
 			st.Component, e.From, lost.Behind.D().Round(time.Second), lost.Detail, lost.At.UTC().Format(time.TimeOnly))
 	}
 	x.put(ctx, failover.Ask{Execution: e.ID, Kind: "approval", Step: st.ID, Text: text, Ways: ways, Allowed: len(rec.Allowed)})
+}
+
+// takenAlong reports whether nothing is lost of a step's component: a switchover has dumped all of it behind the fence, or would with this step.
+// Without that dump, which a person may skip, an older backup costs what it costs.
+func takenAlong(e *failover.Execution, st failover.Step) bool {
+	return slices.ContainsFunc(plan.Dumps(e.Plan), func(dump failover.Step) bool {
+		return dump.Component == st.Component && (dump.ID == st.ID || e.Step(dump.ID).State == failover.StepDone)
+	})
 }
 
 // orders is who has given an allowance.

@@ -77,6 +77,12 @@ var bring = []mutant{
 		tests: []test{{pkg: "internal/daemon", name: "TestSurveyDoesNotWaitForTheRegionThatIsLeft"}},
 	},
 	{
+		name: "loss-of-a-skipped-dump-untold", rule: "L1",
+		says:  "who approves the restore of an older backup is not told what it costs",
+		edits: []edit{{"actions/approval.go", `(dump.ID == st.ID || e.Step(dump.ID).State == failover.StepDone)`, `e != nil`}},
+		tests: []test{{pkg: "actions", name: "TestTheQuestionOfASwitchoverNamesNoLoss"}},
+	},
+	{
 		name: "dump-without-its-end", rule: "E1",
 		says:  "a dump is kept that mariadb-dump has not finished",
 		edits: []edit{{"internal/restore/take.go", `err == nil && !dump.Ends(t.end)`, `err == nil && !dump.Ends(t.end) && t.bytes == 0`}},

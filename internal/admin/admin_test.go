@@ -215,6 +215,19 @@ func TestReading(t *testing.T) {
 			t.Errorf("%+v, %v", p, err)
 		}
 	}
+	// Who asks for no kind means a failover; who asks for one that there is not gets no answer for another.
+	if p, err := c.Plan(t.Context(), ""); err != nil || p != "plan 1, failover\n" {
+		t.Errorf("%q, %v", p, err)
+	}
+	for _, kind := range []failover.ExecKind{"nonsense", "Switchover", failover.Preparation} {
+		want := fmt.Sprintf("%q is not a kind of execution; failover and switchover are", kind)
+		if p, err := c.Plan(t.Context(), kind); err == nil || err.Error() != want {
+			t.Errorf("%s: %q, %v", kind, p, err)
+		}
+		if p, err := c.Price(t.Context(), kind); err == nil || err.Error() != want {
+			t.Errorf("%s: %+v, %v", kind, p, err)
+		}
+	}
 	n.votes, n.plan = errors.New("no leader is known"), errors.New("components wait for each other")
 	if _, err := c.Votes(t.Context()); err == nil || !strings.Contains(err.Error(), "no leader is known") {
 		t.Errorf("%v", err)

@@ -124,7 +124,11 @@ func (s *server) votes(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) plan(w http.ResponseWriter, r *http.Request) {
-	p, text, err := s.node.Plan(kindOf(r))
+	kind, ok := kindOf(w, r)
+	if !ok {
+		return
+	}
+	p, text, err := s.node.Plan(kind)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return
@@ -136,16 +140,26 @@ func (s *server) plan(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write([]byte(text)) // an error means that the caller is gone
 }
 
-// kindOf is the kind of execution that a caller asks about.
-func kindOf(r *http.Request) failover.ExecKind {
-	if r.URL.Query().Get("kind") == string(failover.Switchover) {
-		return failover.Switchover
+// kindOf is the kind of execution that a caller asks about: a failover where he names none. For any other word it answers itself: who has mistyped
+// it must not take the plan of one for that of the other.
+func kindOf(w http.ResponseWriter, r *http.Request) (failover.ExecKind, bool) {
+	kind := failover.ExecKind(r.URL.Query().Get("kind"))
+	if kind == "" {
+		return failover.Failover, true
 	}
-	return failover.Failover
+	if !kind.Leaves() {
+		http.Error(w, fmt.Sprintf("%q is not a kind of execution; failover and switchover are", kind), http.StatusBadRequest)
+		return "", false
+	}
+	return kind, true
 }
 
 func (s *server) price(w http.ResponseWriter, r *http.Request) {
-	p, err := s.node.Price(kindOf(r))
+	kind, ok := kindOf(w, r)
+	if !ok {
+		return
+	}
+	p, err := s.node.Price(kind)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusConflict)
 		return

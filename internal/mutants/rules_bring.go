@@ -83,6 +83,12 @@ var bring = []mutant{
 		tests: []test{{pkg: "actions", name: "TestTheQuestionOfASwitchoverNamesNoLoss"}},
 	},
 	{
+		name: "unknown-kind-is-a-failover", rule: "L1",
+		says:  "who mistypes the kind of an execution is shown the plan and the price of a failover",
+		edits: []edit{{"internal/admin/server.go", `	if kind == "" {`, `	if !kind.Leaves() {`}},
+		tests: []test{{pkg: "internal/admin", name: "TestReading"}},
+	},
+	{
 		name: "dump-without-its-end", rule: "E1",
 		says:  "a dump is kept that mariadb-dump has not finished",
 		edits: []edit{{"internal/restore/take.go", `err == nil && !dump.Ends(t.end)`, `err == nil && !dump.Ends(t.end) && t.bytes == 0`}},

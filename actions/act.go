@@ -438,6 +438,14 @@ func (r *run) cancelled() {
 // execution is being aborted, or is held and its time is over. A switch that is there
 // has moved the clients, and the log says so, whoever wants what (rule T1).
 func (r *run) resolve(ctx context.Context) {
+	if ender, ok := r.action.(Ender); ok && r.x.stopped(r.e.ID) {
+		// Whoever looks keeps it running: it would be half done for as long as it is looked at.
+		cctx, cancel := context.WithTimeout(ctx, r.x.opts.CallTimeout)
+		if err := ender.End(cctx); err != nil {
+			r.x.say(r.st.ID, err.Error())
+		}
+		cancel()
+	}
 	eff := r.look(ctx)
 	if last := r.record().Last(); eff.State != Present && last != nil {
 		// A call whose reply was lost may still land: it must have aged out, or its

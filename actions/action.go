@@ -144,6 +144,13 @@ func ages(a Action, until time.Time) time.Time {
 	return until
 }
 
+// Ender is an Action of which something may run on in this process after Do has returned.
+type Ender interface {
+	Action
+	// End ends that, and waits for it. What it has changed by then stays.
+	End(ctx context.Context) error
+}
+
 // Restorer is an Action that knows whether the world is again as it was: that
 // its effect is not there says nothing, since a change that was half made is not
 // there either.

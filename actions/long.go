@@ -98,3 +98,6 @@ func (r *longWork) begun(ctx context.Context, a Attempt, what string) error {
 		return fmt.Errorf("%s: %w", what, ctx.Err())
 	}
 }
+
+// End implements Ender: half a dump is none, and nobody waits for the whole one.
+func (x *mariaDBDump) End(ctx context.Context) error { return x.now.end(ctx) }

@@ -1,6 +1,8 @@
 package actions
 
 import (
+	"io"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -60,5 +62,72 @@ func TestTheQuestionOfASwitchoverNamesNoLoss(t *testing.T) {
 			}
 			st.waitFor("the end", time.Hour, ended)
 		})
+	}
+}
+
+// Who holds a switchover in mid-dump and lets it go on again finds the dump as it was, under way. Who aborts it there ends the dump: nothing of it stands, and
+// the execution ends at once, without a step of which nobody knows. Who carries that on later is asked about the dump, and a new one is made.
+func TestASwitchoverIsAbortedInMidDump(t *testing.T) {
+	h := goingHome(t)
+	st := newStage(t, func(s *failover.Settings) {
+		bringsAPI(s)
+		s.Components[0].Brings.Start.Tokens = true
+		s.Policy.Lease.EffectTail = failover.Duration(time.Millisecond)
+	})
+	switchesOver(t, st)
+	dump, start := h.steps(t)
+	st.own["dump-api"], st.own["start-api"] = dump, start
+	reached := make(chan struct{}, 1)
+	h.bucket.Feel(func(op string, r *http.Request) (int, string) {
+		if op == "UploadPart" {
+			_, _ = io.Copy(io.Discard, r.Body) // a server notices only then that its client is gone
+			reached <- struct{}{}
+			<-r.Context().Done()
+		}
+		return 0, ""
+	})
+	st.elect(nil)
+	defer st.end()
+	select {
+	case <-reached:
+	case <-time.After(60 * time.Second):
+		t.Fatalf("it does not come to the dump: %+v", st.state().Events)
+	}
+	exec := st.state().Execution.ID
+	under := func() bool {
+		rec := st.state().Execution.Step("dump-api")
+		return rec.State == failover.StepRunning && len(rec.Attempts) == 1 && len(h.bucket.Uploads.Open()) == 1
+	}
+	st.must(failover.Hold{Execution: exec})
+	if !under() {
+		t.Errorf("held: %+v", st.state().Execution.Step("dump-api"))
+	}
+	st.must(failover.Continue{Execution: exec})
+	if !under() {
+		t.Errorf("continued: %+v", st.state().Execution.Step("dump-api"))
+	}
+
+	st.must(failover.Abort{Execution: exec})
+	soon(t, "the end of what was aborted", func() bool { return ended(st.state()) })
+	s := st.state()
+	e := s.History[len(s.History)-1]
+	if rec := e.Step("dump-api"); e.State != failover.ExecAborted || rec.State != failover.StepFailed || !strings.Contains(rec.Detail, "the execution was aborted; the world shows: nothing was dumped") {
+		t.Errorf("%s (%s): %+v", e.State, e.Outcome, rec)
+	}
+	if len(h.fresh()) > 0 || len(h.bucket.Uploads.Open()) > 0 {
+		t.Errorf("it leaves %q and the uploads %q", h.fresh(), h.bucket.Uploads.Open())
+	}
+
+	h.bucket.Feel(nil)
+	st.must(failover.Continue{Execution: exec, Ended: true})
+	soon(t, "a question", func() bool { return questioned(st.state()) })
+	if q := st.state().Execution.Question; q.Step != "dump-api" {
+		t.Fatalf("%+v", q)
+	}
+	st.must(failover.Retry{Execution: exec, Step: "dump-api"})
+	soon(t, "the end", func() bool { return ended(st.state()) })
+	s = st.state()
+	if e := s.History[len(s.History)-1]; e.State != failover.ExecStable || len(h.fresh()) != 1 || rows(t, h.entered) != "7" {
+		t.Errorf("%s: %q lies there, %s rows", e.State, h.fresh(), rows(t, h.entered))
 	}
 }

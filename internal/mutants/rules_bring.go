@@ -89,6 +89,12 @@ var bring = []mutant{
 		tests: []test{{pkg: "internal/admin", name: "TestReading"}},
 	},
 	{
+		name: "aborted-dump-goes-on", rule: "L1",
+		says:  "a dump whose execution was aborted goes on while somebody looks, and ends unclear",
+		edits: []edit{{"actions/act.go", `ok && r.x.stopped(r.e.ID) {`, `ok && ender == nil {`}},
+		tests: []test{{pkg: "actions", name: "TestASwitchoverIsAbortedInMidDump"}},
+	},
+	{
 		name: "dump-without-its-end", rule: "E1",
 		says:  "a dump is kept that mariadb-dump has not finished",
 		edits: []edit{{"internal/restore/take.go", `err == nil && !dump.Ends(t.end)`, `err == nil && !dump.Ends(t.end) && t.bytes == 0`}},

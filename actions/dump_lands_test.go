@@ -56,3 +56,39 @@ func TestADumpIsLookedForBeforeItsErrorIsBelieved(t *testing.T) {
 		t.Error("it is not over")
 	}
 }
+
+// What the server that is left runs by itself no fence stops: it is told before the dump, and of the dump, by name. A scheduler that is off, and an event that
+// is, run nothing.
+func TestADumpTellsOfTheEventScheduler(t *testing.T) {
+	h := goingHome(t)
+	set := func(to string) { h.left.Feed(t, "SET GLOBAL event_scheduler="+to) }
+	was := strings.TrimSpace(h.left.Feed(t, "SELECT @@GLOBAL.event_scheduler"))
+	defer set(was)
+	event := func(name, how string) {
+		h.left.Feed(t, "CREATE EVENT app."+name+" ON SCHEDULE EVERY 1 DAY STARTS NOW() + INTERVAL 1 DAY "+how+" DO DELETE FROM app.a")
+	}
+	set("ON")
+	event("resting", "DISABLE")
+	told := func(want string) {
+		t.Helper()
+		dump, _ := h.steps(t)
+		e := inspect(t, dump, Absent, "is not dumped")
+		if e.Lacks != "" || strings.Contains(e.Detail, "event scheduler") != (want != "") || !strings.Contains(e.Detail, want) {
+			t.Errorf("lacks %q, says %q, want %q", e.Lacks, e.Detail, want)
+		}
+	}
+	told("")
+	event("nightly", "")
+	told("no fence stops what it runs (app.nightly)")
+	for _, name := range []string{"a", "b", "c"} {
+		event(name, "")
+	}
+	told("(app.a, app.b, app.c and 1 more): `SET GLOBAL event_scheduler=OFF` there")
+	set("OFF")
+	told("")
+	set("ON")
+	dump, _ := h.steps(t)
+	_ = dump.Do(t.Context(), attempt(11, inspect(t, dump, Absent, ""))) // it may end later than the call
+	<-dump.now.ended
+	inspect(t, dump, Present, "no fence stops what it runs (app.a")
+}

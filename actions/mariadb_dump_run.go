@@ -28,6 +28,7 @@ type mariaDBDump struct {
 	place  backup.Place
 	epoch  uint64
 	now    *longWork // begun by this action; nil: none
+	events string    // what the server there writes by itself, when it was looked at last before the dump
 
 	patience time.Duration
 }
@@ -68,7 +69,7 @@ func (x *mariaDBDump) Inspect(ctx context.Context) (Effect, error) {
 	// Before its own error is believed: the answer that an upload is complete may have been lost. What was seen to be something else is not taken.
 	if f, ok := fresh(all, x.place.Prefix, x.epoch); ok && !errors.Is(failed, backup.ErrOther) {
 		e.State, found = Present, freshFound{f.Key, f.ETag}
-		e.Detail = fmt.Sprintf("%s in %s is dumped as of %s: %s, %s", strings.Join(x.cfg.Databases, ", "), x.left, f.AsOf.Format(time.RFC3339), f.Key, backup.Size(f.Size))
+		e.Detail = fmt.Sprintf("%s in %s is dumped as of %s: %s, %s", strings.Join(x.cfg.Databases, ", "), x.left, f.AsOf.Format(time.RFC3339), f.Key, backup.Size(f.Size)) + x.events
 		return e, x.note(&e, found)
 	}
 	if failed != nil {
@@ -83,6 +84,9 @@ func (x *mariaDBDump) Inspect(ctx context.Context) (Effect, error) {
 	e.Detail = fmt.Sprintf("MariaDB in %s is not dumped", x.left)
 	if e.Lacks = x.lacks(ctx); e.Lacks != "" {
 		e.Detail += "; " + e.Lacks
+	} else {
+		x.events = x.itself(ctx)
+		e.Detail += x.events
 	}
 	return e, x.note(&e, found)
 }

@@ -95,6 +95,12 @@ var bring = []mutant{
 		tests: []test{{pkg: "actions", name: "TestASwitchoverIsAbortedInMidDump"}},
 	},
 	{
+		name: "events-of-the-source-untold", rule: "L1",
+		says:  "nobody is told that the server that is left writes by itself behind the fence",
+		edits: []edit{{"internal/restore/scheduled.go", `on != "ON"`, `on != ""`}},
+		tests: []test{{pkg: "actions", name: "TestADumpTellsOfTheEventScheduler"}},
+	},
+	{
 		name: "dump-without-its-end", rule: "E1",
 		says:  "a dump is kept that mariadb-dump has not finished",
 		edits: []edit{{"internal/restore/take.go", `err == nil && !dump.Ends(t.end)`, `err == nil && !dump.Ends(t.end) && t.bytes == 0`}},

@@ -1,0 +1,22 @@
+package restore
+
+import (
+	"context"
+
+	"github.com/go-sql-driver/mysql"
+)
+
+// Scheduled names the events that a server carries out by itself, of those that the account can see; none while its event scheduler is off. They
+// write although everything that writes from outside has stopped.
+func Scheduled(ctx context.Context, server *mysql.Config) ([]string, error) {
+	s, err := dial(ctx, server, nil)
+	if err != nil {
+		return nil, err
+	}
+	defer s.end(false) //nolint:errcheck // nothing was written
+	on, err := s.value(ctx, "SELECT @@GLOBAL.event_scheduler")
+	if err != nil || on != "ON" {
+		return nil, err
+	}
+	return s.column(ctx, "SELECT CONCAT(EVENT_SCHEMA, '.', EVENT_NAME) FROM information_schema.EVENTS WHERE STATUS='ENABLED' ORDER BY EVENT_SCHEMA, EVENT_NAME")
+}

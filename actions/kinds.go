@@ -89,7 +89,9 @@ type Deps struct {
 	Recall failover.Reading
 	// Past are what became of the same step, whatever its direction, in earlier executions and in the one that is open, oldest first.
 	Past []failover.StepRecord
-	Log  *slog.Logger
+	// Begun are the tokens of a step's attempts in the execution that is under way; nil: none is.
+	Begun func(step failover.StepID) []uint64
+	Log   *slog.Logger
 }
 
 func (d Deps) quiet() *Quiet {

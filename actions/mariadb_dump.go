@@ -61,7 +61,7 @@ func (c *MariaDBDumpConfig) New(d Deps) (Action, error) {
 		return nil, errors.New("there are no AWS clients")
 	}
 	r := &c.Restore
-	x := &mariaDBDump{cfg: r, allow: r.Allow, step: d.Step, region: d.Region, epoch: d.Epoch, patience: longPatience}
+	x := &mariaDBDump{cfg: r, allow: r.Allow, step: d.Step, region: d.Region, fresh: r.freshDumps(d, d.Step), patience: longPatience}
 	x.place = backup.Place{Client: d.Cloud.S3(string(d.Region)), Bucket: r.Bucket, Prefix: r.Prefix}
 	for _, other := range slices.Sorted(maps.Keys(r.Servers)) {
 		if other != d.Region {
@@ -94,28 +94,65 @@ const freshBackup restore.Override = "backup"
 // as of when it is.
 var freshName = regexp.MustCompile(`^failoverd-e(\d+)-t(\d+)-(20\d{6}T\d{6})\.sql(?:\.gz|\.zst)?$`)
 
-// freshUnder begins the keys of the fresh dumps of an epoch.
-func freshUnder(prefix string, epoch uint64) string {
-	return fmt.Sprintf("%sfailoverd-e%d-t", prefix, epoch)
+const freshTime = "20060102T150405"
+
+// freshDumps tells the dumps that a switchover has taken from all others that lie there. Epochs and tokens are unique within one cluster's log only, and
+// the bucket may hold what another one has put there: a cluster that was made anew, or one for trials. So its own are those whose token is that of
+// an attempt in the execution, and that were begun after it began.
+type freshDumps struct {
+	prefix string
+	epoch  uint64
+	step   failover.StepID                     // the dump's
+	since  time.Time                           // when the execution began; zero: none is under way, and none is its own
+	begun  func(step failover.StepID) []uint64 // nil: none
+	tokens []uint64                            // that this action has begun itself
 }
 
-// freshKey is the key of an attempt's.
-func freshKey(prefix string, a Attempt, at time.Time, compression string) string {
-	return fmt.Sprintf("%s%d-%s%s", freshUnder(prefix, a.Epoch), a.Token, at.UTC().Format("20060102T150405"), restore.Compressions[compression])
+func (c *MariaDBRestoreConfig) freshDumps(d Deps, step failover.StepID) freshDumps {
+	return freshDumps{prefix: c.Prefix, epoch: d.Epoch, step: step, since: d.Since, begun: d.Begun}
 }
 
-// fresh is the dump of an epoch among backups: that of the newest attempt. An earlier one's that came late is no worse – both were begun behind the
+// own are the tokens of the attempts.
+func (o *freshDumps) own() []uint64 {
+	if o.begun == nil {
+		return o.tokens
+	}
+	return slices.Concat(o.begun(o.step), o.tokens)
+}
+
+// under begins the key of an attempt's.
+func (o *freshDumps) under(token uint64) string {
+	return fmt.Sprintf("%sfailoverd-e%d-t%d-", o.prefix, o.epoch, token)
+}
+
+// key is that of an attempt's. The clock of a leader may be behind that of the one who began the execution.
+func (o *freshDumps) key(token uint64, at time.Time, compression string) string {
+	if at.Before(o.since) {
+		at = o.since
+	}
+	return o.under(token) + at.UTC().Format(freshTime) + restore.Compressions[compression]
+}
+
+// is tells whether a key is that of a dump that this switchover has taken, by which attempt, and as of when.
+func (o *freshDumps) is(key string) (token uint64, asOf time.Time, ok bool) {
+	m := freshName.FindStringSubmatch(key[min(len(o.prefix), len(key)):])
+	if m == nil || m[1] != strconv.FormatUint(o.epoch, 10) || o.since.IsZero() {
+		return 0, time.Time{}, false
+	}
+	token, err := strconv.ParseUint(m[2], 10, 64)
+	asOf, err2 := time.Parse(freshTime, m[3])
+	if err != nil || err2 != nil || asOf.Before(o.since.Truncate(time.Second)) || !slices.Contains(o.own(), token) {
+		return 0, time.Time{}, false
+	}
+	return token, asOf, true
+}
+
+// newest is the dump among backups: that of the newest attempt. An earlier one's that came late is no worse – both were begun behind the
 // fence –, but one is taken and stays taken.
-func fresh(all []backup.File, prefix string, epoch uint64) (out backup.File, ok bool) {
+func (o *freshDumps) newest(all []backup.File) (out backup.File, ok bool) {
 	newest := uint64(0)
 	for _, f := range all {
-		m := freshName.FindStringSubmatch(f.Key[min(len(prefix), len(f.Key)):])
-		if m == nil || m[1] != strconv.FormatUint(epoch, 10) {
-			continue
-		}
-		token, err := strconv.ParseUint(m[2], 10, 64)
-		asOf, err2 := time.Parse("20060102T150405", m[3])
-		if err == nil && err2 == nil && token > newest {
+		if token, asOf, is := o.is(f.Key); is && token > newest {
 			newest, out, ok = token, f, true
 			out.AsOf = asOf
 		}

@@ -26,7 +26,7 @@ type mariaDBDump struct {
 	region failover.Region // that is entered
 	left   failover.Region // whose server is dumped
 	place  backup.Place
-	epoch  uint64
+	fresh  freshDumps
 	now    *longWork // begun by this action; nil: none
 	events string    // what the server there writes by itself, when it was looked at last before the dump
 
@@ -67,7 +67,7 @@ func (x *mariaDBDump) Inspect(ctx context.Context) (Effect, error) {
 		return Effect{}, errors.Join(fmt.Errorf("listing the backups under %s: %w", x.place, err), failed)
 	}
 	// Before its own error is believed: the answer that an upload is complete may have been lost. What was seen to be something else is not taken.
-	if f, ok := fresh(all, x.place.Prefix, x.epoch); ok && !errors.Is(failed, backup.ErrOther) {
+	if f, ok := x.fresh.newest(all); ok && !errors.Is(failed, backup.ErrOther) {
 		e.State, found = Present, freshFound{f.Key, f.ETag}
 		e.Detail = fmt.Sprintf("%s in %s is dumped as of %s: %s, %s", strings.Join(x.cfg.Databases, ", "), x.left, f.AsOf.Format(time.RFC3339), f.Key, backup.Size(f.Size)) + x.events
 		return e, x.note(&e, found)
@@ -130,10 +130,16 @@ func (x *mariaDBDump) Do(ctx context.Context, a Attempt) error {
 		return err
 	}
 	calls := func(ctx context.Context) context.Context { return ctx }
-	if err := x.place.Abandon(ctx, freshUnder(x.place.Prefix, a.Epoch), calls); err != nil {
-		a.Report("%v", err) // nothing rests on it: an earlier attempt's object would be no worse
+	for _, token := range x.fresh.own() { // and nobody else's: another component may have the same prefix
+		if token == a.Token {
+			continue
+		}
+		if err := x.place.Abandon(ctx, x.fresh.under(token), calls); err != nil {
+			a.Report("%v", err) // nothing rests on it: an earlier attempt's object would be no worse
+		}
 	}
-	key := freshKey(x.place.Prefix, a, time.Now(), x.cfg.Fresh.compression())
+	x.fresh.tokens = append(x.fresh.tokens, a.Token)
+	key := x.fresh.key(a.Token, time.Now(), x.cfg.Fresh.compression())
 	x.now = beginLong(a, x.patience, fmt.Sprintf("dumping MariaDB in %s to s3://%s/%s", x.left, x.place.Bucket, key), func(ctx context.Context, r *longWork, say func(string)) error {
 		_, err := restore.Take(ctx, restore.TakeOptions{
 			Program: x.cfg.Fresh.program(), Server: server, CAFile: x.cfg.CAFile, Databases: x.cfg.Databases, Compression: x.cfg.Fresh.compression(),

@@ -14,6 +14,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/cloud"
 	"github.com/failoverd/failoverd/internal/mariadbtest"
@@ -27,6 +29,7 @@ type home struct {
 	bucket        *s3test.Bucket
 	cfg           *MariaDBRestoreConfig
 	deps          Deps
+	begun         []uint64 // the tokens of the dump's attempts, as the log has them
 }
 
 func goingHome(t *testing.T) *home {
@@ -48,7 +51,13 @@ func goingHome(t *testing.T) *home {
 		PasswordFile: password, Databases: []string{"app"}, Fresh: &MariaDBFreshConfig{},
 	}
 	h.deps = testDeps(t, h.bucket)
-	h.deps.Epoch, h.deps.Since = 2, time.Now().Add(time.Minute)
+	h.deps.Epoch, h.deps.Since, h.begun = 2, time.Now().Add(time.Minute), []uint64{11, 12}
+	h.deps.Begun = func(step failover.StepID) []uint64 {
+		if step != "dump-mariadb" {
+			t.Errorf("asked for the attempts of %s", step)
+		}
+		return h.begun
+	}
 	return h
 }
 
@@ -140,13 +149,67 @@ func TestMariaDBDump(t *testing.T) {
 	if err := dump.Undo(t.Context(), attempt(13, before)); err != nil || !dump.Restored(e, before.Previous) || len(h.fresh()) != 1 {
 		t.Errorf("undone: %v, %v", err, h.fresh())
 	}
-	// Its time has come and gone, and it is restored all the same: nothing else holds what it holds.
-	h.deps.Epoch = 2
-	old := strings.Replace(keys[0], keys[0][len("app/failoverd-e2-t11-"):len("app/failoverd-e2-t11-")+8], "20260101", 1)
-	h.bucket.Put(strings.Replace(old, "-t11-", "-t20-", 1), h.bucket.Objects()[keys[0]])
-	_, late := h.steps(t)
-	if o, err := late.options(t.Context(), Attempt{Epoch: 2}); err != nil || o.MaxAge != 0 || o.File.AsOf.Year() != 2026 || o.File.AsOf.Month() != 1 || len(o.Older) != 0 {
+	if o, err := start.options(t.Context(), Attempt{Epoch: 2}); err != nil || o.MaxAge != 0 || o.File.Key != keys[0] || len(o.Older) != 0 {
 		t.Errorf("%+v, %v", o, err)
+	}
+}
+
+// What looks like a dump of this switchover and is none is neither found nor restored: of another cluster whose epochs and tokens are the same,
+// of an earlier execution, or of a day on which nothing is under way.
+func TestMariaDBDumpIsItsOwn(t *testing.T) {
+	h := goingHome(t)
+	old := h.bucket.Objects()["app/z.sql"]
+	now := h.deps.Since.UTC().Format(freshTime)
+	h.bucket.Put("app/failoverd-e2-t5000-"+now+".sql", old)        // another component's, or another cluster's
+	h.bucket.Put("app/failoverd-e2-t11-20250101T000000.sql", old)  // of a cluster that was there before, with the same token
+	h.bucket.Put("app/failoverd-e2-t12-20250101T000000.sql", old)  // likewise, with that of a later attempt
+	h.bucket.Put("app/failoverd-e1-t11-"+now+".sql", old)          // of an earlier epoch
+	h.bucket.Put("app/failoverd-e2-t011-20250101T000000.sql", old) // of nobody
+	theirs := len(h.fresh())
+	dump, start := h.steps(t)
+	before := inspect(t, dump, Absent, "MariaDB in us-east-1 is not dumped")
+	inspect(t, start, Absent, "no dump that this switchover has taken")
+	do(t, dump.Do, 11, before.Previous)
+	ours := ""
+	for _, key := range h.fresh() {
+		if strings.HasSuffix(key, ".zst") {
+			ours = key
+		}
+	}
+	if ours == "" || len(h.fresh()) != theirs+1 {
+		t.Fatalf("%q", h.fresh())
+	}
+	inspect(t, dump, Present, ours)
+	if err := start.Do(t.Context(), attempt(13, inspect(t, start, Absent, ours))); err != nil || rows(t, h.entered) != "7" {
+		t.Errorf("%v, %s rows", err, rows(t, h.entered))
+	}
+	// Named by somebody, it is an old backup like any other.
+	start.Allow(nil, "app/failoverd-e2-t12-20250101T000000.sql")
+	if o, err := start.options(t.Context(), Attempt{Epoch: 2}); err != nil || o.MaxAge == 0 {
+		t.Errorf("%+v, %v", o, err)
+	}
+	// On a quiet day there is no dump, and what the next one lacks is told.
+	h.deps.Since, h.begun = time.Time{}, nil
+	h.cfg.Fresh.Program = "mariadb-dump-9"
+	quiet, _ := h.steps(t)
+	if e := inspect(t, quiet, Absent, "is not dumped"); !strings.Contains(e.Lacks, "the program that dumps is not on this node") {
+		t.Errorf("%+v", e)
+	}
+}
+
+// Uploads that are open are given up by the next attempt only where they are this switchover's.
+func TestMariaDBDumpLeavesOthersUploads(t *testing.T) {
+	h := goingHome(t)
+	other, _ := h.steps(t)
+	for _, name := range []string{"app/failoverd-e2-t11-20260101T000000.sql", "app/failoverd-e2-t5000-20260101T000000.sql"} {
+		if _, err := other.place.Client.CreateMultipartUpload(cloud.WithEffectDeadline(t.Context(), time.Now().Add(time.Minute)), &s3.CreateMultipartUploadInput{Bucket: &other.place.Bucket, Key: &name}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dump, _ := h.steps(t)
+	do(t, dump.Do, 12, inspect(t, dump, Absent, "").Previous)
+	if open := h.bucket.Uploads.Open(); len(open) != 1 || !strings.Contains(open[0], "-t5000-") {
+		t.Errorf("open are %q", open)
 	}
 }
 
@@ -238,7 +301,7 @@ func TestMariaDBDumpChangesHands(t *testing.T) {
 	inspect(t, start, Absent, "-t12-")
 
 	t.Run("nobody looks any more", func(t *testing.T) {
-		h.deps.Epoch = 3
+		h.deps.Epoch, h.begun = 3, []uint64{21}
 		third, _ := h.steps(t)
 		h.bucket.Feel(func(op string, r *http.Request) (int, string) {
 			if op == "UploadPart" {
@@ -264,7 +327,7 @@ func TestMariaDBDumpChangesHands(t *testing.T) {
 	})
 	t.Run("stopped", func(t *testing.T) {
 		// As a process that was stopped wakes up: the timer has not gone off yet, and nobody has looked for long.
-		h.deps.Epoch = 4
+		h.deps.Epoch, h.begun = 4, []uint64{31}
 		fourth, _ := h.steps(t)
 		reached, goes := make(chan struct{}), make(chan struct{})
 		h.bucket.Feel(func(op string, _ *http.Request) (int, string) {

@@ -156,6 +156,7 @@ func (c *MariaDBRestoreConfig) New(d Deps) (Action, error) {
 		return nil, fmt.Errorf("servers names no MariaDB in %s", d.Region)
 	}
 	x := &mariaDBRestore{cfg: c, allow: c.Allow, key: c.Key, step: d.Step, region: d.Region, epoch: d.Epoch, since: d.Since, patience: longPatience, pause: restorePause}
+	x.fresh = c.freshDumps(d, failover.StepID(strings.Replace(string(d.Step), "start-", "dump-", 1)))
 	x.place = backup.Place{Client: d.Cloud.S3(string(d.Region)), Bucket: c.Bucket, Prefix: c.Prefix, Takes: time.Duration(cmp.Or(c.Takes, failover.Duration(time.Hour)))}
 	for r, at := range c.Servers {
 		if r != d.Region {
@@ -199,7 +200,7 @@ func (x *mariaDBRestore) candidates(ctx context.Context) ([]backup.Candidate, er
 		return nil, fmt.Errorf("listing the backups under %s: %w", x.place, err)
 	}
 	if x.cfg.Brought && x.key == "" {
-		if f, ok := fresh(all, x.place.Prefix, x.epoch); ok {
+		if f, ok := x.fresh.newest(all); ok {
 			return []backup.Candidate{{File: f}}, nil
 		}
 		if !slices.Contains(x.allow, freshBackup) {
@@ -246,7 +247,8 @@ func (x *mariaDBRestore) options(ctx context.Context, a Attempt) (o restore.Opti
 
 // brings reports whether a backup is the dump that this switchover has taken.
 func (x *mariaDBRestore) brings(f backup.File) bool {
-	return x.cfg.Brought && strings.HasPrefix(f.Key, freshUnder(x.place.Prefix, x.epoch))
+	_, _, ok := x.fresh.is(f.Key)
+	return x.cfg.Brought && ok
 }
 
 // choose makes backups those to restore. What was taken behind the fence is all that there is, however long ago that was.

@@ -29,6 +29,7 @@ type mariaDBRestore struct {
 	place  backup.Place
 	epoch  uint64
 	since  time.Time
+	fresh  freshDumps
 	now    *longWork // begun by this action; nil: none
 
 	patience, pause time.Duration

@@ -29,6 +29,14 @@ func TestASwitchoverChangesHands(t *testing.T) {
 	st.plan = p
 	st.must(failover.RequestExecution{Kind: failover.Switchover})
 	st.must(failover.StartExecution{Kind: failover.Switchover, Request: st.s.Request.ID, Epoch: 1, Plan: p})
+	h.deps.Begun = func(failover.StepID) (out []uint64) {
+		if e := st.state().Execution; e != nil {
+			for _, a := range e.Step("dump-api").Attempts {
+				out = append(out, a.Token)
+			}
+		}
+		return out
+	}
 	act := func() { // of a leader of its own
 		dump, start := h.steps(t)
 		st.mu.Lock()

@@ -40,7 +40,7 @@ func (w *world) action(st failover.Step, now *failover.State) (actions.Action, e
 	}
 	return actions.Build(st.Action, st.Version, config.FillNode(st.Params, w.node), actions.Deps{
 		Region: st.Region, Step: st.ID, Regions: w.regions, Node: w.node, Service: w.service, Resolvers: w.resolvers, Cloud: w.cloud, Quiet: &w.quiet, Recall: kept, Past: past(now, st),
-		Epoch: now.Epoch, Since: since, Log: w.log.With("step", st.ID),
+		Epoch: now.Epoch, Since: since, Begun: begun(now.Execution), Log: w.log.With("step", st.ID),
 	})
 }
 
@@ -55,6 +55,21 @@ func past(s *failover.State, st failover.Step) (out []failover.StepRecord) {
 		}
 	}
 	return out
+}
+
+// begun gives the tokens of the attempts that were begun in an execution.
+func begun(e *failover.Execution) func(failover.StepID) []uint64 {
+	return func(id failover.StepID) (out []uint64) {
+		if e == nil || e.Steps[id] == nil {
+			return nil
+		}
+		for _, a := range e.Steps[id].Attempts {
+			if !a.Undo && !a.Already && !a.Burn {
+				out = append(out, a.Token)
+			}
+		}
+		return out
+	}
 }
 
 // check makes a step's check.

@@ -61,7 +61,14 @@ func TestPast(t *testing.T) {
 	if got := fmt.Sprint(states()); got != "[done failed]" {
 		t.Errorf("%s", got)
 	}
+	if got := begun(s.Execution)(step.ID); got != nil {
+		t.Errorf("without an execution %d were begun", got)
+	}
 	s.Execution = run(6, home, failover.StepRunning)
+	s.Execution.Steps[step.ID].Attempts = []failover.AttemptRecord{{Token: 7}, {Token: 8, Undo: true}, {Token: 9, Already: true}, {Token: 10, Burn: true}, {Token: 11}}
+	if got := begun(s.Execution); fmt.Sprint(got(step.ID), got("dump-mongo")) != "[7 11] []" {
+		t.Errorf("begun were %d", got(step.ID))
+	}
 	if got := fmt.Sprint(states()); got != "[done failed running]" || len(s.History) != 5 {
 		t.Errorf("%s", got)
 	}

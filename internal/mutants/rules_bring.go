@@ -175,8 +175,20 @@ var bring = []mutant{
 	{
 		name: "dump-of-an-earlier-epoch", rule: "E4",
 		says:  "the dump of an earlier switchover is restored",
-		edits: []edit{{"actions/mariadb_dump.go", `m == nil || m[1] != strconv.FormatUint(epoch, 10)`, `m == nil || epoch == 0`}},
-		tests: []test{{pkg: "actions", name: "TestMariaDBDump"}},
+		edits: []edit{{"actions/mariadb_dump.go", `m == nil || m[1] != strconv.FormatUint(o.epoch, 10) || o.since`, `m == nil || o.since`}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBDumpIsItsOwn"}},
+	},
+	{
+		name: "dump-of-another-cluster", rule: "E4",
+		says:  "a dump that no attempt of this switchover has taken is restored as its own",
+		edits: []edit{{"actions/mariadb_dump.go", ` || !slices.Contains(o.own(), token)`, ``}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBDumpIsItsOwn"}},
+	},
+	{
+		name: "dump-from-before-the-switchover", rule: "E4",
+		says:  "a dump is restored that was there before the switchover began, since its name is that of an attempt",
+		edits: []edit{{"actions/mariadb_dump.go", ` || asOf.Before(o.since.Truncate(time.Second))`, ``}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBDumpIsItsOwn"}},
 	},
 	{
 		name: "dump-put-in-its-place", rule: "E2",

@@ -393,6 +393,11 @@ func TestMariaDBDumpConfig(t *testing.T) {
 	if err := c.Validate(RoleStart); err != nil {
 		t.Fatal(err)
 	}
+	c.Key = "app/old.sql"
+	if err := c.Validate(RoleStart); err == nil || !strings.HasPrefix(err.Error(), `key: "app/old.sql" would be restored in a switchover as well, and not the dump that fresh takes`) {
+		t.Error(err)
+	}
+	c.Key = ""
 	c.Fresh.Compress = "lzma"
 	if err := c.Validate(RoleStart); err == nil || !strings.HasPrefix(err.Error(), `fresh.compress: "lzma" is none of ["gzip" "none" "zstd"]`) {
 		t.Error(err)

@@ -93,6 +93,8 @@ func (c *MariaDBRestoreConfig) Validate(role Role) error {
 		return badParam("takes", "%s is negative", c.Takes)
 	case c.Fresh != nil && len(c.Servers) != 2:
 		return badParam("fresh", "servers has to name the servers of both regions: that of the region that is left is dumped")
+	case c.Fresh != nil && c.Key != "":
+		return badParam("key", "%q would be restored in a switchover as well, and not the dump that fresh takes: leave one of them out (in mid-plan `failoverd retry STEP --key KEY` names a backup)", c.Key)
 	case c.Fresh != nil && restore.Compressions[c.Fresh.compression()] == "":
 		return badParam("fresh.compress", "%q is none of %q", c.Fresh.Compress, slices.Sorted(maps.Keys(restore.Compressions)))
 	}

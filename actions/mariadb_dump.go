@@ -52,7 +52,7 @@ func (c *MariaDBDumpConfig) Tries() int { return 3 }
 
 // Overrides implements Overriding.
 func (c *MariaDBDumpConfig) Overrides() []string {
-	return []string{string(restore.AllowRows), string(restore.AllowReplica)}
+	return []string{string(restore.AllowRows), string(restore.AllowReplica), string(restore.AllowHistory)}
 }
 
 // New implements Config.

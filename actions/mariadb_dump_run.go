@@ -112,6 +112,8 @@ func (x *mariaDBDump) lacks(ctx context.Context) string {
 		return fmt.Sprintf("MariaDB in %s cannot be dumped: %v", x.left, err)
 	case of.Lacks != "":
 		return fmt.Sprintf("the account %s may not read in MariaDB in %s all that a dump holds; %s", x.cfg.User, x.left, of.Lacks)
+	case of.Versioned != "" && !slices.Contains(x.allow, restore.AllowHistory):
+		return fmt.Sprintf("tables in MariaDB in %s keep a history (WITH SYSTEM VERSIONING), which a dump does not bring, so that it is refused: %s", x.left, of.Versioned)
 	}
 	return ""
 }

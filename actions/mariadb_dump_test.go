@@ -373,6 +373,8 @@ func TestMariaDBDumpLacks(t *testing.T) {
 	h.cfg.Fresh.Program = ""
 	h.left.Feed(t, "REVOKE SELECT ON mysql.proc FROM restorer@'127.0.0.1'")
 	lacks("GRANT SELECT ON mysql.proc TO 'restorer'@'127.0.0.1'")
+	h.left.Feed(t, "GRANT SELECT ON mysql.proc TO restorer@'127.0.0.1'; CREATE TABLE app.old (x INT) WITH SYSTEM VERSIONING")
+	lacks("keep a history (WITH SYSTEM VERSIONING), which a dump does not bring, so that it is refused: app.old")
 	h.cfg.Servers["us-east-1"] = "127.0.0.1:1"
 	lacks("MariaDB in us-east-1 cannot be dumped: ")
 	x, _ := h.steps(t)

@@ -119,6 +119,18 @@ var bring = []mutant{
 		tests: []test{{pkg: "internal/restore", name: "TestTakeIsWholeOrNothing"}},
 	},
 	{
+		name: "dump-beside-a-writer-of-versions", rule: "S1",
+		says:  "a dump is kept although somebody wrote to a versioned table meanwhile",
+		edits: []edit{{"internal/restore/source.go", `AND ` + "` + holdsRows + `" + ` AND UPDATE_TIME`, `AND TABLE_TYPE='BASE TABLE' AND UPDATE_TIME`}},
+		tests: []test{{pkg: "internal/restore", name: "TestTakeIsWholeOrNothing"}},
+	},
+	{
+		name: "dump-without-the-history", rule: "D1",
+		says:  "a dump leaves the history of versioned tables behind without a person's word",
+		edits: []edit{{"internal/restore/take.go", `of.Versioned != "" && !slices.Contains(o.Allow, AllowHistory)`, `of.Versioned == "?"`}},
+		tests: []test{{pkg: "internal/restore", name: "TestTakeIsWholeOrNothing"}},
+	},
+	{
 		name: "dump-leaves-children", rule: "E2",
 		says:  "what mariadb-dump has started lives on when the dump is cancelled",
 		edits: []edit{{"internal/restore/take.go", `syscall.Kill(-cmd.Process.Pid`, `syscall.Kill(cmd.Process.Pid`}},

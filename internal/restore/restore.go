@@ -56,7 +56,10 @@ const (
 	AllowMissing Override = "original" // a target of which it is not known whether it is the other region's
 )
 
-// Overrides are all of them.
+// AllowHistory is a dump's alone: that the history of versioned tables stays behind.
+const AllowHistory Override = "history"
+
+// Overrides are all that a restore takes.
 var Overrides = []Override{AllowOld, AllowSmall, AllowNewer, AllowRows, AllowReplica, AllowMissing}
 
 func (o *Options) allows(what Override) bool { return slices.Contains(o.Allow, what) }

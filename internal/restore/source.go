@@ -16,7 +16,12 @@ type Source struct {
 	Bytes  int64  // of their rows, as far as the server knows; their SQL is of that order
 	Lacks  string // the grants that a dump lacks, as statements; "": none
 	At     string // the server's own time, UTC, in whole seconds
+	// Versioned are tables that keep their history (WITH SYSTEM VERSIONING), which a dump brings without it; "": none.
+	Versioned string
 }
+
+// holdsRows are the tables that hold rows of their own. Of a sequence the server keeps no time of its last write.
+const holdsRows = "TABLE_TYPE IN ('BASE TABLE','SYSTEM VERSIONED','SEQUENCE')"
 
 // dumpNeeds is what an account must be allowed in a schema that it dumps whole. What it may not read mariadb-dump leaves out, some of it
 // without a word (triggers, events).
@@ -53,8 +58,9 @@ func lookSource(ctx context.Context, s *session, databases []string) (out Source
 	if out.At, err = s.value(ctx, "SELECT UTC_TIMESTAMP()"); err != nil {
 		return Source{}, err
 	}
+	var names []string
 	for _, db := range databases {
-		counts, err := s.record(ctx, "SELECT COUNT(*) AS n, COALESCE(SUM(DATA_LENGTH), 0) AS b FROM information_schema.TABLES WHERE TABLE_TYPE='BASE TABLE' AND TABLE_SCHEMA="+literal(db))
+		counts, err := s.record(ctx, "SELECT COUNT(*) AS n, COALESCE(SUM(DATA_LENGTH), 0) AS b FROM information_schema.TABLES WHERE "+holdsRows+" AND TABLE_SCHEMA="+literal(db))
 		if err != nil {
 			return Source{}, err
 		}
@@ -67,7 +73,13 @@ func lookSource(ctx context.Context, s *session, databases []string) (out Source
 			return Source{}, refuse("look whether this is the server that was meant", "the database %s at %s has no tables that the account %s can see", db, s.cfg.Addr, s.cfg.User)
 		}
 		out.Tables, out.Bytes = out.Tables+n, out.Bytes+b
+		versioned, err := s.column(ctx, "SELECT CONCAT(TABLE_SCHEMA, '.', TABLE_NAME) FROM information_schema.TABLES WHERE TABLE_TYPE='SYSTEM VERSIONED' AND TABLE_SCHEMA=? ORDER BY TABLE_NAME", db)
+		if err != nil {
+			return Source{}, err
+		}
+		names = append(names, versioned...)
 	}
+	out.Versioned = strings.Join(names, ", ")
 	return out, nil
 }
 
@@ -84,4 +96,4 @@ func written(ctx context.Context, s *session, databases []string, since string) 
 
 // writtenSince asks for the newest tables of a schema that were written to. The server knows of no write before its last start.
 const writtenSince = `SELECT CONCAT(TABLE_NAME, ' at ', UPDATE_TIME, 'Z') FROM information_schema.TABLES
-	WHERE TABLE_SCHEMA=? AND TABLE_TYPE='BASE TABLE' AND UPDATE_TIME >= ? ORDER BY UPDATE_TIME DESC LIMIT 3`
+	WHERE TABLE_SCHEMA=? AND ` + holdsRows + ` AND UPDATE_TIME >= ? ORDER BY UPDATE_TIME DESC LIMIT 3`

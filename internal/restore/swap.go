@@ -9,7 +9,7 @@ import (
 )
 
 // baseTables are what RENAME TABLE moves.
-const baseTables = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA=? AND TABLE_TYPE IN ('BASE TABLE','SYSTEM VERSIONED','SEQUENCE') ORDER BY TABLE_NAME"
+const baseTables = "SELECT TABLE_NAME FROM information_schema.TABLES WHERE TABLE_SCHEMA=? AND " + holdsRows + " ORDER BY TABLE_NAME"
 
 // swap puts the shadow schemas' tables in the place of the live ones: all databases in one statement, which MariaDB carries out as a
 // whole or not at all, also when it dies in its midst (atomic DDL, 10.6). What was there before lies in a schema beside.

@@ -38,7 +38,8 @@ type TakeOptions struct {
 	Databases []string
 	// Compression is one of Compressions.
 	Compression string
-	// Allow holds AllowRows for a dump beside which somebody wrote, AllowReplica for one of a server that replicates; UnderWay says how a person
+	// Allow holds AllowRows for a dump beside which somebody wrote, AllowReplica for one of a server that replicates, AllowHistory for one
+	// without the history of versioned tables; UnderWay says how a person
 	// allows that.
 	Allow    []Override
 	UnderWay func(what Override) string
@@ -75,6 +76,9 @@ func Take(ctx context.Context, o TakeOptions) (Taken, error) {
 	if of.Lacks != "" {
 		return Taken{}, refuse(of.Lacks, "the account %s may not read at %s all that a dump holds", o.Server.User, o.Server.Addr)
 	}
+	if of.Versioned != "" && !slices.Contains(o.Allow, AllowHistory) {
+		return Taken{}, refuse(o.allow(AllowHistory, versionedWay), "tables at %s keep a history (WITH SYSTEM VERSIONING), and a dump holds their rows of now alone: %s", o.Server.Addr, of.Versioned)
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	from, kept := io.Pipe()
@@ -100,6 +104,9 @@ func Take(ctx context.Context, o TakeOptions) (Taken, error) {
 	}
 	return Taken{file, t.tables, t.bytes}, nil
 }
+
+// versionedWay is what can be done about a history: no restore of ours brings it.
+const versionedWay = "bring them by hand (mariadb-dump --dump-history, into a server of 10.11 or later) and skip dump and restore"
 
 // allow is the way out of a refusal that can be lifted.
 func (o *TakeOptions) allow(what Override, otherwise string) string {

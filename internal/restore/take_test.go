@@ -57,6 +57,7 @@ func TestTakeAndRestore(t *testing.T) {
 		var file bytes.Buffer
 		var said []string
 		o := taking(from, &file, both...)
+		o.Allow = []Override{AllowHistory}
 		o.Compression, o.Report = how, func(line string) { said = append(said, line) }
 		o.Server.Passwd = `p"a'ss\w#rd ;=[x]`
 		from.Feed(t, `ALTER USER restorer@'127.0.0.1' IDENTIFIED BY 'p"a\'ss\\w#rd ;=[x]'`)
@@ -107,10 +108,20 @@ func TestTakeIsWholeOrNothing(t *testing.T) {
 				return put(ctx, from)
 			}
 		}, `somebody writes to ` + s.Addr + `, which should be fenced: a at `},
+		"somebody writes to a versioned table": {func(o *TakeOptions) {
+			o.Allow = []Override{AllowHistory}
+			s.Feed(t, "CREATE TABLE app.old (x INT) WITH SYSTEM VERSIONING; DO SLEEP(1.1)")
+			put := o.Put
+			o.Put = func(ctx context.Context, from io.Reader) (backup.File, error) {
+				s.Feed(t, "INSERT INTO app.old VALUES (1)")
+				return put(ctx, from)
+			}
+		}, `somebody writes to ` + s.Addr + `, which should be fenced: old at `},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var kept bytes.Buffer
 			whole := false
+			defer s.Feed(t, "DROP TABLE IF EXISTS app.old")
 			o := taking(s, &kept, "app")
 			tt.set(&o)
 			put := o.Put
@@ -134,6 +145,20 @@ func TestTakeIsWholeOrNothing(t *testing.T) {
 			s.Feed(t, "INSERT INTO app.a VALUES (1001, 'x')")
 			return put(ctx, from)
 		}
+		if _, err := Take(t.Context(), o); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("a history", func(t *testing.T) {
+		s.Feed(t, "CREATE TABLE app.old (x INT) WITH SYSTEM VERSIONING; DO SLEEP(1.1)")
+		defer s.Feed(t, "DROP TABLE app.old")
+		var kept bytes.Buffer
+		o := taking(s, &kept, "app")
+		o.UnderWay = func(what Override) string { return "say " + string(what) }
+		if _, err := Take(t.Context(), o); err == nil || kept.Len() > 0 || !strings.Contains(err.Error(), "a dump holds their rows of now alone: app.old; ") || !strings.Contains(err.Error(), "--dump-history") || !strings.Contains(err.Error(), ", or say history") {
+			t.Errorf("%v", err)
+		}
+		o.Allow = []Override{AllowHistory}
 		if _, err := Take(t.Context(), o); err != nil {
 			t.Error(err)
 		}

@@ -37,7 +37,7 @@ func goingHome(t *testing.T) *home {
 	const grants = "CREATE USER restorer@'127.0.0.1' IDENTIFIED BY 'secret'; GRANT ALL ON `app`.* TO restorer@'127.0.0.1'; GRANT ALL ON `app\\_\\_re%`.* TO restorer@'127.0.0.1'; GRANT ALL ON failoverd.* TO restorer@'127.0.0.1';"
 	h := &home{left: mariadbtest.Shared(t, "left"), entered: mariadbtest.Shared(t, "restore"), bucket: &s3test.Bucket{}}
 	h.entered.Feed(t, "CREATE DATABASE app; CREATE TABLE app.a (x INT); INSERT INTO app.a VALUES (1); CREATE VIEW app.v AS SELECT * FROM app.a;"+grants)
-	h.left.Feed(t, "CREATE DATABASE app; CREATE TABLE app.a (x INT); INSERT INTO app.a SELECT seq FROM mysql.seq_1_to_7; CREATE VIEW app.v AS SELECT * FROM app.a; CREATE PROCEDURE app.p() SELECT 1;"+grants+"GRANT SELECT ON mysql.proc TO restorer@'127.0.0.1'; DO SLEEP(1.1)")
+	h.left.Feed(t, "CREATE DATABASE app; CREATE TABLE app.a (x INT); INSERT INTO app.a SELECT seq FROM mysql.seq_1_to_7; CREATE VIEW app.v AS SELECT * FROM app.a; CREATE PROCEDURE app.p() SELECT 1;"+grants+"GRANT SELECT ON mysql.proc TO restorer@'127.0.0.1'; GRANT PROCESS ON *.* TO restorer@'127.0.0.1'; DO SLEEP(1.1)")
 	old := h.entered.Dumped(t, "--databases", "app")
 	for _, key := range []string{"app/2026-11-28.sql", "app/failoverd-e1-t900-20261128T101010.sql", "app/z.sql"} { // the newest, and one of an earlier epoch
 		h.bucket.Put(key, s3test.Object{ETag: `"1"`, Body: old, At: time.Now()})

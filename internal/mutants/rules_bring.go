@@ -115,7 +115,7 @@ var bring = []mutant{
 	{
 		name: "dump-beside-a-writer", rule: "S1",
 		says:  "a dump is kept although somebody wrote to its tables meanwhile",
-		edits: []edit{{"internal/restore/take.go", `err != nil || names == "" {`, `err != nil || names != "?" {`}},
+		edits: []edit{{"internal/restore/take.go", `	if err != nil || names == "" {`, `	if err != nil || names != "?" {`}},
 		tests: []test{{pkg: "internal/restore", name: "TestTakeIsWholeOrNothing"}},
 	},
 	{
@@ -123,6 +123,18 @@ var bring = []mutant{
 		says:  "a dump is kept although somebody wrote to a versioned table meanwhile",
 		edits: []edit{{"internal/restore/source.go", `AND ` + "` + holdsRows + `" + ` AND UPDATE_TIME`, `AND TABLE_TYPE='BASE TABLE' AND UPDATE_TIME`}},
 		tests: []test{{pkg: "internal/restore", name: "TestTakeIsWholeOrNothing"}},
+	},
+	{
+		name: "dump-before-the-server-is-still", rule: "S1",
+		says:  "a dump begins while the server still works for a client that was killed, and lacks what that commits",
+		edits: []edit{{"internal/restore/still.go", `		case len(busy) == 0:`, `		case len(busy) < 99:`}},
+		tests: []test{{pkg: "internal/restore", name: "TestTakeWaitsForTheServer"}},
+	},
+	{
+		name: "dump-beside-the-binary-log", rule: "S1",
+		says:  "a dump is kept although the binary log tells of a change of which no table has the time",
+		edits: []edit{{"internal/restore/still.go", `err != nil || now == pos {`, `err != nil || now >= pos {`}},
+		tests: []test{{pkg: "internal/restore", name: "TestTakeSeesTheBinaryLog"}},
 	},
 	{
 		name: "dump-without-the-history", rule: "D1",

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -22,6 +23,9 @@ type Source struct {
 
 // holdsRows are the tables that hold rows of their own. Of a sequence the server keeps no time of its last write.
 const holdsRows = "TABLE_TYPE IN ('BASE TABLE','SYSTEM VERSIONED','SEQUENCE')"
+
+// serverTime is the server's own, in whole seconds.
+const serverTime = "SELECT UTC_TIMESTAMP()"
 
 // dumpNeeds is what an account must be allowed in a schema that it dumps whole. What it may not read mariadb-dump leaves out, some of it
 // without a word (triggers, events).
@@ -54,8 +58,12 @@ func lookSource(ctx context.Context, s *session, databases []string) (out Source
 	case err != nil:
 		return Source{}, err
 	}
+	// Without it the server tells of nobody else's transactions and statements.
+	if !g.role && !slices.Contains(g.everywhere, "PROCESS") {
+		g.give = append(g.give, "GRANT PROCESS ON *.* TO "+g.who)
+	}
 	out.Lacks = strings.Join(g.give, "; ")
-	if out.At, err = s.value(ctx, "SELECT UTC_TIMESTAMP()"); err != nil {
+	if out.At, err = s.value(ctx, serverTime); err != nil {
 		return Source{}, err
 	}
 	var names []string

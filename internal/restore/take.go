@@ -43,6 +43,8 @@ type TakeOptions struct {
 	// allows that.
 	Allow    []Override
 	UnderWay func(what Override) string
+	// Patience is how long what the server still does for others may take. Zero: stillPatience.
+	Patience time.Duration
 	// Put brings what it reads to where it is kept. An error of the reader says that the dump is not whole: nothing is kept of it.
 	Put func(ctx context.Context, from io.Reader) (backup.File, error)
 	// Report is told how far it is, a few times a second at most.
@@ -58,8 +60,8 @@ type Taken struct {
 
 // Take dumps databases with the real mariadb-dump, in one consistent snapshot, and brings the dump to where it is kept as it comes, in
 // constant memory. It is kept only when mariadb-dump has ended well and has written its last line, and is refused when a table was
-// written to since it began: somebody writes who was not fenced. That is seen by the tables' own times, which a server keeps since its start; it is not
-// seen who could write, nor what is written later. When ctx ends, mariadb-dump is killed with all that it has started.
+// written to since it began: somebody writes who was not fenced. That is seen by the tables' own times, which a server keeps since its start, and by its
+// binary log; what the server still did for others when it was to begin is waited for (still). It is not seen who could write, nor what is written later. When ctx ends, mariadb-dump is killed with all that it has started.
 func Take(ctx context.Context, o TakeOptions) (Taken, error) {
 	s, err := dial(ctx, o.Server, nil)
 	if err != nil {
@@ -79,6 +81,16 @@ func Take(ctx context.Context, o TakeOptions) (Taken, error) {
 	if of.Versioned != "" && !slices.Contains(o.Allow, AllowHistory) {
 		return Taken{}, refuse(o.allow(AllowHistory, versionedWay), "tables at %s keep a history (WITH SYSTEM VERSIONING), and a dump holds their rows of now alone: %s", o.Server.Addr, of.Versioned)
 	}
+	if err := o.still(ctx, s); err != nil {
+		return Taken{}, err
+	}
+	if of.At, err = s.value(ctx, serverTime); err != nil {
+		return Taken{}, err
+	}
+	pos, err := binlogPos(ctx, s)
+	if err != nil {
+		return Taken{}, err
+	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	from, kept := io.Pipe()
@@ -88,7 +100,7 @@ func Take(ctx context.Context, o TakeOptions) (Taken, error) {
 		err := t.run(ctx, kept)
 		if err == nil {
 			// Before the end of the file: what is refused now is not kept.
-			err = o.quiet(ctx, s, of.At)
+			err = o.quiet(ctx, s, of.At, pos)
 		}
 		_ = kept.CloseWithError(err) // nil: the end
 		ended <- err
@@ -116,12 +128,15 @@ func (o *TakeOptions) allow(what Override, otherwise string) string {
 	return otherwise + ", or " + o.UnderWay(what)
 }
 
-// quiet refuses a dump that somebody has written beside.
-func (o *TakeOptions) quiet(ctx context.Context, s *session, since string) error {
+// quiet refuses a dump that somebody has written beside, by the tables' times and by the binary log.
+func (o *TakeOptions) quiet(ctx context.Context, s *session, since, pos string) error {
 	if slices.Contains(o.Allow, AllowRows) {
 		return nil
 	}
 	names, err := written(ctx, s, o.Databases, since)
+	if err == nil && names == "" {
+		names, err = unexplained(ctx, s, o.Databases, pos, since)
+	}
 	if err != nil || names == "" {
 		return err
 	}

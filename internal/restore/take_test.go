@@ -22,7 +22,7 @@ import (
 func source(t testing.TB) *mariadbtest.Server {
 	t.Helper()
 	s := mariadbtest.Shared(t, "source")
-	s.Feed(t, grants+"GRANT SELECT ON mysql.proc TO restorer@'127.0.0.1'")
+	s.Feed(t, grants+"GRANT SELECT ON mysql.proc TO restorer@'127.0.0.1'; GRANT PROCESS ON *.* TO restorer@'127.0.0.1'")
 	return s
 }
 
@@ -178,10 +178,10 @@ func TestTakeIsWholeOrNothing(t *testing.T) {
 		}
 	})
 	t.Run("grants", func(t *testing.T) {
-		s.Feed(t, "REVOKE SELECT ON mysql.proc FROM restorer@'127.0.0.1'; REVOKE TRIGGER ON app.* FROM restorer@'127.0.0.1'")
+		s.Feed(t, "REVOKE PROCESS ON *.* FROM restorer@'127.0.0.1'; REVOKE SELECT ON mysql.proc FROM restorer@'127.0.0.1'; REVOKE TRIGGER ON app.* FROM restorer@'127.0.0.1'")
 		var kept bytes.Buffer
 		_, err := Take(t.Context(), taking(s, &kept, "app"))
-		const want = "GRANT TRIGGER ON `app`.* TO 'restorer'@'127.0.0.1'; GRANT SELECT ON mysql.proc TO 'restorer'@'127.0.0.1'"
+		const want = "GRANT TRIGGER ON `app`.* TO 'restorer'@'127.0.0.1'; GRANT SELECT ON mysql.proc TO 'restorer'@'127.0.0.1'; GRANT PROCESS ON *.* TO 'restorer'@'127.0.0.1'"
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v", err)
 		}
@@ -258,7 +258,7 @@ func TestTakeFromADyingServer(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.Feed(t, "CREATE DATABASE app; CREATE TABLE app.a (x INT PRIMARY KEY, t LONGTEXT); INSERT INTO app.a SELECT seq, REPEAT(MD5(seq), 30000) FROM mysql.seq_1_to_60;"+grants+"GRANT SELECT ON mysql.proc TO restorer@'127.0.0.1'")
+	s.Feed(t, "CREATE DATABASE app; CREATE TABLE app.a (x INT PRIMARY KEY, t LONGTEXT); INSERT INTO app.a SELECT seq, REPEAT(MD5(seq), 30000) FROM mysql.seq_1_to_60;"+grants+"GRANT SELECT ON mysql.proc TO restorer@'127.0.0.1'; GRANT PROCESS ON *.* TO restorer@'127.0.0.1'")
 	settled(t, s)
 	var kept bytes.Buffer
 	o := taking(s, &kept, "app")

@@ -61,7 +61,7 @@ func (c *MariaDBDumpConfig) New(d Deps) (Action, error) {
 		return nil, errors.New("there are no AWS clients")
 	}
 	r := &c.Restore
-	x := &mariaDBDump{cfg: r, allow: r.Allow, step: d.Step, region: d.Region, fresh: r.freshDumps(d, d.Step), patience: longPatience}
+	x := &mariaDBDump{cfg: r, step: d.Step, region: d.Region, fresh: r.freshDumps(d, d.Step), patience: longPatience}
 	x.place = backup.Place{Client: d.Cloud.S3(string(d.Region)), Bucket: r.Bucket, Prefix: r.Prefix}
 	for _, other := range slices.Sorted(maps.Keys(r.Servers)) {
 		if other != d.Region {

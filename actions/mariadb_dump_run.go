@@ -21,7 +21,7 @@ import (
 // made: which of them is restored says the restore (fresh). It appears as a whole or not at all, and nothing live rests on it before.
 type mariaDBDump struct {
 	cfg    *MariaDBRestoreConfig
-	allow  []restore.Override
+	allow  []restore.Override // by people, in mid-plan: what the configuration allows is for the target of a restore
 	step   failover.StepID
 	region failover.Region // that is entered
 	left   failover.Region // whose server is dumped
@@ -44,7 +44,7 @@ func (x *mariaDBDump) Idempotent() {}
 
 // Allow implements Allower.
 func (x *mariaDBDump) Allow(overrides []string, _ string) {
-	x.allow = slices.Clone(x.cfg.Allow)
+	x.allow = nil
 	for _, o := range overrides {
 		x.allow = append(x.allow, restore.Override(o))
 	}

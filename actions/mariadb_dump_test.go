@@ -390,6 +390,30 @@ func TestMariaDBDumpLacks(t *testing.T) {
 	}
 }
 
+// What the configuration allows is for the server that is restored into: at the one that is left nothing is lifted but by people, in mid-plan.
+func TestMariaDBDumpAllowsNothingByItself(t *testing.T) {
+	h := goingHome(t)
+	h.cfg.Allow = []restore.Override{restore.AllowRows, restore.AllowReplica}
+	h.left.Feed(t, "GRANT SLAVE MONITOR ON *.* TO restorer@'127.0.0.1'; CHANGE MASTER TO MASTER_HOST='127.0.0.1', MASTER_PORT=1, MASTER_USER='x'; DO SLEEP(1.1)")
+	defer h.left.Feed(t, "RESET SLAVE ALL")
+	dump, start := h.steps(t)
+	before := inspect(t, dump, Absent, "")
+	if err := dump.Do(t.Context(), attempt(11, before)); err == nil || !strings.Contains(err.Error(), "replicates from 127.0.0.1") || len(h.fresh()) > 0 {
+		t.Errorf("as it is made: %v", err)
+	}
+	dump.Allow([]string{"rows"}, "")
+	if err := dump.Do(t.Context(), attempt(12, before)); err == nil || !strings.Contains(err.Error(), "--allow replica") || len(h.fresh()) > 0 {
+		t.Errorf("with another allowance: %v", err)
+	}
+	dump.Allow([]string{"replica"}, "")
+	if err := dump.Do(t.Context(), attempt(12, before)); err != nil || len(h.fresh()) != 1 {
+		t.Errorf("allowed: %v", err)
+	}
+	if !slices.Equal(start.allow, h.cfg.Allow) {
+		t.Errorf("the restore is allowed %q", start.allow)
+	}
+}
+
 func TestMariaDBDumpConfig(t *testing.T) {
 	c := &MariaDBRestoreConfig{Bucket: "b-{region}", Servers: map[failover.Region]string{"us-east-1": "a:3306", "us-east-2": "b:3306"}, User: "u", PasswordFile: "/p", Databases: []string{"app"}, Fresh: &MariaDBFreshConfig{}}
 	if err := c.Validate(RoleStart); err != nil {

@@ -137,6 +137,12 @@ var bring = []mutant{
 		tests: []test{{pkg: "internal/restore", name: "TestTakeSeesTheBinaryLog"}},
 	},
 	{
+		name: "dump-by-the-targets-allowances", rule: "D1",
+		says:  "what the configuration allows at the target of a restore lifts what is looked at where the dump is taken",
+		edits: []edit{{"actions/mariadb_dump_run.go", `x.allow = nil`, `x.allow = slices.Clone(x.cfg.Allow)`}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBDumpAllowsNothingByItself"}},
+	},
+	{
 		name: "dump-without-the-history", rule: "D1",
 		says:  "a dump leaves the history of versioned tables behind without a person's word",
 		edits: []edit{{"internal/restore/take.go", `of.Versioned != "" && !slices.Contains(o.Allow, AllowHistory)`, `of.Versioned == "?"`}},

@@ -58,7 +58,7 @@ type MariaDBRestoreConfig struct {
 	// Fresh takes a dump in the region that is left first, in a switchover. Nil: a switchover restores the newest backup, as a failover does.
 	Fresh *MariaDBFreshConfig `toml:"fresh" json:"fresh,omitempty"`
 	// Brought makes of the configuration the restore of that dump. It is never written by people.
-	Brought bool `json:"brought,omitempty"`
+	Brought bool `toml:"-" json:"brought,omitempty"`
 }
 
 // mostConnections bounds what a restore takes of a server's.

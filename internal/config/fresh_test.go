@@ -21,6 +21,9 @@ func TestExampleWithFresh(t *testing.T) {
 	if !strings.Contains(string(b), "# With `"+fresh+"` in start.mariadb_restore") || !strings.Contains(string(b), before) {
 		t.Fatal("the example does not say how")
 	}
+	if _, err := Parse("config.toml.example", []byte(strings.Replace(string(b), before, strings.TrimSuffix(before, " }")+", "+fresh+", brought = true }", 1))); err == nil || !strings.Contains(err.Error(), "brought") {
+		t.Errorf("a restore that is written as one of a dump: %v", err)
+	}
 	c, err := Parse("config.toml.example", []byte(strings.Replace(string(b), before, strings.TrimSuffix(before, " }")+", "+fresh+" }", 1)))
 	if err != nil {
 		t.Fatal(err)
@@ -32,7 +35,7 @@ func TestExampleWithFresh(t *testing.T) {
 			t.Fatal(err)
 		}
 		dump, start := p.Step("dump-mariadb"), p.Step("start-mariadb")
-		if dump == nil || dump.Action != "mariadb_dump" || dump.Retries != 3 || dump.Tokens || dump.Keys || strings.Join(dump.Overrides, " ") != "rows replica" || dump.Timeout != start.Timeout {
+		if dump == nil || dump.Action != "mariadb_dump" || dump.Retries != 3 || dump.Tokens || dump.Keys || strings.Join(dump.Overrides, " ") != "rows replica history" || dump.Timeout != start.Timeout {
 			t.Fatalf("%+v", dump)
 		}
 		if !strings.Contains(string(dump.Params), `"bucket":"messaging-backups-`+string(p.To)+`"`) || !strings.Contains(string(start.Params), `"brought":true`) || !start.Keys || start.Retries != 5 {

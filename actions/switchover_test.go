@@ -12,14 +12,15 @@ import (
 	"github.com/failoverd/failoverd/failover/plan"
 )
 
-// A switchover by the executor itself, with real servers: its leader ends in mid-dump, and the next one ends it without a row lost.
-func TestASwitchoverChangesHands(t *testing.T) {
-	h := goingHome(t)
+// switching is a stage on which a switchover has begun, and no leader is at work yet.
+func switching(t *testing.T, h *home) *stage {
+	t.Helper()
 	st := newStage(t, func(s *failover.Settings) {
 		api := &s.Components[0]
 		api.Start.Prepare = true // so that the stage begins nothing yet
 		api.Brings = &failover.BringSpec{Dump: *api.Start, Start: *api.Start}
 		api.Brings.Dump.Prepare, api.Brings.Start.Prepare, api.Brings.Start.Tokens = false, false, true
+		api.Brings.Dump.Retries = 1
 		s.Policy.Lease.EffectTail = failover.Duration(time.Millisecond)
 	})
 	p, err := plan.DeriveKind(st.s.Settings, "east1", failover.Switchover)
@@ -37,6 +38,13 @@ func TestASwitchoverChangesHands(t *testing.T) {
 		}
 		return out
 	}
+	return st
+}
+
+// A switchover by the executor itself, with real servers: its leader ends in mid-dump, and the next one ends it without a row lost.
+func TestASwitchoverChangesHands(t *testing.T) {
+	h := goingHome(t)
+	st := switching(t, h)
 	act := func() { // of a leader of its own
 		dump, start := h.steps(t)
 		st.mu.Lock()
@@ -80,5 +88,34 @@ func TestASwitchoverChangesHands(t *testing.T) {
 	}
 	if rows(t, h.entered) != "7" || len(h.bucket.Uploads.Open()) > 0 {
 		t.Errorf("%s rows; the uploads %q", rows(t, h.entered), h.bucket.Uploads.Open())
+	}
+}
+
+// A dump that somebody does without is a question at once, and not hours of tries: what is restored in its place is a person's word.
+func TestASwitchoverWithoutItsDumpAsks(t *testing.T) {
+	h := goingHome(t)
+	st := switching(t, h)
+	dump, start := h.steps(t)
+	st.own["dump-api"], st.own["start-api"] = dump, start
+	h.bucket.Feel(func(op string, _ *http.Request) (int, string) {
+		if op == "UploadPart" {
+			return http.StatusInsufficientStorage, "QuotaExceeded"
+		}
+		return 0, ""
+	})
+	st.elect(nil)
+	defer st.end()
+	state := func(id failover.StepID) failover.StepState {
+		if e := st.state().Execution; e != nil {
+			return e.Step(id).State
+		}
+		return ""
+	}
+	soon(t, "the dump fails", func() bool { return state("dump-api") == failover.StepFailed })
+	st.must(failover.Skip{Execution: st.state().Execution.ID, Step: "dump-api"})
+	soon(t, "the restore asks", func() bool { return state("start-api") == failover.StepFailed })
+	rec := st.state().Execution.Step("start-api")
+	if len(rec.Attempts) != 1 || !strings.Contains(rec.Last().Detail, "older backups are not restored in its place unless somebody says so") || rows(t, h.entered) != "1" {
+		t.Errorf("%+v, %s rows", rec, rows(t, h.entered))
 	}
 }

@@ -16,6 +16,7 @@ func bringing() *failover.Settings {
 	s := service()
 	mongo := s.Component("mongo")
 	dump, start := act("mariadb_dump"), act("mongo_reconfig")
+	start.OnError = "continue"
 	dump.Retries, start.Overrides = 3, []string{"backup"}
 	start.Params[east2] = json.RawMessage(`{"brought":true}`)
 	mongo.Brings = &failover.BringSpec{Dump: *dump, Start: *start}
@@ -36,6 +37,9 @@ func TestSwitchoverBrings(t *testing.T) {
 	}
 	if !slices.Equal(start.After, []failover.StepID{plan.FenceID, "dump-mongo"}) || string(start.Params) != `{"brought":true}` || !slices.Equal(start.Overrides, []string{"backup"}) {
 		t.Errorf("%+v", start)
+	}
+	if dump.OnError != "halt" || start.OnError != "halt" {
+		t.Errorf("without the dump it goes on (%s), and without its restore (%s)", dump.OnError, start.OnError)
 	}
 	if got := plan.Dumps(&p); len(got) != 1 || got[0].ID != dump.ID {
 		t.Errorf("%+v", got)

@@ -184,6 +184,7 @@ func addStarts(p *failover.Plan, order []failover.ComponentSpec) error {
 				return err
 			}
 			before, start = append(before, dump), c.Brings.Start
+			start.OnError = "halt" // what was to be brought is never gone on without, unasked
 		}
 		step, err := actionStep("start-"+string(c.Name), failover.KindStart, start, p.To, defaultStartTimeout)
 		if err != nil {

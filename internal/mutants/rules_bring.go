@@ -203,6 +203,18 @@ var bring = []mutant{
 		tests: []test{{pkg: "actions", name: "TestMariaDBDumpNothingOlder"}},
 	},
 	{
+		name: "restore-without-its-dump-unasked", rule: "D1",
+		says:  "a plan goes on without the restore of what it was to bring, unasked",
+		edits: []edit{{"failover/plan/plan.go", `start.OnError = "halt"`, `start.OnError = c.Brings.Start.OnError`}},
+		tests: []test{{pkg: "failover/plan", name: "TestSwitchoverBrings"}},
+	},
+	{
+		name: "restore-tried-for-hours", rule: "D1",
+		says:  "a restore whose dump was skipped is tried again and again, and nobody is asked",
+		edits: []edit{{"actions/act.go", `errors.Is(err, errNotBrought) && r.asked`, `err == nil && r.asked`}},
+		tests: []test{{pkg: "actions", name: "TestASwitchoverWithoutItsDumpAsks"}},
+	},
+	{
 		name: "dump-of-an-earlier-epoch", rule: "E4",
 		says:  "the dump of an earlier switchover is restored",
 		edits: []edit{{"actions/mariadb_dump.go", `m == nil || m[1] != strconv.FormatUint(o.epoch, 10) || o.since`, `m == nil || o.since`}},

@@ -261,8 +261,34 @@ func TestMariaDBDumpIsTheOneThatTheLogNames(t *testing.T) {
 	o := h.bucket.Objects()[h.fresh()[0]]
 	o.ETag = `"other"`
 	h.bucket.Put(h.fresh()[0], o)
-	if err := start.Do(t.Context(), attempt(12, before)); err == nil || !strings.Contains(err.Error(), "the attempt began with "+h.fresh()[0]) || rows(t, h.entered) != "1" {
+	if err := start.Do(t.Context(), attempt(12, before)); err == nil || !strings.Contains(err.Error(), "the first attempt began with "+h.fresh()[0]) || rows(t, h.entered) != "1" {
 		t.Errorf("%v, %s rows", err, rows(t, h.entered))
+	}
+}
+
+// So does another leader that goes on with it, whatever it finds at the server.
+func TestMariaDBDumpIsTheOneThatTheFirstLeaderBegan(t *testing.T) {
+	h := goingHome(t)
+	dump, start := h.steps(t)
+	do(t, dump.Do, 11, inspect(t, dump, Absent, "").Previous)
+	key := h.fresh()[0]
+	began := inspect(t, start, Absent, key).Previous
+	earlier := json.RawMessage(`{"fresh":{"key":"app/failoverd-e1-t900-20261128T101010.sql","etag":"x"}}`)
+	h.deps.Past = []failover.StepRecord{{Attempts: []failover.AttemptRecord{{Previous: earlier}}}, {Attempts: []failover.AttemptRecord{{Previous: began}}}}
+	_, other := h.steps(t)
+	o := h.bucket.Objects()[key]
+	o.ETag = `"other"`
+	h.bucket.Put(key, o)
+	if e := inspect(t, other, Absent, ""); string(e.Previous) != string(began) {
+		t.Errorf("the log keeps %s, and began with %s", e.Previous, began)
+	}
+	// As of one that finds half of it, whose look says nothing of the dump.
+	if err := other.Do(t.Context(), attempt(13, Effect{Previous: json.RawMessage(`{}`)})); err == nil || !strings.Contains(err.Error(), "the first attempt began with "+key) || rows(t, h.entered) != "1" {
+		t.Errorf("%v, %s rows", err, rows(t, h.entered))
+	}
+	other.Allow(nil, key)
+	if err := other.Do(t.Context(), attempt(14, Effect{Previous: json.RawMessage(`{}`)})); err != nil && strings.Contains(err.Error(), "the first attempt began with") {
+		t.Errorf("named by somebody: %v", err)
 	}
 }
 

@@ -159,6 +159,11 @@ func (c *MariaDBRestoreConfig) New(d Deps) (Action, error) {
 	}
 	x := &mariaDBRestore{cfg: c, allow: c.Allow, key: c.Key, step: d.Step, region: d.Region, epoch: d.Epoch, since: d.Since, patience: longPatience, pause: restorePause}
 	x.fresh = c.freshDumps(d, failover.StepID(strings.Replace(string(d.Step), "start-", "dump-", 1)))
+	for _, rec := range d.Past {
+		for _, a := range rec.Attempts {
+			x.began(a.Previous)
+		}
+	}
 	x.place = backup.Place{Client: d.Cloud.S3(string(d.Region)), Bucket: c.Bucket, Prefix: c.Prefix, Takes: time.Duration(cmp.Or(c.Takes, failover.Duration(time.Hour)))}
 	for r, at := range c.Servers {
 		if r != d.Region {
@@ -240,11 +245,23 @@ func (x *mariaDBRestore) options(ctx context.Context, a Attempt) (o restore.Opti
 		return o, err
 	}
 	x.choose(&o, found)
-	var was restoredBefore
-	if err := json.Unmarshal(a.Previous, &was); err == nil && was.Fresh != nil && x.brings(o.File) && *was.Fresh != (freshFound{o.File.Key, o.File.ETag}) {
-		return o, fmt.Errorf("the attempt began with %s (ETag %s), and %s (ETag %s) lies there now", was.Fresh.Key, was.Fresh.ETag, o.File.Key, o.File.ETag)
+	x.began(a.Previous)
+	if x.first != nil && x.key == "" && x.brings(o.File) && *x.first != (freshFound{o.File.Key, o.File.ETag}) {
+		return o, fmt.Errorf("the first attempt began with %s (ETag %s), and %s (ETag %s) lies there now (`failoverd retry %s --key %s --why …` takes that one)", x.first.Key, x.first.ETag, o.File.Key, o.File.ETag, x.step, o.File.Key)
 	}
 	return o, nil
+}
+
+// began keeps the dump with which an attempt began, if no earlier one's is known. What was committed before an attempt of another execution
+// names a dump that is not this one's.
+func (x *mariaDBRestore) began(previous json.RawMessage) {
+	var was restoredBefore
+	if x.first != nil || json.Unmarshal(previous, &was) != nil || was.Fresh == nil {
+		return
+	}
+	if _, _, ok := x.fresh.is(was.Fresh.Key); ok {
+		x.first = was.Fresh
+	}
 }
 
 // brings reports whether a backup is the dump that this switchover has taken.

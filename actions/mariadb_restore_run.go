@@ -30,7 +30,8 @@ type mariaDBRestore struct {
 	epoch  uint64
 	since  time.Time
 	fresh  freshDumps
-	now    *longWork // begun by this action; nil: none
+	first  *freshFound // the dump with which the execution's first attempt began; nil: none has yet
+	now    *longWork   // begun by this action; nil: none
 
 	patience, pause time.Duration
 }
@@ -75,7 +76,7 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 	if err != nil {
 		return Effect{}, fmt.Errorf("asking MariaDB in %s what it was restored from: %w", x.region, err)
 	}
-	before := restoredBefore{Token: st.Token, Epoch: st.Epoch, Key: st.Key, ETag: st.ETag}
+	before := restoredBefore{Token: st.Token, Epoch: st.Epoch, Key: st.Key, ETag: st.ETag, Fresh: x.first}
 	e := Effect{State: Absent, Token: st.Token}
 	if e.Previous, err = json.Marshal(before); err != nil {
 		return Effect{}, err
@@ -124,7 +125,7 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 	o := x.wanted()
 	x.choose(&o, found)
 	if x.brings(o.File) {
-		before.Fresh = &freshFound{o.File.Key, o.File.ETag}
+		before.Fresh = cmp.Or(x.first, &freshFound{o.File.Key, o.File.ETag})
 		if e.Previous, err = json.Marshal(before); err != nil {
 			return Effect{}, err
 		}

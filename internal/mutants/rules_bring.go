@@ -235,7 +235,13 @@ var bring = []mutant{
 	{
 		name: "dump-put-in-its-place", rule: "E2",
 		says:  "what was put in the place of the dump that the log names is restored",
-		edits: []edit{{"actions/mariadb_restore.go", `*was.Fresh != (freshFound{o.File.Key, o.File.ETag})`, `was.Fresh.Key != o.File.Key`}},
+		edits: []edit{{"actions/mariadb_restore.go", `*x.first != (freshFound{o.File.Key, o.File.ETag})`, `x.first.Key != o.File.Key`}},
 		tests: []test{{pkg: "actions", name: "TestMariaDBDumpIsTheOneThatTheLogNames"}},
+	},
+	{
+		name: "dump-put-in-its-place-of-an-earlier-leader", rule: "E2",
+		says:  "the next leader restores what was put in the place of the dump with which the first attempt began",
+		edits: []edit{{"actions/mariadb_restore.go", `			x.began(a.Previous)`, `			_ = a`}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBDumpIsTheOneThatTheFirstLeaderBegan"}},
 	},
 }

@@ -184,5 +184,6 @@ func (c *MariaDBDumpConfig) byHand(region failover.Region, _ []failover.Region) 
 	}
 	do = append(do, `tail -1 fresh.sql   # "-- Dump completed on ...", or it is not whole: once more`,
 		fmt.Sprintf(`aws s3 cp --region %s fresh.sql s3://%s/%s"by-hand-$(date -u +%%Y%%m%%dT%%H%%M%%S).sql"`, region, word(r.Bucket), word(r.Prefix)))
+	do = append(do, "# where failoverd goes on with the restore: `failoverd retry start-COMPONENT --key KEY --why …` with the key of that object, or it takes none that it has not dumped itself")
 	return do, "the bucket lists it with the size of fresh.sql"
 }

@@ -29,6 +29,7 @@ type mariaDBDump struct {
 	fresh  freshDumps
 	now    *longWork // begun by this action; nil: none
 	events string    // what the server there writes by itself, when it was looked at last before the dump
+	said   *string   // by mariadb-dump, once now has ended
 
 	patience time.Duration
 }
@@ -70,6 +71,9 @@ func (x *mariaDBDump) Inspect(ctx context.Context) (Effect, error) {
 	if f, ok := x.fresh.newest(all); ok && !errors.Is(failed, backup.ErrOther) {
 		e.State, found = Present, freshFound{f.Key, f.ETag}
 		e.Detail = fmt.Sprintf("%s in %s is dumped as of %s: %s, %s", strings.Join(x.cfg.Databases, ", "), x.left, f.AsOf.Format(time.RFC3339), f.Key, backup.Size(f.Size)) + x.events
+		if ended && x.said != nil && *x.said != "" {
+			e.Detail += "; mariadb-dump said: " + *x.said
+		}
 		return e, x.note(&e, found)
 	}
 	if failed != nil {
@@ -142,8 +146,10 @@ func (x *mariaDBDump) Do(ctx context.Context, a Attempt) error {
 	}
 	x.fresh.tokens = append(x.fresh.tokens, a.Token)
 	key := x.fresh.key(a.Token, time.Now(), x.cfg.Fresh.compression())
+	said := new(string)
+	x.said = said
 	x.now = beginLong(a, x.patience, fmt.Sprintf("dumping MariaDB in %s to s3://%s/%s", x.left, x.place.Bucket, key), func(ctx context.Context, r *longWork, say func(string)) error {
-		_, err := restore.Take(ctx, restore.TakeOptions{
+		taken, err := restore.Take(ctx, restore.TakeOptions{
 			Program: x.cfg.Fresh.program(), Server: server, CAFile: x.cfg.CAFile, Databases: x.cfg.Databases, Compression: x.cfg.Fresh.compression(),
 			Allow: x.allow, UnderWay: func(o restore.Override) string { return underWay(x.step, string(o)) },
 			Report: say,
@@ -158,6 +164,7 @@ func (x *mariaDBDump) Do(ctx context.Context, a Attempt) error {
 			return fmt.Errorf("dumping MariaDB in %s: %w (an older backup is restored only if somebody says so: `failoverd skip %s --why …`, and then `failoverd retry %s --allow %s --why …`)",
 				x.left, err, x.step, strings.Replace(string(x.step), "dump-", "start-", 1), freshBackup)
 		}
+		*said = taken.Said
 		return nil
 	})
 	return x.now.begun(ctx, a, "dumping MariaDB in "+string(x.left))

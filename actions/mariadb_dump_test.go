@@ -133,6 +133,8 @@ func TestMariaDBDump(t *testing.T) {
 	if err := json.Unmarshal(e.Previous, &found); err != nil || found.Key != keys[0] || found.ETag != h.bucket.Objects()[keys[0]].ETag {
 		t.Errorf("%+v, %v", found, err)
 	}
+	*dump.said = "careful"
+	inspect(t, dump, Present, "; mariadb-dump said: careful")
 	other, otherStart := h.steps(t)
 	inspect(t, other, Present, keys[0])
 	begun := inspect(t, otherStart, Absent, keys[0])
@@ -456,7 +458,7 @@ func TestMariaDBDumpConfig(t *testing.T) {
 	}
 	c.Fresh.Compress = "gzip"
 	do, _ := (&MariaDBDumpConfig{*c}).byHand("us-east-2", nil)
-	if text := strings.Join(do, "\n"); !strings.Contains(text, "mariadb-dump --host=a --port=3306 ") || !strings.Contains(text, "aws s3 cp --region us-east-2 fresh.sql ") || strings.Contains(text, "--host=b") {
+	if text := strings.Join(do, "\n"); !strings.Contains(text, "mariadb-dump --host=a --port=3306 ") || !strings.Contains(text, "aws s3 cp --region us-east-2 fresh.sql ") || strings.Contains(text, "--host=b") || !strings.Contains(text, "`failoverd retry start-COMPONENT --key KEY --why …`") {
 		t.Errorf("by hand:\n%s", text)
 	}
 	delete(c.Servers, "us-east-1")

@@ -56,6 +56,8 @@ type Taken struct {
 	File   backup.File
 	Tables int
 	Bytes  int64 // of SQL
+	// Said are the first words of the program's on its standard error: it may warn, and end well.
+	Said string
 }
 
 // Take dumps databases with the real mariadb-dump, in one consistent snapshot, and brings the dump to where it is kept as it comes, in
@@ -114,7 +116,7 @@ func Take(ctx context.Context, o TakeOptions) (Taken, error) {
 	if err != nil {
 		return Taken{}, err
 	}
-	return Taken{file, t.tables, t.bytes}, nil
+	return Taken{file, t.tables, t.bytes, t.said}, nil
 }
 
 // versionedWay is what can be done about a history: no restore of ours brings it.
@@ -151,6 +153,7 @@ type take struct {
 	last   time.Time // of Report
 	tables int
 	bytes  int64
+	said   string // by the program, on its standard error
 	end    []byte // the last bytes, and so the line before a piece
 }
 
@@ -171,7 +174,8 @@ func (t *take) run(ctx context.Context, out io.Writer) error {
 		"--default-character-set=utf8mb4", "--max-allowed-packet=1G", "--databases", "--"}, t.o.Databases...)...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "LANG=C.UTF-8"}
 	cmd.ExtraFiles = []*os.File{secrets}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// It ends with this process, too, as far as the kernel can see to that: nobody would read what it says.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	said, err := cmd.StderrPipe()
 	if err != nil {
@@ -204,9 +208,14 @@ func (t *take) run(ctx context.Context, out io.Writer) error {
 	if err != nil { // nobody takes it any more: it ends, too
 		stop()
 	}
-	word := <-words
+	select {
+	case t.said = <-words:
+	case <-time.After(killPatience): // what it has started holds on to the pipe
+		_ = said.Close()
+		t.said = <-words
+	}
 	if e := cmd.Wait(); e != nil && ctx.Err() == nil && err == nil {
-		return fmt.Errorf("%s has failed after %s of SQL: %w; it said: %s", program, backup.Size(t.bytes), e, word)
+		return fmt.Errorf("%s has failed after %s of SQL: %w; it said: %s", program, backup.Size(t.bytes), e, t.said)
 	}
 	if e := ctx.Err(); e != nil {
 		return fmt.Errorf("%s was killed: %w", program, e)

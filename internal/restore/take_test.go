@@ -149,6 +149,18 @@ func TestTakeIsWholeOrNothing(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("it warns", func(t *testing.T) {
+		settled(t, s)
+		var kept bytes.Buffer
+		o := taking(s, &kept, "app")
+		// What it leaves behind holds on to its standard error.
+		o.Program = script(`mariadb-dump "$@"; echo "careful: half of it" >&2; sleep 30 >/dev/null & exit 0`)
+		begun := time.Now()
+		got, err := Take(t.Context(), o)
+		if err != nil || got.Said != "careful: half of it" || time.Since(begun) > 20*time.Second {
+			t.Errorf("after %s: %+v, %v", time.Since(begun), got, err)
+		}
+	})
 	t.Run("a history", func(t *testing.T) {
 		s.Feed(t, "CREATE TABLE app.old (x INT) WITH SYSTEM VERSIONING; DO SLEEP(1.1)")
 		defer s.Feed(t, "DROP TABLE app.old")

@@ -29,7 +29,7 @@ const (
 )
 
 // mariaRights are failoverd's, those that docs/operations.md names, and no SUPER.
-const mariaRights = "GRANT ALL ON app.* TO %s; GRANT ALL ON `app\\_\\_re%%`.* TO %[1]s; GRANT ALL ON failoverd.* TO %[1]s; GRANT SELECT ON mysql.proc TO %[1]s;"
+const mariaRights = "GRANT ALL ON app.* TO %s; GRANT ALL ON `app\\_\\_re%%`.* TO %[1]s; GRANT ALL ON failoverd.* TO %[1]s; GRANT SELECT ON mysql.proc TO %[1]s; GRANT PROCESS ON *.* TO %[1]s;"
 
 const (
 	mariaBackups     = 4    // one a day

@@ -75,11 +75,11 @@ func (p Place) Put(ctx context.Context, key string, from io.Reader, calling Call
 	}
 	u.id = aws.ToString(made.UploadId)
 	if err := u.all(ctx, from); err != nil {
-		return File{}, errors.Join(err, u.abandon())
+		return File{}, errors.Join(err, u.abandon(ctx))
 	}
 	file, err := u.complete(ctx)
 	if err != nil {
-		return File{}, errors.Join(err, u.abandon())
+		return File{}, errors.Join(err, u.abandon(ctx))
 	}
 	return file, nil
 }
@@ -193,8 +193,9 @@ func (u *upload) differs(head *s3.HeadObjectOutput, etag string) string {
 }
 
 // abandon takes back what was begun, so that nobody pays for it; also when the context of the upload has ended.
-func (u *upload) abandon() error {
-	ctx, cancel := context.WithTimeout(context.Background(), abandonPatience)
+func (u *upload) abandon(ctx context.Context) error {
+	// In the caller's session: the role that looks may not take back what the acting one has begun.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), abandonPatience)
 	defer cancel()
 	_, err := u.place.Client.AbortMultipartUpload(ctx, &s3.AbortMultipartUploadInput{Bucket: &u.place.Bucket, Key: &u.key, UploadId: &u.id}, once, u.calling.anew)
 	if _, gone := errors.AsType[*types.NoSuchUpload](err); gone || err == nil {
@@ -212,7 +213,7 @@ func (p Place) Abandon(ctx context.Context, prefix string, calling Calling) erro
 	var errs []error
 	for _, left := range out.Uploads {
 		u := &upload{place: p, key: aws.ToString(left.Key), id: aws.ToString(left.UploadId), calling: calling}
-		errs = append(errs, u.abandon())
+		errs = append(errs, u.abandon(ctx))
 	}
 	return errors.Join(errs...)
 }

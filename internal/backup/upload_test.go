@@ -244,8 +244,14 @@ func TestAbandon(t *testing.T) {
 	mine := begin("app/failoverd-e5-t1-a")
 	mine.slowly = slowly(p.Client.Options().HTTPClient)
 	begin("app/other")
-	if err := p.Abandon(t.Context(), "app/failoverd-e5-", asIs); err != nil {
+	type session struct{}
+	in := ""
+	calling := func(ctx context.Context) context.Context { in, _ = ctx.Value(session{}).(string); return ctx }
+	if err := p.Abandon(context.WithValue(t.Context(), session{}, "the step's"), "app/failoverd-e5-", calling); err != nil {
 		t.Fatal(err)
+	}
+	if in != "the step's" {
+		t.Errorf("it was taken back in the session %q", in)
 	}
 	if open := b.Uploads.Open(); !slices.Equal(open, []string{"app/other"}) {
 		t.Errorf("open are %v", open)
@@ -253,7 +259,7 @@ func TestAbandon(t *testing.T) {
 	if err := mine.part(t.Context(), 1, []byte("late")); err == nil {
 		t.Error("the earlier one goes on")
 	}
-	if err := mine.abandon(); err != nil {
+	if err := mine.abandon(t.Context()); err != nil {
 		t.Errorf("what is gone is no error: %v", err)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/failoverd/failoverd/lab/faults"
 	"github.com/failoverd/failoverd/lab/harness"
 	"github.com/failoverd/failoverd/lab/world"
 )
@@ -166,6 +167,11 @@ func TestASwitchoverLosesNoRow(t *testing.T) {
 	leader := s.Raft.Leader
 	r.do(r.c.KillNode(r.ctx, leader))
 	r.do(r.c.StartNode(r.ctx, leader))
+	// The old region lives, and serves whoever keeps a connection to it: its balancers are closed once the clients are sent on.
+	r.until(90*time.Second, "the clients to be sent on", func(s *harness.Status) bool {
+		return s.Current() != nil && s.Current().StepState("check-traffic-traffic_observed") == "running"
+	})
+	r.do(r.w.Fault(r.ctx, world.E1, faults.Fault{Service: "alb", Mode: faults.Refuse}))
 	r.stable()
 	if n, err := r.w.OnlyIn(r.ctx, world.Primary, world.Secondary); err != nil || n != 0 {
 		t.Errorf("%d deliveries were left behind, %v", n, err)

@@ -182,7 +182,7 @@ func (w *World) mariaFiles() (out []region.Backup) {
 }
 
 // Restored tells which backup a region's MariaDB has come from, by what is in it: each has customers that those before it lack.
-// The zero Backup: none.
+// The zero Backup: none, also where nothing is missing that came after the newest one: a dump has brought that.
 func (w *World) Restored(ctx context.Context, reg string) (region.Backup, error) {
 	out, err := w.SQL(ctx, reg, "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = 'app' AND table_name = 'customers'")
 	if err != nil || strings.TrimSpace(out) == "0" {
@@ -195,6 +195,9 @@ func (w *World) Restored(ctx context.Context, reg string) (region.Backup, error)
 		if strings.TrimSpace(out) == strconv.Itoa(mariaCustomers-20*age) {
 			return b, nil
 		}
+	}
+	if strings.TrimSpace(out) == strconv.Itoa(mariaCustomers+mariaSinceBackup) {
+		return region.Backup{}, nil
 	}
 	return region.Backup{}, fmt.Errorf("the MariaDB of %s has %s customers, and no backup has", reg, strings.TrimSpace(out))
 }

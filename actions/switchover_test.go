@@ -30,6 +30,12 @@ func switching(t *testing.T, h *home) *stage {
 	st.plan = p
 	st.must(failover.RequestExecution{Kind: failover.Switchover})
 	st.must(failover.StartExecution{Kind: failover.Switchover, Request: st.s.Request.ID, Epoch: 1, Plan: p})
+	h.follows(st)
+	return st
+}
+
+// follows has the actions of h know the attempts of a stage's dump, as a node does by its log.
+func (h *home) follows(st *stage) {
 	h.deps.Begun = func(failover.StepID) (out []uint64) {
 		if e := st.state().Execution; e != nil {
 			for _, a := range e.Step("dump-api").Attempts {
@@ -38,7 +44,6 @@ func switching(t *testing.T, h *home) *stage {
 		}
 		return out
 	}
-	return st
 }
 
 // A switchover by the executor itself, with real servers: its leader ends in mid-dump, and the next one ends it without a row lost.

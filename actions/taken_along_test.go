@@ -75,6 +75,7 @@ func TestASwitchoverIsAbortedInMidDump(t *testing.T) {
 		s.Policy.Lease.EffectTail = failover.Duration(time.Millisecond)
 	})
 	switchesOver(t, st)
+	h.follows(st)
 	dump, start := h.steps(t)
 	st.own["dump-api"], st.own["start-api"] = dump, start
 	reached := make(chan struct{}, 1)

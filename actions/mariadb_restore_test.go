@@ -4,12 +4,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"context"
-	"encoding/base64"
-	"encoding/binary"
-	"encoding/xml"
 	"errors"
 	"fmt"
-	"hash/crc64"
 	"maps"
 	"net/http"
 	"os"
@@ -24,6 +20,7 @@ import (
 	"github.com/failoverd/failoverd/internal/cloud"
 	"github.com/failoverd/failoverd/internal/mariadbtest"
 	"github.com/failoverd/failoverd/internal/restore"
+	"github.com/failoverd/failoverd/internal/s3test"
 )
 
 func TestMain(m *testing.M) {
@@ -49,19 +46,11 @@ func (f *fakeBackups) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Unlock()
 	_, key, _ := strings.Cut(strings.TrimPrefix(r.URL.Path, "/"), "/")
 	if key == "" {
-		type object struct {
-			Key, ETag    string
-			LastModified time.Time
-			Size         int
-		}
-		out := struct {
-			XMLName  xml.Name `xml:"ListBucketResult"`
-			Contents []object
-		}{}
+		listed := map[string]s3test.Object{}
 		for i, k := range slices.Sorted(maps.Keys(objects)) {
-			out.Contents = append(out.Contents, object{k, `"1"`, at.Add(time.Duration(i) * time.Second).UTC(), len(objects[k])})
+			listed[k] = s3test.Object{ETag: `"1"`, Body: objects[k], At: at.Add(time.Duration(i) * time.Second)}
 		}
-		_ = xml.NewEncoder(w).Encode(out)
+		s3test.List(w, r, listed)
 		return
 	}
 	if hang != nil {
@@ -73,8 +62,7 @@ func (f *fakeBackups) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("ETag", `"1"`)
 	if text, ok := put[key]; ok && r.Method == http.MethodHead && r.Header.Get("X-Amz-Checksum-Mode") == "ENABLED" {
-		sum := binary.BigEndian.AppendUint64(nil, crc64.Checksum(text, crc64.MakeTable(0x9a6c9329ac4bc9b5)))
-		w.Header().Set("X-Amz-Checksum-Crc64nvme", base64.StdEncoding.EncodeToString(sum))
+		w.Header().Set("X-Amz-Checksum-Crc64nvme", s3test.CRC64(text))
 		w.Header().Set("X-Amz-Checksum-Type", "FULL_OBJECT")
 	}
 	http.ServeContent(w, r, "", at, bytes.NewReader(objects[key]))

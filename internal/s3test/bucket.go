@@ -93,7 +93,7 @@ func (b *Bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	objects := b.Objects()
 	switch op {
 	case "ListObjectsV2":
-		b.list(w, r, objects)
+		List(w, r, objects)
 	case "DeleteObject":
 		b.mu.Lock()
 		delete(b.objects, key)
@@ -120,7 +120,8 @@ func (b *Bucket) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-func (b *Bucket) list(w http.ResponseWriter, r *http.Request, objects map[string]Object) {
+// List answers a ListObjectsV2 of a bucket with these objects.
+func List(w http.ResponseWriter, r *http.Request, objects map[string]Object) {
 	type object struct {
 		Key, ETag    string
 		LastModified time.Time

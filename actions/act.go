@@ -153,8 +153,7 @@ func (r *run) loop(ctx context.Context) {
 			}
 			r.lastErr = err
 			r.x.say(r.st.ID, err.Error()) // until the next look: why it waits
-			if errors.Is(err, errNotBrought) && r.asked && ctx.Err() == nil && r.record().State == failover.StepRunning {
-				// Nothing was done, and no repetition brings what only a person's word can replace.
+			if _, asks := errors.AsType[askError](err); asks && r.asked && ctx.Err() == nil && r.record().State == failover.StepRunning {
 				r.x.fail(ctx, r.e, r.st, r.token, err.Error())
 				return
 			}

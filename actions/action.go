@@ -214,6 +214,11 @@ type Driller interface {
 	Drill(ctx context.Context, say func(line string)) (Drilled, error)
 }
 
+// askError is of an attempt that has done nothing and that no repetition makes better: its step fails at once, and a person is asked.
+type askError struct{ error }
+
+func (e askError) Unwrap() error { return e.error }
+
 // ErrNotTried is of a drill that did not come as far as trying anything, as on a node that does not reach what it would be tried out with: it says
 // nothing of the start.
 var ErrNotTried = restore.ErrNotTried

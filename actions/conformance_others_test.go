@@ -155,6 +155,7 @@ func TestCancelOfTheOthers(t *testing.T) {
 		}
 		do := func(ctx context.Context) error {
 			token++
+			h.begins(token)
 			a := attempt(token, before)
 			a.Epoch = token // each makes a dump of its own
 			return x.Do(ctx, a)

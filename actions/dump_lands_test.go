@@ -23,6 +23,7 @@ func TestADumpIsLookedForBeforeItsErrorIsBelieved(t *testing.T) {
 		}
 		return 0, ""
 	})
+	h.begins(11)
 	_ = dump.Do(t.Context(), attempt(11, before)) // it may end later than the call
 	<-dump.now.ended
 	if err := dump.now.err; err == nil || !strings.Contains(err.Error(), "which was uploaded") {
@@ -88,7 +89,51 @@ func TestADumpTellsOfTheEventScheduler(t *testing.T) {
 	told("")
 	set("ON")
 	dump, _ := h.steps(t)
+	h.begins(11)
 	_ = dump.Do(t.Context(), attempt(11, inspect(t, dump, Absent, ""))) // it may end later than the call
 	<-dump.now.ended
 	inspect(t, dump, Present, "no fence stops what it runs (app.a")
+}
+
+// What an attempt has put there late is no dump once another one was begun, which may have been refused since because somebody writes, or once the log
+// knows that it has failed: a person who says retry is promised a new one. Before that it is: its leader may have died.
+func TestMariaDBDumpOfAnEarlierAttempt(t *testing.T) {
+	h := goingHome(t)
+	h.bucket.Put("app/failoverd-e2-t11-"+h.deps.Since.UTC().Format(freshTime)+".sql", h.bucket.Objects()["app/z.sql"])
+	for name, tt := range map[string]struct {
+		begun  []uint64
+		failed bool
+		want   EffectState
+	}{
+		"its leader has died":      {[]uint64{11}, false, Present},
+		"after an earlier one":     {[]uint64{10, 11}, false, Present},
+		"another one was begun":    {[]uint64{11, 12}, false, Absent},
+		"it has failed":            {[]uint64{11}, true, Absent},
+		"the later one has failed": {[]uint64{11, 12}, true, Absent},
+		"none was begun":           {nil, false, Absent},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h.begun, h.failed = tt.begun, tt.failed
+			dump, start := h.steps(t)
+			inspect(t, dump, tt.want, "")
+			if e := inspect(t, start, Absent, ""); strings.Contains(e.Detail, "no dump that this switchover has taken") != (tt.want == Absent) {
+				t.Errorf("the restore says %q", e.Detail)
+			}
+		})
+	}
+}
+
+// What a restore lacks at the server is told before a switchover as before a failover: it would begin, and find it out behind the fence.
+func TestBroughtRestoreLacksAsMuch(t *testing.T) {
+	h := goingHome(t)
+	h.entered.Feed(t, "REVOKE ALL ON failoverd.* FROM restorer@'127.0.0.1'")
+	_, brought := h.steps(t)
+	plain, err := built(h.cfg, h.deps, "start-mariadb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	failover, ours := inspect(t, plain, Absent, ""), inspect(t, brought, Absent, "no dump that this switchover has taken")
+	if failover.Lacks == "" || ours.Lacks != failover.Lacks || !strings.Contains(ours.Detail, ours.Lacks) {
+		t.Errorf("a failover lacks %q, a switchover %q: %s", failover.Lacks, ours.Lacks, ours.Detail)
+	}
 }

@@ -89,8 +89,8 @@ type Deps struct {
 	Recall failover.Reading
 	// Past are what became of the same step, whatever its direction, in earlier executions and in the one that is open, oldest first.
 	Past []failover.StepRecord
-	// Begun are the tokens of a step's attempts in the execution that is under way; nil: none is.
-	Begun func(step failover.StepID) []uint64
+	// Begun are the tokens of a step's attempts in the execution that is under way, and whether the newest of them is known to have failed. Nil: there is none.
+	Begun func(step failover.StepID) (tokens []uint64, failed bool)
 	Log   *slog.Logger
 }
 

@@ -97,27 +97,43 @@ var freshName = regexp.MustCompile(`^failoverd-e(\d+)-t(\d+)-(20\d{6}T\d{6})\.sq
 const freshTime = "20060102T150405"
 
 // freshDumps tells the dumps that a switchover has taken from all others that lie there. Epochs and tokens are unique within one cluster's log only, and
-// the bucket may hold what another one has put there: a cluster that was made anew, or one for trials. So its own are those whose token is that of
-// an attempt in the execution, and that were begun after it began.
+// the bucket may hold what another one has put there: a cluster that was made anew, or one for trials. So its own is the one whose token is that of
+// the newest attempt in the execution, unless that is known to have failed, and that was begun after the execution began. What an earlier attempt
+// has put there late is none: a later one may have been refused since, because somebody writes.
 type freshDumps struct {
 	prefix string
 	epoch  uint64
-	step   failover.StepID                     // the dump's
-	since  time.Time                           // when the execution began; zero: none is under way, and none is its own
-	begun  func(step failover.StepID) []uint64 // nil: none
-	tokens []uint64                            // that this action has begun itself
+	step   failover.StepID // the dump's
+	since  time.Time       // when the execution began; zero: none is under way, and none is its own
+	begun  func(step failover.StepID) (tokens []uint64, failed bool)
+	token  uint64 // of the attempt that this action has begun itself; zero: none
 }
 
 func (c *MariaDBRestoreConfig) freshDumps(d Deps, step failover.StepID) freshDumps {
 	return freshDumps{prefix: c.Prefix, epoch: d.Epoch, step: step, since: d.Since, begun: d.Begun}
 }
 
-// own are the tokens of the attempts.
-func (o *freshDumps) own() []uint64 {
-	if o.begun == nil {
-		return o.tokens
+// earlier are the tokens of the attempts before this one, whether they have failed or not.
+func (o *freshDumps) earlier(token uint64) (out []uint64) {
+	if o.begun != nil {
+		out, _ = o.begun(o.step)
 	}
-	return slices.Concat(o.begun(o.step), o.tokens)
+	return slices.DeleteFunc(out, func(t uint64) bool { return t == token })
+}
+
+// counts is the token of the dump that counts; zero: none does.
+func (o *freshDumps) counts() uint64 {
+	if o.begun == nil {
+		return o.token
+	}
+	switch tokens, failed := o.begun(o.step); {
+	case len(tokens) == 0 || o.token > slices.Max(tokens):
+		return o.token
+	case failed && o.token < slices.Max(tokens):
+		return 0
+	default:
+		return slices.Max(tokens)
+	}
 }
 
 // under begins the key of an attempt's.
@@ -141,19 +157,17 @@ func (o *freshDumps) is(key string) (token uint64, asOf time.Time, ok bool) {
 	}
 	token, err := strconv.ParseUint(m[2], 10, 64)
 	asOf, err2 := time.Parse(freshTime, m[3])
-	if err != nil || err2 != nil || asOf.Before(o.since.Truncate(time.Second)) || !slices.Contains(o.own(), token) {
+	if err != nil || err2 != nil || asOf.Before(o.since.Truncate(time.Second)) || token == 0 || token != o.counts() {
 		return 0, time.Time{}, false
 	}
 	return token, asOf, true
 }
 
-// newest is the dump among backups: that of the newest attempt. An earlier one's that came late is no worse – both were begun behind the
-// fence –, but one is taken and stays taken.
-func (o *freshDumps) newest(all []backup.File) (out backup.File, ok bool) {
-	newest := uint64(0)
+// among is the dump that counts, among backups.
+func (o *freshDumps) among(all []backup.File) (out backup.File, ok bool) {
 	for _, f := range all {
-		if token, asOf, is := o.is(f.Key); is && token > newest {
-			newest, out, ok = token, f, true
+		if _, asOf, is := o.is(f.Key); is {
+			out, ok = f, true
 			out.AsOf = asOf
 		}
 	}

@@ -68,7 +68,7 @@ func (x *mariaDBDump) Inspect(ctx context.Context) (Effect, error) {
 		return Effect{}, errors.Join(fmt.Errorf("listing the backups under %s: %w", x.place, err), failed)
 	}
 	// Before its own error is believed: the answer that an upload is complete may have been lost. What was seen to be something else is not taken.
-	if f, ok := x.fresh.newest(all); ok && !errors.Is(failed, backup.ErrOther) {
+	if f, ok := x.fresh.among(all); ok && !errors.Is(failed, backup.ErrOther) {
 		e.State, found = Present, freshFound{f.Key, f.ETag}
 		e.Detail = fmt.Sprintf("%s in %s is dumped as of %s: %s, %s", strings.Join(x.cfg.Databases, ", "), x.left, f.AsOf.Format(time.RFC3339), f.Key, backup.Size(f.Size)) + x.events
 		if ended && x.said != nil && *x.said != "" {
@@ -136,22 +136,19 @@ func (x *mariaDBDump) Do(ctx context.Context, a Attempt) error {
 		return err
 	}
 	calls := func(ctx context.Context) context.Context { return ctx }
-	for _, token := range x.fresh.own() { // and nobody else's: another component may have the same prefix
-		if token == a.Token {
-			continue
-		}
+	for _, token := range x.fresh.earlier(a.Token) { // and nobody else's: another component may have the same prefix
 		if err := x.place.Abandon(ctx, x.fresh.under(token), calls); err != nil {
 			a.Report("%v", err) // nothing rests on it: an earlier attempt's object would be no worse
 		}
 	}
-	x.fresh.tokens = append(x.fresh.tokens, a.Token)
+	x.fresh.token = a.Token
 	key := x.fresh.key(a.Token, time.Now(), x.cfg.Fresh.compression())
-	said := new(string)
+	said, allow := new(string), slices.Clone(x.allow) // which each look sets anew
 	x.said = said
 	x.now = beginLong(a, x.patience, fmt.Sprintf("dumping MariaDB in %s to s3://%s/%s", x.left, x.place.Bucket, key), func(ctx context.Context, r *longWork, say func(string)) error {
 		taken, err := restore.Take(ctx, restore.TakeOptions{
 			Program: x.cfg.Fresh.program(), Server: server, CAFile: x.cfg.CAFile, Databases: x.cfg.Databases, Compression: x.cfg.Fresh.compression(),
-			Allow: x.allow, UnderWay: func(o restore.Override) string { return underWay(x.step, string(o)) },
+			Allow: allow, UnderWay: func(o restore.Override) string { return underWay(x.step, string(o)) },
 			Report: say,
 			Put: func(ctx context.Context, from io.Reader) (backup.File, error) {
 				// Nothing is sent by a process that was stopped or suspended meanwhile: nobody has looked since.

@@ -30,6 +30,7 @@ type home struct {
 	cfg           *MariaDBRestoreConfig
 	deps          Deps
 	begun         []uint64 // the tokens of the dump's attempts, as the log has them
+	failed        bool     // the newest of them is known to have failed
 }
 
 func goingHome(t *testing.T) *home {
@@ -51,15 +52,18 @@ func goingHome(t *testing.T) *home {
 		PasswordFile: password, Databases: []string{"app"}, Fresh: &MariaDBFreshConfig{},
 	}
 	h.deps = testDeps(t, h.bucket)
-	h.deps.Epoch, h.deps.Since, h.begun = 2, time.Now().Add(time.Minute), []uint64{11, 12}
-	h.deps.Begun = func(step failover.StepID) []uint64 {
+	h.deps.Epoch, h.deps.Since = 2, time.Now().Add(time.Minute)
+	h.deps.Begun = func(step failover.StepID) ([]uint64, bool) {
 		if step != "dump-mariadb" {
 			t.Errorf("asked for the attempts of %s", step)
 		}
-		return h.begun
+		return slices.Clone(h.begun), h.failed
 	}
 	return h
 }
+
+// begins is what the log says before an attempt of the dump.
+func (h *home) begins(token uint64) { h.begun, h.failed = append(h.begun, token), false }
 
 // steps are the two of a leader.
 func (h *home) steps(t *testing.T) (*mariaDBDump, *mariaDBRestore) {
@@ -121,6 +125,7 @@ func TestMariaDBDump(t *testing.T) {
 	var said []string
 	a := attempt(11, before)
 	a.Progress = func(line string) { said = append(said, line) }
+	h.begins(11)
 	if err := dump.Do(t.Context(), a); err != nil {
 		t.Fatal(err)
 	}
@@ -171,6 +176,7 @@ func TestMariaDBDumpIsItsOwn(t *testing.T) {
 	dump, start := h.steps(t)
 	before := inspect(t, dump, Absent, "MariaDB in us-east-1 is not dumped")
 	inspect(t, start, Absent, "no dump that this switchover has taken")
+	h.begins(11)
 	do(t, dump.Do, 11, before.Previous)
 	ours := ""
 	for _, key := range h.fresh() {
@@ -209,6 +215,8 @@ func TestMariaDBDumpLeavesOthersUploads(t *testing.T) {
 		}
 	}
 	dump, _ := h.steps(t)
+	h.begins(11)
+	h.begins(12)
 	do(t, dump.Do, 12, inspect(t, dump, Absent, "").Previous)
 	if open := h.bucket.Uploads.Open(); len(open) != 1 || !strings.Contains(open[0], "-t5000-") {
 		t.Errorf("open are %q", open)
@@ -226,6 +234,7 @@ func TestMariaDBDumpNothingOlder(t *testing.T) {
 		return 0, ""
 	}
 	h.bucket.Feel(full)
+	h.begins(11)
 	err := dump.Do(t.Context(), attempt(11, inspect(t, dump, Absent, "")))
 	if err == nil || !strings.Contains(err.Error(), "QuotaExceeded") || !strings.Contains(err.Error(), "`failoverd retry start-mariadb --allow backup --why …`") {
 		t.Errorf("a full bucket: %v", err)
@@ -258,6 +267,7 @@ func TestMariaDBDumpNothingOlder(t *testing.T) {
 func TestMariaDBDumpIsTheOneThatTheLogNames(t *testing.T) {
 	h := goingHome(t)
 	dump, start := h.steps(t)
+	h.begins(11)
 	do(t, dump.Do, 11, inspect(t, dump, Absent, "").Previous)
 	before := inspect(t, start, Absent, h.fresh()[0])
 	o := h.bucket.Objects()[h.fresh()[0]]
@@ -272,6 +282,7 @@ func TestMariaDBDumpIsTheOneThatTheLogNames(t *testing.T) {
 func TestMariaDBDumpIsTheOneThatTheFirstLeaderBegan(t *testing.T) {
 	h := goingHome(t)
 	dump, start := h.steps(t)
+	h.begins(11)
 	do(t, dump.Do, 11, inspect(t, dump, Absent, "").Previous)
 	key := h.fresh()[0]
 	began := inspect(t, start, Absent, key).Previous
@@ -313,6 +324,7 @@ func TestMariaDBDumpChangesHands(t *testing.T) {
 	})
 	first, _ := h.steps(t)
 	a := attempt(11, inspect(t, first, Absent, ""))
+	h.begins(11)
 	a.Deadline = time.Now().Add(400 * time.Millisecond)
 	if err := first.Do(t.Context(), a); err != nil {
 		t.Fatal(err)
@@ -320,7 +332,9 @@ func TestMariaDBDumpChangesHands(t *testing.T) {
 	<-reached
 	inspect(t, first, Partial, "dump")
 	second, start := h.steps(t)
-	do(t, second.Do, 12, inspect(t, second, Absent, "").Previous)
+	before := inspect(t, second, Absent, "")
+	h.begins(12)
+	do(t, second.Do, 12, before.Previous)
 	close(hangs)
 	<-first.now.ended
 	if keys := h.fresh(); len(keys) != 1 || !strings.Contains(keys[0], "-t12-") || len(h.bucket.Uploads.Open()) > 0 || first.now.err == nil {
@@ -426,10 +440,12 @@ func TestMariaDBDumpAllowsNothingByItself(t *testing.T) {
 	defer h.left.Feed(t, "RESET SLAVE ALL")
 	dump, start := h.steps(t)
 	before := inspect(t, dump, Absent, "")
+	h.begins(11)
 	if err := dump.Do(t.Context(), attempt(11, before)); err == nil || !strings.Contains(err.Error(), "replicates from 127.0.0.1") || len(h.fresh()) > 0 {
 		t.Errorf("as it is made: %v", err)
 	}
 	dump.Allow([]string{"rows"}, "")
+	h.begins(12)
 	if err := dump.Do(t.Context(), attempt(12, before)); err == nil || !strings.Contains(err.Error(), "--allow replica") || len(h.fresh()) > 0 {
 		t.Errorf("with another allowance: %v", err)
 	}

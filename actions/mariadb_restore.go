@@ -207,11 +207,11 @@ func (x *mariaDBRestore) candidates(ctx context.Context) ([]backup.Candidate, er
 		return nil, fmt.Errorf("listing the backups under %s: %w", x.place, err)
 	}
 	if x.cfg.Brought && x.key == "" {
-		if f, ok := x.fresh.newest(all); ok {
+		if f, ok := x.fresh.among(all); ok {
 			return []backup.Candidate{{File: f}}, nil
 		}
 		if !slices.Contains(x.allow, freshBackup) {
-			return nil, fmt.Errorf("%w under %s: older backups are not restored in its place unless somebody says so, the newest (%s) or the one that --key names", errNotBrought, x.place, x.underWay(freshBackup))
+			return nil, askError{fmt.Errorf("%w under %s: older backups are not restored in its place unless somebody says so, the newest (%s) or the one that --key names", errNotBrought, x.place, x.underWay(freshBackup))}
 		}
 	}
 	if len(all) == 0 {
@@ -247,7 +247,7 @@ func (x *mariaDBRestore) options(ctx context.Context, a Attempt) (o restore.Opti
 	x.choose(&o, found)
 	x.began(a.Previous)
 	if x.first != nil && x.key == "" && x.brings(o.File) && *x.first != (freshFound{o.File.Key, o.File.ETag}) {
-		return o, fmt.Errorf("the first attempt began with %s (ETag %s), and %s (ETag %s) lies there now (`failoverd retry %s --key %s --why …` takes that one)", x.first.Key, x.first.ETag, o.File.Key, o.File.ETag, x.step, o.File.Key)
+		return o, askError{fmt.Errorf("the first attempt began with %s (ETag %s), and %s (ETag %s) lies there now (`failoverd retry %s --key %s --why …` takes that one)", x.first.Key, x.first.ETag, o.File.Key, o.File.ETag, x.step, o.File.Key)}
 	}
 	return o, nil
 }

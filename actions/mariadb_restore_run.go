@@ -117,8 +117,10 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 	found, err := x.candidates(ctx)
 	if err != nil {
 		e.Detail = err.Error()
-		if !errors.Is(err, errNotBrought) { // that one comes only behind the fence, and lacks on no quiet day
-			e.Lacks = e.Detail
+		if e.Lacks = e.Detail; errors.Is(err, errNotBrought) { // that comes only behind the fence, and lacks on no quiet day
+			if e.Lacks = x.lacks(st); e.Lacks != "" {
+				e.Detail += "; " + e.Lacks
+			}
 		}
 		return e, nil //nolint:nilerr // the server could be read: what lacks is said
 	}
@@ -143,11 +145,19 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 	for _, why := range passed {
 		e.Detail += "; passed over: " + why
 	}
-	if st.Lacks != "" && e.Lacks == "" {
-		e.Lacks = fmt.Sprintf("the account %s may not do in MariaDB in %s what a restore needs; %s", x.cfg.User, x.region, st.Lacks)
+	if why := x.lacks(st); why != "" && e.Lacks == "" {
+		e.Lacks = why
 		e.Detail += "; " + e.Lacks
 	}
 	return e, nil
+}
+
+// lacks says what the account may not do at the server; "" if nothing is known.
+func (x *mariaDBRestore) lacks(st restore.Status) string {
+	if st.Lacks == "" {
+		return ""
+	}
+	return fmt.Sprintf("the account %s may not do in MariaDB in %s what a restore needs; %s", x.cfg.User, x.region, st.Lacks)
 }
 
 // Do implements Action. What ends soon, such as what is refused, is told at once.

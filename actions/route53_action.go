@@ -95,7 +95,7 @@ func (w *route53Weights) Inspect(ctx context.Context) (Effect, error) {
 		e.State, e.Detail, e.Over = Absent, "no record sends clients to "+string(w.region)+": "+strings.Join(wrong, ", "), w.lost(z)
 		return e, nil
 	case len(wrong) > 0:
-		e.State, e.Detail = Partial, strings.Join(wrong, ", ")
+		e.State, e.Detail, e.Over = Partial, strings.Join(wrong, ", "), w.lost(z)
 		return e, nil
 	}
 	var h heard

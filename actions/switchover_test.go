@@ -36,13 +36,13 @@ func switching(t *testing.T, h *home) *stage {
 
 // follows has the actions of h know the attempts of a stage's dump, as a node does by its log.
 func (h *home) follows(st *stage) {
-	h.deps.Begun = func(failover.StepID) (out []uint64) {
+	h.deps.Begun = func(failover.StepID) (out []uint64, failed bool) {
 		if e := st.state().Execution; e != nil {
 			for _, a := range e.Step("dump-api").Attempts {
-				out = append(out, a.Token)
+				out, failed = append(out, a.Token), a.Outcome != "" && a.Outcome != failover.StepDone
 			}
 		}
-		return out
+		return out, failed
 	}
 }
 

@@ -58,17 +58,17 @@ func past(s *failover.State, st failover.Step) (out []failover.StepRecord) {
 }
 
 // begun gives the tokens of the attempts that were begun in an execution.
-func begun(e *failover.Execution) func(failover.StepID) []uint64 {
-	return func(id failover.StepID) (out []uint64) {
+func begun(e *failover.Execution) func(failover.StepID) ([]uint64, bool) {
+	return func(id failover.StepID) (out []uint64, failed bool) {
 		if e == nil || e.Steps[id] == nil {
-			return nil
+			return nil, false
 		}
 		for _, a := range e.Steps[id].Attempts {
 			if !a.Undo && !a.Already && !a.Burn {
-				out = append(out, a.Token)
+				out, failed = append(out, a.Token), a.Outcome != "" && a.Outcome != failover.StepDone
 			}
 		}
-		return out
+		return out, failed
 	}
 }
 

@@ -42,6 +42,29 @@ func TestARefusalNamesItsStep(t *testing.T) {
 	}
 }
 
+// An action is told which attempts of a step were begun in the execution that is under way, and whether the newest of them has failed.
+func TestBegun(t *testing.T) {
+	e := &failover.Execution{Steps: map[failover.StepID]*failover.StepRecord{"dump-mariadb": {Attempts: []failover.AttemptRecord{
+		{Token: 5, Already: true}, {Token: 7, Outcome: failover.StepFailed}, {Token: 9, Undo: true}, {Token: 10, Burn: true}, {Token: 11},
+	}}}}
+	tokens := func() string {
+		out, failed := begun(e)("dump-mariadb")
+		return fmt.Sprint(out, failed)
+	}
+	newest := &e.Steps["dump-mariadb"].Attempts[4]
+	for outcome, want := range map[failover.StepState]string{"": "[7 11] false", failover.StepDone: "[7 11] false", failover.StepFailed: "[7 11] true", failover.StepUnclear: "[7 11] true"} {
+		if newest.Outcome = outcome; tokens() != want {
+			t.Errorf("%q: %s", outcome, tokens())
+		}
+	}
+	if out, failed := begun(nil)("dump-mariadb"); len(out) > 0 || failed {
+		t.Errorf("%v, %t", out, failed)
+	}
+	if out, failed := begun(e)("start-mariadb"); len(out) > 0 || failed {
+		t.Errorf("%v, %t", out, failed)
+	}
+}
+
 // An action is told what became of its step in every execution, in whatever direction, and nothing of other steps or kinds.
 func TestPast(t *testing.T) {
 	step := failover.Step{ID: "start-mongo", Kind: failover.KindStart, Action: "mongo_promote", Region: "east2"}
@@ -61,14 +84,7 @@ func TestPast(t *testing.T) {
 	if got := fmt.Sprint(states()); got != "[done failed]" {
 		t.Errorf("%s", got)
 	}
-	if got := begun(s.Execution)(step.ID); got != nil {
-		t.Errorf("without an execution %d were begun", got)
-	}
 	s.Execution = run(6, home, failover.StepRunning)
-	s.Execution.Steps[step.ID].Attempts = []failover.AttemptRecord{{Token: 7}, {Token: 8, Undo: true}, {Token: 9, Already: true}, {Token: 10, Burn: true}, {Token: 11}}
-	if got := begun(s.Execution); fmt.Sprint(got(step.ID), got("dump-mongo")) != "[7 11] []" {
-		t.Errorf("begun were %d", got(step.ID))
-	}
 	if got := fmt.Sprint(states()); got != "[done failed running]" || len(s.History) != 5 {
 		t.Errorf("%s", got)
 	}

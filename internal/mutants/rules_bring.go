@@ -3,6 +3,30 @@ package main
 // bring are the rules of a switchover, which takes along what the region that is left holds.
 var bring = []mutant{
 	{
+		name: "dump-of-an-earlier-attempt", rule: "D1",
+		says:  "a dump that an earlier attempt has put there late counts, although a later one was refused because somebody writes",
+		edits: []edit{{"actions/mariadb_dump.go", `token == 0 || token != o.counts()`, `token == 0 || token > o.counts()`}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBDumpOfAnEarlierAttempt"}},
+	},
+	{
+		name: "failed-dump-counts", rule: "D1",
+		says:  "what a failed attempt has put there late is taken for the new dump that a person was promised",
+		edits: []edit{{"actions/mariadb_dump.go", `case failed && o.token < slices.Max(tokens)`, `case failed && false`}},
+		tests: []test{{pkg: "actions", name: "TestMariaDBDumpOfAnEarlierAttempt"}},
+	},
+	{
+		name: "failed-attempt-untold", rule: "D1",
+		says:  "an action is not told that the newest attempt has failed",
+		edits: []edit{{"internal/daemon/world.go", `a.Outcome != "" && a.Outcome != failover.StepDone`, `false`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestBegun"}},
+	},
+	{
+		name: "switchover-begins-without-grants", rule: "G8",
+		says:  "a switchover stops the region although what it restores into lacks grants that would have kept a failover from beginning",
+		edits: []edit{{"actions/mariadb_restore_run.go", `if e.Lacks = x.lacks(st); e.Lacks != "" {`, `if e.Lacks = ""; e.Lacks != "" {`}},
+		tests: []test{{pkg: "actions", name: "TestBroughtRestoreLacksAsMuch"}},
+	},
+	{
 		name: "dump-before-the-fence", rule: "S1",
 		says:  "the region that is left is dumped while its writers may still write",
 		edits: []edit{{"failover/plan/bring.go", `[]failover.StepID{FenceID}`, `[]failover.StepID{FreezeID}`}},
@@ -211,7 +235,7 @@ var bring = []mutant{
 	{
 		name: "restore-tried-for-hours", rule: "D1",
 		says:  "a restore whose dump was skipped is tried again and again, and nobody is asked",
-		edits: []edit{{"actions/act.go", `errors.Is(err, errNotBrought) && r.asked`, `err == nil && r.asked`}},
+		edits: []edit{{"actions/act.go", `asks && r.asked`, `asks && err == nil`}},
 		tests: []test{{pkg: "actions", name: "TestASwitchoverWithoutItsDumpAsks"}},
 	},
 	{
@@ -223,7 +247,7 @@ var bring = []mutant{
 	{
 		name: "dump-of-another-cluster", rule: "E4",
 		says:  "a dump that no attempt of this switchover has taken is restored as its own",
-		edits: []edit{{"actions/mariadb_dump.go", ` || !slices.Contains(o.own(), token)`, ``}},
+		edits: []edit{{"actions/mariadb_dump.go", ` || token == 0 || token != o.counts()`, ``}},
 		tests: []test{{pkg: "actions", name: "TestMariaDBDumpIsItsOwn"}},
 	},
 	{

@@ -48,9 +48,11 @@ var traffic = []mutant{
 	{
 		name: "lost-change-is-awaited", rule: "L1",
 		says: "a change that Route 53 has accepted and lost is waited for until the step's time is over",
-		edits: []edit{{"actions/route53_action.go", `, w.lost(z)
-`, `, ""
-`}},
+		edits: []edit{{"actions/route53_action.go", `strings.Join(wrong, ", "), w.lost(z)
+		return e, nil
+	case`, `strings.Join(wrong, ", "), ""
+		return e, nil
+	case`}},
 		tests: []test{{pkg: "actions", name: "TestALostChange"}},
 	},
 	{

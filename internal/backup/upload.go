@@ -105,7 +105,8 @@ func (u *upload) all(ctx context.Context, from io.Reader) error {
 			buf = make([]byte, size)
 		}
 		got, err := io.ReadFull(from, buf[:size])
-		last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
+		// As io.ReadFull says it, and not what it was told of another end: one that holds io.ErrUnexpectedEOF tells of what is cut off.
+		last := err == io.EOF || err == io.ErrUnexpectedEOF //nolint:errorlint // see above
 		if err != nil && !last {
 			return err
 		}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/md5" //nolint:gosec // what S3 keeps
 	"errors"
+	"fmt"
 	"hash/crc64"
 	"io"
 	"maps"
@@ -83,6 +84,9 @@ func TestPutLeavesNothingHalf(t *testing.T) {
 		want string
 	}{
 		"the source breaks": {io.MultiReader(strings.NewReader(text), iotest.ErrReader(broken)), nil, "broken"},
+		"the source is cut off": {
+			io.MultiReader(strings.NewReader(text), iotest.ErrReader(fmt.Errorf("the server is gone: %w", io.ErrUnexpectedEOF))), nil, "the server is gone: unexpected EOF",
+		},
 		"no space": {strings.NewReader(text), func(op string, r *http.Request) (int, string) {
 			if op == "UploadPart" && r.URL.Query().Get("partNumber") == "3" {
 				return http.StatusInsufficientStorage, "QuotaExceeded"

@@ -151,7 +151,7 @@ var bring = []mutant{
 	{
 		name: "dump-before-the-server-is-still", rule: "S1",
 		says:  "a dump begins while the server still works for a client that was killed, and lacks what that commits",
-		edits: []edit{{"internal/restore/still.go", `		case len(busy) == 0:`, `		case len(busy) < 99:`}},
+		edits: []edit{{"internal/restore/still.go", `		case left.none():`, `		case len(left.running) < 99:`}},
 		tests: []test{{pkg: "internal/restore", name: "TestTakeWaitsForTheServer"}},
 	},
 	{
@@ -181,7 +181,7 @@ var bring = []mutant{
 	{
 		name: "half-an-upload", rule: "E1",
 		says:  "what was uploaded until its source broke becomes an object",
-		edits: []edit{{"internal/backup/upload.go", `last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)`, `last := err != nil`}},
+		edits: []edit{{"internal/backup/upload.go", `last := err == io.EOF || err == io.ErrUnexpectedEOF`, `last := errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)`}},
 		tests: []test{{pkg: "internal/backup", name: "TestPutLeavesNothingHalf"}},
 	},
 	{

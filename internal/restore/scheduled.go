@@ -7,7 +7,8 @@ import (
 )
 
 // Scheduled names the events that a server carries out by itself, of those that the account can see; none while its event scheduler is off. They
-// write although everything that writes from outside has stopped.
+// write although everything that writes from outside has stopped. One that is carried out once is DISABLED while it runs, and gone afterwards; one that
+// is kept (ON COMPLETION PRESERVE) looks the same before and after its end: a dump waits for it, unnamed.
 func Scheduled(ctx context.Context, server *mysql.Config) ([]string, error) {
 	s, err := dial(ctx, server, nil)
 	if err != nil {
@@ -18,5 +19,6 @@ func Scheduled(ctx context.Context, server *mysql.Config) ([]string, error) {
 	if err != nil || on != "ON" {
 		return nil, err
 	}
-	return s.column(ctx, "SELECT CONCAT(EVENT_SCHEMA, '.', EVENT_NAME) FROM information_schema.EVENTS WHERE STATUS='ENABLED' ORDER BY EVENT_SCHEMA, EVENT_NAME")
+	return s.column(ctx, `SELECT CONCAT(EVENT_SCHEMA, '.', EVENT_NAME) FROM information_schema.EVENTS
+		WHERE STATUS='ENABLED' OR STATUS='DISABLED' AND EVENT_TYPE='ONE TIME' AND ON_COMPLETION='NOT PRESERVE' AND LAST_EXECUTED IS NOT NULL ORDER BY EVENT_SCHEMA, EVENT_NAME`)
 }

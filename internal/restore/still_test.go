@@ -6,6 +6,7 @@ import (
 	"database/sql"
 	"fmt"
 	"io"
+	"net"
 	"strings"
 	"testing"
 	"time"
@@ -33,35 +34,92 @@ func atWork(t *testing.T, s *mariadbtest.Server) (*sql.Conn, string) {
 	return c, id
 }
 
+// shown is the connection that shows some text as its statement.
+func shown(t *testing.T, s *mariadbtest.Server, where, text string) string {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); <-time.After(5 * time.Millisecond) {
+		if id, info, _ := strings.Cut(s.Feed(t, "SELECT ID, INFO FROM information_schema.PROCESSLIST WHERE "+where), "\t"); strings.Contains(info, text) {
+			return id
+		}
+	}
+	t.Fatal("it does not begin")
+	return ""
+}
+
+// takenWith takes a dump that holds a value, and has waited for somebody.
+func takenWith(t *testing.T, s *mariadbtest.Server, value, says string) {
+	t.Helper()
+	var kept bytes.Buffer
+	var said []string
+	o := taking(s, &kept, "app")
+	o.Compression, o.Report = "none", func(line string) { said = append(said, line) }
+	if _, err := Take(t.Context(), o); err != nil || !strings.Contains(kept.String(), "("+value+")") {
+		t.Errorf("%v; the dump is\n%s", err, kept.String())
+	}
+	if len(said) == 0 || !strings.Contains(said[0], says) {
+		t.Errorf("it says %q, want %q", said, says)
+	}
+}
+
 // What the server still does for others when a dump is to begin is in the dump, or there is none: their processes may have been killed long ago.
 func TestTakeWaitsForTheServer(t *testing.T) {
 	s := source(t)
 	s.Feed(t, "CREATE DATABASE app; CREATE TABLE app.a (x INT PRIMARY KEY)")
 	settled(t, s)
-	t.Run("a statement", func(t *testing.T) {
+	s.Feed(t, "CREATE DATABASE failoverd; CREATE TABLE failoverd.other (x INT); CREATE EVENT app.once ON SCHEDULE AT NOW() + INTERVAL 1 DAY DO DELETE FROM app.a;\n"+
+		"DELIMITER //\nCREATE PROCEDURE app.p() BEGIN DO SLEEP(1); DO SLEEP(1.5); INSERT INTO app.a VALUES (4712); END//\nDELIMITER ;\nDO SLEEP(1.1)")
+	for name, tt := range map[string]struct{ does, shows, makes, says string }{
+		"a statement":                    {"INSERT INTO app.a SELECT 4711 + SLEEP(3)", "4711", "4711", "the statement of connection %s (root)"},
+		"one of another database's":      {"USE failoverd; INSERT INTO app.a SELECT 4713 + SLEEP(3)", "4713", "4713", "the statement of connection %s (root)"},
+		"a procedure of many statements": {"USE failoverd; CALL app.p()", "SLEEP(1)", "4712", "the statement of connection %s (root)"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c, id := atWork(t, s)
+			ended := make(chan error, 1)
+			go func() {
+				for text := range strings.SplitSeq(tt.does, "; ") {
+					if _, err := c.ExecContext(context.Background(), text); err != nil {
+						ended <- err
+						return
+					}
+				}
+				ended <- nil
+			}()
+			shown(t, s, "ID="+id, tt.shows)
+			takenWith(t, s, tt.makes, fmt.Sprintf(tt.says, id))
+			if err := <-ended; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	t.Run("an event", func(t *testing.T) {
+		s.Feed(t, "SET GLOBAL event_scheduler=ON; ALTER EVENT app.once ON SCHEDULE AT NOW() DO INSERT INTO app.a SELECT 4714 + SLEEP(3)")
+		defer s.Feed(t, "SET GLOBAL event_scheduler=OFF")
+		id := shown(t, s, "COMMAND='Connect'", "4714")
+		if names, err := Scheduled(t.Context(), account(s)); err != nil || len(names) != 1 || names[0] != "app.once" {
+			t.Errorf("%q, %v", names, err)
+		}
+		takenWith(t, s, "4714", "the event of connection "+id+" (root)")
+	})
+	t.Run("a statement whose transaction stays open", func(t *testing.T) {
 		c, id := atWork(t, s)
+		if _, err := c.ExecContext(t.Context(), "BEGIN"); err != nil {
+			t.Fatal(err)
+		}
 		ended := make(chan error, 1)
 		go func() {
-			_, err := c.ExecContext(context.Background(), "INSERT INTO app.a SELECT 4711 + SLEEP(3)")
+			_, err := c.ExecContext(context.Background(), "INSERT INTO app.a SELECT 4715 + SLEEP(1.5)")
 			ended <- err
 		}()
-		for end := time.Now().Add(20 * time.Second); !strings.Contains(s.Feed(t, "SELECT INFO FROM information_schema.PROCESSLIST WHERE ID="+id), "4711"); <-time.After(5 * time.Millisecond) {
-			if time.Now().After(end) {
-				t.Fatal("it does not begin")
-			}
-		}
+		shown(t, s, "ID="+id, "4715")
 		var kept bytes.Buffer
 		o := taking(s, &kept, "app")
-		var said []string
-		o.Compression, o.Report = "none", func(line string) { said = append(said, line) }
-		if _, err := Take(t.Context(), o); err != nil || !strings.Contains(kept.String(), "4711") {
-			t.Errorf("%v; the dump is\n%s", err, kept.String())
+		o.Patience = 3 * time.Second
+		if _, err := Take(t.Context(), o); err == nil || !strings.Contains(err.Error(), "the transaction of connection "+id+" since ") {
+			t.Errorf("%v", err)
 		}
 		if err := <-ended; err != nil {
 			t.Error(err)
-		}
-		if len(said) == 0 || !strings.Contains(said[0], "the statement of connection "+id+" (root)") {
-			t.Errorf("it says %q", said)
 		}
 	})
 	t.Run("a transaction", func(t *testing.T) {
@@ -90,14 +148,58 @@ func TestTakeWaitsForTheServer(t *testing.T) {
 	})
 }
 
+// A server that others use is never without work, and somebody may hang in mid-login: what begins after a dump was asked for is not waited for.
+func TestTakeOfABusyServer(t *testing.T) {
+	s := source(t)
+	s.Feed(t, "CREATE DATABASE app; CREATE TABLE app.a (x INT PRIMARY KEY); CREATE DATABASE failoverd; CREATE TABLE failoverd.other (x INT)")
+	settled(t, s)
+	for range 3 {
+		c, err := net.Dial("tcp", s.Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan error, 6)
+	for i := range cap(ended) {
+		c, _ := atWork(t, s)
+		go func() {
+			for n := 0; ctx.Err() == nil; n++ {
+				for _, text := range []string{"BEGIN", "INSERT INTO failoverd.other VALUES (1)", "DO SLEEP(0.3)", "COMMIT"} {
+					if _, err := c.ExecContext(context.Background(), text); err != nil {
+						ended <- err
+						return
+					}
+				}
+				<-time.After(time.Duration(50+10*i) * time.Millisecond)
+			}
+			ended <- nil
+		}()
+	}
+	shown(t, s, "INFO LIKE 'DO %' LIMIT 1", "SLEEP(0.3)")
+	var kept bytes.Buffer
+	o := taking(s, &kept, "app")
+	o.Patience = 5 * time.Second
+	if _, err := Take(t.Context(), o); err != nil {
+		t.Error(err)
+	}
+	cancel()
+	for range cap(ended) {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+}
+
 // A change of which no table has the time is in the binary log. What is written to other databases alone, such as a canary, is nobody's.
 func TestTakeSeesTheBinaryLog(t *testing.T) {
 	s := source(t)
-	s.Feed(t, "CREATE DATABASE app; CREATE TABLE app.a (x INT); CREATE SEQUENCE app.seq; CREATE DATABASE failoverd; CREATE TABLE failoverd.canary (x INT)")
+	s.Feed(t, "CREATE DATABASE app; CREATE TABLE app.a (x INT); CREATE SEQUENCE app.seq; CREATE DATABASE nobody; CREATE DATABASE failoverd; CREATE TABLE failoverd.canary (x INT)")
 	settled(t, s)
 	for i, tt := range []struct{ does, want string }{
 		{"DO NEXTVAL(app.seq)", "which should be fenced: its binary log went on from 0-1-"},
-		{"CREATE TABLE app.new (x INT); DROP TABLE app.new", "which should be fenced: its binary log went on from 0-1-"},
+		{"CREATE TABLE nobody.new (x INT); DROP TABLE nobody.new", "which should be fenced: its binary log went on from 0-1-"},
 		{"DO 1", ""},
 		{"INSERT INTO failoverd.canary VALUES (1)", ""},
 	} {

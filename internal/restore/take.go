@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"os/exec"
+	"runtime"
 	"slices"
 	"strings"
 	"syscall"
@@ -104,8 +105,11 @@ func Take(ctx context.Context, o TakeOptions) (Taken, error) {
 			// Before the end of the file: what is refused now is not kept.
 			err = o.quiet(ctx, s, of.At, pos)
 		}
-		_ = kept.CloseWithError(err) // nil: the end
 		ended <- err
+		if err != nil {
+			err = fmt.Errorf("%w", err) // never io.EOF itself, which would be the end
+		}
+		_ = kept.CloseWithError(err)
 	}()
 	file, err := o.Put(ctx, from)
 	cancel() // what cannot be kept need not be read
@@ -177,23 +181,12 @@ func (t *take) run(ctx context.Context, out io.Writer) error {
 	// It ends with this process, too, as far as the kernel can see to that: nobody would read what it says.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
-	said, err := cmd.StderrPipe()
+	stdout, said, ended, err := begin(cmd)
 	if err != nil {
-		return err
-	}
-	stdout, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting %s: %w", program, err)
 	}
-	// What has left the group and holds on to the pipes is not waited for.
-	defer context.AfterFunc(running, func() {
-		<-time.After(killPatience)
-		_ = stdout.Close()
-		_ = said.Close()
-	})()
+	defer stdout.pipe.Close()
+	defer said.pipe.Close()
 	words := make(chan string, 1)
 	go func() {
 		text, _ := io.ReadAll(io.LimitReader(said, 2<<10)) // its first words
@@ -208,13 +201,8 @@ func (t *take) run(ctx context.Context, out io.Writer) error {
 	if err != nil { // nobody takes it any more: it ends, too
 		stop()
 	}
-	select {
-	case t.said = <-words:
-	case <-time.After(killPatience): // what it has started holds on to the pipe
-		_ = said.Close()
-		t.said = <-words
-	}
-	if e := cmd.Wait(); e != nil && ctx.Err() == nil && err == nil {
+	t.said = <-words
+	if e := <-ended; e != nil && ctx.Err() == nil && err == nil {
 		return fmt.Errorf("%s has failed after %s of SQL: %w; it said: %s", program, backup.Size(t.bytes), e, t.said)
 	}
 	if e := ctx.Err(); e != nil {
@@ -226,7 +214,72 @@ func (t *take) run(ctx context.Context, out io.Writer) error {
 	return err
 }
 
-// killPatience is how long what was killed may take until its pipes are closed.
+// begin starts a program, gives its outputs, and says once how it has ended. Pdeathsig speaks of the thread that has started it: that one is kept for
+// as long as it runs.
+func begin(cmd *exec.Cmd) (stdout, stderr *output, ended <-chan error, err error) {
+	gone := make(chan struct{})
+	var out []*output
+	defer func() {
+		if err != nil {
+			for _, o := range out {
+				_ = o.pipe.Close()
+			}
+		}
+	}()
+	for _, to := range []*io.Writer{&cmd.Stdout, &cmd.Stderr} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			return nil, nil, nil, err
+		}
+		defer w.Close() // the program has its own
+		*to = w
+		out = append(out, &output{r, gone})
+	}
+	started, done := make(chan error), make(chan error, 1)
+	go func() {
+		runtime.LockOSThread()
+		defer runtime.UnlockOSThread()
+		err := cmd.Start()
+		started <- err
+		if err != nil {
+			return
+		}
+		done <- cmd.Wait()
+		close(gone)
+		for _, o := range out {
+			_ = o.pipe.SetReadDeadline(time.Now().Add(killPatience)) // for a read under way
+		}
+	}()
+	if err := <-started; err != nil {
+		return nil, nil, nil, err
+	}
+	return out[0], out[1], done, nil
+}
+
+// output is what a program says. It ends with the program: what that has started, and has left its group, may hold on to the pipe.
+type output struct {
+	pipe *os.File        // not embedded: its WriteTo would go past Read
+	gone <-chan struct{} // closed: the program has ended
+}
+
+// Read implements io.Reader. What the program has said before its end is read, however late.
+func (o *output) Read(p []byte) (int, error) {
+	select {
+	case <-o.gone:
+		_ = o.pipe.SetReadDeadline(time.Now().Add(killPatience))
+	default:
+	}
+	n, err := o.pipe.Read(p)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		if n == 0 {
+			return 0, io.EOF
+		}
+		err = nil
+	}
+	return n, err
+}
+
+// killPatience is how long nothing may come out of a pipe whose program has ended.
 const killPatience = time.Second
 
 // secrets are the account's, in the form of an option file that lies on no disk: the end of a pipe that only the program inherits.

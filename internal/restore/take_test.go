@@ -149,6 +149,22 @@ func TestTakeIsWholeOrNothing(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("it leaves somebody behind", func(t *testing.T) {
+		settled(t, s)
+		var kept bytes.Buffer
+		o := taking(s, &kept, "app")
+		o.Program = script(`mariadb-dump "$@"; sleep 30 2>/dev/null & exit 0`)
+		put := o.Put
+		o.Put = func(ctx context.Context, from io.Reader) (backup.File, error) {
+			<-time.After(2 * killPatience) // what it has said is read all the same
+			return put(ctx, from)
+		}
+		begun := time.Now()
+		got, err := Take(t.Context(), o)
+		if err != nil || got.Tables != 1 || time.Since(begun) > 20*time.Second {
+			t.Errorf("after %s: %+v, %v", time.Since(begun), got, err)
+		}
+	})
 	t.Run("it warns", func(t *testing.T) {
 		settled(t, s)
 		var kept bytes.Buffer

@@ -101,3 +101,6 @@ func (r *longWork) begun(ctx context.Context, a Attempt, what string) error {
 
 // End implements Ender: half a dump is none, and nobody waits for the whole one.
 func (x *mariaDBDump) End(ctx context.Context) error { return x.now.end(ctx) }
+
+// End implements Ender: nobody waits for a restore that nobody wants. Then the server tells what of it is in.
+func (x *mariaDBRestore) End(ctx context.Context) error { return x.end(ctx) }

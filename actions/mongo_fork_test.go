@@ -104,6 +104,21 @@ func TestMongoPromoteFindsForks(t *testing.T) {
 		e, err := home.Inspect(t.Context())
 		return err == nil && strings.Contains(e.Lacks, s.Hosts[0]+" HAS FORKED") && strings.Contains(e.Lacks, "it was added again with the data that it had, and must be emptied") && strings.Contains(e.Detail, "HAS FORKED")
 	})
+	// A primary that steps down in the middle of the test may lack what the next one has.
+	old, primary := replset.Place{Host: s.Hosts[0]}, s.Hosts[2]
+	verdict := func() replset.Fork {
+		return replset.ForkTests(t.Context(), replset.Access{Set: "rs0", Dialer: a.dns}, primary, []replset.Place{old}, home.forced.At, a.patience)[0]
+	}
+	if f := verdict(); !f.Forked() {
+		t.Errorf("%+v", f)
+	}
+	s.SetMoodAt(2, "hello", mongotest.Mood{Reply: bson.D{
+		{Key: "ok", Value: 1.0}, {Key: "setName", Value: "rs0"}, {Key: "isWritablePrimary", Value: false}, {Key: "secondary", Value: true}, {Key: "minWireVersion", Value: int32(0)}, {Key: "maxWireVersion", Value: int32(21)},
+	}})
+	if f := verdict(); f.Forked() || !strings.Contains(f.String(), "could not be tested for a fork (the primary stepped down meanwhile") {
+		t.Errorf("%s", f)
+	}
+	s.SetMoodAt(2, "hello", mongotest.Mood{})
 	// The log knows of no forced promotion: nobody has been left behind.
 	home.forced = nil
 	if e, err := home.Inspect(t.Context()); err != nil || strings.Contains(e.Lacks+e.Advice+e.Detail, "FORK") {

@@ -65,9 +65,9 @@ func TestTheQuestionOfASwitchoverNamesNoLoss(t *testing.T) {
 	}
 }
 
-// Who holds a switchover in mid-dump and lets it go on again finds the dump as it was, under way. Who aborts it there ends the dump: nothing of it stands, and
-// the execution ends at once, without a step of which nobody knows. Who carries that on later is asked about the dump, and a new one is made.
-func TestASwitchoverIsAbortedInMidDump(t *testing.T) {
+// inMidDump is a switchover whose dump is under way for as long as the bucket feels so.
+func inMidDump(t *testing.T) (*home, *stage) {
+	t.Helper()
 	h := goingHome(t)
 	st := newStage(t, func(s *failover.Settings) {
 		bringsAPI(s)
@@ -88,12 +88,19 @@ func TestASwitchoverIsAbortedInMidDump(t *testing.T) {
 		return 0, ""
 	})
 	st.elect(nil)
-	defer st.end()
+	t.Cleanup(st.end)
 	select {
 	case <-reached:
 	case <-time.After(60 * time.Second):
 		t.Fatalf("it does not come to the dump: %+v", st.state().Events)
 	}
+	return h, st
+}
+
+// Who holds a switchover in mid-dump and lets it go on again finds the dump as it was, under way. Who aborts it there ends the dump: nothing of it stands, and
+// the execution ends at once, without a step of which nobody knows. Who carries that on later is asked about the dump, and a new one is made.
+func TestASwitchoverIsAbortedInMidDump(t *testing.T) {
+	h, st := inMidDump(t)
 	exec := st.state().Execution.ID
 	under := func() bool {
 		rec := st.state().Execution.Step("dump-api")
@@ -130,5 +137,45 @@ func TestASwitchoverIsAbortedInMidDump(t *testing.T) {
 	s = st.state()
 	if e := s.History[len(s.History)-1]; e.State != failover.ExecStable || len(h.fresh()) != 1 || rows(t, h.entered) != "7" {
 		t.Errorf("%s: %q lies there, %s rows", e.State, h.fresh(), rows(t, h.entered))
+	}
+}
+
+// Who aborts in mid-restore ends that, too: the step has failed, and nothing is in.
+func TestASwitchoverIsAbortedInMidRestore(t *testing.T) {
+	h := goingHome(t)
+	st := newStage(t, func(s *failover.Settings) {
+		bringsAPI(s)
+		s.Components[0].Brings.Start.Tokens = true
+		s.Policy.Lease.EffectTail = failover.Duration(time.Millisecond)
+	})
+	switchesOver(t, st)
+	h.follows(st)
+	dump, start := h.steps(t)
+	st.own["dump-api"], st.own["start-api"] = dump, start
+	had := rows(t, h.entered)
+	h.bucket.Feel(func(op string, r *http.Request) (int, string) {
+		if op == "GetObject" && strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") {
+			<-r.Context().Done()
+		}
+		return 0, ""
+	})
+	st.elect(nil)
+	defer st.end()
+	atWork := func() bool {
+		return strings.TrimSpace(h.entered.Feed(t, "SELECT COUNT(*) FROM information_schema.PROCESSLIST WHERE USER='restorer'")) != "0"
+	}
+	soon(t, "the restore to be under way", func() bool {
+		return st.state().Execution.Step("start-api").State == failover.StepRunning && atWork()
+	})
+	st.must(failover.Abort{Execution: st.state().Execution.ID})
+	soon(t, "the end of what was aborted", func() bool { return ended(st.state()) })
+	s := st.state()
+	e := s.History[len(s.History)-1]
+	if rec := e.Step("start-api"); e.State != failover.ExecAborted || rec.State != failover.StepFailed || !strings.Contains(rec.Detail, "the execution was aborted; the world shows: ") || !strings.Contains(rec.Detail, "it is not restored") {
+		t.Errorf("%s (%s): %+v", e.State, e.Outcome, rec)
+	}
+	soon(t, "the end of its connections", func() bool { return !atWork() })
+	if got := rows(t, h.entered); got != had {
+		t.Errorf("%s rows, and there were %s", got, had)
 	}
 }

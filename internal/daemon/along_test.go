@@ -120,5 +120,16 @@ func TestSurveyDoesNotWaitForTheRegionThatIsLeft(t *testing.T) {
 		if got := seen(); time.Since(got.at) > 10*time.Second+time.Minute/2 || len(got.brings) != 1 || len(asked) != 3 {
 			t.Errorf("a minute later: %+v, asked %d times", got, len(asked))
 		}
+		// In a suspicion that lasts nobody asks there, and after a while nothing is told of it any more.
+		time.Sleep(21 * time.Second)
+		w.tell(func(s *failover.State) { s.Suspicion = &failover.Suspicion{Region: "east1"} })
+		time.Sleep(bringsFor - 30*time.Second)
+		if got := seen(); len(got.brings) != 1 {
+			t.Errorf("in the suspicion: %+v", got.brings)
+		}
+		time.Sleep(30 * time.Second)
+		if got := seen(); len(got.brings) != 0 || time.Since(got.at) > 5*time.Second {
+			t.Errorf("at its end: %+v, %s old", got.brings, time.Since(got.at))
+		}
 	})
 }

@@ -22,7 +22,11 @@ type survey struct {
 	sights   []actions.Sight
 	problems []string
 	brings   []actions.Sight // what a switchover would take along, when that was seen last; in no failover's way
+	brought  time.Time       // when that was
 }
+
+// bringsFor is how long what a switchover would take along is told without having been seen again: a suspicion may last, and nobody looks meanwhile.
+const bringsFor = 5 * time.Minute
 
 // standby is the survey as the decision needs it: one of another epoch or
 // configuration is none.
@@ -89,7 +93,7 @@ func (l *leadership) lookAlong(ctx context.Context, t watched, changed <-chan st
 		return
 	}
 	l.mu.Lock()
-	l.survey.brings = sights
+	l.survey.brings, l.survey.brought = sights, time.Now()
 	l.mu.Unlock()
 }
 
@@ -132,8 +136,8 @@ func (l *leadership) look(ctx context.Context, s *failover.State) {
 	}
 	l.mu.Lock()
 	seen := survey{epoch: s.Epoch, kind: p.Kind, settings: s.SettingsHash, at: time.Now(), sights: sights, problems: problems}
-	if was := l.survey; was.epoch == seen.epoch && was.settings == seen.settings && was.kind == seen.kind {
-		seen.brings = was.brings // until it is seen anew
+	if was := l.survey; was.epoch == seen.epoch && was.settings == seen.settings && was.kind == seen.kind && time.Since(was.brought) < bringsFor {
+		seen.brings, seen.brought = was.brings, was.brought // until it is seen anew
 	}
 	l.survey = seen
 	l.mu.Unlock()

@@ -115,7 +115,7 @@ var bring = []mutant{
 	{
 		name: "aborted-dump-goes-on", rule: "L1",
 		says:  "a dump whose execution was aborted goes on while somebody looks, and ends unclear",
-		edits: []edit{{"actions/act.go", `ok && r.x.stopped(r.e.ID) {`, `ok && ender == nil {`}},
+		edits: []edit{{"actions/act_ends.go", `ok && r.x.stopped(r.e.ID) {`, `ok && ender == nil {`}},
 		tests: []test{{pkg: "actions", name: "TestASwitchoverIsAbortedInMidDump"}},
 	},
 	{
@@ -147,6 +147,12 @@ var bring = []mutant{
 		says:  "a dump is kept although somebody wrote to a versioned table meanwhile",
 		edits: []edit{{"internal/restore/source.go", `AND ` + "` + holdsRows + `" + ` AND UPDATE_TIME`, `AND TABLE_TYPE='BASE TABLE' AND UPDATE_TIME`}},
 		tests: []test{{pkg: "internal/restore", name: "TestTakeIsWholeOrNothing"}},
+	},
+	{
+		name: "aborted-restore-goes-on", rule: "E3",
+		says:  "a restore that was aborted goes on for as long as somebody looks, and ends as a step of which nobody knows",
+		edits: []edit{{"actions/long.go", `func (x *mariaDBRestore) End(`, `func (x *mariaDBRestore) Ended(`}},
+		tests: []test{{pkg: "actions", name: "TestASwitchoverIsAbortedInMidRestore"}},
 	},
 	{
 		name: "dump-before-the-server-is-still", rule: "S1",

@@ -245,7 +245,7 @@ func (r *run) newAttempt(`},
 	{
 		name: "late-call-after-abort", rule: "E3",
 		says: "an aborted step is resolved by the first look, before its calls have aged out",
-		edits: []edit{{"actions/act.go", `	if last := r.record().Last(); eff.State != Present && last != nil {
+		edits: []edit{{"actions/act_ends.go", `	if last := r.record().Last(); eff.State != Present && last != nil {
 `, `	if last := r.record().Last(); false && last != nil {
 `}},
 		tests: []test{{pkg: "actions", name: "TestLateCallOfAPreparation"}},

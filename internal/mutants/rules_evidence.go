@@ -46,7 +46,7 @@ var evidence = []mutant{
 	{
 		name: "stop-without-tail", rule: "G7",
 		says: "a stop that was seen counts before the last effects of what it stopped have had their time to land",
-		edits: []edit{{"actions/act.go", `	if d := s.Settings.Policy.Lease.EffectTail.D(); d > 0 {
+		edits: []edit{{"actions/act_ends.go", `	if d := s.Settings.Policy.Lease.EffectTail.D(); d > 0 {
 `, `	if d := s.Settings.Policy.Lease.EffectTail.D(); d < 0 {
 `}},
 		tests: []test{{pkg: "actions", name: "TestConfirmedStopWaitsForTheTail"}},

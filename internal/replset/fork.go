@@ -112,6 +112,17 @@ func (f *Fork) test(ctx context.Context, member, primary *mongo.Client, since ti
 			return fmt.Errorf("reading the primary's oplog: %w", err)
 		}
 	}
+	if !f.Unknown && len(f.Elections) == 0 {
+		return nil
+	}
+	// A secondary has nothing that its primary has not. One that follows the next primary may have what this one lacks.
+	var now helloReply
+	if err := run(ctx, primary, bson.D{{Key: "hello", Value: 1}}, &now); err != nil {
+		return fmt.Errorf("asking whether the primary still is one: %w", err)
+	}
+	if !now.Writable {
+		return errors.New("the primary stepped down meanwhile; it is tested again against the next one")
+	}
 	return nil
 }
 

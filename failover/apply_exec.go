@@ -42,11 +42,8 @@ func (c RequestExecution) apply(s *State, m Meta) (any, error) {
 		return nil, refuse("requested", "request %d by %s waits for the leader", s.Request.ID, s.Request.By)
 	case m.Why == "":
 		return nil, refuse("why", "a %s needs a reason, such as --why \"us-east-1 control plane lost\"", c.Kind)
-	case s.Active != s.Settings.Primary:
-		if s.Level() < 3 {
-			return nil, refuse(GuardDirection, "%s is active: the way back is a failback, which this version does not carry out", s.Active)
-		}
-		return nil, refuse(GuardDirection, "%s", s.wayBack())
+	case s.Active != s.Settings.Primary && s.Level() < 3:
+		return nil, refuse(GuardDirection, "%s is active: the way back is a failback, which this version does not carry out", s.Active)
 	}
 	for _, o := range c.Overrides {
 		if can := s.overridable(); !slices.Contains(can, o) && s.Level() >= 2 {

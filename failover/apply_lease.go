@@ -165,6 +165,9 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	case r.Region != s.Active:
 		g.Gone, g.Sentence = true, string(s.Active)+" is the active region"
 		return g
+	case !r.Running && s.early(r.Component) != "":
+		g.Sentence = "the lease of " + string(r.Component) + " in " + string(r.Region) + " waits for step " + string(s.early(r.Component))
+		return g
 	case s.Freeze != nil && s.Freeze.Region == r.Region && s.Freeze.Provisional:
 		// Hearing an agent lifts a provisional freeze (rule G3). This request is
 		// granted: it stands after the lift in the log.
@@ -181,6 +184,25 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 	a.Granted, a.StoppedFor = m.Index, 0
 	g.Granted, g.Sentence = true, "granted"
 	return g
+}
+
+// early is the step that is to start a component in the region that is being entered, while it has not begun; "" if none has
+// to. The region may never have been stopped: it was dark when it was left, and comes back with all that it had. What works there
+// before its turn works on data that nobody has brought yet (E1).
+func (s *State) early(c Component) StepID {
+	e := s.Execution
+	if s.Level() < 3 || e == nil || e.To != s.Active || s.Epoch == e.Epoch {
+		return ""
+	}
+	for _, st := range e.Plan.Steps {
+		if st.Kind != KindStart || st.Component != c {
+			continue
+		}
+		if rec := e.Steps[st.ID]; rec == nil || len(rec.Attempts) == 0 && rec.State != StepSkipped {
+			return st.ID
+		}
+	}
+	return ""
 }
 
 // heard notes what an agent says of its workers, whatever becomes of its request: also

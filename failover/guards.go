@@ -38,13 +38,13 @@ const (
 // Overridable lists the guards that --override accepts for an execution that a
 // person asks for. The others bind automation only.
 func Overridable() []string {
-	return []string{GuardPause, GuardLoss, GuardStandby, GuardFollowed, GuardFenced, GuardLate}
+	return []string{GuardDirection, GuardPause, GuardLoss, GuardStandby, GuardFollowed, GuardFenced, GuardLate}
 }
 
 // overridable is Overridable as members of the level in force know it.
 func (s *State) overridable() []string {
 	if s.Level() < 3 {
-		return slices.DeleteFunc(Overridable(), func(g string) bool { return g == GuardLate })
+		return slices.DeleteFunc(Overridable(), func(g string) bool { return g == GuardLate || g == GuardDirection })
 	}
 	return Overridable()
 }
@@ -76,7 +76,7 @@ func (s *State) autoGuard(now time.Time, counted int) (guard, reason string) {
 	case p.Mode == ModeObserve:
 		return GuardMode, "the mode is observe: failoverd only says what it would do; " + byHand
 	case s.Active != s.Settings.Primary:
-		return GuardDirection, s.wayBack() + "; automation does nothing before"
+		return GuardDirection, s.wayBack() + "; automation does nothing before, " + override(Failover, GuardDirection)
 	case s.Paused(now):
 		return GuardPause, s.pausedSentence() + "; `failoverd resume` ends the pause, " + override(Failover, GuardPause)
 	case now.Before(s.CooldownUntil):
@@ -110,7 +110,12 @@ func (s *State) HandGuard(now time.Time, kind ExecKind, overrides []string) (gua
 	if s.Paused(now) {
 		paused = s.pausedSentence() + "; `failoverd resume` ends the pause"
 	}
-	if objects(GuardPause, paused) || objects(GuardFenced, s.fenceObjection()) || objects(GuardLate, s.LateWrites()) || objects(GuardLoss, s.lossObjection(now, kind)) {
+	// A switchover is how a person brings the service home, from a region that lives.
+	away := ""
+	if s.Level() >= 3 && kind != Switchover && s.Active != s.Settings.Primary {
+		away = s.wayBack()
+	}
+	if objects(GuardDirection, away) || objects(GuardPause, paused) || objects(GuardFenced, s.fenceObjection()) || objects(GuardLate, s.LateWrites()) || objects(GuardLoss, s.lossObjection(now, kind)) {
 		return guard, reason
 	}
 	return "", ""
@@ -137,8 +142,8 @@ func LeaderGuard(kind ExecKind, j Judgement, sb Standby, overrides []string) (gu
 
 // wayBack says how the region that was entered is left again: the configuration protects the other one.
 func (s *State) wayBack() string {
-	return fmt.Sprintf("%s is active, and the way back is a person's decision: the configuration protects %s. When %s is fit to take over, exchange primary and secondary (`failoverd config apply`): from then on %s is protected, and can be left",
-		s.Active, s.Settings.Primary, s.Settings.Other(s.Active), s.Active)
+	return fmt.Sprintf("%s is active, and the way back is a person's decision: the configuration protects %s. When %s is fit for it, `failoverd switchover --why …` brings the service home while %s lives; where it is to stay, exchange primary and secondary (`failoverd config apply`): from then on %s is protected",
+		s.Active, s.Settings.Primary, s.Settings.Other(s.Active), s.Active, s.Active)
 }
 
 func (s *State) pausedSentence() string {

@@ -100,7 +100,7 @@ func TestEveryGuardNamesAWay(t *testing.T) {
 		way   string
 	}{
 		failover.GuardMode:      {set(func(c *cluster) { c.s.Settings.Policy.Mode = failover.ModeObserve }), "`failoverd failover --why …`"},
-		failover.GuardDirection: {set(func(c *cluster) { c.s.Active = east2 }), "exchange primary and secondary (`failoverd config apply`)"},
+		failover.GuardDirection: {set(func(c *cluster) { c.s.Active = east2 }), "`failoverd failover --override direction --why …`"},
 		failover.GuardPause:     {set(func(c *cluster) { c.must(failover.PauseAutomation{For: dur("1h")}) }), "`failoverd resume`"},
 		failover.GuardCooldown:  {set(func(c *cluster) { c.s.CooldownUntil = c.now.Add(time.Hour) }), "`failoverd failover --why …`"},
 		failover.GuardMaxPerDay: {set(func(c *cluster) { c.s.AutoRuns = []time.Time{c.now.Add(-time.Hour)} }), "`failoverd failover --why …`"},
@@ -120,13 +120,8 @@ func TestEveryGuardNamesAWay(t *testing.T) {
 			overrides = []string{guard}
 		}
 		res := c.apply(failover.RequestExecution{Kind: failover.Failover, Overrides: overrides}, "uid 1")
-		if ref, ok := res.Err.(*failover.Refusal); ok != (guard == failover.GuardDirection) || ok && !strings.Contains(ref.Text, tt.way) {
+		if res.Err != nil {
 			t.Errorf("%s: a person gets %v", guard, res.Err)
-		}
-		if guard == failover.GuardDirection {
-			c.now = c.now.Add(day)
-			c.exchange()
-			c.must(failover.RequestExecution{Kind: failover.Failover})
 		}
 	}
 	for _, guard := range failover.Overridable() {

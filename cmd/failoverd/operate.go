@@ -28,7 +28,7 @@ func operateCommands(s *shared) []*cobra.Command {
 	failoverCmd.RunE = awaitRequest(s, failoverCmd.RunE)
 	failoverCmd.Flags().StringSliceVar(&overrides, "override", nil, "act in spite of these `guards`: "+strings.Join(failover.Overridable(), ", "))
 
-	switchoverCmd := operate(s, "switchover", "Move to the standby region from one that lives, and take along what it holds", cobra.NoArgs,
+	switchoverCmd := operate(s, "switchover", "Move to the other region from one that lives, be it to come home (failback), and take along what it holds", cobra.NoArgs,
 		func(admin.Status, []string) (failover.Command, error) {
 			return failover.RequestExecution{Kind: failover.Switchover, Overrides: overrides}, nil
 		})

@@ -146,9 +146,21 @@ var decisions = []mutant{
 		name: "way-back-automatic", rule: "D1",
 		says: "automation acts in a direction that is a person's decision",
 		edits: []edit{{"failover/guards.go", `	case s.Active != s.Settings.Primary:
-		return GuardDirection, s.wayBack() + "; automation does nothing before"
+		return GuardDirection, s.wayBack() + "; automation does nothing before, " + override(Failover, GuardDirection)
 `, ``}},
 		tests: []test{{pkg: "failover", name: "TestDecide/after-failover"}},
+	},
+	{
+		name: "way-back-unasked", rule: "D1",
+		says:  "who asks for a failover when the service has left home is not told that it leads back there",
+		edits: []edit{{"failover/guards.go", `kind != Switchover && s.Active != s.Settings.Primary`, `kind == "?"`}},
+		tests: []test{{pkg: "failover", name: "TestTheWayHome"}},
+	},
+	{
+		name: "lease-before-its-start", rule: "E1",
+		says:  "what comes to life by itself in the region that is entered works before the plan has brought its data",
+		edits: []edit{{"failover/apply_lease.go", `case !r.Running && s.early(r.Component) != "":`, `case false:`}},
+		tests: []test{{pkg: "failover", name: "TestNoLeaseBeforeItsStart"}},
 	},
 	{
 		name: "incident-forgets-its-abort", rule: "S6",

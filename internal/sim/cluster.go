@@ -48,6 +48,8 @@ type host struct {
 	gate     *consensus.Gatekeeper // what it knows of the others; it outlives processes, as its file does
 	own      *failover.Settings    // of its own file; nil: it is everybody's
 	said     atomic.Bool           // its gate says that the primary is to be left
+	turning  sync.Mutex            // guards turned
+	turned   uint64                // the index of what its gate says
 	features int                   // the feature level that its version understands
 
 	mu      sync.Mutex
@@ -354,9 +356,8 @@ func (c *cluster) flipped() bool {
 		if core == nil {
 			continue
 		}
-		if string(core.Node().State().Traffic) == east2 {
-			c.says(h)
-		}
+		s := core.Node().State()
+		c.turn(h, s.Index, string(s.Traffic))
 		if h.said.Load() {
 			n++
 		}

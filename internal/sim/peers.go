@@ -55,6 +55,9 @@ func (c *cluster) emptied(h *host) {
 	h.lost.Store(true)
 	h.disk, h.label, h.snaps, h.gate, h.starts = newDisk(), h.label+"-replaced", raft.NewInmemSnapshotStore(), nil, 0
 	h.mu.Unlock()
+	h.turning.Lock()
+	h.turned = 0
+	h.turning.Unlock()
 	if h.said.Swap(false) {
 		c.world.note(oracle.Forgets, "", h.id, "")
 	}

@@ -25,7 +25,7 @@ func (c *cluster) begin(ctx context.Context) {
 	}
 	for _, comp := range c.settings.Components {
 		if comp.Stop != nil && comp.Stop.Action != nil {
-			c.rules.Stops[pool(string(comp.Name), east1)] = true
+			c.rules.Stops[pool(string(comp.Name), east1)], c.rules.Stops[pool(string(comp.Name), east2)] = true, true
 		}
 		if comp.Start != nil && comp.Start.Kind == restoreKind {
 			c.rules.Restore = "start-" + string(comp.Name)
@@ -45,8 +45,8 @@ func (c *cluster) begin(ctx context.Context) {
 // first node applies it: before any node can act on it. Lines of the log only
 // take on duties there: see package oracle.
 func (c *cluster) applied(h *host, res failover.Result, cmd failover.Command) {
-	if flip, ok := cmd.(failover.SetTraffic); ok && res.Err == nil && string(flip.Region) == east2 {
-		c.says(h)
+	if flip, ok := cmd.(failover.SetTraffic); ok && res.Err == nil {
+		c.turn(h, res.Index, string(flip.Region))
 	}
 	c.applying.Lock()
 	defer c.applying.Unlock()
@@ -118,11 +118,21 @@ func (c *cluster) applied(h *host, res failover.Result, cmd failover.Command) {
 	c.world.add(e)
 }
 
-// says notes that a host's gate has turned. A node keeps that across restarts
-// (rule T1).
-func (c *cluster) says(h *host) {
-	if !h.said.Swap(true) {
-		c.world.note(oracle.Says, "", h.id, "")
+// turn notes what a host's gate says by the log as it is at an index. A node keeps that across restarts, and turns by nothing
+// older (rule T1).
+func (c *cluster) turn(h *host, index uint64, traffic string) {
+	h.turning.Lock()
+	defer h.turning.Unlock()
+	if index <= h.turned || traffic == "" {
+		return
+	}
+	h.turned = index
+	if says := traffic == east2; h.said.Swap(says) != says {
+		kind := oracle.Forgets
+		if says {
+			kind = oracle.Says
+		}
+		c.world.note(kind, "", h.id, "")
 	}
 }
 

@@ -314,6 +314,9 @@ func (c *cluster) operator(ctx context.Context, rng *rand.Rand) (heard bool) {
 		failover.RehearseFence{Component: "workers"}, failover.AcceptInventory{Component: "workers"},
 		failover.RequestExecution{Kind: failover.Failover, Overrides: failover.Overridable()},
 	}
+	if s.Level() >= 3 {
+		any = append(any, failover.RequestExecution{Kind: failover.Switchover, Overrides: failover.Overridable()})
+	}
 	if s.Settings != nil {
 		any = append(any, otherStart(*s.Settings, rng.IntN(1000)))
 	}

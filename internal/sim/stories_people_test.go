@@ -187,6 +187,28 @@ var executionStories = []story{
 		s.region(s.up(east1) == 0, "stays stopped")
 		s.person(s.event("refuse-incident", "the way back is a person's decision"), "the incident, and that the way back is a person's decision")
 	}},
+	{id: "D1c", part: plans, fault: "The service has moved, the region that it moved to fails, and a person insists on the way back", play: func(s *stage) {
+		s.dark(east1, true)
+		s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable })
+		s.dark(east1, false)
+		s.when(5*time.Minute, func() bool { return s.state().Suspicion == nil })
+		s.dark(east2, true)
+		s.when(5*time.Minute, func() bool { return s.event("refuse-incident", "guard direction objects") })
+		s.person(s.refused("uid 1", failover.RequestExecution{Kind: failover.Failover}, failover.GuardDirection), "that a failover leads back, and what it takes to insist on it")
+		s.order("uid 1", failover.RequestExecution{Kind: failover.Failover, Overrides: []string{failover.GuardDirection}})
+		s.daemon(s.when(10*time.Minute, func() bool { return s.state().Active == east1 && s.state().Execution == nil }) && s.ended() == failover.ExecStable, "leaves the region as any other, and ends stable")
+		s.region(s.up(east1) > 0 && s.up(east2) == 0 && s.world.trafficNow() == east1, "works again, with the clients; the other one is fenced")
+	}},
+	{id: "D1d", part: plans, fault: "The service has moved, both regions live, and a person brings it home", play: func(s *stage) {
+		s.dark(east1, true)
+		s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable })
+		s.dark(east1, false)
+		s.when(5*time.Minute, func() bool { return s.state().Suspicion == nil })
+		s.order("uid 1", failover.RequestExecution{Kind: failover.Switchover})
+		s.daemon(s.when(10*time.Minute, func() bool { return s.state().Active == east1 && s.state().Execution == nil }) && s.ended() == failover.ExecStable && s.state().Epoch == 3, "does it by the configuration as it is: fence, epoch, starts, traffic")
+		s.region(s.up(east1) > 0 && s.up(east2) == 0 && s.world.trafficNow() == east1, "works again, with the clients; the other one is fenced")
+		s.person(s.state().Active == s.state().Settings.Primary, "a service that automation protects again, once it has rested")
+	}},
 	{id: "D1b", part: plans, fault: "The service has moved, the region that was left stays dead, and the one that it moved to fails", play: func(s *stage) {
 		s.powerOff(east1)
 		s.when(6*time.Minute, func() bool { return s.ended() == failover.ExecStable })

@@ -7,16 +7,21 @@ import (
 )
 
 // traffic finds clients that are sent back (S3): once something leads them to
-// another region it leads nowhere else, whatever becomes of nodes. The exceptions
-// are a person's order to undo while nothing has worked there yet, and gates that
-// too few living nodes speak for, before anything else has moved the clients.
-func traffic(record []Entry) (out []string) {
+// another region it leads nowhere else, whatever becomes of nodes, until that region
+// is left as well. The exceptions are a person's order to undo while nothing has
+// worked there yet; gates that too few living nodes speak for, before anything else
+// has moved the clients; and, once the service has come home, gates of nodes that
+// have not heard of it.
+func traffic(record []Entry, rules Rules) (out []string) {
 	at := map[string]string{}                        // what leads clients → where to, once it has moved them
 	says, up := map[string]bool{}, map[string]bool{} // nodes
 	worked := map[string]bool{}                      // regions in which processes have run
 	undo, closed := false, false                     // a person ordered it; an execution has ended stable
+	left := ""                                       // the region that was left last
 	for _, e := range record {
 		switch e.Kind {
+		case Fenced:
+			left = e.Region
 		case NodeUp:
 			up[e.Who] = true
 		case NodeDown:
@@ -36,7 +41,10 @@ func traffic(record []Entry) (out []string) {
 		case Flip:
 			before, moved := at[e.What]
 			at[e.What] = e.Region
-			if !moved || before == e.Region {
+			if !moved && e.Region == left && e.Region == rules.Secondary && e.What != Gates {
+				out = append(out, fmt.Sprintf("S3: %s leads to %s since %s (token %d of %s), which was left", e.What, e.Region, clock(e.At), e.Token, e.Who))
+			}
+			if !moved || before == e.Region || before == left {
 				continue
 			}
 			speak := 0
@@ -52,6 +60,7 @@ func traffic(record []Entry) (out []string) {
 			switch {
 			case e.What == Gates && speak < 2 && (elsewhere || !closed):
 				delete(at, Gates) // they may move them once more
+			case e.What == Gates && left == rules.Secondary:
 			case undo && !worked[before]:
 				delete(at, e.What)
 			default:
@@ -88,23 +97,28 @@ func data(record []Entry, rules Rules) (out []string) {
 	if rules.Restore == "" {
 		return nil
 	}
-	restored, wrote, skipped := false, "", false
+	restored, wrote := map[string]bool{rules.Primary: true}, map[string]string{} // by region
+	skipped := false
 	for _, e := range record {
 		switch {
+		case e.Kind == Fenced: // to enter it again takes what is written elsewhere meanwhile
+			delete(restored, e.Region)
+			delete(wrote, e.Region)
 		case e.Kind == Ordered && e.What == OrderSkip:
 			skipped = skipped || e.Step == rules.Restore
 		case e.Kind == Restore:
-			if wrote != "" {
-				out = append(out, fmt.Sprintf("E2: the restore of %s at %s (token %d of %s) loses what %s has written", e.Region, clock(e.At), e.Token, e.Who, wrote))
+			if who := wrote[e.Region]; who != "" {
+				out = append(out, fmt.Sprintf("E2: the restore of %s at %s (token %d of %s) loses what %s has written", e.Region, clock(e.At), e.Token, e.Who, who))
 			}
-			restored, wrote = true, ""
+			restored[e.Region], wrote[e.Region] = true, ""
 		case e.Kind == Unrestore:
-			restored, wrote = false, ""
-		case e.Kind == WorkerUp && e.Region == rules.Secondary:
-			if !restored && !skipped {
+			delete(restored, e.Region)
+			delete(wrote, e.Region)
+		case e.Kind == WorkerUp:
+			if !restored[e.Region] && !skipped {
 				out = append(out, fmt.Sprintf("E1: %s begins to work in %s at %s, whose data nobody has restored", e.Who, e.Region, clock(e.At)))
 			}
-			wrote = e.Who
+			wrote[e.Region] = e.Who
 		}
 	}
 	return out

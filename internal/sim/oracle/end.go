@@ -12,7 +12,8 @@ func ended(record []Entry, rules Rules, final Final) (out []string) {
 	complain := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
 	open, last := "", ""                    // what is open; how the last execution ended
 	skipped := map[string]map[string]bool{} // by what a step acts: steps that a person took upon himself
-	stood := maps.Clone(rules.Fleet)
+	stood, home := maps.Clone(rules.Fleet), maps.Clone(rules.Fleet)
+	active, left := rules.Primary, ""
 	for _, e := range record {
 		switch e.Kind {
 		case Began:
@@ -24,7 +25,12 @@ func ended(record []Entry, rules Rules, final Final) (out []string) {
 			open = ""
 			if e.What == Execution {
 				last = e.Detail
+				if last == Stable {
+					active, home = rules.other(left), maps.Clone(stood)
+				}
 			}
+		case Fenced:
+			left = e.Region
 		case Ordered:
 			if e.What == OrderSkip {
 				if skipped[e.Acts] == nil {
@@ -49,10 +55,6 @@ func ended(record []Entry, rules Rules, final Final) (out []string) {
 	if open != "" {
 		return out // it is in the middle of something, and a person is asked
 	}
-	active := rules.Primary
-	if last == Stable {
-		active = rules.Secondary
-	}
 	if last == "" || last == Stable && len(skipped["switch"]) < rules.Switches || last == Undone && len(skipped) == 0 {
 		if final.Traffic != active {
 			complain("S3: the service works in %s, and clients are sent to %s", active, final.Traffic)
@@ -62,11 +64,11 @@ func ended(record []Entry, rules Rules, final Final) (out []string) {
 		}
 	}
 	for _, pool := range keys(stood) {
-		n, home, region := stood[pool], rules.Fleet[pool], rules.Pools[pool]
+		n, was, region := stood[pool], home[pool], rules.Pools[pool]
 		switch {
-		case (last == "" || last == Undone && len(skipped) == 0) && n != home:
-			complain("E7: %d of %s are wanted, and %d were before; all of it was undone", n, pool, home)
-		case last == Stable && region == rules.Primary && rules.Stops[pool] && n > 0 && len(skipped[string(Stop)]) == 0:
+		case (last == "" || last == Undone && len(skipped) == 0) && n != was:
+			complain("E7: %d of %s are wanted, and %d were before; all of it was undone", n, pool, was)
+		case last == Stable && region == left && rules.Stops[pool] && n > 0 && len(skipped[string(Stop)]) == 0:
 			complain("S2: %d of %s are wanted in %s, which was left", n, pool, region)
 		}
 	}

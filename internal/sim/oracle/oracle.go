@@ -22,7 +22,7 @@ const (
 	NodeUp     Kind = "node-up"     // a node's process began to run
 	NodeDown   Kind = "node-down"   // it has ended
 	Says       Kind = "gate-says"   // a node's gate says from now on that the primary is to be left
-	Forgets    Kind = "gate-mute"   // its disk is gone, and what it said with it
+	Forgets    Kind = "gate-mute"   // it says so no more: its disk is gone, or the service has come home
 	Healed     Kind = "healed"      // every fault is over
 	Note       Kind = "note"        // for the reader only
 )
@@ -118,7 +118,7 @@ func (e Entry) String() string {
 
 // Rules are the numbers that the run must keep.
 type Rules struct {
-	// Primary is the region that is served at first, Secondary the other one.
+	// Primary is the region that is served at first, and that automation protects; Secondary the other one.
 	Primary, Secondary string
 	// Fleet is what is wanted of each pool at first, and Pools the region of each.
 	Fleet map[string]int
@@ -167,8 +167,8 @@ type Final struct {
 // said of its end.
 func Judge(record []Entry, rules Rules, final *Final) []string {
 	out := slices.Concat(
-		dualActive(record),
-		traffic(record),
+		dualActive(record, rules),
+		traffic(record, rules),
 		tokens(record),
 		data(record, rules),
 		repeated(record),
@@ -182,9 +182,10 @@ func Judge(record []Entry, rules Rules, final *Final) []string {
 
 // dualActive finds moments in which critical processes of two regions ran (S1),
 // and flips to a region while another's processes ran (S3).
-func dualActive(record []Entry) (out []string) {
+func dualActive(record []Entry, rules Rules) (out []string) {
 	alive := map[string]map[string]bool{}
 	turned := false // gates, which may fall silent: that is judged in traffic
+	home := false   // the service has come home, which gates of nodes that were cut off have not heard
 	for _, e := range record {
 		switch e.Kind {
 		case WorkerUp:
@@ -200,11 +201,12 @@ func dualActive(record []Entry) (out []string) {
 		case WorkerDown:
 			delete(alive[e.Region], e.Who)
 		case Fenced:
+			home = e.Region == rules.Secondary
 			if ws := alive[e.Region]; len(ws) > 0 {
 				out = append(out, fmt.Sprintf("S1: %s was taken for stopped at %s while %v ran there", e.Region, clock(e.At), keys(ws)))
 			}
 		case Flip:
-			silent := e.What == Gates && turned
+			silent := e.What == Gates && (turned || home)
 			turned = turned != (e.What == Gates)
 			for other, ws := range alive {
 				if !silent && other != e.Region && len(ws) > 0 {
@@ -225,4 +227,12 @@ func keys[V any](m map[string]V) []string {
 	}
 	slices.Sort(out)
 	return out
+}
+
+// other is the region that is entered when one is left.
+func (r Rules) other(region string) string {
+	if region == r.Primary {
+		return r.Secondary
+	}
+	return r.Primary
 }

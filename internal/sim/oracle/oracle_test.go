@@ -14,7 +14,7 @@ const (
 
 var rules = Rules{
 	Primary: east, Secondary: west, Fleet: map[string]int{east: 2, west: 0}, Pools: map[string]string{east: east, west: west},
-	Stops: map[string]bool{east: true}, Switches: 1,
+	Stops: map[string]bool{east: true, west: true}, Switches: 1,
 	Hold: 90 * time.Second, Prepare: 30 * time.Second, Slack: 4 * time.Second, Recover: 6 * time.Second, Linger: 10 * time.Second, Patience: 3 * time.Minute, Repair: time.Minute,
 }
 
@@ -90,8 +90,22 @@ func kindIs(k Kind) func(Entry) bool { return func(e Entry) bool { return e.Kind
 // good is where failover ends.
 var good = Final{At: time.Date(2000, 1, 1, 1, 0, 0, 0, time.UTC), Traffic: west, Deserted: west}
 
+// homecoming is a failover after which a person has brought the service back.
+func homecoming() []Entry {
+	return then(failover(), Entry{Kind: Asked}, Entry{Kind: Began, What: Execution, Detail: ByPerson},
+		sent(11, Do, "stop", west, 31), effect(Stop, 11, west, 2, 0, 31), answered(11, ""), Entry{Kind: WorkerDown, Region: west, Who: "w2"}, Entry{Kind: Fenced, Region: west},
+		sent(12, Do, "start", east, 32), effect(Start, 12, east, 0, 2, 32), answered(12, ""), Entry{Kind: WorkerUp, Region: east, Who: "w3"},
+		sent(13, Do, "switch", east, 33), flip(13, east, 33, 13), answered(13, ""), Entry{Kind: Ended, What: Execution, Detail: Stable})
+}
+
+// back is where homecoming ends.
+var back = Final{At: good.At, Traffic: east, Deserted: east}
+
 func TestOracleAcceptsAFailover(t *testing.T) {
 	if v := Judge(failover(), rules, &good); len(v) > 0 {
+		t.Error(v)
+	}
+	if v := Judge(homecoming(), rules, &back); len(v) > 0 {
 		t.Error(v)
 	}
 }
@@ -165,6 +179,17 @@ func TestOracleObjects(t *testing.T) {
 		}, &home},
 		{"the region that was left is wanted", "S2: 2 of us-east-1 are wanted", then(failover(), effect(Unstop, 1, east, 0, 2, 30)), &good},
 		{"a stale stop that nobody takes back", "S2: stop of us-east-2", then(failover(), effect(Stop, 2, west, 2, 0, 5)), &good},
+		{"two regions work after the way home", "S1: w9 started in us-east-2", then(homecoming(), Entry{Kind: WorkerUp, Region: west, Who: "w9"}), nil},
+		{"clients sent away again", "S3: switch led to us-east-1 and leads to us-east-2", then(homecoming(), sent(14, Do, "switch", west, 34), flip(14, west, 34, 33)), nil},
+		{"something else leads to the region that was left", "S3: object leads to us-east-2 since 00:02:12.000 (token 34 of ), which was left", then(homecoming(), sent(14, Do, "switch", west, 34),
+			Entry{Kind: Flip, Call: 14, What: "object", Region: west, Token: 34}), nil},
+		{"clients stay away", "S3: the service works in us-east-1, and clients are sent to us-east-2", homecoming(), &good},
+		{"the region that was entered and left is wanted", "S2: 2 of us-east-2 are wanted", then(homecoming(), effect(Unstop, 11, west, 0, 2, 40)), &back},
+		{"it comes home by itself", "S6: an execution begins by itself at 00:01:57.000, and the service is away from us-east-1", then(failover(), Entry{Kind: Incident, Region: east},
+			Entry{Kind: Began, What: Execution, Detail: ByIncident}), nil},
+		{"a preparation while it is away", "S6: a preparation begins at 00:01:56.000, and the service is away", then(failover(), Entry{Kind: Began, What: Preparation}), nil},
+		{"an undo after the way home is behind its fence", "S3: undo of start-x", then(until(homecoming(), Asked), append(slices.Clone(homecoming()[len(failover())+1:len(failover())+10]),
+			Entry{Kind: Ordered, What: OrderUndo}, sent(15, Undo, "start", east, 41))...), nil},
 		{"nodes that differ", "S7: ", failover(), &Final{At: good.At, Traffic: west, Deserted: west, Diverged: "n1 and n2 differ"}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
@@ -193,6 +218,10 @@ func TestOracleAllows(t *testing.T) {
 		{"a call that the world carries out twice", then(prepared, effect(Start, 1, west, 0, 2, 3), Entry{Kind: Unstart, Call: 1, What: west, Region: west, Again: true, Was: 2, Token: 3})},
 		{"a moment of light that nobody need notice", []Entry{after(0, Entry{Kind: Dark, Region: east}), after(time.Minute, Entry{Kind: Lit, Region: east}),
 			after(63*time.Second, Entry{Kind: Dark, Region: east}), after(90*time.Second, Entry{Kind: Incident, Region: east})}},
+		{"gates that have not heard of the way home", then(homecoming(), Entry{Kind: Says, Who: "n1"}, Entry{Kind: Says, Who: "n2"}, Entry{Kind: Flip, What: Gates, Region: west},
+			Entry{Kind: Flip, What: Gates, Region: east}, Entry{Kind: Flip, What: Gates, Region: west})},
+		{"an undo on the way home before its fence", then(until(homecoming(), Asked), Entry{Kind: Began, What: Execution, Detail: ByPerson}, sent(11, Do, "stop", west, 31), effect(Stop, 11, west, 2, 0, 31),
+			answered(11, ""), Entry{Kind: Ordered, What: OrderUndo}, sent(12, Undo, "stop", west, 32), effect(Unstop, 12, west, 0, 2, 32), answered(12, ""), Entry{Kind: Ended, What: Execution, Detail: Undone})},
 		{"gates that too few nodes speak for, before anything else has moved", then(until(failover(), Fenced), Entry{Kind: Says, Who: "n1"}, Entry{Kind: Says, Who: "n2"},
 			Entry{Kind: Flip, What: Gates, Region: west}, Entry{Kind: NodeDown, Who: "n1"}, Entry{Kind: Flip, What: Gates, Region: east})},
 	} {

@@ -14,8 +14,9 @@ type office struct {
 	execution   bool // open
 	preparation bool
 	undo        bool   // a person ordered the open one to be undone
-	worked      bool   // in the secondary, since it began
-	left        bool   // the primary
+	worked      bool   // in the region that it enters, since it began
+	behind      bool   // its fence: the newest execution has left a region
+	left        string // the region that was left last; empty: none was
 	last        string // how the newest execution ended
 	out         []string
 }
@@ -29,7 +30,8 @@ type office struct {
 //   - what changes the world is part of an execution or a preparation that is open,
 //     or keeps what a completed one has reached;
 //   - what is undone was prepared, or a person ordered it, before anything worked
-//     in the new region.
+//     in the new region;
+//   - nothing begins by itself while the service is away from the primary.
 func orders(record []Entry, rules Rules) []string {
 	o := &office{rules: rules, dark: map[string]span{}}
 	for _, e := range record {
@@ -75,7 +77,7 @@ func (o *office) take(e Entry) {
 	case Lit:
 		o.dark[e.Region] = span{since: o.dark[e.Region].since, until: e.At}
 	case WorkerUp:
-		o.worked = o.worked || e.Region == o.rules.Secondary
+		o.worked = o.worked || e.Region == o.enters()
 	case Asked:
 		o.asked = append(o.asked, e.At)
 	case Refused:
@@ -102,11 +104,11 @@ func (o *office) take(e Entry) {
 		if !o.execution {
 			o.complain("S6: %s is left at %s, and no execution is open", e.Region, clock(e.At))
 		}
-		o.left = true
+		o.behind, o.left = true, e.Region
 	case Sent:
 		o.sent(e)
 	case Flip:
-		if e.What == Gates && e.Region == o.rules.Secondary && !o.execution && !o.left {
+		if e.What == Gates && e.Region == o.rules.Secondary && !o.execution && o.left == "" {
 			o.complain("S6: the gates move clients to %s at %s, and no execution is open", e.Region, clock(e.At))
 		}
 	}
@@ -118,6 +120,7 @@ func (o *office) began(e Entry, hasty func(what, region string, need time.Durati
 			o.complain("S5: a preparation begins at %s while something else is open", clock(e.At))
 		}
 		hasty("a preparation begins", o.rules.Primary, o.rules.Prepare)
+		o.away("a preparation begins", e.At)
 		o.preparation = true
 		return
 	}
@@ -126,7 +129,7 @@ func (o *office) began(e Entry, hasty func(what, region string, need time.Durati
 	}
 	switch {
 	case e.Detail == CarriedOn:
-		if !o.left || o.last != Aborted {
+		if !o.behind || o.last != Aborted {
 			o.complain("S6: an execution is carried on at %s, and none was ended behind the fence", clock(e.At))
 		}
 	case e.Detail == ByPerson:
@@ -141,9 +144,29 @@ func (o *office) began(e Entry, hasty func(what, region string, need time.Durati
 		o.complain("S6: an execution begins at %s without an incident", clock(e.At))
 	default:
 		hasty("an execution begins", o.rules.Primary, o.rules.Hold)
+		o.away("an execution begins by itself", e.At)
 	}
 	o.asked = nil
 	o.execution, o.preparation, o.undo, o.worked = true, false, false, false
+	o.behind = o.behind && e.Detail == CarriedOn
+}
+
+// away complains of what automation does while the service is where it does not protect it.
+func (o *office) away(what string, at time.Time) {
+	if o.left == o.rules.Primary {
+		o.complain("S6: %s at %s, and the service is away from %s", what, clock(at), o.rules.Primary)
+	}
+}
+
+// enters is the region that the newest execution enters.
+func (o *office) enters() string {
+	switch {
+	case o.behind:
+		return o.rules.other(o.left)
+	case o.left == "":
+		return o.rules.Secondary
+	}
+	return o.left
 }
 
 // sent judges a call when it leaves its node: where it lands is the world's
@@ -152,20 +175,20 @@ func (o *office) sent(e Entry) {
 	name := fmt.Sprintf("%s of %s (token %d) is sent by %s at %s", e.What, e.Step, e.Token, e.Who, clock(e.At))
 	switch {
 	case e.What == Burn:
-		if !o.execution && !o.left {
+		if !o.execution && o.left == "" {
 			o.complain("E4: %s, and no execution is open", name)
 		}
 	case e.What == Undo:
-		if o.worked || o.left {
-			o.complain("S3: %s after %s was left", name, o.rules.Primary)
+		if o.worked || o.behind {
+			o.complain("S3: %s after %s was left", name, o.rules.other(o.enters()))
 		}
 		if !o.preparation && !o.undo && !(o.execution && e.Acts == string(Start)) {
 			o.complain("S6: %s, and nobody ordered that", name)
 		}
-	case e.Acts == string(Restore) && !o.left:
-		o.complain("S1: %s, and %s is not left yet", name, o.rules.Primary)
+	case e.Acts == string(Restore) && !o.behind:
+		o.complain("S1: %s, and %s is not left yet", name, o.rules.other(o.enters()))
 	case o.execution, o.preparation && e.Acts == string(Start):
-	case o.left && e.Acts == string(Stop) && e.Region == o.rules.Primary, o.left && e.Acts == "switch" && e.Region == o.rules.Secondary:
+	case o.left != "" && (e.Acts == string(Stop) && e.Region == o.left || e.Acts == "switch" && e.Region == o.rules.other(o.left)):
 	default:
 		o.complain("S6: %s, and nothing is open that it could be part of", name)
 	}

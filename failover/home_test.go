@@ -1,0 +1,122 @@
+package failover_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/failoverd/failoverd/failover"
+	"github.com/failoverd/failoverd/failover/plan"
+)
+
+// A service that has left home is brought home by a person's switchover, with the configuration as it is. Who asks for a failover instead is told which way it
+// leads, and can insist on it: the region that it went to may be dead.
+func TestTheWayHome(t *testing.T) {
+	for name, tt := range map[string]struct {
+		ask     failover.RequestExecution
+		refused []string
+	}{
+		"a switchover": {failover.RequestExecution{Kind: failover.Switchover}, nil},
+		"a failover": {failover.RequestExecution{Kind: failover.Failover}, []string{
+			"us-east-2 is active, and the way back is a person's decision", "`failoverd switchover --why …` brings the service home while us-east-2 lives", "exchange primary and secondary (`failoverd config apply`)",
+			"`failoverd failover --override direction --why …` acts in spite of it",
+		}},
+		"a failover that is meant": {failover.RequestExecution{Kind: failover.Failover, Overrides: []string{failover.GuardDirection}}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := moved2(t).cluster
+			c.s.Features = failover.Features
+			c.now = c.now.Add(24 * time.Hour)
+			res := c.apply(tt.ask, "uid 1")
+			if tt.refused == nil && res.Err != nil {
+				t.Fatal(res.Err)
+			}
+			if tt.refused != nil {
+				ref, ok := res.Err.(*failover.Refusal)
+				if !ok || ref.Guard != failover.GuardDirection {
+					t.Fatalf("%v", res.Err)
+				}
+				for _, want := range tt.refused {
+					if !strings.Contains(ref.Text, want) {
+						t.Errorf("it says %q, and not %q", ref.Text, want)
+					}
+				}
+				return
+			}
+			// What was asked for in this way begins, too.
+			p, err := plan.DeriveKind(c.s.Settings, east2, tt.ask.Kind)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.must(failover.StartExecution{Kind: tt.ask.Kind, Request: c.s.Request.ID, Epoch: c.s.Epoch, Plan: p})
+			if e := c.s.Execution; e == nil || e.From != east2 || e.To != east1 {
+				t.Errorf("%+v", e)
+			}
+		})
+	}
+}
+
+// A member of an older version knows no way back.
+func TestNoWayHomeForOlderMembers(t *testing.T) {
+	c := moved2(t).cluster
+	c.s.Features = 2
+	for _, overrides := range [][]string{nil, {failover.GuardDirection}} {
+		if ref, ok := c.apply(failover.RequestExecution{Kind: failover.Failover, Overrides: overrides}, "uid 1").Err.(*failover.Refusal); !ok || ref.Guard != failover.GuardDirection {
+			t.Errorf("%v: %v", overrides, ref)
+		}
+	}
+}
+
+// What comes to life by itself in the region that is entered gets no lease before the plan starts it: it would work on data that nobody has brought yet.
+func TestNoLeaseBeforeItsStart(t *testing.T) {
+	c := frozen(t)
+	c.s.Features = failover.Features
+	const start failover.StepID = "start-workers"
+	ask := func(running bool) failover.Grant {
+		t.Helper()
+		return c.must(c.round(failover.LeaseRequest{Agent: "w9", Region: east2, Component: "workers", Lease: dur("75s"), Enforced: true, Running: running})).Value.([]failover.Grant)[0]
+	}
+	c.start(plan.FenceID)
+	c.must(failover.RecordEvidence{Execution: c.exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: c.freeze})
+	c.must(failover.AdvanceEpoch{Execution: c.exec, Epoch: 2, Region: east2, Freeze: c.freeze})
+	if g := ask(false); g.Granted || g.Gone || g.Freeze != 0 || g.Sentence != "the lease of workers in us-east-2 waits for step start-workers" {
+		t.Errorf("before: %+v", g)
+	}
+	if g := ask(true); !g.Granted { // nothing that runs is stopped for it
+		t.Errorf("a worker that runs: %+v", g)
+	}
+	c.finish(plan.FenceID, c.s.Execution.Step(plan.FenceID).Last().Token, failover.StepDone)
+	for _, st := range c.s.Execution.Plan.Steps {
+		if st.ID == start {
+			break
+		}
+		if st.Kind == failover.KindStart {
+			c.finish(st.ID, c.start(st.ID), failover.StepDone)
+		}
+	}
+	if g := ask(false); g.Granted {
+		t.Errorf("right before: %+v", g)
+	}
+	before := c.s.Clone()
+	c.start(start)
+	if g := ask(false); !g.Granted {
+		t.Errorf("once it has begun: %+v", g)
+	}
+	c.s = before.Clone()
+	c.must(failover.Skip{Execution: c.exec, Step: start})
+	if g := ask(false); !g.Granted {
+		t.Errorf("skipped: %+v", g)
+	}
+	c.s = before.Clone()
+	c.must(failover.Abort{Execution: c.exec})
+	c.must(failover.FinishExecution{Execution: c.exec, State: failover.ExecAborted})
+	if g := ask(false); !g.Granted {
+		t.Errorf("when the execution has ended: %+v", g)
+	}
+	// As a member of an older version knows it.
+	c.s = before
+	c.s.Features = 2
+	if g := ask(false); !g.Granted {
+		t.Errorf("at level 2: %+v", g)
+	}
+}

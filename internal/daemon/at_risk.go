@@ -38,7 +38,9 @@ func (l *leadership) counts(ctx context.Context, t watched, note func(context.Co
 		if pressing(s) {
 			every = riskEvery
 		}
-		if s.Settings != nil && s.Execution == nil {
+		if s.Level() < failover.LevelOf(failover.RecordAtRisk{}) {
+			every = time.Second // nobody is asked before the answer can be kept; in a new cluster that is soon
+		} else if s.Settings != nil && s.Execution == nil {
 			if c := l.count(ctx, s, t); c != nil {
 				note(ctx, *c)
 			}
@@ -74,7 +76,7 @@ func (l *leadership) count(ctx context.Context, s *failover.State, t watched) *f
 	l.mu.Lock()
 	l.lacks = lacks
 	l.mu.Unlock()
-	if counted = worthNoting(now, counted); len(counted) == 0 || now.Level() < failover.LevelOf(failover.RecordAtRisk{}) {
+	if counted = worthNoting(now, counted); len(counted) == 0 {
 		return nil
 	}
 	return &failover.RecordAtRisk{Epoch: s.Epoch, Counted: counted}

@@ -49,7 +49,7 @@ func TestCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := json.RawMessage(`{}`)
 		s := failover.NewState()
-		s.Active, s.Epoch, s.SettingsHash, s.Features = "east1", 1, "h", 3
+		s.Active, s.Epoch, s.SettingsHash, s.Features = "east1", 1, "h", 2
 		s.Settings = &failover.Settings{Primary: "east1", Secondary: "east2", Components: []failover.ComponentSpec{
 			{Name: "mariadb", Start: &failover.ActionSpec{Kind: "mariadb_restore", Version: 1, Params: map[failover.Region]json.RawMessage{"east1": p, "east2": p}}},
 		}}
@@ -70,7 +70,6 @@ func TestCounts(t *testing.T) {
 		defer cancel()
 		go l.surveys(ctx, w)
 		go l.counts(ctx, w, note)
-		begun := time.Now()
 		// expect waits, and tells how often it was asked and noted since.
 		expect := func(what string, wait time.Duration, asked, notes int) {
 			t.Helper()
@@ -102,12 +101,9 @@ func TestCounts(t *testing.T) {
 			defer world.mu.Unlock()
 			world.rows = rows
 		}
+		expect("a node does not understand it", 10*time.Second, 0, 0)
+		w.tell(func(s *failover.State) { s.Features = 3 })
 		expect("nobody answers", time.Second, 1, 0)
-		l.mu.Lock()
-		if !l.survey.at.Equal(begun) {
-			t.Error("the survey waits for it")
-		}
-		l.mu.Unlock()
 		expect("it is given up", 5*time.Second, 1, 1)
 		if noted[0].Lacks == "" || row() != "not counted for the price: it cannot be asked" {
 			t.Errorf("%+v, %s", noted, row())
@@ -123,7 +119,14 @@ func TestCounts(t *testing.T) {
 		expect("at once when it is suspected", 0, 5, 4)
 		expect("and every 15 s", 30*time.Second, 7, 6)
 		answers(-1)
-		expect("what is known outlasts the region", 40*time.Second, 9, 6)
+		w.tell(func(s *failover.State) { s.Request = &failover.Request{Kind: failover.Failover} })
+		expect("at once when somebody wants a failover", 0, 8, 6)
+		l.mu.Lock()
+		if age := time.Since(l.survey.at); age != 0 {
+			t.Errorf("the survey waits for it, and is %s old", age)
+		}
+		l.mu.Unlock()
+		expect("what is known outlasts the region", 30*time.Second, 9, 6)
 		if at := row(); !strings.HasPrefix(at, "not counted for the price: it cannot be asked; before: about 419 rows") || w.State().AtRisk["mariadb"].Items != 419 {
 			t.Error(at)
 		}

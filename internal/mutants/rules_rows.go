@@ -5,7 +5,7 @@ var rows = []mutant{
 	{
 		name: "count-that-writes", rule: "S6",
 		says:  "a query for the price may change the data that the region holds",
-		edits: []edit{{"internal/restore/rows.go", `SNAPSHOT, READ ONLY`, `SNAPSHOT`}},
+		edits: []edit{{"internal/restore/rows.go", `"START TRANSACTION READ ONLY"`, `"START TRANSACTION"`}},
 		tests: []test{{pkg: "internal/restore", name: "TestRowsRefusesWhatIsNoCount"}, {pkg: "actions", name: "TestMariaDBRowsThatAreUnknown"}},
 	},
 	{

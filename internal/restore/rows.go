@@ -38,7 +38,7 @@ func Rows(ctx context.Context, server *mysql.Config, since time.Time, queries []
 	for _, text := range []string{
 		fmt.Sprintf("SET SESSION max_statement_time=%g, wait_timeout=10", rowsTime.Seconds()),
 		"SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
-		"START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+		"START TRANSACTION READ ONLY",
 	} {
 		if err := s.exec(ctx, text); err != nil {
 			return nil, err

@@ -55,6 +55,9 @@ type MariaDBRestoreConfig struct {
 	// Allow lifts refusals: "old", "small", "newer" (a newer server's), "rows" (written since the failover began), "replica",
 	// "original" (it is not asked whether it is the other region's server).
 	Allow []restore.Override `toml:"allow" json:"allow,omitempty"`
+	// AtRisk are queries for rows that were written since the backup, asked in the region that is left, as long as it answers, for the
+	// price. Empty: nobody counts.
+	AtRisk []MariaDBRowsConfig `toml:"at_risk" json:"at_risk,omitempty"`
 	// Fresh takes a dump in the region that is left first, in a switchover. Nil: a switchover restores the newest backup, as a failover does.
 	Fresh *MariaDBFreshConfig `toml:"fresh" json:"fresh,omitempty"`
 	// Brought makes of the configuration the restore of that dump. It is never written by people.
@@ -122,7 +125,7 @@ func (c *MariaDBRestoreConfig) Validate(role Role) error {
 			return badParam("allow", "%q is none of %v", a, restore.Overrides)
 		}
 	}
-	return nil
+	return c.validateRows()
 }
 
 // Version implements Config.
@@ -167,7 +170,7 @@ func (c *MariaDBRestoreConfig) New(d Deps) (Action, error) {
 	x.place = backup.Place{Client: d.Cloud.S3(string(d.Region)), Bucket: c.Bucket, Prefix: c.Prefix, Takes: time.Duration(cmp.Or(c.Takes, failover.Duration(time.Hour)))}
 	for r, at := range c.Servers {
 		if r != d.Region {
-			x.other = at
+			x.left, x.other = r, at
 		}
 	}
 	return x, nil

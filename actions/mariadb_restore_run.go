@@ -25,7 +25,8 @@ type mariaDBRestore struct {
 	key    string             // likewise
 	step   failover.StepID
 	region failover.Region
-	other  string // the other region's server; "": none is named
+	left   failover.Region // the other region; "": servers names none
+	other  string          // its server; "": none is named
 	place  backup.Place
 	epoch  uint64
 	since  time.Time

@@ -84,7 +84,6 @@ func TestThePolicyApprovesNothingThatTheGuardsRefuse(t *testing.T) {
 
 // Each guard that may stop a failover says how to go on, whoever is stopped by it.
 func TestEveryGuardNamesAWay(t *testing.T) {
-	const day = 24 * time.Hour
 	set := func(change func(c *cluster)) func(t *testing.T) *cluster {
 		return func(t *testing.T) *cluster {
 			c := current(t)

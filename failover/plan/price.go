@@ -94,6 +94,9 @@ func PriceOf(s *failover.State, p *failover.Plan, now time.Time) Price {
 	for _, component := range slices.Sorted(maps.Keys(s.AtRisk)) {
 		if s.Settings != nil && s.Settings.Component(component) != nil && p.From == s.Active {
 			one := CountedPrice{Component: component, AtRiskSample: s.AtRisk[component]}
+			if one.Lost && brought[string(component)] != "" {
+				continue // the step takes it along
+			}
 			one.Age = failover.Duration(s.SinceFailure(one.At, now))
 			out.Counted = append(out.Counted, one)
 		}
@@ -180,7 +183,7 @@ func (p Price) Lines() []string {
 	counted := false
 	for _, c := range p.Counted {
 		out = append(out, c.line(p.From))
-		counted = counted || !c.Lost
+		counted = counted || !c.Lost && c.Lacks == ""
 	}
 	if !counted {
 		out = append(out, fmt.Sprintf("lost of messages: those that stand in queues of %s wait there until it is back; they are not counted (see.sqs.waiting names queues)", p.From))
@@ -213,6 +216,9 @@ func (s StorePrice) line(from failover.Region) string {
 }
 
 func (c CountedPrice) line(from failover.Region) string {
+	if c.Lacks != "" {
+		return fmt.Sprintf("at risk of %s: unknown how many %s in %s (tried %s before): %s", c.Component, c.Unit, c.Where, c.Age.D().Round(time.Second), c.Lacks)
+	}
 	counted := fmt.Sprintf("about %d %s in %s (counted %s before)", c.Items, c.Unit, c.Where, c.Age.D().Round(time.Second))
 	if c.Lost {
 		return fmt.Sprintf("at risk of %s: %s", c.Component, counted)

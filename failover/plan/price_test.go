@@ -101,6 +101,12 @@ func TestPrice(t *testing.T) {
 	if strings.Contains(text, "of gone") || strings.Contains(text, "see.sqs.waiting") {
 		t.Error(text)
 	}
+	// What could not be counted is not known, and no zero.
+	s.AtRisk["mariadb"] = failover.AtRiskSample{AtRisk: failover.AtRisk{Unit: "rows", Where: "shop", Lost: true, Lacks: "orders unknown: no such table"}, At: now.Add(-48 * time.Second)}
+	text = strings.Join(plan.PriceOf(s, p, now).Lines(), "\n")
+	if !strings.Contains(text, "at risk of mariadb: unknown how many rows in shop (tried 30s before): orders unknown: no such table\n") || strings.Contains(text, "about 0") {
+		t.Error(text)
+	}
 	if back := plan.PriceOf(s, &failover.Plan{From: east2, To: east1}, now); len(back.Counted) != 0 {
 		t.Errorf("of a region that was not counted: %+v", back.Counted)
 	}

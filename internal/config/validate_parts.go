@@ -62,8 +62,16 @@ func (v *validator) components() {
 			}
 		}
 		v.checks(path+".check", p.Check)
+		v.counted(path, p)
 	}
 	v.cycles()
+}
+
+// counted holds what one component may count: of each there is one number in the price.
+func (v *validator) counted(path string, p *Part) {
+	if p.Start != nil && p.Start.MariaDBRestore != nil && len(p.Start.MariaDBRestore.AtRisk) > 0 && p.See.SQS != nil && len(p.See.SQS.Waiting) > 0 {
+		v.bad(path+".see.sqs.waiting", "see the queue in a component of its own", "is counted for the price as start.mariadb_restore.at_risk is, and a component has one count")
+	}
 }
 
 // fence checks how a component is stopped and what its agents do.

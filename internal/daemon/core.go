@@ -245,6 +245,8 @@ type LeaderView struct {
 	// change, SurveyAge ago; zero: not yet.
 	Sights    []actions.Sight   `json:"sights,omitempty"`
 	SurveyAge failover.Duration `json:"survey_age,omitempty"`
+	// Uncounted says of which components the leader could not count what is at risk when it tried last, and why.
+	Uncounted map[failover.Component]string `json:"uncounted,omitempty"`
 	// Files are the nodes that the agents know which this leader has heard.
 	Files map[failover.AgentID][]failover.NodeID `json:"files,omitempty"`
 }

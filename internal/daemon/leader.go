@@ -35,6 +35,7 @@ type leadership struct {
 	memory   failover.Memory
 	decision failover.Decision
 	survey   survey
+	lacks    uncounted
 
 	nextTransfer time.Time
 	nextStart    time.Time // before it, an execution that the log has refused is not proposed again
@@ -67,6 +68,7 @@ func (c *Core) serve(ctx context.Context, t *consensus.Tenure) {
 	})
 	wg.Go(func() { l.keeper.Run(ctx) })
 	wg.Go(func() { l.surveys(ctx, t) })
+	wg.Go(func() { l.counts(ctx, t, l.noteCounts) })
 	wg.Go(func() { l.members(ctx) })
 	l.run(ctx)
 }
@@ -364,7 +366,7 @@ func (l *leadership) view() LeaderView {
 		votes[i].Age = failover.Duration(now.Sub(votes[i].Received))
 	}
 	l.mu.Lock()
-	d, seen := l.decision, l.survey
+	d, seen, lacks := l.decision, l.survey, l.lacks
 	l.mu.Unlock()
 	v := LeaderView{
 		Node: l.core.cfg.ID, Term: l.tenure.Term, Judgement: d.Judgement, HoldElapsed: failover.Duration(d.HoldElapsed),
@@ -372,6 +374,9 @@ func (l *leadership) view() LeaderView {
 	}
 	if seen.standby(s).Checked {
 		v.Sights, v.SurveyAge = slices.Concat(seen.sights, seen.brings), max(1, failover.Duration(now.Sub(seen.at)))
+	}
+	if lacks.of(s) {
+		v.Uncounted = lacks.why
 	}
 	if s.Freeze != nil {
 		v.FreezeAge, v.FreezeWait = failover.Duration(l.exec.FreezeAge(s)), failover.Duration(s.FreezeWait(s.Freeze.Region))

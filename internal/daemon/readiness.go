@@ -35,6 +35,7 @@ func (d *Daemon) Readiness(ctx context.Context) admin.Readiness {
 	rows = append(rows, fileRows(st, v.Files)...)
 	rows = append(rows, surveyRows(st, v)...)
 	rows = append(rows, lossRows(st, time.Now())...)
+	rows = append(rows, riskRows(st, v)...)
 	rows = append(rows, d.drillRows(st, now)...)
 	rows = append(rows, holdRows(st)...)
 	rows = append(rows, d.recordRows(ctx)...)

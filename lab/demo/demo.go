@@ -114,6 +114,7 @@ type demo struct {
 	crashAt time.Time // of the leader
 	show    *show
 	slack   string // what became of the click, for the summary
+	risk    string // what `failoverd price` said of MariaDB's rows before the loss; "": nothing
 	answers int    // DNS answers while nodes die
 	maria   bool   // each region has a MariaDB
 }
@@ -304,6 +305,9 @@ func (d *demo) summary(v harness.Verdict) {
 			lost = fmt.Sprintf("%d deliveries that were written down since stand in us-east-1 alone", v.Rows)
 		}
 		p("  MariaDB in us-east-2 comes from a backup that was %.0f s old at the loss; %s", v.BackupAge.Seconds(), lost)
+		if d.risk != "" {
+			p("  before it, failoverd price said: %s", d.risk)
+		}
 	}
 	switch {
 	case v.MongoLost > 0:

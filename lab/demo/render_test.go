@@ -51,6 +51,16 @@ func TestRenderFits(t *testing.T) {
 	}
 }
 
+func TestAtRiskOfAPrice(t *testing.T) {
+	const price = "a failover from us-east-1 to us-east-2 would cost\n  lost of mariadb: what was written\n  at risk of mariadb: about 26 rows in MariaDB\n  stable\n"
+	if got := atRisk(price); got != "at risk of mariadb: about 26 rows in MariaDB" {
+		t.Error(got)
+	}
+	if got := atRisk("a failover would cost\n"); got != "" {
+		t.Error(got)
+	}
+}
+
 func TestFromEnv(t *testing.T) {
 	env := func(m map[string]string) func(string) string { return func(k string) string { return m[k] } }
 	o, err := FromEnv(env(nil))

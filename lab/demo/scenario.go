@@ -56,6 +56,9 @@ func (d *demo) scenario(ctx context.Context) error {
 
 // lose takes us-east-1 away.
 func (d *demo) lose(ctx context.Context) error {
+	if out, err := d.c.CLI(ctx, "use2a", "price"); err == nil {
+		d.risk = atRisk(out)
+	}
 	note := "cut e1"
 	if d.Death == "killed" {
 		note = "kill e1"
@@ -70,6 +73,16 @@ func (d *demo) lose(ctx context.Context) error {
 	d.show.lost(d.lossAt)
 	d.show.say(map[string]string{"cut": "us-east-1 is cut off; its workers are alive behind the cut", "killed": "every process in us-east-1 is dead"}[d.Death])
 	return nil
+}
+
+// atRisk is what a price says of MariaDB's rows; "": nothing.
+func atRisk(price string) string {
+	for line := range strings.Lines(price) {
+		if i := strings.Index(line, "at risk of mariadb: "); i >= 0 {
+			return strings.TrimSpace(line[i:])
+		}
+	}
+	return ""
 }
 
 // watch waits until the execution is stable, and does the person's or the villain's part.

@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"bytes"
+	"fmt"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -154,8 +155,22 @@ func TestASwitchoverLosesNoRow(t *testing.T) {
 	if out, err := r.c.CLI(r.ctx, "use2a", "price", "--switchover"); err != nil || !strings.Contains(out, "lost of mariadb: nothing; step dump-mariadb takes along what us-east-1 holds") {
 		t.Errorf("%v: %s", err, out)
 	}
-	if out, err := r.c.CLI(r.ctx, "use2a", "price"); err != nil || strings.Contains(out, "takes along") {
-		t.Errorf("a failover: %v: %s", err, out)
+	// A failover would lose what was written since the backup, of which the primary tells: 25 rows at least, and not the 2000 that are in it.
+	r.do(r.poll(20*time.Second, func() (bool, string) {
+		out, err := r.c.CLI(r.ctx, "use2a", "price")
+		if err != nil || strings.Contains(out, "takes along") {
+			t.Errorf("a failover: %v: %s", err, out)
+		}
+		var rows int
+		_, line, told := strings.Cut(out, "at risk of mariadb: ")
+		_, err = fmt.Sscanf(line, "about %d rows in MariaDB in us-east-1, written since the backup mariadb/app/4.sql.gz as of ", &rows)
+		return told && err == nil && rows >= 25 && rows < 1000, "the rows at risk in the price of a failover, and not " + out
+	}))
+	if out, err := r.c.CLI(r.ctx, "use2a", "price", "--switchover"); err != nil || strings.Contains(out, "at risk of mariadb") {
+		t.Errorf("a switchover: %v: %s", err, out)
+	}
+	if out, _ := r.c.CLI(r.ctx, "use2a", "readiness"); !regexp.MustCompile(`at risk mariadb +about \d+ rows in MariaDB in us-east-1, `).MatchString(out) {
+		t.Errorf("readiness does not tell of the rows: %s", out)
 	}
 	r.w.Note(r.ctx, "switchover")
 	at, err := r.c.NoteTime(r.ctx, "switchover")

@@ -60,7 +60,8 @@ func restoring(dir string, maria bool) []Edit {
 	}
 	return []Edit{
 		{`servers = { us-east-1 = "mariadb.us-east-1.example.net:3306", us-east-2 = "mariadb.us-east-2.example.net:3306" }, user = "restorer", password_file = "/etc/failoverd/mariadb-password", ca_file = "/etc/failoverd/mariadb-ca.pem"`,
-			fmt.Sprintf("servers = { us-east-1 = %q, us-east-2 = %q }, user = %q, password_file = %q", world.MariaDBAddress(world.Primary), world.MariaDBAddress(world.Secondary), world.MariaDBUser, mariaPassword(dir)), "MariaDB's servers and account"},
+			fmt.Sprintf("servers = { us-east-1 = %q, us-east-2 = %q }, user = %q, password_file = %q, at_risk = [{ name = \"deliveries\", query = \"SELECT COUNT(*) FROM app.deliveries WHERE at > ?\" }]",
+				world.MariaDBAddress(world.Primary), world.MariaDBAddress(world.Secondary), world.MariaDBUser, mariaPassword(dir)), "MariaDB's servers and account, and what is at risk there"},
 	}
 }
 

@@ -36,6 +36,7 @@ const (
 	mariaCustomers   = 2000 // in the newest
 	mariaSinceBackup = 25   // came after it
 	mariaBegins      = 20 * time.Second
+	mariaTakes       = 2 * time.Hour // a backup, at most: what it holds is older than the file by that
 )
 
 const mariaSchema = `CREATE DATABASE app CHARACTER SET utf8mb4;
@@ -137,17 +138,17 @@ func (w *World) seed(ctx context.Context) error {
 	if _, err := w.mariaClient(ctx, E1, mariaSchema); err != nil {
 		return err
 	}
-	row := func(from, to int) error {
+	row := func(from, to int, at time.Time) error {
 		var b strings.Builder
 		fmt.Fprintf(&b, "USE app; INSERT INTO customers SELECT seq, CONCAT('customer ', seq) FROM seq_%d_to_%d;", from, to-1)
-		fmt.Fprintf(&b, "INSERT INTO deliveries (message, customer, region) SELECT CONCAT('before-', seq), seq, 'us-east-1' FROM seq_%d_to_%d;", from, to-1)
+		fmt.Fprintf(&b, "INSERT INTO deliveries (message, customer, region, at) SELECT CONCAT('before-', seq), seq, 'us-east-1', FROM_UNIXTIME(%d) FROM seq_%d_to_%d;", at.Unix(), from, to-1)
 		_, err := w.mariaClient(ctx, E1, b.String())
 		return err
 	}
 	begin := 0
 	for day := 1; day <= mariaBackups; day++ {
 		end := mariaCustomers - 20*(mariaBackups-day)
-		if err := row(begin, end); err != nil {
+		if err := row(begin, end, w.mariaFiles()[mariaBackups-day].At.Add(-mariaTakes)); err != nil {
 			return err
 		}
 		if err := w.backUp(ctx, w.mariaBackup(day)); err != nil {
@@ -155,7 +156,7 @@ func (w *World) seed(ctx context.Context) error {
 		}
 		begin = end
 	}
-	return row(begin, begin+mariaSinceBackup)
+	return row(begin, begin+mariaSinceBackup, w.begun)
 }
 
 // mariaBackup is the file of a day's backup; the last is the newest.

@@ -20,7 +20,7 @@ bin/failoverd-unsafe: build
 	CGO_ENABLED=0 $(GO) build -trimpath -overlay bin/unsafe-overlay.json -ldflags '$(LDFLAGS)-unsafe' -o $@ ./cmd/failoverd
 
 # A region goes dark before your eyes. DEATH=cut|killed SCENARIO=blip|leader-crash|manual|api-only|route53-down|
-# control-plane-impaired|zone-down VIA=slack|cli
+# control-plane-impaired|zone-down|home VIA=slack|cli
 # UNSAFE=skip-fence KEEP=1 FACTOR=1..4; needs root for its network namespaces.
 demo: deps build $(if $(UNSAFE),bin/failoverd-unsafe)
 	@DEATH='$(DEATH)' SCENARIO='$(SCENARIO)' VIA='$(VIA)' UNSAFE='$(UNSAFE)' KEEP='$(KEEP)' FACTOR='$(FACTOR)' bin/lab demo

@@ -26,7 +26,7 @@ import (
 type Options struct {
 	Root     string  // directory that holds config.toml.example and bin/
 	Death    string  // cut or killed
-	Scenario string  // "", blip, leader-crash, manual, api-only, route53-down
+	Scenario string  // "" or what usage lists
 	Via      string  // slack or cli: how the manual scenario is approved
 	Keep     bool    // leave the world running afterwards
 	Unsafe   string  // "" or skip-fence
@@ -48,7 +48,7 @@ func FromEnv(getenv func(string) string) (Options, error) {
 		allowed     []string
 	}{
 		{"DEATH", o.Death, []string{"cut", "killed"}},
-		{"SCENARIO", o.Scenario, []string{"", "blip", "leader-crash", "manual", "api-only", "route53-down", "control-plane-impaired", "zone-down"}},
+		{"SCENARIO", o.Scenario, []string{"", "blip", "leader-crash", "manual", "api-only", "route53-down", "control-plane-impaired", "zone-down", "home"}},
 		{"VIA", o.Via, []string{"slack", "cli"}},
 		{"UNSAFE", o.Unsafe, []string{"", "skip-fence"}},
 	} {
@@ -84,8 +84,13 @@ func Main(ctx context.Context, stderr io.Writer) error {
 	return nil
 }
 
-// limit bounds the whole demo; about a third of it is needed. Three minutes at factor 4.
-func (d *demo) limit() time.Duration { return d.real(4 * 175 * time.Second) }
+// limit bounds the whole demo; about a third of it is needed. Three minutes at factor 4, and twice that where the service goes and comes back.
+func (d *demo) limit() time.Duration {
+	if d.Scenario == "home" {
+		return d.real(8 * 175 * time.Second)
+	}
+	return d.real(4 * 175 * time.Second)
+}
 
 // Run plays the demo and returns the exit status.
 func Run(ctx context.Context, o Options) int {
@@ -209,6 +214,11 @@ func (d *demo) start(ctx context.Context, dir string) (*harness.Cluster, error) 
 		opt.Config.Edits = append(opt.Config.Edits, harness.Supervised)
 	case "api-only":
 		opt.Config.Edits = append(opt.Config.Edits, harness.StopAPI)
+	case "home":
+		opt.Own = true
+		if d.maria {
+			opt.Config.Edits = append(opt.Config.Edits, harness.Fresh)
+		}
 	}
 	return harness.Start(ctx, opt)
 }
@@ -219,8 +229,9 @@ func (d *demo) announce() {
 		"leader-crash": "us-east-1 is lost, and the leader dies in mid-plan", "manual": "us-east-1 is lost, and a person must approve (" + d.Via + ")",
 		"api-only":               "us-east-1 is lost, and only its dead control plane could confirm that one component has stopped",
 		"route53-down":           "us-east-1 is lost while Route 53's control plane is dead, and afterwards every node",
-		"control-plane-impaired": "us-east-1 serves, but cannot launch or change anything", "zone-down": "one availability zone of us-east-1 is dark"}[d.Scenario]
-	if !d.staysHome() {
+		"control-plane-impaired": "us-east-1 serves, but cannot launch or change anything", "zone-down": "one availability zone of us-east-1 is dark",
+		"home": "both regions live; a person brings the service to us-east-2, and home again"}[d.Scenario]
+	if !d.staysHome() && d.Scenario != "home" {
 		what += map[string]string{"cut": "; it is cut off, everything behind the cut alive", "killed": "; every process there is killed"}[d.Death]
 	}
 	p("failoverd demo: %s", what)
@@ -262,8 +273,11 @@ func (d *demo) judge(ctx context.Context) (harness.Verdict, error) {
 // expect says in one sentence what is not as it should be.
 func (d *demo) expect(v harness.Verdict) error {
 	active, epoch := world.Secondary, uint64(2)
-	if d.staysHome() {
+	switch {
+	case d.staysHome():
 		active, epoch = world.Primary, 1
+	case d.Scenario == "home":
+		active, epoch = world.Primary, 3
 	}
 	switch {
 	case v.Duplicates > 0 || v.DualActiveMs > 0:
@@ -274,9 +288,10 @@ func (d *demo) expect(v harness.Verdict) error {
 		return fmt.Errorf("the service should be active in %s, and by DNS answers and processed messages it is: %s", active, v.Active)
 	case v.Epoch != epoch:
 		return fmt.Errorf("the token in Route 53 is of epoch %d, not %d", v.Epoch, epoch)
-	case !d.staysHome() && d.maria && v.BackupAge < 0:
+	case d.staysHome() || d.Scenario == "home":
+	case d.maria && v.BackupAge < 0:
 		return errors.New("workers work in us-east-2, and what its MariaDB holds comes from no backup")
-	case !d.staysHome() && (v.Detect < 0 || v.Recover < 0):
+	case v.Detect < 0 || v.Recover < 0:
 		return errors.New("the record shows no failover: no mutating AWS call, or no client's message processed in us-east-2")
 	}
 	return nil
@@ -285,7 +300,7 @@ func (d *demo) expect(v harness.Verdict) error {
 func (d *demo) summary(v harness.Verdict) {
 	p := func(format string, args ...any) { fmt.Fprintf(d.Out, format+"\n", args...) }
 	p("")
-	p("By the world's record (ledger, AWS calls, DNS answers), after the loss of us-east-1:")
+	p("By the world's record (ledger, AWS calls, DNS answers), after %s:", map[bool]string{false: "the loss of us-east-1", true: "the order to leave us-east-1"}[d.Scenario == "home"])
 	slices.SortStableFunc(v.Steps, func(a, b harness.Milestone) int { return int(a.After - b.After) })
 	for _, m := range v.Steps {
 		p("  %-32s %6.1f s", m.What, m.After.Seconds())
@@ -299,7 +314,7 @@ func (d *demo) summary(v harness.Verdict) {
 	if v.Recover >= 0 {
 		p("  %-32s %6.1f s   × %g = %.0f s", "clients' messages processed again", v.Recover.Seconds(), d.Factor, v.Recover.Seconds()*d.Factor)
 	}
-	if v.BackupAge >= 0 {
+	if v.BackupAge >= 0 && d.Scenario != "home" {
 		lost := "us-east-1's could not be asked what else it has"
 		if v.Rows >= 0 {
 			lost = fmt.Sprintf("%d deliveries that were written down since stand in us-east-1 alone", v.Rows)
@@ -349,7 +364,8 @@ func usage(w io.Writer) {
 
   DEATH=cut|killed                                    how us-east-1 is lost
   SCENARIO=blip|leader-crash|manual|api-only|         what else happens
-           route53-down|control-plane-impaired|zone-down
+           route53-down|control-plane-impaired|zone-down|
+           home
   VIA=slack|cli                                       how SCENARIO=manual is approved
   UNSAFE=skip-fence                                   a daemon without its fence; must end red
   KEEP=1                                              leave the world running

@@ -28,6 +28,9 @@ func render(f frame) string {
 	state := green + "us-east-1 serves" + off
 	if !f.lossAt.IsZero() {
 		state = red + fmt.Sprintf("us-east-1 was lost %.1f s ago", f.now.Sub(f.lossAt).Seconds()) + off
+		if f.home {
+			state = green + fmt.Sprintf("there and back, ordered %.1f s ago", f.now.Sub(f.lossAt).Seconds()) + off
+		}
 	}
 	line("%sfailoverd%s  %s   %stime ÷ %g, %.0f s since the start%s", bold, off, state, dim, f.factor, f.now.Sub(f.begin).Seconds(), off)
 	line("%s", rule(""))

@@ -31,6 +31,8 @@ func (d *demo) scenario(ctx context.Context) error {
 		return d.blip(ctx)
 	case "control-plane-impaired", "zone-down":
 		return d.named(ctx)
+	case "home":
+		return d.thereAndBack(ctx)
 	}
 	if d.Scenario == "route53-down" {
 		if err := d.killRoute53(ctx); err != nil {

@@ -36,6 +36,7 @@ type frame struct {
 	begin   time.Time
 	lossAt  time.Time // zero: not yet
 	death   string
+	home    bool // nothing is lost: a person brings the service away and back
 	factor  float64
 	status  *harness.Status
 	ledger  ledger.Summary
@@ -130,7 +131,7 @@ func (s *show) draw(ctx context.Context) {
 		fmt.Fprint(s.d.Out, "\x1b[?25l\x1b[2J")
 	}
 	for sleep(ctx, 250*time.Millisecond) == nil {
-		f := frame{now: time.Now(), begin: s.d.begin, death: s.d.Death, factor: s.d.Factor, rate: map[string]float64{}}
+		f := frame{now: time.Now(), begin: s.d.begin, death: s.d.Death, home: s.d.Scenario == "home", factor: s.d.Factor, rate: map[string]float64{}}
 		if s.d.c.W.Control("ledger").Call(ctx, "GET", "/summary", nil, &f.ledger) != nil {
 			continue
 		}
@@ -223,7 +224,7 @@ func (l *lineLog) update(d *demo, f frame) {
 			if s.Freeze.Provisional {
 				kind = "frozen provisionally, while the hold runs"
 			}
-			l.change(d, "freeze", fmt.Sprintf("lease of us-east-1 %s; it runs out in %s", kind, s.FreezeWait.D().Round(100*time.Millisecond)))
+			l.change(d, "freeze", fmt.Sprintf("lease of %s %s; it runs out in %s", s.Active, kind, s.FreezeWait.D().Round(100*time.Millisecond)))
 		}
 		l.execution(d, s.Current())
 	}
@@ -252,13 +253,14 @@ func (l *lineLog) execution(d *demo, e *harness.Execution) {
 	if e == nil {
 		return
 	}
-	l.change(d, "execution", "execution: "+e.State+" "+e.Outcome)
+	id := fmt.Sprint(e.ID) // each has steps of the same names
+	l.change(d, "execution "+id, "execution: "+e.State+" "+e.Outcome)
 	for _, ev := range e.Evidence {
-		l.change(d, "evidence "+ev.Component+ev.Class+ev.Void, fmt.Sprintf("evidence that %s has stopped: %s, %s", ev.Component, ev.Class, ev.Detail))
+		l.change(d, "evidence "+id+ev.Component+ev.Class+ev.Void+ev.Detail, fmt.Sprintf("evidence that %s has stopped: %s, %s", ev.Component, ev.Class, ev.Detail))
 	}
 	for _, st := range e.Plan.Steps {
 		if state := e.StepState(st.ID); state != "pending" {
-			l.change(d, "step "+st.ID, fmt.Sprintf("step %-28s %s %s", st.ID, state, took(e.Steps[st.ID], time.Time{})))
+			l.change(d, "step "+id+st.ID, fmt.Sprintf("step %-28s %s %s", st.ID, state, took(e.Steps[st.ID], time.Time{})))
 		}
 	}
 }

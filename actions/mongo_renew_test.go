@@ -4,6 +4,7 @@ import (
 	"context"
 	"log/slog"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -34,9 +35,9 @@ func TestMongoFreezesForLongOnlyWhatMayBeForced(t *testing.T) {
 	s, a := twoAndOne(t, "west", mongotest.MemberConfig{Priority: 1, Votes: 1}, mongoAlive)
 	s.Cut(true, 2)
 	becomes(t, a, Absent, "FORCED")
-	at := false
+	var at atomic.Bool
 	s.SetMoodAt(2, "replSetReconfig", mongotest.Mood{Hang: func(context.Context) bool {
-		at = frozen(s, mongoTried)
+		at.Store(frozen(s, mongoTried))
 		for n := range 2 {
 			s.SetMoodAt(n, "replSetFreeze", says(262))
 		}
@@ -45,7 +46,7 @@ func TestMongoFreezesForLongOnlyWhatMayBeForced(t *testing.T) {
 	if err := try(t, a); err == nil || !strings.Contains(err.Error(), "stay frozen for 30m") || !strings.Contains(err.Error(), "freezing "+s.Hosts[0]) {
 		t.Errorf("%v: want until when they are frozen, and that it could not be lengthened", err)
 	}
-	if !at {
+	if !at.Load() {
 		t.Errorf("when it is forced they are frozen for %s and %s; want %s", s.Member(0).Frozen(), s.Member(1).Frozen(), mongoTried)
 	}
 	for n := range 2 {
@@ -110,8 +111,8 @@ func TestMongoHoldFreezesAnew(t *testing.T) {
 			t.Errorf("one %s is frozen for %s; the hold is %s %q, applied %d times", tt.what, s.Member(0).Frozen(), h.Status, h.Detail, len(h.Applied))
 		}
 	}
-	asked := false
-	s.SetMoodAt(0, "replSetStepDown", mongotest.Mood{Hang: func(context.Context) bool { asked = true; return true }})
+	var asked atomic.Bool
+	s.SetMoodAt(0, "replSetStepDown", mongotest.Mood{Hang: func(context.Context) bool { asked.Store(true); return true }})
 	for _, code := range []int32{95, 262} {
 		s.SetMoodAt(0, "replSetFreeze", says(code))
 		if h := look(); h.Status != failover.HoldUnseen || len(h.Applied) != 0 || !strings.Contains(h.Detail, "could not be kept from leading") || !strings.Contains(h.Detail, s.Hosts[0]) {
@@ -121,7 +122,7 @@ func TestMongoHoldFreezesAnew(t *testing.T) {
 		look()
 	}
 	// It leads, and steps down only with the alarm.
-	if s.SetMoodAt(0, "replSetStepDown", mongotest.Mood{}); asked {
+	if s.SetMoodAt(0, "replSetStepDown", mongotest.Mood{}); asked.Load() {
 		t.Error("it was made to step down, and nobody was told")
 	}
 	if err := s.Member(1).Restart(); err != nil {

@@ -67,6 +67,9 @@ type Effect struct {
 	Advice string
 	// Unmendable says of a Guard's Absent that nothing can be done about it but by a person, who is told.
 	Unmendable bool
+	// Renew says of a Guard that something keeps a rival from rising which ends by itself or may have been forgotten: the hold has it done anew
+	// (Renewer), and nothing is violated.
+	Renew bool
 }
 
 // stands is the token that was read at the resource; zero: none was.

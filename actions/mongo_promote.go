@@ -149,13 +149,9 @@ type mongoPromote struct {
 	asked bool
 }
 
-const (
-	// mongoFenced is how long a member is frozen. By then it is REMOVED; one that was restarted has forgotten it, and is seen by the hold.
-	mongoFenced = 24 * time.Hour
-	// mongoLooked is how old the last look may be when a reconfiguration is sent. The server does not check what it replaces, so that this is
-	// how long one that was overtaken can still do harm.
-	mongoLooked = 3 * time.Second
-)
+// mongoLooked is how old the last look may be when a reconfiguration is sent. The server does not check what it replaces, so that this is
+// how long one that was overtaken can still do harm.
+const mongoLooked = 3 * time.Second
 
 // Idempotent implements Idempotent: what is done is judged anew each time, and the server bounds each command by the attempt's time.
 func (x *mongoPromote) Idempotent() {}
@@ -337,49 +333,7 @@ func (x *mongoPromote) Do(ctx context.Context, a Attempt) error {
 		a.Report("%s", f.Detail)
 		return x.force(ctx, f)
 	}
-	a.Report("freezing %s", strings.Join(f.Alive, ", "))
-	if err := x.access(x.bounded(ctx, time.Time{})).Fence(ctx, f.Alive, mongoFenced, x.patience); err != nil {
-		return x.thaw(ctx, f, fmt.Errorf("nothing was forced, since members that answer could not be kept from leading: %w", err))
-	}
-	a.Report("%s", f.Detail)
-	if err := x.force(ctx, f); err != nil {
-		return x.thaw(ctx, f, err)
-	}
-	return nil
-}
-
-// thaw lets members lead again that were fenced for a promotion that did not come to pass: nobody else may be left to lead. While it, or an
-// earlier one, may have come to pass after all, or somebody else's has, they stay frozen, and why says so.
-func (x *mongoPromote) thaw(ctx context.Context, f replset.Finding, why error) error {
-	stay := fmt.Sprintf("%s stay frozen: `rs.freeze(0)` on each lets them lead again, once it is clear that nobody leads in %s", strings.Join(f.Alive, ", "), x.region)
-	if x.open {
-		return fmt.Errorf("%w; %s", why, stay)
-	}
-	looked := time.Now()
-	now, views, err := x.look(ctx)
-	if err != nil {
-		return fmt.Errorf("%w; %s (the set could not be looked at again: %w)", why, stay, err)
-	}
-	if x.leads(views) || now.Config.Newer(f.Config) {
-		return fmt.Errorf("%w; the set is another one now (%s), and %s", why, now.Detail, stay)
-	}
-	for _, host := range f.Keep { // each has to say that it was not promoted
-		if !slices.ContainsFunc(views, func(v replset.View) bool {
-			return v.Answers() && v.Name != "" && (v.Me == host || v.Host == host) && v.Config != nil
-		}) {
-			return fmt.Errorf("%w; whether %s was promoted it does not say, and %s", why, host, stay)
-		}
-	}
-	if err := x.access(x.bounded(ctx, x.until(looked))).Thaw(ctx, f.Alive, x.patience); err != nil {
-		return fmt.Errorf("%w; %s (%w)", why, stay, err)
-	}
-	// Once more: somebody may have promoted meanwhile.
-	if _, views, err = x.look(ctx); err == nil && x.leads(views) {
-		if err := x.access(x.bounded(ctx, time.Time{})).Fence(ctx, f.Alive, mongoFenced, x.patience); err != nil {
-			return fmt.Errorf("%w; %s leads now, and %s could not be kept from leading beside it: %w", why, x.region, strings.Join(f.Alive, ", "), err)
-		}
-	}
-	return why
+	return x.forceBeside(ctx, a, f)
 }
 
 // leads reports whether a member of the region is a writable primary.
@@ -441,17 +395,18 @@ func (x *mongoPromote) Watch(ctx context.Context) (Effect, error) {
 		return Effect{}, err
 	}
 	r := replset.RivalsOf(x.cfg.ReplicaSet, x.region, views, x.forced)
+	renew := r.Known && len(r.Left) > 0
 	switch {
 	case len(r.Rivals) > 0:
 		return Effect{State: Absent, Detail: fmt.Sprintf("TWO PRIMARIES: %s is writable by a configuration that %s has left behind: what is written there will be lost", strings.Join(r.Rivals, ", "), x.region)}, nil
 	case len(r.Beyond) > 0:
 		return Effect{State: Absent, Unmendable: true, Detail: "TWO PRIMARIES: " + x.beyond(r)}, nil
 	case r.Known && (f.Way == replset.Led || f.Way == replset.Wait || f.Way == replset.Move && x.leads(views)):
-		return Effect{State: Present, Detail: f.Detail}, nil
+		return Effect{State: Present, Detail: f.Detail, Renew: renew}, nil
 	case r.Known && f.Way == replset.Move:
-		return Effect{Detail: fmt.Sprintf("%s leads, and not %s, which clients use: nothing is lost, and writes take the longer way. Run rs.stepDown() there if it stays so", f.Primary, x.region)}, nil
+		return Effect{Renew: renew, Detail: fmt.Sprintf("%s leads, and not %s, which clients use: nothing is lost, and writes take the longer way. Run rs.stepDown() there if it stays so", f.Primary, x.region)}, nil
 	}
-	return Effect{Detail: f.Detail}, nil
+	return Effect{Detail: f.Detail, Renew: renew}, nil
 }
 
 // Mend implements Guard. It never reconfigures anything.
@@ -461,24 +416,6 @@ func (x *mongoPromote) Mend(ctx context.Context, a Attempt) error {
 		return err
 	}
 	return x.fence(ctx, a, views)
-}
-
-// fence keeps rivals from leading, and the members that would follow them. Without a rival it does nothing.
-func (x *mongoPromote) fence(ctx context.Context, a Attempt, views []replset.View) error {
-	r := replset.RivalsOf(x.cfg.ReplicaSet, x.region, views, x.forced)
-	switch {
-	case len(r.Rivals) > 0:
-		a.Report("%s leads beside %s: it is made to step down", strings.Join(r.Rivals, ", "), x.region)
-		return x.access(x.bounded(ctx, time.Time{})).Fence(ctx, slices.Concat(r.Rivals, r.Followers), mongoFenced, x.patience)
-	case len(r.Beyond) > 0:
-		return errors.New(x.beyond(r))
-	}
-	return nil
-}
-
-// beyond says of a second primary that it has the newer configuration.
-func (x *mongoPromote) beyond(r replset.Rivalry) string {
-	return fmt.Sprintf("%s is writable by a newer configuration than the one by which %s is led, which knows nothing of it: somebody has forced it since. Nobody is fenced: stop one of both sides by hand, and keep it stopped", strings.Join(r.Beyond, ", "), x.region)
 }
 
 // bounded makes connections over which nothing is sent after the attempt's deadline, or after until.

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -144,10 +146,17 @@ func (k *Keeper) keep(ctx context.Context, h failover.StandingHold, first time.T
 		if err != nil {
 			detail = err.Error()
 		}
+		if err := k.renew(ctx, h, action, eff); err != nil {
+			detail = strings.TrimPrefix(detail+"; "+err.Error(), "; ")
+		}
 		k.note(ctx, h, failover.HoldUnseen, detail)
 	case eff.State == Present:
 		if h.Running != nil {
 			k.finish(ctx, h, h.Running.Token, failover.StepDone, eff.Detail)
+		}
+		if err := k.renew(ctx, h, action, eff); err != nil {
+			k.note(ctx, h, failover.HoldUnseen, err.Error())
+			return
 		}
 		k.note(ctx, h, failover.HoldKept, eff.Detail)
 	case eff.Ending && h.Status == failover.HoldUnseen && time.Since(first) < h.Step.Timeout.D():
@@ -182,6 +191,39 @@ type Guard interface {
 	// Watch is the hold's Inspect: Present while nothing has to be done. Mend is its Do.
 	Watch(ctx context.Context) (Effect, error)
 	Mend(ctx context.Context, a Attempt) error
+}
+
+// Renewer is a Guard whose rivals are kept down by something that ends by itself, or that they may forget.
+type Renewer interface {
+	Guard
+	// Renew does that anew. It does no harm as often as it is done, and what lands late ends by itself.
+	Renew(ctx context.Context, a Attempt) error
+}
+
+// renew keeps up what keeps rivals down, at each look that asks for it: none tells whether it stands still, or for how long. It is no application of the
+// hold: nothing was violated, nobody is told, and the tries of the hour are left for who rises all the same. No intent is committed either, since nothing
+// has to be known of it later; leadership is proven as for every effect. The error says what is not kept up.
+func (k *Keeper) renew(ctx context.Context, h failover.StandingHold, action Action, eff Effect) error {
+	g, ok := action.(guarding)
+	if !ok || !eff.Renew {
+		return nil
+	}
+	r, ok := g.Guard.(Renewer)
+	if !ok {
+		return nil
+	}
+	s := k.journal.State()
+	if err := k.journal.Prove(ctx); err != nil {
+		return fmt.Errorf("nothing was renewed: %w", err) // the next leader does it
+	}
+	if now := k.journal.State(); now.Epoch != s.Epoch || !slices.ContainsFunc(now.Holds, func(o failover.StandingHold) bool { return o.ID == h.ID }) {
+		return nil
+	}
+	until := time.Now().Add(k.opts.CallTimeout)
+	a := Attempt{Step: h.Step.ID, Number: 1, Epoch: s.Epoch, Deadline: until}
+	cctx, cancel := acting(ctx, a.session(), until)
+	defer cancel()
+	return r.Renew(cctx, a)
 }
 
 // guarding is a Guard as a hold sees it.

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -22,10 +23,12 @@ type heldJournal struct {
 	keeps bool                   // it carries out what it takes
 	base  uint64                 // index of what came before
 	seen  func(failover.Command) // nil: nobody looks
+
+	deposed error // why leadership is not proven
 }
 
 func (j *heldJournal) Changed() <-chan struct{}    { return nil }
-func (j *heldJournal) Prove(context.Context) error { return nil }
+func (j *heldJournal) Prove(context.Context) error { return j.deposed }
 func (j *heldJournal) State() *failover.State {
 	j.mu.Lock()
 	defer j.mu.Unlock()
@@ -177,16 +180,27 @@ type guarded struct {
 	did   []string
 	fails error
 
-	hopeless bool
+	hopeless, renew bool
+	unkept          error // of what is renewed
+}
+
+func (g *guarded) Renew(_ context.Context, a Attempt) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if a.Deadline.IsZero() {
+		return errors.New("without an end")
+	}
+	g.did = append(g.did, "renew")
+	return g.unkept
 }
 
 func (g *guarded) Watch(context.Context) (Effect, error) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.rival {
-		return Effect{State: Absent, Unmendable: g.hopeless, Detail: "two of them"}, nil
+		return Effect{State: Absent, Unmendable: g.hopeless, Renew: g.renew, Detail: "two of them"}, nil
 	}
-	return Effect{State: Present, Detail: "alone"}, nil
+	return Effect{State: Present, Renew: g.renew, Detail: "alone"}, nil
 }
 
 func (g *guarded) Mend(context.Context, Attempt) error {
@@ -288,4 +302,39 @@ func TestAGuardThatFailsIsTriedAgain(t *testing.T) {
 			}
 		}
 	})
+}
+
+// What keeps rivals down and ends by itself is done anew at each look, without alarm and without using up the tries of the hour, and only by who leads.
+// What could not be renewed is told; where a rival leads there is nothing to be renewed.
+func TestAGuardRenewsWhatEnds(t *testing.T) {
+	for name, tt := range map[string]*struct {
+		guarded
+		deposed error
+		status  failover.HoldStatus
+		did     string
+	}{
+		"kept":            {guarded: guarded{renew: true}, status: failover.HoldKept, did: "renew"},
+		"nobody to keep":  {status: failover.HoldKept},
+		"not kept":        {guarded: guarded{renew: true, unkept: errors.New("it leads")}, status: failover.HoldUnseen, did: "renew"},
+		"somebody leads":  {guarded: guarded{renew: true, rival: true, fails: errors.New("no")}, status: failover.HoldViolated, did: "mend"},
+		"nobody knows us": {guarded: guarded{renew: true}, deposed: errors.New("deposed"), status: failover.HoldUnseen},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, g := failover.NewState(), &tt.guarded
+				s.Features = failover.Features
+				s.Holds = []failover.StandingHold{{ID: 1, Component: "mongo", Status: failover.HoldKept, Step: failover.Step{ID: "start-mongo", Kind: failover.KindStart, Timeout: failover.Duration(time.Minute)}}}
+				j := &heldJournal{state: s, keeps: true, deposed: tt.deposed}
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour-time.Second)
+				defer cancel()
+				NewKeeper(j, oneWorld{g}, Options{}, 30*time.Second, slog.New(slog.DiscardHandler)).Run(ctx)
+				if h := j.State().Holds[0]; h.Status != tt.status || tt.did != "mend" && len(h.Applied) != 0 {
+					t.Errorf("it is %s %q, applied %d times", h.Status, h.Detail, len(h.Applied))
+				}
+				if want := map[string]int{"renew": 120, "mend": failover.ReapplyPerHour}[tt.did]; len(g.did) != want || want > 0 && slices.ContainsFunc(g.did, func(s string) bool { return s != tt.did }) {
+					t.Errorf("it did %d times %v; want %d times %s", len(g.did), slices.Compact(g.did), want, tt.did)
+				}
+			})
+		})
+	}
 }

@@ -16,10 +16,11 @@ import (
 // waits for a second node. What passes sooner wakes
 // nobody; it stands in the timeline.
 type Pager struct {
-	open     *failover.Suspicion // that people were told of
-	holds    map[uint64]int      // how often a hold had been applied when people were told last
-	returned uint64              // the execution of whose region people were told that it is heard again
-	half     uint64              // the newest order through one node that people were told of
+	open     *failover.Suspicion  // that people were told of
+	holds    map[uint64]int       // how often a hold had been applied when people were told last
+	rivals   map[uint64]time.Time // since when a hold was violated of which people were told that nothing is done about it
+	returned uint64               // the execution of whose region people were told that it is heard again
+	half     uint64               // the newest order through one node that people were told of
 }
 
 // Next returns the messages that the state asks for.
@@ -48,6 +49,13 @@ func (p *Pager) Next(s *failover.State, now time.Time) []notify.Update {
 			p.holds[h.ID] = n
 			out = append(out, renderHold(s, h))
 		}
+		if unmended(h, now) && !p.rivals[h.ID].Equal(h.At) {
+			if p.rivals == nil {
+				p.rivals = map[uint64]time.Time{}
+			}
+			p.rivals[h.ID] = h.At
+			out = append(out, renderUnmended(s, h))
+		}
 	}
 	if e := heardAgain(s); e != nil && e.ID != p.returned {
 		p.returned = e.ID
@@ -60,6 +68,14 @@ func (p *Pager) Next(s *failover.State, now time.Time) []notify.Update {
 		}
 	}
 	return out
+}
+
+// unmended reports whether what a promotion has made to lead has a rival, and nothing is done about it: what is done follows at once, unless it is a
+// person's, or the tries of the hour are used up.
+func unmended(h failover.StandingHold, now time.Time) bool {
+	n := len(h.Applied)
+	return h.Step.Kind == failover.KindStart && h.Status == failover.HoldViolated && h.Running == nil && now.Sub(h.At) >= 10*time.Second &&
+		(n == 0 || h.Applied[n-1].Before(h.At))
 }
 
 // heardAgain is the newest failover, if the region that it left is heard again and
@@ -146,7 +162,7 @@ func renderHold(s *failover.State, h failover.StandingHold) notify.Update {
 	title, again := fmt.Sprintf("%s: %s was running in %s, which was left", s.Settings.Service, h.Component, h.Step.Region), "It is being stopped again: "
 	switch h.Step.Kind {
 	case failover.KindStart:
-		title, again = fmt.Sprintf("%s: %s HAS A RIVAL: it is not led by %s alone", s.Settings.Service, h.Component, h.Step.Region), "What is written elsewhere will be lost. It is being fenced: "
+		title, again = rivalTitle(s, h), "What is written elsewhere will be lost. It is being fenced: "
 	case failover.KindSwitch:
 		title, again = fmt.Sprintf("%s: %s does not lead clients to %s", s.Settings.Service, h.Step.Action, h.Step.Region), "They are being sent there again: "
 	}
@@ -156,6 +172,21 @@ func renderHold(s *failover.State, h failover.StandingHold) notify.Update {
 		Lines: []string{
 			again + h.Detail,
 			fmt.Sprintf("This is the %d. time within an hour; after %d it needs you. Find out what changes it.", len(h.Applied), failover.ReapplyPerHour),
+			"Or: failoverd release " + string(h.Component) + " --why …",
+		},
+	}
+}
+
+func rivalTitle(s *failover.State, h failover.StandingHold) string {
+	return fmt.Sprintf("%s: %s HAS A RIVAL: it is not led by %s alone", s.Settings.Service, h.Component, h.Step.Region)
+}
+
+func renderUnmended(s *failover.State, h failover.StandingHold) notify.Update {
+	key := fmt.Sprintf("rival-%020d-%d", h.ID, h.At.Unix())
+	return notify.Update{
+		ID: key, Epoch: s.Epoch, Done: true, Message: message(s, key), Title: rivalTitle(s, h),
+		Lines: []string{
+			"NOTHING IS DONE ABOUT IT until you do. What is written elsewhere will be lost. Seen: " + h.Detail,
 			"Or: failoverd release " + string(h.Component) + " --why …",
 		},
 	}

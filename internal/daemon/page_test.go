@@ -96,3 +96,30 @@ func TestPager(t *testing.T) {
 		t.Errorf("said again: %+v", got)
 	}
 }
+
+// A rival that nobody but a person can fence is told of as well, once, and not while something is done about it.
+func TestPagerTellsOfWhatNobodyMends(t *testing.T) {
+	start := time.Unix(1_700_000_000, 0)
+	s := failover.NewState()
+	s.Settings = &failover.Settings{Service: "shop"}
+	s.Holds = []failover.StandingHold{{ID: 7, Component: "mongo", Step: failover.Step{Kind: failover.KindStart, Region: "us-east-2"}, Status: failover.HoldViolated, At: start, Detail: "TWO PRIMARIES"}}
+	var p Pager
+	if got := p.Next(s, start.Add(5*time.Second)); len(got) != 0 {
+		t.Errorf("it may still be seen to: %+v", got)
+	}
+	got := p.Next(s, start.Add(15*time.Second))
+	if len(got) != 1 || !strings.Contains(got[0].Title, "mongo HAS A RIVAL") || !strings.Contains(strings.Join(got[0].Lines, " "), "NOTHING IS DONE") {
+		t.Fatalf("%+v", got)
+	}
+	if got := p.Next(s, start.Add(time.Minute)); len(got) != 0 {
+		t.Errorf("said again: %+v", got)
+	}
+	s.Holds[0].At = start.Add(time.Hour) // again, after it was kept
+	if got := p.Next(s, start.Add(2*time.Hour)); len(got) != 1 {
+		t.Errorf("the next one: %+v", got)
+	}
+	s.Holds[0].At, s.Holds[0].Applied = start.Add(3*time.Hour), []time.Time{start.Add(3*time.Hour + time.Second)}
+	if got := p.Next(s, start.Add(4*time.Hour)); len(got) != 1 || strings.Contains(strings.Join(got[0].Lines, " "), "NOTHING IS DONE") {
+		t.Errorf("it was fenced: %+v", got)
+	}
+}

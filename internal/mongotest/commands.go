@@ -102,7 +102,11 @@ func (m *Member) command(cmd string, raw bson.Raw) any {
 		if m.state == primary {
 			return fail(95, "NotSecondary", "Cannot freeze node when primary or running for election, state: Primary")
 		}
-		m.noElection = time.Now().Add(time.Duration(number(d, cmd, 0) * float64(time.Second)))
+		// It lengthens what stands, and only zero shortens it (prepareFreezeResponse in the server's topology_coordinator.cpp).
+		now, seconds := time.Now(), number(d, cmd, 0)
+		if until := now.Add(time.Duration(seconds * float64(time.Second))); seconds == 0 || until.After(m.noElection) {
+			m.noElection = until
+		}
 		return ok
 	case "insert", "update":
 		return m.write1(cmd, d)
@@ -291,6 +295,13 @@ func (m *Member) State() (state string, term int64, rolledBack int) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	return stateNames[m.state], m.term, m.rolledBack
+}
+
+// Frozen is for how long the member stands for no election, by a freeze or a step-down: the world's own view.
+func (m *Member) Frozen() time.Duration {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return max(0, time.Until(m.noElection))
 }
 
 // Where a default that somebody has set is kept.

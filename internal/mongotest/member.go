@@ -6,8 +6,8 @@
 // consequences that it has for a real set. A primary that loses the majority steps down after the election timeout, and
 // acknowledges w:1 writes until then; the survivor of a lost majority stays secondary; a member that left is REMOVED once
 // it hears the newer configuration. A forced reconfiguration waits for each member that it lists and that does not answer.
-// A freeze is forgotten at a restart. Not simulated: rollback files and the aborts that a rollback ends in,
-// journaling, transactions, roles of users.
+// A freeze is forgotten at a restart. A member whose history is not that of the set rolls back, ends over it, or notices nothing (rollback.go).
+// Not simulated: a member that was dropped and has begun to roll back before it hears so, journaling, transactions, roles of users.
 package mongotest
 
 import (
@@ -28,10 +28,11 @@ const (
 	secondary int32 = 2
 	arbiter   int32 = 7
 	down      int32 = 8
+	rolling   int32 = 9
 	removed   int32 = 10
 )
 
-var stateNames = map[int32]string{startup: "STARTUP", primary: "PRIMARY", secondary: "SECONDARY", arbiter: "ARBITER", down: "(not reachable/healthy)", removed: "REMOVED"}
+var stateNames = map[int32]string{startup: "STARTUP", primary: "PRIMARY", secondary: "SECONDARY", arbiter: "ARBITER", down: "(not reachable/healthy)", rolling: "ROLLBACK", removed: "REMOVED"}
 
 // Options sets up a member. ElectionTimeout is already divided by the time factor (10 s on a real set).
 type Options struct {
@@ -109,6 +110,10 @@ type Member struct {
 		size int64
 	}
 	commit        int64 // index of the newest entry that a majority has
+	recovered     int64 // what commit was when the process was started again: nothing that it has heard
+	stable        int64 // commit of the last stable checkpoint
+	checkpoint    time.Duration
+	checkpointAt  time.Time
 	peers         map[string]*view
 	noPrimary     time.Time // since when no primary has been seen
 	hadMajority   time.Time // when a majority was last seen
@@ -116,6 +121,8 @@ type Member struct {
 	noElection    time.Time // replSetFreeze, or after a step-down
 	electedAt     time.Time
 	rolledBack    int
+	aside         []entry // what was rolled back
+	exits         []Exit
 	reconfiguring bool
 	stalled       bool   // it answers, and applies nothing
 	successor     string // whom a primary that steps down tells to stand for election
@@ -138,7 +145,7 @@ func Start(ctx context.Context, opt Options) (*Member, error) {
 	if opt.Cut == nil {
 		opt.Cut = func(string) bool { return false }
 	}
-	m := &Member{opt: opt, host: opt.Host, state: startup, peers: map[string]*view{}, noPrimary: now, hadMajority: now, conns: map[net.Conn]bool{}}
+	m := &Member{opt: opt, host: opt.Host, state: startup, peers: map[string]*view{}, noPrimary: now, hadMajority: now, checkpoint: 6 * opt.ElectionTimeout, checkpointAt: now, conns: map[net.Conn]bool{}}
 	m.patience = m.jitter()
 	if opt.Config != nil {
 		cfg := *opt.Config
@@ -178,6 +185,11 @@ func (m *Member) frozen() bool {
 func (m *Member) Kill() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	m.end()
+}
+
+// end is Kill's. m.mu is held.
+func (m *Member) end() {
 	m.down = true
 	m.ln.Close()
 	for c := range m.conns {
@@ -185,7 +197,7 @@ func (m *Member) Kill() {
 	}
 }
 
-// Restart starts it again, with its data and without what it kept in memory: a freeze, and whom it had seen. It looks for itself first, and
+// Restart starts it again, with its data and without what it kept in memory: a freeze, whom it had seen, and what a majority had. It looks for itself first, and
 // says as long that it has no configuration: 30 s for each member that is silent on a real one, three election time-outs here.
 func (m *Member) Restart() error {
 	ln, err := net.Listen("tcp", m.host) //nolint:noctx // until it is killed again
@@ -197,7 +209,11 @@ func (m *Member) Restart() error {
 	now := time.Now()
 	m.down, m.noElection, m.successor, m.ln = false, time.Time{}, "", ln
 	m.peers = map[string]*view{}
-	m.state, m.starting = startup, now.Add(m.opt.ElectionTimeout/4)
+	m.state, m.starting, m.checkpointAt = startup, now.Add(m.opt.ElectionTimeout/4), now
+	if m.cfg == nil {
+		m.starting = time.Time{}
+	}
+	m.commit, m.recovered = m.stable, m.stable
 	for _, h := range m.others() {
 		if m.opt.Cut(h) {
 			m.starting = m.starting.Add(3 * m.opt.ElectionTimeout)
@@ -357,6 +373,10 @@ func (m *Member) tick(ctx context.Context, now time.Time) {
 	if self == nil {
 		m.mu.Unlock()
 		return
+	}
+	m.checkpointed(now)
+	if m.state == rolling && now.Sub(m.noPrimary) > m.opt.ElectionTimeout { // whom it followed is gone
+		m.become(secondary, now)
 	}
 	seen, holders := 0, 0
 	var leader *MemberConfig

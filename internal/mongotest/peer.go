@@ -69,23 +69,12 @@ func (m *Member) heartbeat(ctx context.Context, host string) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v.heard, v.state, v.term, v.last, v.cfg, v.ready = time.Now(), in.State, in.Term, in.Last, in.Config, in.Ready
-	m.adopt(in.Term, in.Config)
-	if m.state != secondary || m.stalled || len(in.Entries) == 0 || !in.Last.after(m.lastOp()) {
+	if m.down { // meanwhile
 		return
 	}
-	if in.Whole { // our history is not the source's: give ours up
-		keep := 0
-		for keep < len(m.log) && keep < len(in.Entries) && m.log[keep].Term == in.Entries[keep].Term {
-			keep++
-		}
-		m.rolledBack += len(m.log) - keep
-		m.opt.Log.Warn("mongo rollback", "member", m.host, "entries", len(m.log)-keep)
-		m.log = in.Entries
-	} else if in.Entries[0].Index == int64(len(m.log))+1 {
-		m.log = append(m.log, in.Entries...)
-	}
-	m.commit = max(m.commit, min(in.Commit, int64(len(m.log))))
+	v.heard, v.state, v.term, v.last, v.cfg, v.ready = time.Now(), in.State, in.Term, in.Last, in.Config, in.Ready
+	m.adopt(in.Term, in.Config)
+	m.fetch(in)
 }
 
 // answerBeat is the other side of heartbeat. m.mu is held.
@@ -99,7 +88,7 @@ func (m *Member) answerBeat(q beat) beat {
 		m.noPrimary, m.patience = time.Time{}, 0
 	}
 	out := m.beat()
-	if q.State != secondary || !out.Last.after(q.Last) {
+	if q.State != secondary && q.State != rolling || !out.Last.after(q.Last) {
 		return out
 	}
 	if i := q.Last.Index; i > 0 && i <= int64(len(m.log)) && m.log[i-1].Term == q.Last.Term {

@@ -274,4 +274,64 @@ var bring = []mutant{
 		edits: []edit{{"actions/mariadb_restore.go", `			x.began(a.Previous)`, `			_ = a`}},
 		tests: []test{{pkg: "actions", name: "TestMariaDBDumpIsTheOneThatTheFirstLeaderBegan"}},
 	},
+	{
+		name: "guard-renews-nothing", rule: "S1",
+		says:  "what keeps a second primary down ends by itself, or is forgotten, and nobody does it anew",
+		edits: []edit{{"actions/standing.go", `	if !ok || !eff.Renew {`, `	if !ok || eff.Renew {`}},
+		tests: []test{{pkg: "actions", name: "TestAGuardRenewsWhatEnds"}, {pkg: "actions", name: "TestMongoHoldFreezesAnew"}},
+	},
+	{
+		name: "guard-renews-when-deposed", rule: "E2",
+		says:  "who leads no more renews what a hold keeps up",
+		edits: []edit{{"actions/standing.go", `		return fmt.Errorf("nothing was renewed: %w", err) // the`, `		_ = fmt.Errorf("nothing was renewed: %w", err) // the`}},
+		tests: []test{{pkg: "actions", name: "TestAGuardRenewsWhatEnds"}},
+	},
+	{
+		name: "guard-kept-although-unrenewed", rule: "S1",
+		says: "a hold whose rivals could not be kept down is called kept",
+		edits: []edit{{"actions/standing.go", `			k.note(ctx, h, failover.HoldUnseen, err.Error())
+			return
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestAGuardRenewsWhatEnds"}, {pkg: "actions", name: "TestMongoHoldFreezesAnew"}},
+	},
+	{
+		name: "mongo-left-behind-thaws", rule: "S1",
+		says:  "members that were left behind are frozen once, and may lead again a day later or after a restart",
+		edits: []edit{{"actions/mongo_promote.go", `	renew := r.Known && len(r.Left) > 0`, `	renew := r.Known && len(r.Left) < 0`}},
+		tests: []test{{pkg: "actions", name: "TestMongoHoldFreezesAnew"}},
+	},
+	{
+		name: "mongo-dropped-by-hand-is-frozen", rule: "L1",
+		says: "a member that a person has dropped by an ordinary reconfiguration is frozen",
+		edits: []edit{{"internal/replset/judge.go", ` && ours.Config.Version-version >= forcedBy {
+				out.Left`, ` && ours.Config.Version > version {
+				out.Left`}},
+		tests: []test{{pkg: "internal/replset", name: "TestLeftBehind"}},
+	},
+	{
+		name: "mongo-frozen-before-it-is-forced", rule: "L1",
+		says:  "a leader that dies before it has forced leaves the members that it has frozen without a primary for a day",
+		edits: []edit{{"actions/mongo_fence.go", `Fence(ctx, f.Alive, mongoTried, x.patience)`, `Fence(ctx, f.Alive, mongoFenced, x.patience)`}},
+		tests: []test{{pkg: "actions", name: "TestMongoFreezesForLongOnlyWhatMayBeForced"}},
+	},
+	{
+		name: "mongo-open-and-thawing", rule: "S1",
+		says: "members thaw by themselves beside a promotion that may have taken effect",
+		edits: []edit{{"actions/mongo_fence.go", `		err := x.freeze(ctx, f.Alive)
+		if err != nil {`, `		var err error
+		if x.looked == 0 {`}},
+		tests: []test{{pkg: "actions", name: "TestMongoFreezesForLongOnlyWhatMayBeForced"}},
+	},
+	{
+		name: "mongo-rival-steps-down-unheard", rule: "S1",
+		says:  "a second primary is made to step down, and nobody hears of it",
+		edits: []edit{{"actions/mongo_fence.go", `.Freeze(ctx, hosts, mongoFenced, x.patience)`, `.Fence(ctx, hosts, mongoFenced, x.patience)`}},
+		tests: []test{{pkg: "actions", name: "TestMongoHoldFreezesAnew"}},
+	},
+	{
+		name: "unmended-rival-untold", rule: "S6",
+		says:  "nobody is paged for a second primary that only a person can fence",
+		edits: []edit{{"internal/daemon/page.go", `		if unmended(h, now) && !p`, `		if unmended(h, now) && h.ID == 0 && !p`}},
+		tests: []test{{pkg: "internal/daemon", name: "TestPagerTellsOfWhatNobodyMends"}},
+	},
 }

@@ -109,7 +109,7 @@ var data = []mutant{
 	{
 		name: "mongo-thawed-although-open", rule: "S1",
 		says: "members are let lead again although the promotion may have taken effect",
-		edits: []edit{{"actions/mongo_promote.go", `	if x.open {
+		edits: []edit{{"actions/mongo_fence.go", `	if x.open {
 `, `	if x.open && why == nil {
 `}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsWhatTheServerRefuses"}},
@@ -117,7 +117,7 @@ var data = []mutant{
 	{
 		name: "mongo-thawed-beside-a-leader", rule: "S1",
 		says:  "members are let lead again beside somebody else's promotion",
-		edits: []edit{{"actions/mongo_promote.go", `	if x.leads(views) || now.Config.Newer(f.Config) {`, `	if x.leads(views) && now.Config == nil {`}},
+		edits: []edit{{"actions/mongo_fence.go", `	if x.leads(views) || now.Config.Newer(f.Config) {`, `	if x.leads(views) && now.Config == nil {`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsNobodyBesideALeader"}},
 	},
 	{
@@ -204,7 +204,7 @@ var data = []mutant{
 	{
 		name: "mongo-frozen-for-nothing", rule: "L1",
 		says:  "members that were fenced for a promotion that did not come to pass stay frozen",
-		edits: []edit{{"actions/mongo_promote.go", `.Thaw(ctx, f.Alive, x.patience)`, `.Thaw(ctx, nil, x.patience)`}},
+		edits: []edit{{"actions/mongo_fence.go", `.Thaw(ctx, f.Alive, x.patience)`, `.Thaw(ctx, nil, x.patience)`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsWhatItHasNotForced"}},
 	},
 	{
@@ -362,13 +362,13 @@ var data = []mutant{
 	{
 		name: "mongo-thaw-of-the-silent", rule: "S1",
 		says:  "the old side is let lead again although the one that was to be promoted does not say that it was not",
-		edits: []edit{{"actions/mongo_promote.go", `return v.Answers() && v.Name != "" && (v.Me`, `return v.Host == host || v.Answers() && (v.Me`}},
+		edits: []edit{{"actions/mongo_fence.go", `return v.Answers() && v.Name != "" && (v.Me`, `return v.Host == host || v.Answers() && (v.Me`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsNobodyBesideAnEarlierAttempt"}},
 	},
 	{
 		name: "mongo-thaw-late", rule: "E4",
 		says:  "a leader that was paused lets the old side lead again, long after it has looked",
-		edits: []edit{{"actions/mongo_promote.go", `x.access(x.bounded(ctx, x.until(looked))).Thaw`, `x.access(x.bounded(ctx, looked.Add(time.Hour))).Thaw`}},
+		edits: []edit{{"actions/mongo_fence.go", `x.access(x.bounded(ctx, x.until(looked))).Thaw`, `x.access(x.bounded(ctx, looked.Add(time.Hour))).Thaw`}},
 		tests: []test{{pkg: "actions", name: "TestMongoPromoteThawsNobodyBesideAnEarlierAttempt"}},
 	},
 	{

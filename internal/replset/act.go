@@ -67,6 +67,17 @@ func (a Access) Fence(ctx context.Context, members []string, length, timeout tim
 	return nil
 }
 
+// Freeze keeps members that do not lead from being elected for some time from now on. It shortens no freeze, makes nobody step down, and a restart
+// forgets it. None waits for another one that hangs. The error wraps ErrNotFenced, and names those that are not, also one that leads.
+func (a Access) Freeze(ctx context.Context, members []string, length, timeout time.Duration) error {
+	if err := each(members, func(m string) error {
+		return wrap(a.freeze(ctx, m, int64(length/time.Second), timeout), "freezing %s", m)
+	}); err != nil {
+		return fmt.Errorf("%w: %w", ErrNotFenced, err)
+	}
+	return nil
+}
+
 // Thaw lets members be primary again that were fenced, also those that were made to step down.
 func (a Access) Thaw(ctx context.Context, members []string, timeout time.Duration) error {
 	return each(members, func(m string) error {

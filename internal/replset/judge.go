@@ -190,6 +190,9 @@ type Rivalry struct {
 	Rivals []string
 	// Followers are the members that would follow them.
 	Followers []string
+	// Left are those of them that a forced configuration of the region has left behind, which they do not know: without anything that keeps them from it
+	// they elect one of themselves.
+	Left []string
 	// Beyond are writable primaries of a newer configuration than theirs that does not name the one that leads in the region, or of one that
 	// has no member in common with theirs, whose version tells nothing: somebody has forced another side, and nobody can tell who is right.
 	Beyond []string
@@ -234,6 +237,9 @@ func RivalsOf(name, region string, views []View, forced *Forced) (out Rivalry) {
 			out.Rivals = append(out.Rivals, v.Host)
 		case v.Secondary && !named:
 			out.Followers = append(out.Followers, v.Host)
+			if forced.left(version, ours.Config.Version) || v.Config != nil && v.Config.sharesWith(ours.Config) && ours.Config.Version-version >= forcedBy {
+				out.Left = append(out.Left, v.Host)
+			}
 		}
 	}
 	return out

@@ -13,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling"
 	"github.com/aws/aws-sdk-go-v2/service/autoscaling/types"
 
+	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/cloud"
 )
 
@@ -27,6 +28,13 @@ type ASGConfig struct {
 	MinHealthy int `toml:"min_healthy" json:"min_healthy,omitempty"`
 	// RaiseMax lets a start raise the group's maximum size to Count.
 	RaiseMax bool `toml:"raise_max" json:"raise_max,omitempty"`
+	// Alternatives are further groups, in the order in which they are asked for what Group
+	// cannot launch because AWS lacks capacity: of other instance types, or in other zones.
+	// A stop stops them all.
+	Alternatives []string `toml:"alternatives" json:"alternatives,omitempty"`
+	// Patience is for how long launches of a group must have failed for lack of capacity
+	// before the next one is asked. Zero means a minute.
+	Patience failover.Duration `toml:"patience" json:"patience,omitempty"`
 }
 
 // Validate implements Config.
@@ -45,7 +53,7 @@ func (c *ASGConfig) Validate(role Role) error {
 	case role == RoleStop && c.Count != 0:
 		return badParam("count", "is %d, which leaves instances running; a stop needs 0", c.Count)
 	}
-	return nil
+	return c.validAlternatives()
 }
 
 // Version implements Config.
@@ -56,7 +64,7 @@ func (c *ASGConfig) Timeout() time.Duration {
 	if c.Count == 0 {
 		return 3 * time.Minute
 	}
-	return 10 * time.Minute
+	return 10*time.Minute + time.Duration(len(c.Alternatives))*c.patience()
 }
 
 // need is how many instances must be in service.
@@ -84,7 +92,17 @@ func (c *ASGConfig) New(d Deps) (Action, error) {
 	if d.Cloud == nil {
 		return nil, errors.New("there are no AWS clients")
 	}
-	return &asg{cfg: c, region: string(d.Region), client: d.Cloud.AutoScaling(string(d.Region))}, nil
+	if len(c.Alternatives) > 0 {
+		return c.withAlternatives(d), nil
+	}
+	return c.group(d, c.Group), nil
+}
+
+// group is one of the groups.
+func (c *ASGConfig) group(d Deps, name string) *asg {
+	own := *c
+	own.Group, own.Alternatives = name, nil
+	return &asg{cfg: &own, region: string(d.Region), client: d.Cloud.AutoScaling(string(d.Region))}
 }
 
 // Idempotent says that Do is absolute.
@@ -103,13 +121,16 @@ type asgPrevious struct {
 	Exposed   []string `json:"exposed,omitempty"`   // of a stop: those in service that were not
 }
 
+// errNoGroup is of a group that AWS has been asked for, and does not have.
+var errNoGroup = errors.New("check the name")
+
 func (g *asg) describe(ctx context.Context) (*types.AutoScalingGroup, asgPrevious, error) {
 	out, err := g.client.DescribeAutoScalingGroups(ctx, &autoscaling.DescribeAutoScalingGroupsInput{AutoScalingGroupNames: []string{g.cfg.Group}})
 	if err != nil {
 		return nil, asgPrevious{}, fmt.Errorf("describing the Auto Scaling group %s in %s: %w", g.cfg.Group, g.region, err)
 	}
 	if len(out.AutoScalingGroups) != 1 {
-		return nil, asgPrevious{}, fmt.Errorf("the Auto Scaling group %s does not exist in %s: check the name", g.cfg.Group, g.region)
+		return nil, asgPrevious{}, fmt.Errorf("the Auto Scaling group %s does not exist in %s: %w", g.cfg.Group, g.region, errNoGroup)
 	}
 	group := &out.AutoScalingGroups[0]
 	p := asgPrevious{Min: aws.ToInt32(group.MinSize), Max: aws.ToInt32(group.MaxSize), Desired: aws.ToInt32(group.DesiredCapacity)}
@@ -193,19 +214,24 @@ func (g *asg) emptied(ctx context.Context, group *types.AutoScalingGroup, p asgP
 	return e, nil
 }
 
-// filled counts what is in service and healthy, not what was launched.
-func (g *asg) filled(ctx context.Context, group *types.AutoScalingGroup, p asgPrevious) (Effect, error) {
+// inService counts what is in service and healthy, not what was launched.
+func inService(group *types.AutoScalingGroup) int {
 	serving := 0
 	for _, i := range group.Instances {
 		if i.LifecycleState == types.LifecycleStateInService && aws.ToString(i.HealthStatus) == "Healthy" {
 			serving++
 		}
 	}
+	return serving
+}
+
+func (g *asg) filled(ctx context.Context, group *types.AutoScalingGroup, p asgPrevious) (Effect, error) {
+	serving := inService(group)
 	e := Effect{Detail: fmt.Sprintf("%s in %s: desired %d, %d instances, %d in service and healthy of %d", g.cfg.Group, g.region, p.Desired, len(group.Instances), serving, g.cfg.need())}
 	if int(p.Desired) < g.cfg.Count {
 		e.State = Absent
-		if int(p.Max) < g.cfg.Count && !g.cfg.RaiseMax { // seen while all is well, by readiness
-			e.Detail += fmt.Sprintf("; its maximum size %d would not allow %d: raise it, or set raise_max = true", p.Max, g.cfg.Count)
+		if e.Lacks = g.tooSmall(p); e.Lacks != "" {
+			e.Detail += "; " + e.Lacks
 		}
 		return e, nil
 	}
@@ -222,36 +248,55 @@ func (g *asg) filled(ctx context.Context, group *types.AutoScalingGroup, p asgPr
 	if serving >= g.cfg.need() {
 		return e, nil
 	}
-	why, err := g.failures(ctx)
-	if err != nil {
-		why = "; its scaling activities cannot be read: " + err.Error()
-	}
+	_, why := g.failed(ctx, "launches failed")
 	e.Detail += why
 	return e, nil
 }
 
+// tooSmall says of a group, while all is well, that a start would be refused; "" if not.
+func (g *asg) tooSmall(p asgPrevious) string {
+	if int(p.Max) >= g.cfg.Count || g.cfg.RaiseMax {
+		return ""
+	}
+	return fmt.Sprintf("the maximum size %d of %s would not allow %d: raise it, or set raise_max = true", p.Max, g.cfg.Group, g.cfg.Count)
+}
+
 func (g *asg) hindered(p asgPrevious) []string { return both(p.Suspended, needed) }
 
-// failures tells why instances were not launched: only the scaling activities
-// know, the call that asked for them succeeded.
-func (g *asg) failures(ctx context.Context) (string, error) {
+// failures are why instances were not launched, in AWS's words, the newest first: only the
+// scaling activities know, the call that asked for them succeeded.
+func (g *asg) failures(ctx context.Context) ([]string, error) {
 	out, err := g.client.DescribeScalingActivities(ctx, &autoscaling.DescribeScalingActivitiesInput{AutoScalingGroupName: &g.cfg.Group, MaxRecords: aws.Int32(20)})
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	var lines []string
+	var said []string
 	for _, a := range out.Activities {
 		if a.StatusCode != types.ScalingActivityStatusCodeFailed || time.Since(aws.ToTime(a.StartTime)) > 15*time.Minute {
 			continue
 		}
-		if line := reason(aws.ToString(a.StatusMessage)); !slices.Contains(lines, line) {
-			lines = append(lines, line)
+		if s := aws.ToString(a.StatusMessage); !slices.Contains(said, s) {
+			said = append(said, s)
 		}
 	}
-	if len(lines) == 0 {
-		return "", nil
+	return said, nil
+}
+
+// failed are its failures, and for a person their reasons, behind what they are of; "" if
+// there are none.
+func (g *asg) failed(ctx context.Context, what string) (said []string, why string) {
+	said, err := g.failures(ctx)
+	if err != nil {
+		return nil, "; its scaling activities cannot be read: " + err.Error()
 	}
-	return "; launches failed: " + strings.Join(lines, "; "), nil
+	if len(said) == 0 {
+		return nil, ""
+	}
+	var lines []string
+	for _, s := range said {
+		lines = append(lines, reason(s))
+	}
+	return said, "; " + what + ": " + strings.Join(lines, "; ")
 }
 
 // Do implements Action.
@@ -263,7 +308,11 @@ func (g *asg) Do(ctx context.Context, a Attempt) error {
 	if err := json.Unmarshal(a.Previous, &p); err != nil {
 		return fmt.Errorf("reading the previous size: %w", err)
 	}
-	count := int32(g.cfg.Count) //nolint:gosec // validated
+	return g.fill(ctx, a, p, int32(g.cfg.Count)) //nolint:gosec // validated
+}
+
+// fill asks for count instances, or for as many as there are wanted already.
+func (g *asg) fill(ctx context.Context, a Attempt, p asgPrevious, count int32) error {
 	size := asgPrevious{Min: max(count, p.Min), Max: p.Max, Desired: max(count, p.Desired)}
 	if p.Max < size.Desired {
 		if !g.cfg.RaiseMax {
@@ -352,6 +401,10 @@ func (g *asg) Undo(ctx context.Context, a Attempt) error {
 	if err := json.Unmarshal(a.Previous, &p); err != nil {
 		return fmt.Errorf("reading the previous size: %w", err)
 	}
+	return g.putBack(ctx, a, p)
+}
+
+func (g *asg) putBack(ctx context.Context, a Attempt, p asgPrevious) error {
 	if g.cfg.Count == 0 && len(p.Protected) > 0 {
 		_, now, err := g.describe(ctx)
 		if err != nil {
@@ -379,8 +432,11 @@ func (g *asg) Undo(ctx context.Context, a Attempt) error {
 // Restored implements Restorer. An instance that a stop has left in service is protected again.
 func (g *asg) Restored(now Effect, previous json.RawMessage) bool {
 	var was, is asgPrevious
-	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil &&
-		was.Min == is.Min && was.Max == is.Max && was.Desired == is.Desired && slices.Equal(was.Suspended, is.Suspended) &&
+	return json.Unmarshal(previous, &was) == nil && json.Unmarshal(now.Previous, &is) == nil && was.isBack(is)
+}
+
+func (was *asgPrevious) isBack(is asgPrevious) bool {
+	return was.Min == is.Min && was.Max == is.Max && was.Desired == is.Desired && slices.Equal(was.Suspended, is.Suspended) &&
 		len(both(was.Protected, is.Exposed)) == 0
 }
 
@@ -391,7 +447,7 @@ func (g *asg) Untouched(previous json.RawMessage) bool {
 	if g.cfg.Count > 0 || json.Unmarshal(previous, &was) != nil {
 		return false
 	}
-	return was.Desired > 0 && !slices.ContainsFunc(was.Suspended, func(s string) bool { return slices.Contains(returning, s) })
+	return was.Desired > 0 && len(both(was.Suspended, returning)) == 0
 }
 
 // Overtaken implements Witness. A group may have scaling policies of its own.

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net/http"
@@ -15,6 +16,9 @@ import (
 // fakeASG is one group; a test moves its instances.
 type fakeASG struct {
 	mu                sync.Mutex
+	name              string // "": queue
+	full              bool   // AWS has no capacity for more than room
+	room              int
 	min, max, desired int
 	suspended         []string
 	instances         []fakeInstance
@@ -42,8 +46,8 @@ func (f *fakeASG) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body := ""
 	switch op {
 	case "DescribeAutoScalingGroups":
-		if list("AutoScalingGroupNames")[0] == "queue" {
-			body = fmt.Sprintf("<AutoScalingGroups><member><AutoScalingGroupName>queue</AutoScalingGroupName><MinSize>%d</MinSize><MaxSize>%d</MaxSize><DesiredCapacity>%d</DesiredCapacity><Instances>", f.min, f.max, f.desired)
+		if name := cmp.Or(f.name, "queue"); list("AutoScalingGroupNames")[0] == name {
+			body = fmt.Sprintf("<AutoScalingGroups><member><AutoScalingGroupName>%s</AutoScalingGroupName><MinSize>%d</MinSize><MaxSize>%d</MaxSize><DesiredCapacity>%d</DesiredCapacity><Instances>", name, f.min, f.max, f.desired)
 			for n, i := range f.instances {
 				body += fmt.Sprintf("<member><InstanceId>i-%d</InstanceId><LifecycleState>%s</LifecycleState><HealthStatus>%s</HealthStatus><ProtectedFromScaleIn>%t</ProtectedFromScaleIn></member>", n+1, i.state, i.health, i.protected)
 			}
@@ -158,7 +162,7 @@ func TestASGStart(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := inspect(t, a, Absent, "desired 0, 0 instances, 0 in service and healthy of 3; its maximum size 2 would not allow 4")
+	before := inspect(t, a, Absent, "desired 0, 0 instances, 0 in service and healthy of 3; the maximum size 2 of queue would not allow 4")
 	if err := a.Do(t.Context(), Attempt{Token: 7, Previous: before.Previous}); err == nil || !strings.Contains(err.Error(), "the maximum size of queue in us-east-2 is 2, below the 4 that are wanted") || f.desired != 0 {
 		t.Errorf("beyond the maximum: %v, desired %d", err, f.desired)
 	}

@@ -3,6 +3,7 @@ package actions
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/aws/smithy-go"
@@ -13,22 +14,40 @@ import (
 // reason tells a lack of capacity from a quota: the one passes or is met in
 // another zone or with another type, the other needs AWS support.
 func reason(message string) string {
-	for _, word := range []string{"RequestLimitExceeded", "Request limit exceeded", "Throttling"} {
-		if strings.Contains(message, word) {
-			return "AWS throttles the calls of this account (they are tried again): " + message
-		}
-	}
-	for _, word := range []string{"InsufficientInstanceCapacity", "sufficient", "no Spot capacity"} {
-		if strings.Contains(message, word) {
-			return "AWS lacks capacity (another zone or instance type may have it; a capacity reservation would have held it): " + message
-		}
-	}
-	for _, word := range []string{"VcpuLimitExceeded", "InstanceLimitExceeded", "limit"} {
-		if strings.Contains(message, word) {
-			return "a quota of this account is used up (AWS support raises it): " + message
-		}
+	switch lackOf(message) {
+	case lackOfCalls:
+		return "AWS throttles the calls of this account (they are tried again): " + message
+	case lackOfCapacity:
+		return "AWS lacks capacity (another zone or instance type may have it; a capacity reservation would have held it): " + message
+	case lackOfQuota:
+		return "a quota of this account is used up (AWS support raises it): " + message
 	}
 	return message
+}
+
+// lack is what AWS does not give; zero: something else is wrong.
+type lack uint8
+
+const (
+	lackOfCalls lack = iota + 1
+	lackOfCapacity
+	lackOfQuota
+)
+
+func lackOf(message string) lack {
+	for _, l := range []struct {
+		of    lack
+		words []string
+	}{
+		{lackOfCalls, []string{"RequestLimitExceeded", "Request limit exceeded", "Throttling"}},
+		{lackOfCapacity, []string{"InsufficientInstanceCapacity", "sufficient", "no Spot capacity"}},
+		{lackOfQuota, []string{"VcpuLimitExceeded", "InstanceLimitExceeded", "limit"}},
+	} {
+		if slices.ContainsFunc(l.words, func(w string) bool { return strings.Contains(message, w) }) {
+			return l.of
+		}
+	}
+	return 0
 }
 
 // explained is an API's error with reason in front of it.

@@ -126,7 +126,7 @@ func TestConformanceCrashBetween(t *testing.T) {
 // An API lies about each change, in each way. No look believes it, an error is an error, and what was asked for comes about once it is honest
 // again, or is put back.
 func TestConformanceLies(t *testing.T) {
-	several := []string{"asg start", "asg stop", "ec2_instances start", "ec2_instances stop"} // name several objects in a call; the others make one for each
+	several := []string{"asg start", "asg stop", "asg start elsewhere", "asg stop of both", "ec2_instances start", "ec2_instances stop"} // name several objects in a call; the others make one for each
 	for n, s := range subjects(t, trafficZone()) {
 		t.Run(s.name, func(t *testing.T) {
 			u, halved := s.goes(t, n), 0

@@ -309,7 +309,14 @@ func (f *fakeASG) settle() {
 			return extra >= 0 && !i.protected
 		})
 	} else if !slices.Contains(f.suspended, "Launch") {
-		f.instances = append(f.instances, serving(-extra)...)
+		more := -extra
+		if f.full {
+			more = max(0, min(more, f.room-len(f.instances)))
+		}
+		f.instances = append(f.instances, serving(more)...)
+		if f.failure = ""; more < -extra {
+			f.failure = noCapacity
+		}
 	}
 }
 

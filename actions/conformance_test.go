@@ -19,6 +19,8 @@ func subjects(t *testing.T, z *fakeZone) []subject {
 	t.Helper()
 	ecsUp, ecsDown := &fakeECS{desired: 1, running: 1, target: &ecsScale{Min: 1, Max: 2, In: true, Out: true}}, &fakeECS{desired: 3, running: 3, tasks: map[string]string{}, target: &ecsScale{Min: 1, Max: 4}}
 	up, down := &fakeASG{max: 4, suspended: []string{"AddToLoadBalancer", "AlarmNotification", "Launch"}}, &fakeASG{min: 1, desired: 2, max: 4, instances: serving(2), suspended: []string{"AZRebalance"}}
+	elsewhere := fakeASGs{{min: 2, desired: 2, max: 4, full: true, room: 1, instances: serving(1), failure: noCapacity}, {name: "queue-b", max: 4, suspended: []string{"AddToLoadBalancer", "Launch"}}}
+	both := fakeASGs{{min: 1, desired: 2, max: 4, instances: serving(2)}, {name: "queue-b", desired: 1, max: 4, instances: serving(1), suspended: []string{"AZRebalance"}}}
 	boot, halt := newEC2("stopped", "stopped"), newEC2("running", "running")
 	on, off := &fakeLambda{states: map[string]string{"a": "Disabled", "b": "Disabled"}}, &fakeLambda{states: map[string]string{"a": "Enabled", "b": "Enabled"}}
 	clocks, noClocks := newClocks(), newClocks()
@@ -45,6 +47,15 @@ func subjects(t *testing.T, z *fakeZone) []subject {
 			return []any{f.min, f.desired, f.max, slices.Clone(f.suspended), slices.Clone(f.instances)}
 		}
 	}
+	groups := func(f fakeASGs) func() any {
+		return func() (out any) {
+			var all []any
+			for _, one := range f {
+				all = append(all, group(one)())
+			}
+			return all
+		}
+	}
 	boxes := func(f *fakeEC2) func() any {
 		return func() any { f.mu.Lock(); defer f.mu.Unlock(); return slices.Clone(f.states) }
 	}
@@ -64,6 +75,8 @@ func subjects(t *testing.T, z *fakeZone) []subject {
 		{"ecs_service stop", ecsDown, &ECSServiceConfig{Cluster: "prod", Service: "workers"}, ecsDown.settle, service(ecsDown), false},
 		{"asg start", up, &ASGConfig{Group: "queue", Count: 2}, up.settle, group(up), false},
 		{"asg stop", down, &ASGConfig{Group: "queue"}, down.settle, group(down), false},
+		{"asg start elsewhere", elsewhere, &ASGConfig{Group: "queue", Count: 2, Alternatives: []string{"queue-b"}, Patience: 1}, elsewhere.settle, groups(elsewhere), false},
+		{"asg stop of both", both, &ASGConfig{Group: "queue", Alternatives: []string{"queue-b"}}, both.settle, groups(both), false},
 		{"ec2_instances start", boot, &EC2InstancesConfig{Tags: map[string]string{"role": "queue"}, Running: true}, boot.settle, boxes(boot), false},
 		{"ec2_instances stop", halt, &EC2InstancesConfig{IDs: map[failover.Region][]string{"us-east-2": {"i-1", "i-2"}}}, halt.settle, boxes(halt), false},
 		{"nacl", acls, cut, still, subnets(acls), false},

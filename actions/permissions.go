@@ -35,7 +35,10 @@ func (c *ECSServiceConfig) Permissions(r failover.Region) []iam.Permission {
 
 // Permissions implements Permitted.
 func (c *ASGConfig) Permissions(r failover.Region) []iam.Permission {
-	group := []string{fmt.Sprintf("arn:aws:autoscaling:%s:*:autoScalingGroup:*:autoScalingGroupName/%s", r, c.Group)}
+	var group []string
+	for _, name := range c.Groups() {
+		group = append(group, fmt.Sprintf("arn:aws:autoscaling:%s:*:autoScalingGroup:*:autoScalingGroupName/%s", r, name))
+	}
 	if c.Count == 0 {
 		return []iam.Permission{
 			{Actions: []string{"autoscaling:DescribeAutoScalingGroups", "autoscaling:DescribeWarmPool"}, Resources: []string{"*"}},

@@ -162,26 +162,6 @@ func (c *ECSServiceConfig) byHand(region failover.Region, _ []failover.Region) (
 	return do, fmt.Sprintf("at least %d run and none is pending; leave a larger count as it is", c.Count)
 }
 
-func (c *ASGConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
-	where := fmt.Sprintf("--region %s --auto-scaling-group-name %s", word(string(region)), word(c.Group))
-	look := fmt.Sprintf("aws autoscaling describe-auto-scaling-groups --region %s --auto-scaling-group-names %s --query 'AutoScalingGroups[0].[MinSize,MaxSize,DesiredCapacity,Instances[].[InstanceId,LifecycleState,HealthStatus]]'", word(string(region)), word(c.Group))
-	if c.Count == 0 {
-		return []string{
-			look + " > " + word("before-"+string(region)+"-"+c.Group+".json") + "   # keep it: it is the way back",
-			fmt.Sprintf("aws autoscaling suspend-processes %s --scaling-processes %s   # never without the list: that would suspend Terminate as well", where, strings.Join(returning, " ")),
-			fmt.Sprintf("aws autoscaling update-auto-scaling-group %s --min-size 0 --desired-capacity 0", where),
-			look,
-		}, "no instance is left, also none that is Terminating:Wait or protected from scale-in"
-	}
-	return []string{
-		fmt.Sprintf("aws autoscaling resume-processes %s --scaling-processes %s", where, strings.Join(needed, " ")),
-		fmt.Sprintf("%s   # where more than %d are desired already, leave out the next line: it would take the others away", look, c.Count),
-		fmt.Sprintf("aws autoscaling update-auto-scaling-group %s --min-size %d --desired-capacity %d", where, c.Count, c.Count),
-		look,
-		fmt.Sprintf("aws autoscaling describe-scaling-activities %s --max-items 10", where),
-	}, fmt.Sprintf("%d instances are InService and Healthy; launches that fail show in the activities only", c.need())
-}
-
 func (c *EC2InstancesConfig) byHand(region failover.Region, _ []failover.Region) (do []string, see string) {
 	where := "--region " + word(string(region))
 	ids, which := strings.Join(c.IDs[region], " "), ""

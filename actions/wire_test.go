@@ -120,6 +120,10 @@ func wired(t *testing.T, c Config, w *wire) Action {
 		k.scaler = applicationautoscaling.New(k.scaler.Options(), func(o *applicationautoscaling.Options) { o.HTTPClient = w })
 	case *asg:
 		k.client = autoscaling.New(k.client.Options(), func(o *autoscaling.Options) { o.HTTPClient = w })
+	case *asgs:
+		for _, one := range k.groups {
+			one.client = autoscaling.New(one.client.Options(), func(o *autoscaling.Options) { o.HTTPClient = w })
+		}
 	case *ec2Instances:
 		k.client = ec2.New(k.client.Options(), func(o *ec2.Options) { o.HTTPClient = w })
 	case *nacl:

@@ -85,6 +85,14 @@ func (v *validator) fence(path string, p *Part) {
 			v.bad(path+".stop", "the kinds are "+strings.Join(kindNames(actions.Kinds{}), ", "), "names no kind")
 		}
 		v.actions(path+".stop", set, p.Stop.Common, actions.RoleStop)
+		if p.Stop.ASG != nil && p.Start != nil && p.Start.ASG != nil {
+			for _, group := range p.Start.ASG.Groups() {
+				if !slices.Contains(p.Stop.ASG.Groups(), group) {
+					v.bad(path+".stop.asg", "list it in alternatives of the stop as well",
+						"leaves %q out, in which %s.start.asg starts instances: they would run on in the region that is left", group, path)
+				}
+			}
+		}
 		for _, class := range p.Stop.Proof {
 			v.oneOf(path+".stop.proof", string(class), string(failover.Confirmed), string(failover.Lease), string(failover.Resource), string(failover.Attested))
 		}

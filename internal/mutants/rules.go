@@ -4,7 +4,7 @@ import "slices"
 
 // table is every mutant, in the order of the rules.
 func table() []mutant {
-	return slices.Concat(leases, agents, units, evidence, journal, prepared, withdrawals, effects, traffic, kinds, data, rows, bring, late, servers, decisions, guards, orders, disks)
+	return slices.Concat(leases, agents, units, evidence, journal, prepared, withdrawals, effects, traffic, kinds, capacity, data, rows, bring, late, servers, decisions, guards, orders, disks)
 }
 
 // mustBeCaught are the mutations that the safety protocol was reviewed with: each

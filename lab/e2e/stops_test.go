@@ -25,7 +25,7 @@ import (
 func stopToo(o *harness.Options) {
 	o.Own = true
 	for start, stop := range map[string]string{
-		`start.asg = { group = "queue-{region}",`:           `stop.asg = { group = "queue-{region}", count = 0 }`,
+		`start.asg = { group = "queue-{region}",`:           `stop.asg = { group = "queue-{region}", count = 0, alternatives = ["queue-b-{region}"] }`,
 		`start.ec2_instances = { tags = { role = "relay" }`: `stop.ec2_instances = { tags = { role = "relay" }, running = false }`,
 		`start.kubernetes = { kubeconfig = "` + o.World.Dir + `/kube-{region}.yaml", namespace = "search", deployments = ["frontend"], count = 3`: `stop.kubernetes = { kubeconfig = "` +
 			o.World.Dir + `/kube-{region}.yaml", namespace = "search", deployments = ["frontend"], count = 0 }`,
@@ -128,14 +128,19 @@ func (r *rig) stopCalls(group, protected string, relays map[string]string) {
 		r.do(err)
 		made[c.Service] = append(made[c.Service], c.Op+" "+c.Outcome+" "+text)
 	}
-	suspended := []string{"SuspendProcesses ok AutoScalingGroupName=" + group}
-	for i, p := range []string{"Launch", "HealthCheck", "ReplaceUnhealthy", "AZRebalance", "AlarmNotification", "ScheduledActions", "InstanceRefresh"} {
-		suspended = append(suspended, fmt.Sprintf("ScalingProcesses.member.%d=%s", i+1, p))
+	suspended := func(group string) string {
+		out := "SuspendProcesses ok AutoScalingGroupName=" + group
+		for i, p := range []string{"Launch", "HealthCheck", "ReplaceUnhealthy", "AZRebalance", "AlarmNotification", "ScheduledActions", "InstanceRefresh"} {
+			out += fmt.Sprintf("&ScalingProcesses.member.%d=%s", i+1, p)
+		}
+		return out
 	}
+	const other = "queue-b-" + world.Primary // is empty, and may launch nothing either
 	ids := slices.Sorted(maps.Keys(relays))
 	for service, want := range map[string][]string{
-		"autoscaling": {strings.Join(suspended, "&"), "SetInstanceProtection ok AutoScalingGroupName=" + group + "&InstanceIds.member.1=" + protected + "&ProtectedFromScaleIn=false",
-			"UpdateAutoScalingGroup ok AutoScalingGroupName=" + group + "&DesiredCapacity=0&MinSize=0"},
+		"autoscaling": {suspended(group), "SetInstanceProtection ok AutoScalingGroupName=" + group + "&InstanceIds.member.1=" + protected + "&ProtectedFromScaleIn=false",
+			"UpdateAutoScalingGroup ok AutoScalingGroupName=" + group + "&DesiredCapacity=0&MinSize=0",
+			suspended(other), "UpdateAutoScalingGroup ok AutoScalingGroupName=" + other + "&DesiredCapacity=0&MinSize=0"},
 		"ec2": {"StopInstances ok InstanceId.1=" + ids[0] + "&InstanceId.2=" + ids[1]},
 	} {
 		if !slices.Equal(made[service], want) {

@@ -277,7 +277,9 @@ func (w *World) regionConfig(site string) region.Config {
 		c.Buckets = append(c.Buckets, TrafficBucket)
 		queue.Min, queue.Desired, queue.WarmPool, queue.Asleep = 0, 0, 0, true
 	}
-	c.Groups = []awsfake.ASGroup{queue}
+	// Another one for the day when AWS lacks capacity for that, in a zone of its own. None runs, and nothing launches any.
+	other := awsfake.ASGroup{Name: "queue-b-" + reg, Max: 4, Zones: []string{reg + "d"}, Asleep: true, Subnets: queue.Subnets, Template: queue.Template}
+	c.Groups = []awsfake.ASGroup{queue, other}
 	for _, zone := range []string{"a", "b"} {
 		c.Instances = append(c.Instances, awsfake.EC2Instance{ID: "i-relay" + strings.ReplaceAll(reg, "-", "") + zone, Zone: reg + zone, Tags: map[string]string{"role": "relay"}, Running: reg == Primary})
 	}

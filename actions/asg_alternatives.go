@@ -225,7 +225,7 @@ func onTheWay(group *types.AutoScalingGroup) int {
 // that instances are missing and that AWS says so: what failed before they were asked for tells
 // nothing yet, and is among its activities as well.
 func (g *asgs) isShort(ctx context.Context, i int, s asgSeen) (short bool, why string) {
-	if s.coming >= int(s.Desired) || i == 0 && int(s.Desired) < g.cfg.Count {
+	if s.serving >= int(s.Desired) || i == 0 && int(s.Desired) < g.cfg.Count {
 		g.short[i] = time.Time{}
 		return false, ""
 	}
@@ -233,7 +233,7 @@ func (g *asgs) isShort(ctx context.Context, i int, s asgSeen) (short bool, why s
 	switch {
 	case said == nil && why != "": // the activities could not be read: nothing is known anew
 		return false, why
-	case !metElsewhere(said):
+	case s.coming >= int(s.Desired) || !metElsewhere(said):
 		g.short[i] = time.Time{}
 		return false, why
 	case g.short[i].IsZero():

@@ -3,9 +3,7 @@ package actions
 import (
 	"bytes"
 	"cmp"
-	"context"
 	"encoding/json"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -235,8 +233,8 @@ func TestASGAlternativesAreForCapacityAlone(t *testing.T) {
 			f := pilots()
 			alternatives(t, f, twoOfThree(), func(t *testing.T, leader func() Action) {
 				a := leader()
-				f[0].failure = failure
-				for range 120 { // a quiet day
+				f[0].failure, f[0].desired = failure, 1 // it has been missed all along
+				for range 120 {                         // a quiet day
 					if e := inspect(t, a, Absent, ""); e.Over != "" {
 						t.Fatal(e.Over)
 					}
@@ -258,6 +256,21 @@ func TestASGAlternativesAreForCapacityAlone(t *testing.T) {
 			})
 		})
 	}
+	t.Run("not known", func(t *testing.T) {
+		f := pilots()
+		alternatives(t, f, twoOfThree(), func(t *testing.T, leader func() Action) {
+			a := leader()
+			goesOn(t, a, f, 30*time.Second)
+			f[0].mute = true
+			if e, asked := goesOn(t, a, f, 5*time.Minute); asked > 0 || !strings.Contains(e.Detail, "its scaling activities cannot be read") {
+				t.Errorf("asked %d times: %s", asked, e.Detail)
+			}
+			f[0].mute = false
+			if _, asked := goesOn(t, a, f, 10*time.Second); asked != 1 { // nothing has told that it was otherwise
+				t.Errorf("asked %d times", asked)
+			}
+		})
+	})
 	for _, tt := range []struct {
 		said []string
 		want bool
@@ -325,9 +338,13 @@ func TestASGAlternativesStop(t *testing.T) {
 		t.Error("half a stop counts as none")
 	}
 	do(t, a.Do, 8, nil) // blind
-	f[0].settle()
 	stillEnds(t, a, true, "queue-b in us-east-2: min 0, desired 0, 1 instances: i-1 is InService")
 	f[1].settle()
+	stillEnds(t, a, true, "queue in us-east-2: min 0, desired 0, 2 instances")
+	f[0].instances[0].protected = true
+	stillEnds(t, a, false, "protected from scale-in")
+	f[0].instances[0].protected = false
+	f[0].settle()
 	inspect(t, a, Present, "")
 	f[1].suspended = nil
 	if e := inspect(t, a, Partial, "queue-b in us-east-2: min 0, desired 0, 0 instances, but its process Launch is not suspended"); e.Over == "" {
@@ -364,84 +381,6 @@ func (f fakeASGs) stop(t *testing.T, group string) Action {
 	return a
 }
 
-// changesHands plays a start whose first leader dies behind one of its writes, or, for zero, right when the alternative was asked. then is
-// what happens before the next one is there.
-func changesHands(t *testing.T, dies int, change func(*failover.Settings), begin, then func(*stage), over func(*failover.State) bool, want []int) (attempts int) {
-	t.Helper()
-	inStage(t, func(s *failover.Settings) {
-		change(s)
-		s.Components[0].Start.Timeout = failover.Duration(10 * time.Minute)
-	}, func(st *stage) {
-		f := pilots()
-		leads := func() { st.own["start-api"] = wired(t, twoOfThree(), &wire{fake: f}) }
-		world, end := context.WithCancel(context.Background())
-		defer end()
-		go func() {
-			for world.Err() == nil {
-				f.settle()
-				time.Sleep(500 * time.Millisecond)
-			}
-		}()
-		begin(st)
-		leads()
-		st.elect(func(l *leader) { l.dieAfterWrite = dies })
-		if dies == 0 {
-			st.waitFor("the alternative to be asked", 10*time.Minute, func(*failover.State) bool { return f.sizes()[1] > 0 })
-			st.end()
-		} else {
-			<-st.lead.ctx.Done()
-			<-st.lead.ended
-		}
-		then(st)
-		leads()
-		st.elect(nil)
-		most := 0
-		st.waitFor("the end", 30*time.Minute, func(s *failover.State) bool {
-			if is := f.sizes(); is[1]+is[2] > most {
-				most = is[1] + is[2]
-			}
-			if e := s.Execution; e != nil {
-				attempts = max(attempts, len(e.Step("start-api").Attempts))
-			}
-			return over(s)
-		})
-		if !slices.Equal(f.sizes(), want) || most > 2 {
-			t.Errorf("asked for %v, want %v; the alternatives together for %d at most", f.sizes(), want, most)
-		}
-	})
-	return attempts
-}
-
-// A leader dies in mid-step, behind each of its writes. The next one comes to the same numbers.
-func TestASGAlternativesChangeHands(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	nothing := func(*stage) {}
-	for _, dies := range []int{0, 8, 9, 10, 11, 12} { // 10 begins the start, 11 is the intent to ask the alternative
-		t.Run(fmt.Sprint(dies), func(t *testing.T) {
-			if n := changesHands(t, dies, func(*failover.Settings) {}, nothing, nothing, ended, []int{2, 2, 0}); n < 2 || n > 4 {
-				t.Errorf("%d attempts", n)
-			}
-		})
-	}
-}
-
-// Or it takes all of it back, when the suspicion for which it was prepared has passed.
-func TestASGAlternativesAreTakenBack(t *testing.T) {
-	t.Setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
-	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
-	for dies := range 5 {
-		t.Run(fmt.Sprint(dies), func(t *testing.T) {
-			var prep uint64
-			changesHands(t, dies, preparing, func(st *stage) { prep = st.suspect() }, func(st *stage) {
-				if st.state().Preparation != nil {
-					st.must(failover.EndPreparation{Preparation: prep, Reason: "healthy again"})
-				}
-			}, func(s *failover.State) bool { return s.Preparation == nil }, []int{0, 0, 0})
-		})
-	}
-}
-
 func TestASGAlternativesParameters(t *testing.T) {
 	for _, tt := range []struct {
 		c    ASGConfig
@@ -466,6 +405,43 @@ func TestASGAlternativesParameters(t *testing.T) {
 	for _, p := range c.Permissions("us-east-2") {
 		if got, _ := json.Marshal(p.Resources); p.Acts && string(got) != `["arn:aws:autoscaling:us-east-2:*:autoScalingGroup:*:autoScalingGroupName/queue","arn:aws:autoscaling:us-east-2:*:autoScalingGroup:*:autoScalingGroupName/queue-b","arn:aws:autoscaling:us-east-2:*:autoScalingGroup:*:autoScalingGroupName/queue-c"]` {
 			t.Errorf("it may change %s", got)
+		}
+	}
+}
+
+// An alternative that has fewer than before was made smaller by somebody else; more it may have been asked for.
+func TestASGAlternativesOvertaken(t *testing.T) {
+	previous := func(first, other string) json.RawMessage {
+		return json.RawMessage(`{"groups":[` + first + `,` + other + `]}`)
+	}
+	for _, tt := range []struct {
+		count        int
+		first, other string // now
+		want         string
+	}{
+		{2, `{"desired":1}`, `{"desired":4}`, ""},
+		{2, `{"desired":2}`, `{"desired":5}`, ""},
+		{2, `{"desired":2}`, `{"desired":1}`, "queue-b: the count was 3 before"},
+		{2, `{"desired":0}`, `{"desired":3}`, "queue: the count was 1 before"},
+		{2, `{"desired":1}`, `null`, ""},
+		{0, `{"desired":0}`, `{"desired":3}`, ""},
+		{0, `{"desired":0}`, `{"desired":1}`, "queue-b: the count was 3 before, was set to 0, and is 1 now"},
+	} {
+		g := (&ASGConfig{Group: "queue", Count: tt.count, Alternatives: []string{"queue-b"}}).withAlternatives(testDeps(t, fakeASGs{}))
+		was, now := previous(`{"desired":1}`, `{"desired":3}`), Effect{State: Partial, Previous: previous(tt.first, tt.other)}
+		if got := g.Overtaken(now, was); !strings.HasPrefix(got, tt.want) || (got == "") != (tt.want == "") {
+			t.Errorf("%+v: %q", tt, got)
+		}
+		if g.Restored(now, was) {
+			t.Errorf("%+v counts as put back", tt)
+		}
+		// One that was not there when the step began must not run anything that nobody takes back.
+		was, now.Previous = previous(`{"desired":1}`, `null`), previous(`{"desired":1}`, `{"desired":3}`)
+		if g.Restored(now, was) {
+			t.Error("what has appeared since, and runs, counts as put back")
+		}
+		if now.Previous = previous(`{"desired":1}`, `{"desired":0}`); !g.Restored(now, was) {
+			t.Error("what has appeared since, and runs nothing, stands in the way of an undo")
 		}
 	}
 }

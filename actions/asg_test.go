@@ -19,6 +19,7 @@ type fakeASG struct {
 	name              string // "": queue
 	full              bool   // AWS has no capacity for more than room
 	room              int
+	mute              bool // of its activities
 	min, max, desired int
 	suspended         []string
 	instances         []fakeInstance
@@ -73,6 +74,10 @@ func (f *fakeASG) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			body += fmt.Sprintf("<NextToken>%d</NextToken>", from+page)
 		}
 	case "DescribeScalingActivities":
+		if f.mute {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			return
+		}
 		if f.failure != "" {
 			body = fmt.Sprintf("<Activities><member><ActivityId>a</ActivityId><StartTime>%s</StartTime><StatusCode>Failed</StatusCode><StatusMessage>%s</StatusMessage></member></Activities>", time.Now().UTC().Format(time.RFC3339), f.failure)
 		}

@@ -108,8 +108,9 @@ func TestASGHalfDoneIsTriedAgain(t *testing.T) {
 		fake *fakeASG
 		cfg  ASGConfig
 	}{
-		"its process Launch is not suspended":        {&fakeASG{max: 4}, ASGConfig{Group: "queue"}},
-		"healthy of 2; suspended: AddToLoadBalancer": {&fakeASG{min: 2, max: 4, desired: 2, instances: serving(2), suspended: []string{"AddToLoadBalancer"}}, ASGConfig{Group: "queue", Count: 2}},
+		"its process Launch is not suspended":                  {&fakeASG{max: 4}, ASGConfig{Group: "queue"}},
+		"healthy of 2; suspended: AddToLoadBalancer":           {&fakeASG{min: 2, max: 4, desired: 2, instances: serving(2), suspended: []string{"AddToLoadBalancer"}}, ASGConfig{Group: "queue", Count: 2}},
+		"in service and healthy; suspended: AddToLoadBalancer": {&fakeASG{min: 2, max: 4, desired: 2, instances: serving(2), suspended: []string{"AddToLoadBalancer"}}, ASGConfig{Group: "queue", Count: 2, Alternatives: []string{"queue-b"}}},
 	} {
 		a, err := tt.cfg.New(testDeps(t, tt.fake))
 		if err != nil {

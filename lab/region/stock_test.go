@@ -19,14 +19,17 @@ import (
 func endpoint(t *testing.T, name string) (*awsfake.Server, string) {
 	t.Helper()
 	c := Config{Region: name, Services: []Service{{Name: "api"}, {Name: "workers"}}}
-	group := awsfake.ASGroup{Name: "queue-" + name, Max: 4, Zones: []string{name + "a"}, Subnets: Subnets(name), Template: Template}
+	var groups []awsfake.ASGroup
+	for _, group := range []string{"queue-", "queue-b-"} {
+		groups = append(groups, awsfake.ASGroup{Name: group + name, Max: 4, Zones: []string{name + "a"}, Subnets: Subnets(name), Template: Template})
+	}
 	ecs := awsfake.NewECS(t.Context(), awsfake.ECSOptions{Region: name, Dir: t.TempDir(), Subnets: Subnets(name), Log: slog.New(slog.DiscardHandler)})
 	for _, s := range c.Services {
 		ecs.Create(Cluster, s.Name, ecs.Register(s.definition(name)), 0)
 	}
-	asg := awsfake.NewAutoScaling(awsfake.ASGOptions{Region: name, Groups: []awsfake.ASGroup{group}})
+	asg := awsfake.NewAutoScaling(awsfake.ASGOptions{Region: name, Groups: groups})
 	s := &awsfake.Server{Region: name, ECS: ecs, ASG: asg, EC2: awsfake.NewEC2(awsfake.EC2Options{Subnets: subnets(name), Templates: []string{Template}}), Stock: stock(c),
-		Metrics: awsfake.NewCloudWatch(awsfake.CloudWatchOptions{Minute: time.Minute, Sources: []func() []awsfake.Point{used(asg, []awsfake.ASGroup{group})}}),
+		Metrics: awsfake.NewCloudWatch(awsfake.CloudWatchOptions{Minute: time.Minute, Sources: []func() []awsfake.Point{used(asg, groups)}}),
 		Faults:  faults.NewSet(1), Log: slog.New(slog.DiscardHandler)}
 	srv := httptest.NewServer(s)
 	t.Cleanup(srv.Close)
@@ -60,7 +63,7 @@ func TestStockHoldsWhatTheExampleWants(t *testing.T) {
 		t.Fatalf("%d regions are looked at", len(looks))
 	}
 	for r, p := range looks {
-		if o := p.Probe(t.Context()); o.Outcome != failover.OK || strings.Contains(o.Detail, "compared") || !strings.Contains(o.Detail, "400 free addresses for 7") || !strings.Contains(o.Detail, "secret ") {
+		if o := p.Probe(t.Context()); o.Outcome != failover.OK || strings.Contains(o.Detail, "compared") || !strings.Contains(o.Detail, "400 free addresses for 9") || !strings.Contains(o.Detail, "secret ") {
 			t.Errorf("%s: %s %s", r, o.Outcome, o.Detail)
 		}
 	}

@@ -220,8 +220,8 @@ func (k *Keeper) renew(ctx context.Context, h failover.StandingHold, action Acti
 		return nil
 	}
 	until := time.Now().Add(k.opts.CallTimeout)
-	a := Attempt{Step: h.Step.ID, Number: 1, Epoch: s.Epoch, Deadline: until}
-	cctx, cancel := acting(ctx, a.session(), until)
+	a := Attempt{Step: h.Step.ID, Near: s.Active, Number: 1, Epoch: s.Epoch, Deadline: until}
+	cctx, cancel := acting(ctx, a, until)
 	defer cancel()
 	return r.Renew(cctx, a)
 }
@@ -261,8 +261,8 @@ func (k *Keeper) apply(ctx context.Context, h failover.StandingHold, action Acti
 	if now := k.journal.State(); now.Epoch != s.Epoch {
 		return
 	}
-	a := Attempt{Step: h.Step.ID, Number: 1, Epoch: s.Epoch, Token: res.Index, Previous: eff.Previous, Deadline: until}
-	cctx, cancel := acting(ctx, a.session(), until)
+	a := Attempt{Step: h.Step.ID, Near: s.Active, Number: 1, Epoch: s.Epoch, Token: res.Index, Previous: eff.Previous, Deadline: until}
+	cctx, cancel := acting(ctx, a, until)
 	err = action.Do(cctx, a)
 	cancel()
 	deadline := time.Now().Add(h.Step.Timeout.D())

@@ -399,7 +399,7 @@ var servers = []mutant{
 	},
 	{
 		name: "sts-of-the-region-that-is-left", rule: "L1",
-		says: "on the way home a step takes its role on in the region that is left",
+		says:  "on the way home a step takes its role on in the region that is left",
 		edits: []edit{{"internal/cloud/roles.go", `case region != near:`, `case region != "us-east-2":`}},
 		tests: []test{{pkg: "internal/cloud", name: "TestRolesNearTheStep"}},
 	},

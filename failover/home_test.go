@@ -120,3 +120,70 @@ func TestNoLeaseBeforeItsStart(t *testing.T) {
 		t.Errorf("at level 2: %+v", g)
 	}
 }
+
+// What the plan has sent to stop a region, and has not seen to take effect, may land late: who comes home soon waits for that, or it would stop what was
+// started there.
+func TestTheWayHomeWaitsForEarlierStops(t *testing.T) {
+	for name, tt := range map[string]struct {
+		outcome failover.StepState
+		waits   bool
+	}{"not seen to take effect": {failover.StepUnproven, true}, "seen": {failover.StepDone, false}} {
+		t.Run(name, func(t *testing.T) {
+			c, exec := current(t).opened()
+			freeze := c.frozen(exec)
+			until := c.now.Add(20 * time.Second)
+			token := c.must(failover.StepStarted{Execution: exec, Step: "stop-workers", Epoch: 1, PlanHash: c.s.Execution.PlanHash, Until: until}).Index
+			c.finish("stop-workers", token, tt.outcome)
+			advance := func(freeze uint64) failover.AdvanceEpoch {
+				c.start(plan.FenceID)
+				c.must(failover.RecordEvidence{Execution: c.s.Execution.ID, Component: "workers", Class: failover.Confirmed, Epoch: c.s.Epoch, Freeze: freeze})
+				return failover.AdvanceEpoch{Execution: c.s.Execution.ID, Epoch: c.s.Epoch + 1, Region: c.s.Execution.To, Freeze: freeze}
+			}
+			c.must(advance(freeze))
+			c.finish(plan.FenceID, c.s.Execution.Step(plan.FenceID).Last().Token, failover.StepDone)
+			c.must(failover.Abort{Execution: exec})
+			c.must(failover.FinishExecution{Execution: exec, State: failover.ExecAborted})
+			p, err := plan.DeriveKind(c.s.Settings, east2, failover.Switchover)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.must(failover.RequestExecution{Kind: failover.Switchover})
+			c.must(failover.StartExecution{Kind: failover.Switchover, Request: c.s.Request.ID, Epoch: 2, Plan: p})
+			token = c.start(plan.FreezeID)
+			freeze = c.must(failover.FreezeLease{Region: east2, Epoch: 2, Execution: c.s.Execution.ID}).Value.(uint64)
+			c.finish(plan.FreezeID, token, failover.StepDone)
+			back := advance(freeze)
+			if tt.waits {
+				if why := c.s.StopsUnderWay(east1, "workers", c.now); !strings.HasPrefix(why, "workers was being stopped in us-east-1, was not seen to stop, and a call of that may still land until ") {
+					t.Error(why)
+				}
+				c.refused("in-flight", back)
+				c.now = until.Add(5 * time.Minute)
+			}
+			c.must(back)
+		})
+	}
+}
+
+// The steps have the same names in the other direction: what was counted for one says nothing of the other, also when the execution was ended behind its fence.
+func TestAnInventoryIsOfOneDirection(t *testing.T) {
+	c, exec := current(t).opened()
+	freeze := c.frozen(exec)
+	c.start(plan.FenceID)
+	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
+	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze})
+	c.finish(plan.FenceID, c.s.Execution.Step(plan.FenceID).Last().Token, failover.StepDone)
+	c.s.Incident = nil
+	c.s.Inventory = map[failover.StepID]int{"stop-workers": 6}
+	c.s.Readings = map[failover.StepID]failover.Reading{"switch-route53_weights": {Of: "x"}}
+	c.must(failover.Abort{Execution: exec})
+	c.must(failover.FinishExecution{Execution: exec, State: failover.ExecAborted})
+	if c.s.Inventory != nil || len(c.s.Readings) != 1 {
+		t.Errorf("ended behind the fence: %v, %v", c.s.Inventory, c.s.Readings)
+	}
+	c.must(failover.RecordInventory{Counts: map[failover.StepID]int{"start-workers": 6}})
+	c.must(failover.Continue{Execution: exec, Ended: true})
+	if c.s.Inventory != nil {
+		t.Errorf("carried on: %v", c.s.Inventory)
+	}
+}

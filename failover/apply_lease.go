@@ -194,12 +194,44 @@ func (s *State) early(c Component) StepID {
 	if s.Level() < 3 || e == nil || e.To != s.Active || s.Epoch == e.Epoch {
 		return ""
 	}
+	starts := 0
 	for _, st := range e.Plan.Steps {
 		if st.Kind != KindStart || st.Component != c {
 			continue
 		}
 		if rec := e.Steps[st.ID]; rec == nil || len(rec.Attempts) == 0 && rec.State != StepSkipped {
 			return st.ID
+		}
+		starts++
+	}
+	if starts > 0 {
+		return ""
+	}
+	return s.comesAfter(e, c, map[Component]bool{})
+}
+
+// comesAfter is a step, not passed yet, that starts what a component without a start of its own comes after: its lease is its start. "" if none has to.
+func (s *State) comesAfter(e *Execution, c Component, seen map[Component]bool) StepID {
+	spec := s.Settings.Component(c)
+	if spec == nil || seen[c] {
+		return ""
+	}
+	seen[c] = true
+	for _, dep := range spec.After {
+		starts := 0
+		for _, st := range e.Plan.Steps {
+			if st.Kind != KindStart || st.Component != dep {
+				continue
+			}
+			if starts++; !e.Step(st.ID).Passed() {
+				return st.ID
+			}
+		}
+		if starts > 0 {
+			continue
+		}
+		if step := s.comesAfter(e, dep, seen); step != "" {
+			return step
 		}
 	}
 	return ""

@@ -187,3 +187,44 @@ func TestAnInventoryIsOfOneDirection(t *testing.T) {
 		t.Errorf("carried on: %v", c.s.Inventory)
 	}
 }
+
+// What has no start of its own begins with its lease. It waits for what it comes after, also by way of others that have none.
+func TestNoLeaseBeforeWhatItComesAfter(t *testing.T) {
+	c := current(t)
+	set := settings()
+	set.Components[1].Start, set.Components[1].After = nil, []failover.Component{"between"}
+	set.Components = append(set.Components, failover.ComponentSpec{Name: "between", After: []failover.Component{"api"}})
+	c.must(failover.Configure{Settings: set, Hash: "h2"})
+	c, exec := c.opened()
+	freeze := c.frozen(exec)
+	token := c.start(plan.FenceID)
+	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
+	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze})
+	c.finish(plan.FenceID, token, failover.StepDone)
+	ask := func() failover.Grant {
+		return c.must(c.round(failover.LeaseRequest{Agent: "w9", Region: east2, Component: "workers", Lease: dur("75s"), Enforced: true})).Value.([]failover.Grant)[0]
+	}
+	if g := ask(); g.Granted || g.Sentence != "the lease of workers in us-east-2 waits for step start-api" {
+		t.Errorf("before: %+v", g)
+	}
+	token = c.start("start-api")
+	if g := ask(); g.Granted {
+		t.Errorf("while it is started: %+v", g)
+	}
+	before := c.s.Clone()
+	c.finish("start-api", token, failover.StepDone)
+	if g := ask(); !g.Granted {
+		t.Errorf("once it is: %+v", g)
+	}
+	c.s = before.Clone()
+	c.finish("start-api", token, failover.StepFailed)
+	c.must(failover.Skip{Execution: exec, Step: "start-api"})
+	if g := ask(); !g.Granted {
+		t.Errorf("skipped: %+v", g)
+	}
+	c.s = before
+	c.s.Features = 2
+	if g := ask(); !g.Granted {
+		t.Errorf("at level 2: %+v", g)
+	}
+}

@@ -110,8 +110,23 @@ func TestNoLeaseBeforeItsStart(t *testing.T) {
 	c.s = before.Clone()
 	c.must(failover.Abort{Execution: c.exec})
 	c.must(failover.FinishExecution{Execution: c.exec, State: failover.ExecAborted})
+	// To end it starts nothing by itself, and who carries it on, or lets go of its fence, goes on from there.
+	ended := c.s.Clone()
+	if g := ask(false); g.Granted || !strings.Contains(g.Sentence, "waits for step start-workers of execution ") || !strings.Contains(g.Sentence, "`failoverd continue --why …`") {
+		t.Errorf("when the execution was ended behind the fence: %+v", g)
+	}
+	if g := ask(true); !g.Granted {
+		t.Errorf("a worker that runs: %+v", g)
+	}
+	c.must(failover.Continue{Execution: c.exec, Ended: true})
+	c.start(start)
 	if g := ask(false); !g.Granted {
-		t.Errorf("when the execution has ended: %+v", g)
+		t.Errorf("once it is carried on: %+v", g)
+	}
+	c.s = ended
+	c.must(failover.ReleaseHold{Component: "workers"})
+	if g := ask(false); !g.Granted {
+		t.Errorf("when its fence was released: %+v", g)
 	}
 	// As a member of an older version knows it.
 	c.s = before

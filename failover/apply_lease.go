@@ -222,11 +222,20 @@ func (s *State) enteredBy() *Execution {
 	}
 	if n := len(s.History); n > 0 {
 		e := s.History[n-1]
-		if e.Kind.Leaves() && e.State == ExecAborted && !e.Undo && e.To == s.Active && s.Epoch == e.Epoch+1 && s.Settings.Other(e.To) == e.From && s.unheld(e) == "" {
+		if e.Kind.Leaves() && e.State == ExecAborted && !e.Undo && e.To == s.Active && s.Epoch == e.Epoch+1 && s.Settings.Other(e.To) == e.From && !s.released(e) {
 			return e
 		}
 	}
 	return nil
+}
+
+// released reports whether a person has given up what keeps a stop of an ended execution true, and with it to carry that on.
+func (s *State) released(e *Execution) bool {
+	return slices.ContainsFunc(e.Plan.Steps, func(st Step) bool {
+		return st.Kind == KindStop && e.Step(st.ID).State != StepSkipped && !slices.ContainsFunc(s.Holds, func(h StandingHold) bool {
+			return h.Step.Kind == KindStop && h.Step.ID == st.ID && h.Step.Region == e.From
+		})
+	})
 }
 
 // comesAfter is a step, not passed yet, that starts what a component without a start of its own comes after: its lease is its start. "" if none has to.

@@ -124,6 +124,10 @@ func TestNoLeaseBeforeItsStart(t *testing.T) {
 		t.Errorf("once it is carried on: %+v", g)
 	}
 	c.s = ended
+	c.must(failover.NoteHold{Hold: c.s.Holds[0].ID, Status: failover.HoldViolated})
+	if g := ask(false); g.Granted {
+		t.Errorf("while what was left runs again: %+v", g)
+	}
 	c.must(failover.ReleaseHold{Component: "workers"})
 	if g := ask(false); !g.Granted {
 		t.Errorf("when its fence was released: %+v", g)

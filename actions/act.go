@@ -228,6 +228,7 @@ func (r *run) attempt(ctx context.Context) error {
 	if len(previous) == 0 && r.st.Kind != failover.KindStop {
 		// Without the previous values in the log a crash would lose them (rule
 		// E2). A stop in a dying region is tried blind all the same.
+		r.unread(ctx, state)
 		return fmt.Errorf("the world could not be read, so nothing was changed: %s", eff.Detail)
 	}
 	if already {

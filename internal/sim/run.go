@@ -88,6 +88,10 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 	if s := c.newest(); s != nil && s.Execution == nil && string(s.Active) == east2 && rng.IntN(3) > 0 { // and brings the service home
 		c.press(ctx, "uid 2", failover.RequestExecution{Kind: failover.Switchover, Overrides: failover.Overridable()})
 		c.awaitEnd()
+		if s := c.newest(); s != nil && s.Execution != nil && s.Execution.State == failover.ExecAwaiting {
+			c.press(ctx, "uid 3", failover.Approve{Execution: s.Execution.ID, Nonce: s.Execution.Question.Nonce})
+			c.awaitEnd()
+		}
 	}
 
 	s := c.newest()

@@ -16,7 +16,7 @@ COPY --from=build --chown=65532:65532 /out/var/lib/failoverd /var/lib/failoverd
 COPY --from=build --chown=65532:65532 /out/run/failoverd /run/failoverd
 USER 65532:65532
 VOLUME /var/lib/failoverd
-EXPOSE 7700 7780
+EXPOSE 7700 7780 7781
 # Alive, not "has a quorum": an orchestrator that replaced nodes for lack of a quorum would reap the cluster in the
 # middle of an incident. ECS ignores this line; repeat it in the task definition.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/failoverd", "health"]

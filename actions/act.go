@@ -228,6 +228,7 @@ func (r *run) attempt(ctx context.Context) error {
 	if len(previous) == 0 && r.st.Kind != failover.KindStop {
 		// Without the previous values in the log a crash would lose them (rule
 		// E2). A stop in a dying region is tried blind all the same.
+		r.unread(ctx, state)
 		return fmt.Errorf("the world could not be read, so nothing was changed: %s", eff.Detail)
 	}
 	if already {
@@ -251,7 +252,7 @@ func (r *run) attempt(ctx context.Context) error {
 		return fmt.Errorf("the execution changed right before the effect: nothing was done")
 	}
 	a := r.newAttempt(len(rec.Attempts)+1, now.Epoch, previous, until)
-	cctx, cancel := acting(ctx, a.session(), until)
+	cctx, cancel := acting(ctx, a, until)
 	defer cancel()
 	r.asked = true
 	if _, ok := r.action.(LogFlip); ok {
@@ -278,7 +279,7 @@ func (r *run) noteAlready(ctx context.Context, epoch uint64, previous json.RawMe
 
 func (r *run) newAttempt(number int, epoch uint64, previous json.RawMessage, until time.Time) Attempt {
 	return Attempt{
-		Execution: r.e.ID, Step: r.st.ID, Number: number, Epoch: epoch, Token: r.token,
+		Execution: r.e.ID, Step: r.st.ID, Near: r.e.To, Number: number, Epoch: epoch, Token: r.token,
 		Previous: previous, Deadline: until,
 		Progress: func(line string) { r.x.say(r.st.ID, line) },
 	}

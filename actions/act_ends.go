@@ -10,6 +10,17 @@ import (
 
 // This file holds how a step that is being carried out ends.
 
+// unread begins a start whose resource cannot be read, in the log and nowhere else: what runs under a lease may be there already, and waits for no more
+// than the start's turn (State.early). A control plane that is down keeps nobody from working.
+func (r *run) unread(ctx context.Context, s *failover.State) {
+	if c := s.Settings.Component(r.st.Component); r.token != 0 || r.st.Kind != failover.KindStart || r.e.Kind == failover.Preparation || c == nil || !c.Agent {
+		return
+	}
+	if token, ok := r.x.begin(ctx, r.e, r.st); ok {
+		r.token = token
+	}
+}
+
 // done finishes the step. A stop that was seen to have taken effect is evidence;
 // a switch is the flip (rule T1).
 func (r *run) done(ctx context.Context, detail string, already bool) {

@@ -10,8 +10,13 @@ import (
 
 // acting is the context of a call that changes the world: nothing is sent after
 // until, and AWS's own records name whose call it was.
-func acting(ctx context.Context, session string, until time.Time) (context.Context, context.CancelFunc) {
-	return context.WithDeadline(cloud.WithSession(cloud.WithEffectDeadline(ctx, until), session), until)
+func acting(ctx context.Context, a Attempt, until time.Time) (context.Context, context.CancelFunc) {
+	return context.WithDeadline(a.acts(cloud.WithEffectDeadline(ctx, until)), until)
+}
+
+// acts has calls made in the attempt's session of the acting role.
+func (a Attempt) acts(ctx context.Context) context.Context {
+	return cloud.WithSession(ctx, a.session(), string(a.Near))
 }
 
 // session is the name of an attempt in AWS's records.

@@ -103,6 +103,9 @@ type Attempt struct {
 	// Deadline is when the attempt's calls must have been sent. It is checked
 	// again in the last client layer before signing (rule E2).
 	Deadline time.Time
+	// Near is the region that is entered, or active: what the attempt needs beside its
+	// resource is asked there. Empty: anywhere.
+	Near failover.Region
 	// Progress tells a person how far the work is. It never blocks and may be nil.
 	Progress func(line string)
 }

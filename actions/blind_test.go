@@ -219,3 +219,29 @@ func TestTheWayBackFromABlindStop(t *testing.T) {
 		t.Errorf("commands for what nobody says how to start: %q", commands)
 	}
 }
+
+// Workers that are there already need their lease and no control plane: one that cannot be read delays them by nothing, and the start comes true when it can be.
+func TestAStartThatCannotBeReadDelaysNoLease(t *testing.T) {
+	inStage(t, nil, func(st *stage) {
+		start := st.effect("start-workers")
+		start.blind = true
+		st.elect(nil)
+		st.waitFor("the epoch", 10*time.Minute, func(s *failover.State) bool { return s.Epoch == 2 })
+		time.Sleep(20 * time.Second)
+		res := st.do(failover.Round{Requests: []failover.LeaseRequest{{Agent: "w9", Region: "east2", Component: "workers", Lease: failover.Duration(75 * time.Second), Enforced: true}}})
+		if g := res.Value.([]failover.Grant)[0]; !g.Granted {
+			t.Errorf("%+v", g)
+		}
+		if len(start.asked) != 0 {
+			t.Errorf("something was changed blind: %v", start.asked)
+		}
+		st.mu.Lock()
+		start.blind = false
+		st.mu.Unlock()
+		s := st.waitFor("the end", 10*time.Minute, ended)
+		rec := s.History[0].Step("start-workers")
+		if first := rec.First(); s.History[0].State != failover.ExecStable || first == nil || len(start.asked) != 1 {
+			t.Errorf("%s: %+v", s.History[0].State, rec)
+		}
+	})
+}

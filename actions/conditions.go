@@ -26,7 +26,9 @@ func (r *run) spent(rec failover.StepRecord) bool {
 		if a.Undo || a.Outcome == failover.StepFailed || a.Outcome == failover.StepUnclear {
 			break
 		}
-		tries++
+		if !a.Until.IsZero() || a.Already { // else it was begun in the log and nowhere else
+			tries++
+		}
 	}
 	return tries > r.st.Retries
 }

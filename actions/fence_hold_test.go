@@ -48,7 +48,7 @@ func TestTheFenceWaitsForAStopThatMayLand(t *testing.T) {
 				if tt.waits > 0 {
 					time.Sleep(tt.waits - time.Second)
 					says := l.exec.Progress()["fence"]
-					if s := st.state(); s.Epoch != 1 || s.Execution.Question != nil || len(st.effect("start-api").asked) != 0 || !strings.Contains(says, "workers was being stopped again in east2, was not seen to stop, and a call of that may still land until") {
+					if s := st.state(); s.Epoch != 1 || s.Execution.Question != nil || len(st.effect("start-api").asked) != 0 || !strings.Contains(says, "workers was being stopped in east2, was not seen to stop, and a call of that may still land until") {
 						t.Errorf("epoch %d, question %+v, it says %q", s.Epoch, s.Execution.Question, says)
 					}
 				}

@@ -88,7 +88,7 @@ func (c *GateConfig) New(d Deps) (Action, error) {
 		return nil, fmt.Errorf("clients cannot be sent to %q: the service has the regions %v", d.Region, d.Regions)
 	}
 	return &gate{
-		cfg: c, service: d.Service, left: d.Regions[i], to: d.Region,
+		cfg: c, service: d.Service, left: d.Regions[i], to: d.Region, home: i > 0,
 		places: places{c.Names, c.SameAs, d.dns()},
 		client: &http.Client{Transport: &http.Transport{Proxy: nil, DisableKeepAlives: true}, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }},
 	}, nil
@@ -98,6 +98,7 @@ type gate struct {
 	cfg      *GateConfig
 	service  string
 	left, to failover.Region
+	home     bool // it leads back to the primary, whose records hang on what all nodes say
 	places   places
 	client   *http.Client
 }
@@ -128,6 +129,8 @@ func (g *gate) Inspect(ctx context.Context) (Effect, error) {
 	}
 	e := Effect{State: Absent, Detail: line}
 	switch {
+	case stop >= need && g.home:
+		e = g.places.moved(ctx, line+": a node that is lost keeps no client away")
 	case stop >= need:
 		e = g.places.moved(ctx, fmt.Sprintf("%s: %d more may be lost before clients are sent back, until a latched switch has followed", line, stop-need))
 	case stop > 0:

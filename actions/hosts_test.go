@@ -5,9 +5,11 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
+	"fmt"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/http/httputil"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -42,15 +44,34 @@ func elsewhereIn(t *testing.T) (url string) {
 	return other.URL
 }
 
-// inRegion is AWS with us-east-2 at one address, and everything else where nobody may call.
-func inRegion(t *testing.T, own string) *cloud.Clients {
+// inRegion is AWS with us-east-2 at one address, which has an STS as well, and everything else where nobody may call. A node takes on a role to look, and
+// another one to act.
+func inRegion(t *testing.T, services string) (c *cloud.Clients, own string) {
 	t.Helper()
-	other := elsewhereIn(t)
-	c, err := cloud.Open(t.Context(), cloud.Options{Endpoints: map[string]string{"us-east-1": other, "global": other, "us-east-2": own}, Timeout: time.Second})
+	behind, err := url.Parse(services)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	proxy := httputil.NewSingleHostReverseProxy(behind)
+	srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if !strings.Contains(r.Header.Get("Authorization"), "/us-east-2/sts/") {
+			if r.Header.Get("X-Amz-Security-Token") == "" && r.Header.Get("Authorization") != "" {
+				t.Errorf("%s %s is signed by no role", r.Method, r.URL)
+			}
+			proxy.ServeHTTP(w, r)
+			return
+		}
+		_, _ = fmt.Fprintf(w, `<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>ASIA1</AccessKeyId><SecretAccessKey>s</SecretAccessKey><SessionToken>t</SessionToken><Expiration>%s</Expiration></Credentials><AssumedRoleUser><Arn>a</Arn><AssumedRoleId>i</AssumedRoleId></AssumedRoleUser></AssumeRoleResult></AssumeRoleResponse>`,
+			time.Now().Add(time.Hour).UTC().Format(time.RFC3339))
+	}))
+	t.Cleanup(srv.Close)
+	other := elsewhereIn(t)
+	c, err = cloud.Open(t.Context(), cloud.Options{Endpoints: map[string]string{"us-east-1": other, "global": other, "us-east-2": srv.URL}, Timeout: time.Second,
+		Roles: cloud.Roles{Observe: "arn:aws:iam::1:role/look", Act: "arn:aws:iam::1:role/act", Regions: []string{"us-east-2", "us-east-1"}, Session: "failoverd-use2a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c, srv.URL
 }
 
 // A step that acts in us-east-2 calls nothing but us-east-2: not the region that is
@@ -65,16 +86,21 @@ func TestStepsTouchTheirRegionOnly(t *testing.T) {
 		held[kind] = true
 		t.Run(s.name, func(t *testing.T) {
 			c := conform(t, n)
-			c.deps.Cloud = inRegion(t, c.host)
+			var own string
+			c.deps.Cloud, own = inRegion(t, c.host)
 			if k, ok := c.cfg.(*KubernetesConfig); ok {
-				eksAt(t, k, c.moody, c.host)
+				eksAt(t, k, c.moody, own)
 			}
 			a := c.action()
 			before := c.look(a)
 			for n, f := range []func(context.Context, Attempt) error{a.Do, a.Undo} {
-				if err := f(t.Context(), c.next(before)); err != nil {
+				try := c.next(before)
+				try.Near = "us-east-2"
+				ctx, cancel := acting(t.Context(), try, time.Now().Add(time.Minute))
+				if err := f(ctx, try); err != nil {
 					t.Errorf("call %d: %v", n, err)
 				}
+				cancel()
 				c.passes()
 				c.look(a)
 			}
@@ -116,7 +142,7 @@ func TestARestoreTouchesItsRegionOnly(t *testing.T) {
 		f.ServeHTTP(w, r)
 	}))
 	defer bucket.Close()
-	d.Cloud = inRegion(t, bucket.URL)
+	d.Cloud, _ = inRegion(t, bucket.URL)
 	other, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

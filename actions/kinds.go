@@ -72,7 +72,7 @@ type Deps struct {
 	Region failover.Region
 	// Step is the step that the action is made for, as people name it.
 	Step failover.StepID
-	// Regions are the two regions of the service.
+	// Regions are the two regions of the service, the primary first.
 	Regions []failover.Region
 	Node    failover.NodeID
 	Service string // the service's name

@@ -38,8 +38,8 @@ func (k *Keeper) settle(ctx context.Context, l failover.LateToken) {
 	if err != nil || k.journal.Prove(ctx) != nil || k.journal.State().Epoch != s.Epoch {
 		return // the next look, or the next leader, goes on
 	}
-	a := Attempt{Step: l.Step.ID, Number: 1, Epoch: s.Epoch, Token: res.Index, Previous: eff.Previous, Deadline: until}
-	cctx, cancel := acting(ctx, a.session(), until)
+	a := Attempt{Step: l.Step.ID, Near: s.Active, Number: 1, Epoch: s.Epoch, Token: res.Index, Previous: eff.Previous, Deadline: until}
+	cctx, cancel := acting(ctx, a, until)
 	if err := b.Burn(cctx, a); err != nil {
 		k.log.Info("a write that may still land could not be replaced", "step", l.Step.ID, "token", l.Token, "why", err.Error())
 	}

@@ -153,7 +153,7 @@ func (x *mariaDBDump) Do(ctx context.Context, a Attempt) error {
 			Put: func(ctx context.Context, from io.Reader) (backup.File, error) {
 				// Nothing is sent by a process that was stopped or suspended meanwhile: nobody has looked since.
 				return x.place.Put(ctx, key, from, func(ctx context.Context) context.Context {
-					return cloud.WithSession(cloud.WithEffectDeadline(ctx, r.until()), a.session())
+					return a.acts(cloud.WithEffectDeadline(ctx, r.until()))
 				})
 			},
 		})

@@ -9,6 +9,8 @@ import (
 	"slices"
 	"time"
 
+	"github.com/go-sql-driver/mysql"
+
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/internal/backup"
 	"github.com/failoverd/failoverd/internal/cloud"
@@ -150,7 +152,21 @@ func (x *mariaDBRestore) Inspect(ctx context.Context) (Effect, error) {
 		e.Lacks = why
 		e.Detail += "; " + e.Lacks
 	}
+	if !x.brings(f) {
+		e.Advice = x.newer(ctx, server, st, f)
+	}
 	return e, nil
+}
+
+// newer says that the live schemas have what the backup has not: the service worked there since, and its own rows are nearer to what is lost than the
+// backup's. "" if nothing is known of that.
+func (x *mariaDBRestore) newer(ctx context.Context, server *mysql.Config, st restore.Status, f backup.File) string {
+	at, err := restore.Written(ctx, server, x.cfg.Databases)
+	if err != nil || !at.After(f.AsOf) || st.Done && st.Key == f.Key && !at.After(st.At) {
+		return ""
+	}
+	return fmt.Sprintf("what lives in MariaDB in %s was written to until %s, later than that backup is: the restore would put it aside. Bring a younger backup; in mid-plan `failoverd skip %s --why …` goes on with what lives there",
+		x.region, at.Format(time.RFC3339), x.step)
 }
 
 // lacks says what the account may not do at the server; "" if nothing is known.

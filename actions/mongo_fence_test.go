@@ -74,7 +74,7 @@ func TestMongoPromoteThawsNobodyBesideALeader(t *testing.T) {
 	}
 	becomes(t, a, Present, s.Hosts[2])
 	until := time.Now().Add(10 * time.Second)
-	ctx, cancel := acting(t.Context(), "test", until)
+	ctx, cancel := acting(t.Context(), Attempt{Step: "test"}, until)
 	defer cancel()
 	if err := a.force(ctx, f); err == nil || !strings.Contains(err.Error(), "under our eyes") {
 		t.Errorf("what was judged before is forced: %v", err)
@@ -98,7 +98,7 @@ func TestMongoPromoteThawsNobodyBesideAnEarlierAttempt(t *testing.T) {
 	becomes(t, a, Absent, "FORCED")
 	attempt := func(a *mongoPromote, number int) error {
 		until := time.Now().Add(10 * time.Second)
-		ctx, cancel := acting(t.Context(), "test", until)
+		ctx, cancel := acting(t.Context(), Attempt{Step: "test"}, until)
 		defer cancel()
 		return a.Do(ctx, Attempt{Execution: 1, Number: number, Epoch: 2, Token: 7, Deadline: until, Previous: begun(t, a)})
 	}
@@ -135,7 +135,7 @@ func TestMongoPromoteThawsNobodyBesideAnEarlierAttempt(t *testing.T) {
 	s.SetMoodAt(2, "hello", mongotest.Mood{})
 	f := a.mustLook(t)
 	again.looked = -2*again.patience - time.Second
-	ctx, cancel := acting(t.Context(), "test", time.Now().Add(10*time.Second))
+	ctx, cancel := acting(t.Context(), Attempt{Step: "test"}, time.Now().Add(10*time.Second))
 	defer cancel()
 	frozen("long after the look", again.thaw(ctx, f, errors.New("nothing was changed")), "nothing was changed")
 	s.SetMoodAt(2, "replSetReconfig", says(103))

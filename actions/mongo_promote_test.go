@@ -77,7 +77,7 @@ func becomes(t *testing.T, a Action, want EffectState, detail string) {
 func try(t *testing.T, a Action) error {
 	t.Helper()
 	until := time.Now().Add(10 * time.Second)
-	ctx, cancel := acting(t.Context(), "test", until)
+	ctx, cancel := acting(t.Context(), Attempt{Step: "test"}, until)
 	defer cancel()
 	return a.Do(ctx, Attempt{Execution: 1, Number: 1, Epoch: 2, Token: 7, Deadline: until, Previous: begun(t, a)})
 }
@@ -373,7 +373,7 @@ func TestMongoPromoteIsNotSentLate(t *testing.T) {
 	}
 	// Nor what has looked long ago, in an attempt that has time left.
 	a.looked = -a.patience - time.Second
-	ctx, cancel := acting(t.Context(), "test", time.Now().Add(10*time.Second))
+	ctx, cancel := acting(t.Context(), Attempt{Step: "test"}, time.Now().Add(10*time.Second))
 	defer cancel()
 	if open, err := a.reconfigure(ctx, f, func(now replset.Finding) ([]string, bool) { return now.Keep, true }); err == nil || open {
 		t.Errorf("it was sent long after its look (open: %t): %v", open, err)

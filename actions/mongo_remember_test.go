@@ -24,7 +24,7 @@ func TestMongoPromoteRemembersWhatItHasForced(t *testing.T) {
 	}
 	// Nothing is forced of which the log does not know.
 	for _, previous := range []string{"", `{"version":1}`} {
-		ctx, cancel := acting(t.Context(), "test", time.Now().Add(10*time.Second))
+		ctx, cancel := acting(t.Context(), Attempt{Step: "test"}, time.Now().Add(10*time.Second))
 		if err := a.Do(ctx, Attempt{Number: 1, Previous: json.RawMessage(previous)}); err == nil || !strings.Contains(err.Error(), "not what the log says") {
 			t.Errorf("begun with %q: %v", previous, err)
 		}

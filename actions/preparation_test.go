@@ -212,6 +212,29 @@ func TestKeeper(t *testing.T) {
 	})
 }
 
+// On the way home holds end with the entry that makes others, so that there are no more than before: what has appeared is looked at at once all the same.
+func TestKeeperSeesWhatTakesAnothersPlace(t *testing.T) {
+	inStage(t, nil, func(st *stage) {
+		st.elect(nil)
+		st.waitFor("the end", 10*time.Minute, ended)
+		ctx, cancel := context.WithCancel(context.Background())
+		k := NewKeeper(st.lead, keepers{st}, Options{}, time.Hour, slog.New(slog.DiscardHandler))
+		done := make(chan struct{})
+		go func() { defer close(done); k.Run(ctx) }()
+		defer func() { cancel(); <-done }()
+		kept := func(s *failover.State) bool { return len(s.Holds) == 1 && s.Holds[0].Status == failover.HoldKept }
+		st.waitFor("the first look", time.Minute, kept)
+		time.Sleep(time.Minute)
+		st.mu.Lock()
+		h := st.s.Holds[0]
+		h.ID, h.Status = h.ID+1, failover.HoldUnseen
+		st.s.Holds = []failover.StandingHold{h}
+		st.mu.Unlock()
+		st.do(failover.Lead{Node: "n1"}) // any entry
+		st.waitFor("the first look at what has appeared", time.Minute, kept)
+	})
+}
+
 // keepers is the stage as the keeper's world: its effects belong to no step.
 type keepers struct{ st *stage }
 

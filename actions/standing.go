@@ -85,7 +85,7 @@ func (k *Keeper) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 		case <-t.C:
-		case <-k.appeared(ctx, changed, len(holds)):
+		case <-k.appeared(ctx, changed, holds):
 		}
 		t.Stop()
 	}
@@ -104,7 +104,10 @@ func (k *Keeper) due(h failover.StandingHold) bool {
 }
 
 // appeared is closed when a hold has appeared: the first look is at once.
-func (k *Keeper) appeared(ctx context.Context, changed <-chan struct{}, had int) <-chan struct{} {
+func (k *Keeper) appeared(ctx context.Context, changed <-chan struct{}, had []failover.StandingHold) <-chan struct{} {
+	known := func(h failover.StandingHold) bool {
+		return slices.ContainsFunc(had, func(o failover.StandingHold) bool { return o.ID == h.ID })
+	}
 	out := make(chan struct{})
 	wait, cancel := context.WithTimeout(ctx, k.every)
 	go func() {
@@ -116,9 +119,11 @@ func (k *Keeper) appeared(ctx context.Context, changed <-chan struct{}, had int)
 			case <-changed:
 			}
 			changed = k.journal.Changed()
-			if s := k.journal.State(); len(s.Holds) > had {
-				close(out)
-				return
+			for _, h := range k.journal.State().Holds { // others may have ended with the same entry
+				if !known(h) {
+					close(out)
+					return
+				}
 			}
 		}
 	}()
@@ -220,8 +225,8 @@ func (k *Keeper) renew(ctx context.Context, h failover.StandingHold, action Acti
 		return nil
 	}
 	until := time.Now().Add(k.opts.CallTimeout)
-	a := Attempt{Step: h.Step.ID, Number: 1, Epoch: s.Epoch, Deadline: until}
-	cctx, cancel := acting(ctx, a.session(), until)
+	a := Attempt{Step: h.Step.ID, Near: s.Active, Number: 1, Epoch: s.Epoch, Deadline: until}
+	cctx, cancel := acting(ctx, a, until)
 	defer cancel()
 	return r.Renew(cctx, a)
 }
@@ -261,8 +266,8 @@ func (k *Keeper) apply(ctx context.Context, h failover.StandingHold, action Acti
 	if now := k.journal.State(); now.Epoch != s.Epoch {
 		return
 	}
-	a := Attempt{Step: h.Step.ID, Number: 1, Epoch: s.Epoch, Token: res.Index, Previous: eff.Previous, Deadline: until}
-	cctx, cancel := acting(ctx, a.session(), until)
+	a := Attempt{Step: h.Step.ID, Near: s.Active, Number: 1, Epoch: s.Epoch, Token: res.Index, Previous: eff.Previous, Deadline: until}
+	cctx, cancel := acting(ctx, a, until)
 	err = action.Do(cctx, a)
 	cancel()
 	deadline := time.Now().Add(h.Step.Timeout.D())

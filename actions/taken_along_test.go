@@ -9,6 +9,7 @@ import (
 
 	"github.com/failoverd/failoverd/failover"
 	"github.com/failoverd/failoverd/failover/plan"
+	"github.com/failoverd/failoverd/internal/s3test"
 )
 
 // switchesOver lets the stage begin a switchover that dumps the component api, and asks before it does and before it restores.
@@ -177,5 +178,37 @@ func TestASwitchoverIsAbortedInMidRestore(t *testing.T) {
 	soon(t, "the end of its connections", func() bool { return !atWork() })
 	if got := rows(t, h.entered); got != had {
 		t.Errorf("%s rows, and there were %s", got, had)
+	}
+}
+
+// A region that was left with all its rows, or that the service has come home from, has newer ones than the newest backup there: a failover would put them
+// aside. It is told beforehand; a dump of the switchover's own is newer than both, and what the same backup has brought is no news.
+func TestARestoreTellsThatWhatLivesThereIsNewer(t *testing.T) {
+	h := goingHome(t)
+	plain, err := built(h.cfg, h.deps, "start-mariadb")
+	if err != nil {
+		t.Fatal(err)
+	}
+	const says = "what lives in MariaDB in us-east-2 was written to until "
+	if e := inspect(t, plain, Absent, "it is not restored"); !strings.HasPrefix(e.Advice, says) || !strings.Contains(e.Advice, "`failoverd skip start-mariadb --why …`") {
+		t.Errorf("%q", e.Advice)
+	}
+	before := inspect(t, plain, Absent, "")
+	_ = plain.Do(t.Context(), attempt(11, before))
+	soon(t, "the restore", func() bool { e, err := plain.Inspect(t.Context()); return err == nil && e.State == Present })
+	h.deps.Epoch = 4 // another execution
+	if plain, err = built(h.cfg, h.deps, "start-mariadb"); err != nil {
+		t.Fatal(err)
+	}
+	if e := inspect(t, plain, Absent, "z.sql"); e.Advice != "" {
+		t.Errorf("of the same backup: %q", e.Advice)
+	}
+	h.entered.Feed(t, "DO SLEEP(1.1); INSERT INTO app.a VALUES (99)")
+	if e := inspect(t, plain, Absent, "z.sql"); !strings.HasPrefix(e.Advice, says) {
+		t.Errorf("written to since: %q", e.Advice)
+	}
+	h.bucket.Put("app/zz.sql", s3test.Object{ETag: `"1"`, Body: h.bucket.Objects()["app/z.sql"].Body, At: time.Now().Add(3 * time.Hour)})
+	if e := inspect(t, plain, Absent, "zz.sql"); e.Advice != "" {
+		t.Errorf("a younger backup: %q", e.Advice)
 	}
 }

@@ -211,10 +211,14 @@ func TestGate(t *testing.T) {
 		srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			mu.Lock()
 			defer mu.Unlock()
-			if r.URL.Path != "/gate/messaging/us-east-1" {
+			switch r.URL.Path {
+			case "/gate/messaging/us-east-1":
+				w.WriteHeader(said[id])
+			case "/gate/messaging/us-east-2":
+				w.WriteHeader(http.StatusOK)
+			default:
 				t.Errorf("asked for %s", r.URL.Path)
 			}
-			w.WriteHeader(said[id])
 		}))
 		defer srv.Close()
 		cfg.Nodes[failover.NodeID(id)] = strings.TrimPrefix(srv.URL, "http://")
@@ -240,6 +244,15 @@ func TestGate(t *testing.T) {
 	inspect(t, g, Present, "")
 	if err := g.Undo(t.Context(), Attempt{}); err == nil {
 		t.Error("a committed flip was undone by a call")
+	}
+	// On the way home a node that is lost says "serve", which is what is wanted.
+	d.Region = "us-east-1"
+	if a, err = cfg.New(d); err != nil {
+		t.Fatal(err)
+	}
+	a.(*gate).places.dns.Port = port
+	if e := inspect(t, a, Present, "4 of 5 nodes say that us-east-2 is to be left, 2 are needed (e does not answer): a node that is lost keeps no client away"); strings.Contains(e.Detail, "before clients are sent back") {
+		t.Error(e.Detail)
 	}
 }
 

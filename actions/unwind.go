@@ -182,7 +182,7 @@ func (r *run) putBack(ctx context.Context, rec failover.StepRecord) bool {
 	}
 	r.token = res.Index
 	a := r.newAttempt(len(rec.Attempts)+1, x.journal.State().Epoch, rec.First().Previous, until)
-	cctx, cancel := acting(ctx, a.session(), until)
+	cctx, cancel := acting(ctx, a, until)
 	r.undoErr = r.action.Undo(cctx, a)
 	cancel()
 	if r.undoErr != nil {
@@ -319,8 +319,8 @@ func (x *Executor) burn(ctx context.Context, exec uint64, st failover.Step) {
 			return // the next leader, or the next look, goes on
 		}
 		token = res.Index
-		a := Attempt{Execution: e.ID, Step: st.ID, Number: len(rec.Attempts) + 1, Epoch: x.journal.State().Epoch, Token: token, Deadline: until}
-		cctx, cancel := acting(ctx, a.session(), until)
+		a := Attempt{Execution: e.ID, Step: st.ID, Near: e.To, Number: len(rec.Attempts) + 1, Epoch: x.journal.State().Epoch, Token: token, Deadline: until}
+		cctx, cancel := acting(ctx, a, until)
 		err = b.Burn(cctx, a)
 		cancel()
 	}

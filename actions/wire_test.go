@@ -157,7 +157,7 @@ func wired(t *testing.T, c Config, w *wire) Action {
 func writer(t *testing.T, w *wire, says string, write func(context.Context) error) (land func()) {
 	t.Helper()
 	w.park(says)
-	ctx, cancel := acting(t.Context(), "stale", time.Now().Add(Options{}.withDefaults().CallTimeout))
+	ctx, cancel := acting(t.Context(), Attempt{Step: "stale"}, time.Now().Add(Options{}.withDefaults().CallTimeout))
 	defer cancel()
 	if err := write(ctx); err == nil || !w.parked() {
 		t.Fatalf("the stale writer is not under way: %v", err)

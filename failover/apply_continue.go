@@ -99,6 +99,7 @@ func (s *State) reopen(c Continue, m Meta) (any, error) {
 	e.Approvals = slices.DeleteFunc(e.Approvals, func(a Approval) bool { return a.Step != "" && !e.Step(a.Step).Passed() })
 	s.History = slices.Delete(slices.Clone(s.History), len(s.History)-1, len(s.History))
 	s.Execution = e
+	s.Inventory = nil // what was counted since is of the way back
 	s.event(m, c, "execution %d is carried on behind the fence: %s stays fenced, and what its plan has left for %s is done", e.ID, e.From, e.To)
 	return e.ID, nil
 }

@@ -102,6 +102,8 @@ func (s *State) finish(m Meta, c Command, e *Execution, state ExecState, outcome
 		s.Inventory, s.Readings = nil, nil // the steps have the same names in the other direction
 		// Only a completed failover starts the cool-down.
 		s.CooldownUntil = m.At.Add(s.Settings.Policy.Cooldown.D())
+	} else if s.Level() >= 3 && e.To == s.Active {
+		s.Inventory = nil // likewise: it only grows. Readings know of which step they are, and who carries on needs them
 	}
 	if i := s.Incident; i != nil {
 		switch {

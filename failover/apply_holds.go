@@ -62,10 +62,16 @@ func (s *State) makeHolds(m Meta, c AdvanceEpoch, e *Execution) {
 		if st.Kind != KindStop || e.Step(st.ID).State == StepSkipped {
 			continue
 		}
-		s.Holds = append(s.Holds, StandingHold{
+		h := StandingHold{
 			ID: m.Index<<8 | n, Component: st.Component, Step: st, Epoch: s.Epoch, Since: m.At, Status: HoldUnseen,
 			Ended: s.Level() >= 3 && e.shownEnded(st.Component, c.Freeze),
-		})
+		}
+		for _, a := range e.Step(st.ID).Attempts { // whoever comes home soon must not be stopped by what this one has sent
+			if !a.Until.IsZero() && a.Outcome != StepDone {
+				s.unresolved(&h, &a)
+			}
+		}
+		s.Holds = append(s.Holds, h)
 		n++
 		s.event(m, c, "standing hold: %s stays stopped in %s", st.Component, st.Region)
 	}
@@ -278,7 +284,7 @@ func (s *State) Entering(r Region) bool {
 		(len(s.Late) == 0 || slices.Contains(e.Overrides, GuardLate))
 }
 
-// StopsUnderWay says which standing hold may still stop what is in a region: its call was sent, was not seen to take effect, and has not aged
+// StopsUnderWay says which standing hold may still stop what is in a region: its call, or one of the step that it comes from, was sent, was not seen to take effect, and has not aged
 // out. What works there afterwards would be stopped by it, and no hold starts it again (rule E5). "" if none does. Component "" is any.
 func (s *State) StopsUnderWay(in Region, of Component, now time.Time) string {
 	if s.Level() < 3 {
@@ -293,7 +299,7 @@ func (s *State) StopsUnderWay(in Region, of Component, now time.Time) string {
 			until = later(until, h.Running.Until.Add(callLife))
 		}
 		if now.Before(until) {
-			return fmt.Sprintf("%s was being stopped again in %s, was not seen to stop, and a call of that may still land until %s", h.Component, in, until.Format(time.RFC3339))
+			return fmt.Sprintf("%s was being stopped in %s, was not seen to stop, and a call of that may still land until %s", h.Component, in, until.Format(time.RFC3339))
 		}
 	}
 	return ""

@@ -2,6 +2,7 @@ package failover
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"time"
@@ -167,6 +168,9 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 		return g
 	case !r.Running && s.early(r.Component) != "":
 		g.Sentence = "the lease of " + string(r.Component) + " in " + string(r.Region) + " waits for step " + string(s.early(r.Component))
+		if s.Execution == nil {
+			g.Sentence += fmt.Sprintf(" of execution %d, which was ended behind its fence (`failoverd continue --why …`, and `failoverd skip` for what was done by hand)", s.enteredBy().ID)
+		}
 		return g
 	case s.Freeze != nil && s.Freeze.Region == r.Region && s.Freeze.Provisional:
 		// Hearing an agent lifts a provisional freeze (rule G3). This request is
@@ -190,16 +194,72 @@ func (s *State) answer(m Meta, c Round, r LeaseRequest) Grant {
 // to. The region may never have been stopped: it was dark when it was left, and comes back with all that it had. What works there
 // before its turn works on data that nobody has brought yet (E1).
 func (s *State) early(c Component) StepID {
-	e := s.Execution
-	if s.Level() < 3 || e == nil || e.To != s.Active || s.Epoch == e.Epoch {
+	e := s.enteredBy()
+	if s.Level() < 3 || e == nil {
 		return ""
 	}
+	starts := 0
 	for _, st := range e.Plan.Steps {
 		if st.Kind != KindStart || st.Component != c {
 			continue
 		}
 		if rec := e.Steps[st.ID]; rec == nil || len(rec.Attempts) == 0 && rec.State != StepSkipped {
 			return st.ID
+		}
+		starts++
+	}
+	if starts > 0 {
+		return ""
+	}
+	return s.comesAfter(e, c, map[Component]bool{})
+}
+
+// enteredBy is the execution by whose plan the active region is being entered: the open one, or one that was ended behind its fence and can be carried on.
+// To end it starts nothing: what it has not brought yet is as old as before. Nil: there is none.
+func (s *State) enteredBy() *Execution {
+	if e := s.Execution; e != nil && e.To == s.Active && s.Epoch != e.Epoch {
+		return e
+	}
+	if n := len(s.History); n > 0 {
+		e := s.History[n-1]
+		if e.Kind.Leaves() && e.State == ExecAborted && !e.Undo && e.To == s.Active && s.Epoch == e.Epoch+1 && s.Settings.Other(e.To) == e.From && !s.released(e) {
+			return e
+		}
+	}
+	return nil
+}
+
+// released reports whether a person has given up what keeps a stop of an ended execution true, and with it to carry that on.
+func (s *State) released(e *Execution) bool {
+	return slices.ContainsFunc(e.Plan.Steps, func(st Step) bool {
+		return st.Kind == KindStop && e.Step(st.ID).State != StepSkipped && !slices.ContainsFunc(s.Holds, func(h StandingHold) bool {
+			return h.Step.Kind == KindStop && h.Step.ID == st.ID && h.Step.Region == e.From
+		})
+	})
+}
+
+// comesAfter is a step, not passed yet, that starts what a component without a start of its own comes after: its lease is its start. "" if none has to.
+func (s *State) comesAfter(e *Execution, c Component, seen map[Component]bool) StepID {
+	spec := s.Settings.Component(c)
+	if spec == nil || seen[c] {
+		return ""
+	}
+	seen[c] = true
+	for _, dep := range spec.After {
+		starts := 0
+		for _, st := range e.Plan.Steps {
+			if st.Kind != KindStart || st.Component != dep {
+				continue
+			}
+			if starts++; !e.Step(st.ID).Passed() {
+				return st.ID
+			}
+		}
+		if starts > 0 {
+			continue
+		}
+		if step := s.comesAfter(e, dep, seen); step != "" {
+			return step
 		}
 	}
 	return ""

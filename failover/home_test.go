@@ -110,13 +110,140 @@ func TestNoLeaseBeforeItsStart(t *testing.T) {
 	c.s = before.Clone()
 	c.must(failover.Abort{Execution: c.exec})
 	c.must(failover.FinishExecution{Execution: c.exec, State: failover.ExecAborted})
+	// To end it starts nothing by itself, and who carries it on, or lets go of its fence, goes on from there.
+	ended := c.s.Clone()
+	if g := ask(false); g.Granted || !strings.Contains(g.Sentence, "waits for step start-workers of execution ") || !strings.Contains(g.Sentence, "`failoverd continue --why …`") {
+		t.Errorf("when the execution was ended behind the fence: %+v", g)
+	}
+	if g := ask(true); !g.Granted {
+		t.Errorf("a worker that runs: %+v", g)
+	}
+	c.must(failover.Continue{Execution: c.exec, Ended: true})
+	c.start(start)
 	if g := ask(false); !g.Granted {
-		t.Errorf("when the execution has ended: %+v", g)
+		t.Errorf("once it is carried on: %+v", g)
+	}
+	c.s = ended
+	c.must(failover.NoteHold{Hold: c.s.Holds[0].ID, Status: failover.HoldViolated})
+	if g := ask(false); g.Granted {
+		t.Errorf("while what was left runs again: %+v", g)
+	}
+	c.must(failover.ReleaseHold{Component: "workers"})
+	if g := ask(false); !g.Granted {
+		t.Errorf("when its fence was released: %+v", g)
 	}
 	// As a member of an older version knows it.
 	c.s = before
 	c.s.Features = 2
 	if g := ask(false); !g.Granted {
+		t.Errorf("at level 2: %+v", g)
+	}
+}
+
+// What the plan has sent to stop a region, and has not seen to take effect, may land late: who comes home soon waits for that, or it would stop what was
+// started there.
+func TestTheWayHomeWaitsForEarlierStops(t *testing.T) {
+	for name, tt := range map[string]struct {
+		outcome failover.StepState
+		waits   bool
+	}{"not seen to take effect": {failover.StepUnproven, true}, "seen": {failover.StepDone, false}} {
+		t.Run(name, func(t *testing.T) {
+			c, exec := current(t).opened()
+			freeze := c.frozen(exec)
+			until := c.now.Add(20 * time.Second)
+			token := c.must(failover.StepStarted{Execution: exec, Step: "stop-workers", Epoch: 1, PlanHash: c.s.Execution.PlanHash, Until: until}).Index
+			c.finish("stop-workers", token, tt.outcome)
+			advance := func(freeze uint64) failover.AdvanceEpoch {
+				c.start(plan.FenceID)
+				c.must(failover.RecordEvidence{Execution: c.s.Execution.ID, Component: "workers", Class: failover.Confirmed, Epoch: c.s.Epoch, Freeze: freeze})
+				return failover.AdvanceEpoch{Execution: c.s.Execution.ID, Epoch: c.s.Epoch + 1, Region: c.s.Execution.To, Freeze: freeze}
+			}
+			c.must(advance(freeze))
+			c.finish(plan.FenceID, c.s.Execution.Step(plan.FenceID).Last().Token, failover.StepDone)
+			c.must(failover.Abort{Execution: exec})
+			c.must(failover.FinishExecution{Execution: exec, State: failover.ExecAborted})
+			p, err := plan.DeriveKind(c.s.Settings, east2, failover.Switchover)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.must(failover.RequestExecution{Kind: failover.Switchover})
+			c.must(failover.StartExecution{Kind: failover.Switchover, Request: c.s.Request.ID, Epoch: 2, Plan: p})
+			token = c.start(plan.FreezeID)
+			freeze = c.must(failover.FreezeLease{Region: east2, Epoch: 2, Execution: c.s.Execution.ID}).Value.(uint64)
+			c.finish(plan.FreezeID, token, failover.StepDone)
+			back := advance(freeze)
+			if tt.waits {
+				if why := c.s.StopsUnderWay(east1, "workers", c.now); !strings.HasPrefix(why, "workers was being stopped in us-east-1, was not seen to stop, and a call of that may still land until ") {
+					t.Error(why)
+				}
+				c.refused("in-flight", back)
+				c.now = until.Add(5 * time.Minute)
+			}
+			c.must(back)
+		})
+	}
+}
+
+// The steps have the same names in the other direction: what was counted for one says nothing of the other, also when the execution was ended behind its fence.
+func TestAnInventoryIsOfOneDirection(t *testing.T) {
+	c, exec := current(t).opened()
+	freeze := c.frozen(exec)
+	c.start(plan.FenceID)
+	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
+	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze})
+	c.finish(plan.FenceID, c.s.Execution.Step(plan.FenceID).Last().Token, failover.StepDone)
+	c.s.Incident = nil
+	c.s.Inventory = map[failover.StepID]int{"stop-workers": 6}
+	c.s.Readings = map[failover.StepID]failover.Reading{"switch-route53_weights": {Of: "x"}}
+	c.must(failover.Abort{Execution: exec})
+	c.must(failover.FinishExecution{Execution: exec, State: failover.ExecAborted})
+	if c.s.Inventory != nil || len(c.s.Readings) != 1 {
+		t.Errorf("ended behind the fence: %v, %v", c.s.Inventory, c.s.Readings)
+	}
+	c.must(failover.RecordInventory{Counts: map[failover.StepID]int{"start-workers": 6}})
+	c.must(failover.Continue{Execution: exec, Ended: true})
+	if c.s.Inventory != nil {
+		t.Errorf("carried on: %v", c.s.Inventory)
+	}
+}
+
+// What has no start of its own begins with its lease. It waits for what it comes after, also by way of others that have none.
+func TestNoLeaseBeforeWhatItComesAfter(t *testing.T) {
+	c := current(t)
+	set := settings()
+	set.Components[1].Start, set.Components[1].After = nil, []failover.Component{"between"}
+	set.Components = append(set.Components, failover.ComponentSpec{Name: "between", After: []failover.Component{"api"}})
+	c.must(failover.Configure{Settings: set, Hash: "h2"})
+	c, exec := c.opened()
+	freeze := c.frozen(exec)
+	token := c.start(plan.FenceID)
+	c.must(failover.RecordEvidence{Execution: exec, Component: "workers", Class: failover.Confirmed, Epoch: 1, Freeze: freeze})
+	c.must(failover.AdvanceEpoch{Execution: exec, Epoch: 2, Region: east2, Freeze: freeze})
+	c.finish(plan.FenceID, token, failover.StepDone)
+	ask := func() failover.Grant {
+		return c.must(c.round(failover.LeaseRequest{Agent: "w9", Region: east2, Component: "workers", Lease: dur("75s"), Enforced: true})).Value.([]failover.Grant)[0]
+	}
+	if g := ask(); g.Granted || g.Sentence != "the lease of workers in us-east-2 waits for step start-api" {
+		t.Errorf("before: %+v", g)
+	}
+	token = c.start("start-api")
+	if g := ask(); g.Granted {
+		t.Errorf("while it is started: %+v", g)
+	}
+	before := c.s.Clone()
+	c.finish("start-api", token, failover.StepDone)
+	if g := ask(); !g.Granted {
+		t.Errorf("once it is: %+v", g)
+	}
+	c.s = before.Clone()
+	c.finish("start-api", token, failover.StepFailed)
+	c.must(failover.Skip{Execution: exec, Step: "start-api"})
+	if g := ask(); !g.Granted {
+		t.Errorf("skipped: %+v", g)
+	}
+	c.s = before
+	c.s.Features = 2
+	if g := ask(); !g.Granted {
 		t.Errorf("at level 2: %+v", g)
 	}
 }

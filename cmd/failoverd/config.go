@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"os"
 	"slices"
@@ -128,7 +129,8 @@ func planCommand(s *shared) *cobra.Command {
 }
 
 func runbookCommand(s *shared) *cobra.Command {
-	return &cobra.Command{
+	var leave string
+	cmd := &cobra.Command{
 		Use: "runbook", Short: "Print the failover plan as commands for a person, for the day when failoverd itself is gone", Args: cobra.NoArgs,
 		Long: "Reads the configuration file and asks nobody: no node, no quorum and no network is needed. Print it while all is well, and keep it\nwhere it can be read when the primary region cannot.",
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -136,7 +138,7 @@ func runbookCommand(s *shared) *cobra.Command {
 			if err != nil {
 				return failed(err)
 			}
-			text, err := cfg.Runbook()
+			text, err := cfg.Runbook(cmp.Or(failover.Region(leave), cfg.Primary))
 			if err != nil {
 				return failed(err)
 			}
@@ -144,4 +146,6 @@ func runbookCommand(s *shared) *cobra.Command {
 			return nil
 		},
 	}
+	cmd.Flags().StringVar(&leave, "leave", "", "the region that is left: the secondary, where the service is away from the primary (default: the primary)")
+	return cmd
 }

@@ -85,7 +85,7 @@ func Open(ctx context.Context, o Options) (*Clients, error) {
 	c := &Clients{base: base, endpoints: o.Endpoints, timeout: o.Timeout, made: map[string]any{}}
 	if o.Roles.Observe != "" || o.Roles.Act != "" {
 		own := &Clients{base: base, endpoints: o.Endpoints, timeout: o.Timeout, made: map[string]any{}}
-		c.base.Credentials = &assumed{roles: o.Roles, own: base.Credentials, sts: own.STS, patience: o.Timeout / 5, sessions: map[string]*aws.CredentialsCache{}}
+		c.base.Credentials = &assumed{roles: o.Roles, own: base.Credentials, sts: own.STS, patience: o.Timeout / 5, sessions: map[string]*aws.CredentialsCache{}, silent: map[string]bool{}}
 	}
 	return c, nil
 }

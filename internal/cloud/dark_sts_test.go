@@ -36,7 +36,7 @@ func TestADarkSTSHoldsNoStepUp(t *testing.T) {
 	take := func(session string) {
 		t.Helper()
 		begun := time.Now()
-		if _, err := c.base.Credentials.Retrieve(WithSession(WithEffectDeadline(t.Context(), begun.Add(2*timeout)), session)); err != nil {
+		if _, err := c.base.Credentials.Retrieve(WithSession(WithEffectDeadline(t.Context(), begun.Add(2*timeout)), session, "us-east-2")); err != nil {
 			t.Errorf("%s: %v", session, err)
 		}
 		if took := time.Since(begun); took >= 2*timeout {

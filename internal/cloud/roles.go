@@ -19,9 +19,9 @@ import (
 type Roles struct {
 	Observe string // ARN; "" looks with the node's own credentials
 	Act     string // ARN; "" acts as it looks
-	// Regions are those whose STS is asked: the one that answered last first, and in
-	// this order at the beginning. It is never the global endpoint, which lies in one
-	// region.
+	// Regions are those whose STS is asked, in this order but that the one that is near
+	// comes first (WithSession), and those last that were silent when they were asked
+	// last. It is never the global endpoint, which lies in one region.
 	Regions []string
 	// Session is the name under which the node looks.
 	Session string
@@ -29,10 +29,14 @@ type Roles struct {
 
 type sessionKey struct{}
 
+// acting is a session of the acting role.
+type acting struct{ name, near string }
+
 // WithSession makes AWS calls under ctx act: with the acting role, in a session of
-// that name. Without an acting role it does nothing.
-func WithSession(ctx context.Context, name string) context.Context {
-	return context.WithValue(ctx, sessionKey{}, sessionName(name))
+// that name, which is taken on in the region near, as long as its STS answers: a step
+// for a region asks no other one. Without an acting role it does nothing.
+func WithSession(ctx context.Context, name, near string) context.Context {
+	return context.WithValue(ctx, sessionKey{}, acting{sessionName(name), near})
 }
 
 // sessionName is a name as STS takes it: 2 to 64 characters of letters, digits and
@@ -64,24 +68,24 @@ type assumed struct {
 
 	mu       sync.Mutex
 	sessions map[string]*aws.CredentialsCache
-	order    []string // oldest first
-	answered string   // the region whose STS was the last to answer
+	order    []string        // oldest first
+	silent   map[string]bool // regions whose STS did not answer when it was asked last
 }
 
 // Retrieve implements aws.CredentialsProvider.
 func (a *assumed) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	role, name := a.roles.Observe, a.roles.Session
-	if s, ok := ctx.Value(sessionKey{}).(string); ok && a.roles.Act != "" {
-		role, name = a.roles.Act, s
+	role, name, near := a.roles.Observe, a.roles.Session, ""
+	if s, ok := ctx.Value(sessionKey{}).(acting); ok && a.roles.Act != "" {
+		role, name, near = a.roles.Act, s.name, s.near
 	}
 	if role == "" {
 		return a.own.Retrieve(ctx)
 	}
-	return a.session(role, name).Retrieve(ctx)
+	return a.session(role, name, near).Retrieve(ctx)
 }
 
 // session returns the cache of a session, which renews itself.
-func (a *assumed) session(role, name string) *aws.CredentialsCache {
+func (a *assumed) session(role, name, near string) *aws.CredentialsCache {
 	key := role + " " + name
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -92,7 +96,7 @@ func (a *assumed) session(role, name string) *aws.CredentialsCache {
 		delete(a.sessions, a.order[0])
 		a.order = slices.Delete(a.order, 0, 1)
 	}
-	c := aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) { return a.assume(ctx, role, name) }),
+	c := aws.NewCredentialsCache(aws.CredentialsProviderFunc(func(ctx context.Context) (aws.Credentials, error) { return a.assume(ctx, role, name, near) }),
 		func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = 5 * time.Minute })
 	a.sessions[key] = c
 	a.order = append(a.order, key)
@@ -101,7 +105,7 @@ func (a *assumed) session(role, name string) *aws.CredentialsCache {
 
 // assume asks one region's STS after the other, and takes the first answer: each of
 // them knows the role.
-func (a *assumed) assume(ctx context.Context, role, name string) (aws.Credentials, error) {
+func (a *assumed) assume(ctx context.Context, role, name, near string) (aws.Credentials, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	type answer struct {
@@ -109,7 +113,7 @@ func (a *assumed) assume(ctx context.Context, role, name string) (aws.Credential
 		creds  aws.Credentials
 		err    error
 	}
-	regions := a.regions()
+	regions := a.regions(near)
 	answers := make(chan answer, len(regions))
 	ask := func(region string) {
 		c, err := a.assumeAt(ctx, region, role, name)
@@ -125,11 +129,9 @@ func (a *assumed) assume(ctx context.Context, role, name string) (aws.Credential
 		}
 		select {
 		case <-late:
+			a.note(regions[asked-1], true)
 		case got := <-answers:
 			if got.err == nil {
-				a.mu.Lock()
-				a.answered = got.region
-				a.mu.Unlock()
 				return got.creds, nil
 			}
 			errs = append(errs, fmt.Errorf("%s: %w", got.region, got.err))
@@ -138,20 +140,38 @@ func (a *assumed) assume(ctx context.Context, role, name string) (aws.Credential
 	return aws.Credentials{}, fmt.Errorf("taking on the role %s: %w", role, errors.Join(errs...))
 }
 
-// regions are all whose STS may be asked, the one that answered last before the
-// others.
-func (a *assumed) regions() []string {
+// note keeps whether a region's STS was silent when it was asked last.
+func (a *assumed) note(region string, silent bool) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	out := slices.Clone(a.roles.Regions)
-	if i := slices.Index(out, a.answered); i > 0 {
-		out = slices.Insert(slices.Delete(out, i, i+1), 0, a.answered)
+	a.silent[region] = silent
+}
+
+// regions are all whose STS may be asked: the near one first, and those last that
+// were silent.
+func (a *assumed) regions(near string) []string {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	last := func(region string) int {
+		switch {
+		case a.silent[region]:
+			return 2
+		case region != near:
+			return 1
+		}
+		return 0
 	}
+	out := slices.Clone(a.roles.Regions)
+	slices.SortStableFunc(out, func(x, y string) int { return last(x) - last(y) })
 	return out
 }
 
 func (a *assumed) assumeAt(ctx context.Context, region, role, name string) (aws.Credentials, error) {
-	return stscreds.NewAssumeRoleProvider(a.sts(region), role, func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = name }).Retrieve(ctx)
+	c, err := stscreds.NewAssumeRoleProvider(a.sts(region), role, func(o *stscreds.AssumeRoleOptions) { o.RoleSessionName = name }).Retrieve(ctx)
+	if err == nil || !errors.Is(err, context.Canceled) { // another one has answered, or nobody waits
+		a.note(region, err != nil)
+	}
+	return c, err
 }
 
 // TryActing takes on the acting role at the STS of each region, for nothing but to

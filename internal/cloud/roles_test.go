@@ -63,11 +63,11 @@ func TestRoles(t *testing.T) {
 			t.Error(err)
 		}
 	}
-	step := WithSession(t.Context(), "failoverd-7-start-api")
+	step := WithSession(t.Context(), "failoverd-7-start-api", "us-east-2")
 	call(t.Context())
 	call(step)
 	call(step)
-	call(WithSession(t.Context(), "failoverd-7-switch/what is no name: "+strings.Repeat("x", 80)))
+	call(WithSession(t.Context(), "failoverd-7-switch/what is no name: "+strings.Repeat("x", 80), "us-east-2"))
 	call(t.Context())
 	long := "failoverd-7-switch-what-is-no-name--" + strings.Repeat("x", 28)
 	if got, want := strings.Join(secondary.assumed, ", "), "look failoverd-use2a, act failoverd-7-start-api, act "+long; got != want {
@@ -82,7 +82,7 @@ func TestRoles(t *testing.T) {
 	// The region whose STS is asked first is the one that is dark: the other one knows
 	// the role as well.
 	secondary.down, primary.down = true, false
-	if _, err := c.base.Credentials.Retrieve(WithSession(t.Context(), "failoverd-8-stop-workers")); err != nil || len(primary.assumed) != 1 {
+	if _, err := c.base.Credentials.Retrieve(WithSession(t.Context(), "failoverd-8-stop-workers", "us-east-2")); err != nil || len(primary.assumed) != 1 {
 		t.Errorf("%v, asked %v", err, primary.assumed)
 	}
 	// On a quiet day the acting role is tried at each of them, and nothing is done with it.
@@ -110,5 +110,64 @@ func TestRoles(t *testing.T) {
 	}
 	if len(global.tokens)+len(global.assumed) != 0 {
 		t.Error("something global was called")
+	}
+}
+
+// A step takes its role on in the region that is entered, whichever that is: on the way home the region that is left is not asked. One whose STS was silent
+// is asked last until it has answered again.
+func TestRolesNearTheStep(t *testing.T) {
+	t.Setenv("AWS_ACCESS_KEY_ID", "AKIATEST")
+	t.Setenv("AWS_SECRET_ACCESS_KEY", "secret")
+	all := map[string]*region{"us-east-1": {}, "us-east-2": {}}
+	endpoints := map[string]string{}
+	for name, r := range all {
+		srv := httptest.NewServer(r)
+		defer srv.Close()
+		endpoints[name] = srv.URL
+	}
+	c, err := Open(t.Context(), Options{Endpoints: endpoints, Timeout: time.Second, Roles: Roles{Act: "arn:aws:iam::1:role/act", Regions: []string{"us-east-2", "us-east-1"}, Session: "failoverd-use2a"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps := 0
+	for _, tt := range []struct {
+		near, down, asked string
+	}{
+		{"us-east-1", "", "us-east-1"},
+		{"us-east-2", "", "us-east-2"},
+		{"", "", "us-east-2"},
+		{"us-east-1", "us-east-1", "us-east-2"},
+		{"us-east-1", "", "us-east-2"}, // it was silent
+		{"us-east-1", "us-east-2", "us-east-1"},
+		{"us-east-2", "", "us-east-1"},
+	} {
+		before := map[string]int{}
+		for name, r := range all {
+			r.mu.Lock()
+			r.down, before[name] = name == tt.down, len(r.assumed)
+			r.mu.Unlock()
+		}
+		steps++
+		if _, err := c.base.Credentials.Retrieve(WithSession(t.Context(), fmt.Sprintf("step-%d", steps), tt.near)); err != nil {
+			t.Errorf("step %d: %v", steps, err)
+		}
+		for name, r := range all {
+			if got := len(r.assumed) - before[name]; (got == 1) != (name == tt.asked) {
+				t.Errorf("step %d, near %q: %s was asked %d times", steps, tt.near, name, got)
+			}
+		}
+	}
+	// Readiness tries them all, and hears them again.
+	for _, r := range all {
+		r.mu.Lock()
+		r.down = false
+		r.mu.Unlock()
+	}
+	if _, refused := c.TryActing(t.Context()); len(refused) > 0 {
+		t.Error(refused)
+	}
+	before := len(all["us-east-2"].assumed)
+	if _, err := c.base.Credentials.Retrieve(WithSession(t.Context(), "step-last", "us-east-2")); err != nil || len(all["us-east-2"].assumed) != before+1 {
+		t.Errorf("%v, asked %v", err, all["us-east-2"].assumed)
 	}
 }

@@ -14,7 +14,7 @@ func TestRunbook(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := cfg.Runbook()
+	got, err := cfg.Runbook(cfg.Primary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestRunbookIsShell(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := cfg.Runbook()
+	got, err := cfg.Runbook(cfg.Primary)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -81,5 +81,28 @@ func TestRunbookIsShell(t *testing.T) {
 	}
 	if n < 10 {
 		t.Errorf("only %d commands:\n%s", n, got)
+	}
+}
+
+// The file does not say where the service is: who is to bring it home by hand needs the commands of that way, which stop nothing in the primary region.
+func TestRunbookOfTheWayHome(t *testing.T) {
+	cfg, err := Load(examplePath)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := cfg.Runbook(cfg.Secondary)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"# failover from us-east-2 to us-east-1 by hand", "Stop workers in us-east-2", "Start workers in us-east-1", "Send the clients to us-east-1", "failoverd recover --node NODE --active us-east-1"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("it does not say %q", want)
+		}
+	}
+	if strings.Contains(got, "Stop workers in us-east-1") {
+		t.Error("it stops what it should start")
+	}
+	if _, err := cfg.Runbook("us-east-9"); err == nil || !strings.Contains(err.Error(), "no plan leaves us-east-9") {
+		t.Error(err)
 	}
 }

@@ -45,11 +45,11 @@ func (c *Config) Settings() failover.Settings {
 	return s
 }
 
-// Runbook is the plan that leaves the primary region as commands for a person. It
-// needs nothing but the file.
-func (c *Config) Runbook() (string, error) {
+// Runbook is the plan that leaves a region as commands for a person. It needs
+// nothing but the file, which does not say where the service is.
+func (c *Config) Runbook(leave failover.Region) (string, error) {
 	settings := c.Settings()
-	p, err := plan.Derive(&settings, c.Primary)
+	p, err := plan.Derive(&settings, leave)
 	if err != nil {
 		return "", err
 	}

@@ -163,6 +163,37 @@ var decisions = []mutant{
 		tests: []test{{pkg: "failover", name: "TestNoLeaseBeforeItsStart"}},
 	},
 	{
+		name: "lease-after-an-abort", rule: "E1",
+		says:  "who ends an execution behind its fence lets workers begin on data that nobody has brought",
+		edits: []edit{{"failover/apply_lease.go", `e.State == ExecAborted && !e.Undo && e.To == s.Active`, `e.State == "?"`}},
+		tests: []test{{pkg: "failover", name: "TestNoLeaseBeforeItsStart"}},
+	},
+	{
+		name: "lease-before-what-it-comes-after", rule: "E1",
+		says:  "what has no start of its own works before what it comes after has started",
+		edits: []edit{{"failover/apply_lease.go", `	return s.comesAfter(e, c, map[Component]bool{})`, `	return ""`}},
+		tests: []test{{pkg: "failover", name: "TestNoLeaseBeforeWhatItComesAfter"}},
+	},
+	{
+		name: "stop-of-the-way-out-lands-at-home", rule: "E5",
+		says:  "the service comes home while a stop of the way out may still land there",
+		edits: []edit{{"failover/apply_holds.go", `if !a.Until.IsZero() && a.Outcome != StepDone {`, `if false {`}},
+		tests: []test{{pkg: "failover", name: "TestTheWayHomeWaitsForEarlierStops"}},
+	},
+	{
+		name: "inventory-of-the-other-direction", rule: "S4",
+		says:  "what was counted of a region that was left is held against the other one",
+		edits: []edit{{"failover/apply_finish.go", `	} else if s.Level() >= 3 && e.To == s.Active {`, `	} else if false {`}},
+		tests: []test{{pkg: "failover", name: "TestAnInventoryIsOfOneDirection"}},
+	},
+	{
+		name: "lease-waits-for-a-control-plane", rule: "L1",
+		says: "a start that cannot be read keeps the lease from what runs already",
+		edits: []edit{{"actions/act.go", `		r.unread(ctx, state)
+`, ``}},
+		tests: []test{{pkg: "actions", name: "TestAStartThatCannotBeReadDelaysNoLease"}},
+	},
+	{
 		name: "incident-forgets-its-abort", rule: "S6",
 		says: "the incident of an aborted execution closes, and automation begins again a second later",
 		edits: []edit{{"failover/apply_finish.go", `		case i.ID == e.Incident && aborted:

@@ -392,9 +392,15 @@ var servers = []mutant{
 	{
 		name: "dark-sts-is-asked-again", rule: "L1",
 		says: "each step asks the STS of a region that is dark first, and waits for it",
-		edits: []edit{{"internal/cloud/roles.go", `slices.Index(out, a.answered); i > 0 {
-`, `slices.Index(out, a.answered); i > len(out) {
+		edits: []edit{{"internal/cloud/roles.go", `		case a.silent[region]:
+`, `		case false:
 `}},
 		tests: []test{{pkg: "internal/cloud", name: "TestADarkSTSHoldsNoStepUp"}},
+	},
+	{
+		name: "sts-of-the-region-that-is-left", rule: "L1",
+		says:  "on the way home a step takes its role on in the region that is left",
+		edits: []edit{{"internal/cloud/roles.go", `case region != near:`, `case region != "us-east-2":`}},
+		tests: []test{{pkg: "internal/cloud", name: "TestRolesNearTheStep"}},
 	},
 }

@@ -56,6 +56,25 @@ func Look(ctx context.Context, server *mysql.Config, databases []string) (Status
 	return out, nil
 }
 
+// Written is when databases were written to last. Zero: the server knows of no write, as of none before its last start.
+func Written(ctx context.Context, server *mysql.Config, databases []string) (time.Time, error) {
+	s, err := dial(ctx, server, nil)
+	if err != nil {
+		return time.Time{}, err
+	}
+	defer s.end(false) //nolint:errcheck // nothing was written
+	at, err := s.value(ctx, "SELECT COALESCE(UNIX_TIMESTAMP(MAX(UPDATE_TIME)), 0) FROM information_schema.TABLES WHERE "+holdsRows+" AND TABLE_SCHEMA IN ("+literals(databases)+")")
+	if err != nil {
+		return time.Time{}, err
+	}
+	whole, _, _ := strings.Cut(at, ".")
+	sec, err := strconv.ParseInt(whole, 10, 64)
+	if err != nil || sec == 0 {
+		return time.Time{}, err
+	}
+	return time.Unix(sec, 0).UTC(), nil
+}
+
 // Burn writes a token and ends what is under way, so that no earlier run changes anything any more; nothing else is changed.
 func Burn(ctx context.Context, server *mysql.Config, databases []string, token uint64) error {
 	return with(ctx, Options{Server: server, Databases: databases, Token: token}, func(*run, row) error { return nil })

@@ -85,6 +85,14 @@ func Run(seed uint64, log *slog.Logger) (out Outcome) {
 			c.awaitEnd()
 		}
 	}
+	if s := c.newest(); s != nil && s.Execution == nil && string(s.Active) == east2 && rng.IntN(3) > 0 { // and brings the service home
+		c.press(ctx, "uid 2", failover.RequestExecution{Kind: failover.Switchover, Overrides: failover.Overridable()})
+		c.awaitEnd()
+		if s := c.newest(); s != nil && s.Execution != nil && s.Execution.State == failover.ExecAwaiting {
+			c.press(ctx, "uid 3", failover.Approve{Execution: s.Execution.ID, Nonce: s.Execution.Question.Nonce})
+			c.awaitEnd()
+		}
+	}
 
 	s := c.newest()
 	out.End = "quiet"
@@ -316,6 +324,12 @@ func (c *cluster) operator(ctx context.Context, rng *rand.Rand) (heard bool) {
 	}
 	if s.Level() >= 3 {
 		any = append(any, failover.RequestExecution{Kind: failover.Switchover, Overrides: failover.Overridable()})
+	}
+	if s.Level() >= 3 && s.Execution == nil && string(s.Active) == east2 { // it is away: who is in a hurry wants it home
+		for range 3 {
+			any = append(any, failover.RequestExecution{Kind: failover.Switchover, Overrides: failover.Overridable()},
+				failover.RequestExecution{Kind: failover.Failover, Overrides: failover.Overridable()})
+		}
 	}
 	if s.Settings != nil {
 		any = append(any, otherStart(*s.Settings, rng.IntN(1000)))

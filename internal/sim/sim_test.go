@@ -13,6 +13,8 @@ import (
 	"testing/synctest"
 	"text/tabwriter"
 	"time"
+
+	"github.com/failoverd/failoverd/internal/sim/oracle"
 )
 
 var (
@@ -28,6 +30,7 @@ type tally struct {
 	virtual    time.Duration
 	violations int
 	executions uint64
+	returns    int // runs in which the region that was entered was left again
 	failed     []uint64
 }
 
@@ -38,6 +41,9 @@ func (t *tally) add(out Outcome) {
 	t.virtual += out.Virtual
 	if out.Executions > 0 {
 		t.executions++
+	}
+	if slices.ContainsFunc(out.Record, func(e oracle.Entry) bool { return e.Kind == oracle.Fenced && e.Region == east2 }) {
+		t.returns++
 	}
 	t.violations += len(out.Violations)
 	if len(out.Violations) > 0 {
@@ -118,10 +124,13 @@ func TestSim(t *testing.T) {
 			text, empty = all.table()
 		}
 	}
-	fmt.Printf("ends: %v, with an execution: %d of %d\n", all.ends, all.executions, played)
+	fmt.Printf("ends: %v, with an execution: %d of %d, with a way home: %d\n", all.ends, all.executions, played, all.returns)
 	fmt.Print("cell: how often a fault took effect in a phase, and how those runs ended: q nothing was done, s stable, u undone, b aborted as it stood, a a person is asked\n" + text)
 	if *seeds >= 50 && all.executions*10 < played*3 {
 		t.Errorf("only %d of %d runs had an execution: the schedule shows too little", all.executions, played)
+	}
+	if *seeds >= enough() && all.returns == 0 {
+		t.Error("no run left the region that was entered: the schedule shows nothing of the way home")
 	}
 	if *seeds >= enough() && len(empty) > 0 {
 		t.Errorf("never played: %v", empty)

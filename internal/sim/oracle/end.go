@@ -13,7 +13,7 @@ func ended(record []Entry, rules Rules, final Final) (out []string) {
 	open, last := "", ""                    // what is open; how the last execution ended
 	skipped := map[string]map[string]bool{} // by what a step acts: steps that a person took upon himself
 	stood, home := maps.Clone(rules.Fleet), maps.Clone(rules.Fleet)
-	active, left := rules.Primary, ""
+	active, left, vowed := rules.Primary, "", false // vowed: a person took it upon himself that what was left has stopped
 	for _, e := range record {
 		switch e.Kind {
 		case Began:
@@ -26,7 +26,7 @@ func ended(record []Entry, rules Rules, final Final) (out []string) {
 			if e.What == Execution {
 				last = e.Detail
 				if last == Stable {
-					active, home = rules.other(left), maps.Clone(stood)
+					active, home, vowed = rules.other(left), maps.Clone(stood), len(skipped[string(Stop)]) > 0
 				}
 			}
 		case Fenced:
@@ -65,10 +65,11 @@ func ended(record []Entry, rules Rules, final Final) (out []string) {
 	}
 	for _, pool := range keys(stood) {
 		n, was, region := stood[pool], home[pool], rules.Pools[pool]
+		held := region == left && rules.Stops[pool] // by the newest completed execution, also when another was begun and undone since
 		switch {
-		case (last == "" || last == Undone && len(skipped) == 0) && n != was:
+		case !held && (last == "" || last == Undone && len(skipped) == 0) && n != was:
 			complain("E7: %d of %s are wanted, and %d were before; all of it was undone", n, pool, was)
-		case last == Stable && region == left && rules.Stops[pool] && n > 0 && len(skipped[string(Stop)]) == 0:
+		case (last == Stable || last == Undone) && held && n > 0 && !vowed:
 			complain("S2: %d of %s are wanted in %s, which was left", n, pool, region)
 		}
 	}

@@ -108,6 +108,15 @@ func TestOracleAcceptsAFailover(t *testing.T) {
 	if v := Judge(homecoming(), rules, &back); len(v) > 0 {
 		t.Error(v)
 	}
+	// The way home was undone before its fence, and the stop of the dead region lands only then.
+	dead := then(without(failover(), func(e Entry) bool { return e.Kind == Stop || e.Kind == Answered && e.Call == 1 }), Entry{Kind: Asked}, Entry{Kind: Began, What: Execution, Detail: ByPerson},
+		Entry{Kind: Ended, What: Execution, Detail: Undone})
+	if v := Judge(then(dead, sent(21, Do, "stop", east, 21), effect(Stop, 21, east, 2, 0, 21), answered(21, "")), rules, &good); len(v) > 0 {
+		t.Error(v)
+	}
+	if v := Judge(dead, rules, &good); len(v) != 1 || !strings.HasPrefix(v[0], "S2: 2 of us-east-1 are wanted in us-east-1, which was left") {
+		t.Error(v)
+	}
 }
 
 // Each of these records breaks one rule, and the oracle says which.

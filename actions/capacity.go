@@ -35,17 +35,17 @@ const (
 )
 
 func lackOf(message string) lack {
-	for _, l := range []struct {
-		of    lack
-		words []string
-	}{
-		{lackOfCalls, []string{"RequestLimitExceeded", "Request limit exceeded", "Throttling"}},
-		{lackOfCapacity, []string{"InsufficientInstanceCapacity", "sufficient", "no Spot capacity"}},
-		{lackOfQuota, []string{"VcpuLimitExceeded", "InstanceLimitExceeded", "limit"}},
-	} {
-		if slices.ContainsFunc(l.words, func(w string) bool { return strings.Contains(message, w) }) {
-			return l.of
-		}
+	has := func(words ...string) bool {
+		return slices.ContainsFunc(words, func(w string) bool { return strings.Contains(message, w) })
+	}
+	switch {
+	case has("RequestLimitExceeded", "Request limit exceeded", "Throttling"):
+		return lackOfCalls
+	// "We currently do not have sufficient m5.large capacity in the Availability Zone you requested": rights may be insufficient, too, and free addresses.
+	case has("sufficient") && has("capacity", "Capacity"), has("no Spot capacity"):
+		return lackOfCapacity
+	case has("VcpuLimitExceeded", "InstanceLimitExceeded", "limit"):
+		return lackOfQuota
 	}
 	return 0
 }

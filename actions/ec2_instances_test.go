@@ -220,6 +220,18 @@ func TestEC2InstancesStart(t *testing.T) {
 			t.Errorf("%s gives %v", code, err)
 		}
 	}
+	for message, want := range map[string]lack{
+		"InsufficientInstanceCapacity: Insufficient capacity.":                                                       lackOfCapacity,
+		"We currently do not have sufficient m5.large capacity in the Availability Zone you requested (us-east-2a).": lackOfCapacity,
+		"There is no Spot capacity available that matches your request.":                                             lackOfCapacity,
+		"You are not authorized: insufficient permissions to launch":                                                 0,
+		"InsufficientFreeAddressesInSubnet: The specified subnet does not have enough free addresses.":               0,
+		"You have requested more vCPU capacity than your current vCPU limit of 32 allows":                            lackOfQuota,
+	} {
+		if got := lackOf(message); got != want {
+			t.Errorf("%q is %d, want %d", message, got, want)
+		}
+	}
 	if got := reason("RequestLimitExceeded: Request limit exceeded."); strings.Contains(got, "quota") || !strings.Contains(got, "throttles") {
 		t.Errorf("throttling is explained as %q", got)
 	}

@@ -66,8 +66,10 @@ func (s *State) makeHolds(m Meta, c AdvanceEpoch, e *Execution) {
 			ID: m.Index<<8 | n, Component: st.Component, Step: st, Epoch: s.Epoch, Since: m.At, Status: HoldUnseen,
 			Ended: s.Level() >= 3 && e.shownEnded(st.Component, c.Freeze),
 		}
-		for _, a := range e.Step(st.ID).Attempts { // whoever comes home soon must not be stopped by what this one has sent
-			if !a.Until.IsZero() && a.Outcome != StepDone {
+		// Whoever comes home soon must not be stopped by what this one has sent into a region that answered nothing. Where it could be read, the
+		// call was answered as well, or its effect is seen soon.
+		for _, a := range e.Step(st.ID).Attempts {
+			if !a.Until.IsZero() && a.Outcome != StepDone && len(a.Previous) == 0 {
 				s.unresolved(&h, &a)
 			}
 		}

@@ -1,6 +1,7 @@
 package failover_test
 
 import (
+	"encoding/json"
 	"strings"
 	"testing"
 	"time"
@@ -144,14 +145,18 @@ func TestNoLeaseBeforeItsStart(t *testing.T) {
 // started there.
 func TestTheWayHomeWaitsForEarlierStops(t *testing.T) {
 	for name, tt := range map[string]struct {
-		outcome failover.StepState
-		waits   bool
-	}{"not seen to take effect": {failover.StepUnproven, true}, "seen": {failover.StepDone, false}} {
+		outcome  failover.StepState
+		previous json.RawMessage // empty: the region answered nothing
+		waits    bool
+	}{
+		"not seen to take effect": {failover.StepUnproven, nil, true}, "seen": {failover.StepDone, nil, false},
+		"it could be read": {failover.StepUnproven, json.RawMessage(`{}`), false},
+	} {
 		t.Run(name, func(t *testing.T) {
 			c, exec := current(t).opened()
 			freeze := c.frozen(exec)
 			until := c.now.Add(20 * time.Second)
-			token := c.must(failover.StepStarted{Execution: exec, Step: "stop-workers", Epoch: 1, PlanHash: c.s.Execution.PlanHash, Until: until}).Index
+			token := c.must(failover.StepStarted{Execution: exec, Step: "stop-workers", Epoch: 1, PlanHash: c.s.Execution.PlanHash, Previous: tt.previous, Until: until}).Index
 			c.finish("stop-workers", token, tt.outcome)
 			advance := func(freeze uint64) failover.AdvanceEpoch {
 				c.start(plan.FenceID)

@@ -177,7 +177,7 @@ var decisions = []mutant{
 	{
 		name: "stop-of-the-way-out-lands-at-home", rule: "E5",
 		says:  "the service comes home while a stop of the way out may still land there",
-		edits: []edit{{"failover/apply_holds.go", `if !a.Until.IsZero() && a.Outcome != StepDone {`, `if false {`}},
+		edits: []edit{{"failover/apply_holds.go", `a.Outcome != StepDone && len(a.Previous) == 0 {`, `false {`}},
 		tests: []test{{pkg: "failover", name: "TestTheWayHomeWaitsForEarlierStops"}},
 	},
 	{

@@ -11,6 +11,17 @@ import (
 	"github.com/failoverd/failoverd/internal/mongotest"
 )
 
+// mongoHeld is what is agreed when the west was entered, and a hold keeps its primary the only one.
+func mongoHeld(timeout time.Duration) *failover.State {
+	st := failover.NewState()
+	st.Features, st.Epoch, st.Active = failover.Features, 2, "west"
+	st.Holds = []failover.StandingHold{{
+		ID: 1, Component: "mongo", Epoch: 2, Status: failover.HoldKept,
+		Step: failover.Step{ID: "start-mongo", Component: "mongo", Kind: failover.KindStart, Region: "west", Timeout: failover.Duration(timeout), Stands: true},
+	}}
+	return st
+}
+
 // The standing hold against a second primary is measured in looks: the set's members speak over sockets, with elections of their own, so that no bubble
 // holds them. One look is enough; it comes within the keeper's pace, and what it takes is added.
 func TestExposureOfASecondPrimary(t *testing.T) {
@@ -23,12 +34,7 @@ func TestExposureOfASecondPrimary(t *testing.T) {
 		t.Fatal(err)
 	}
 	becomes(t, a, Present, s.Hosts[2])
-	st := failover.NewState()
-	st.Features, st.Epoch, st.Active = failover.Features, 2, "west"
-	st.Holds = []failover.StandingHold{{
-		ID: 1, Component: "mongo", Epoch: 2, Status: failover.HoldKept,
-		Step: failover.Step{ID: "start-mongo", Component: "mongo", Kind: failover.KindStart, Region: "west", Timeout: failover.Duration(5 * time.Minute), Stands: true},
-	}}
+	st := mongoHeld(5 * time.Minute)
 	j := &heldJournal{state: st, keeps: true}
 	k := NewKeeper(j, oneWorld{a}, opts, opts.HoldEvery(), slog.New(slog.DiscardHandler))
 	leads := func() bool {

@@ -77,12 +77,7 @@ func TestMongoHoldFreezesAnew(t *testing.T) {
 		t.Fatal(err)
 	}
 	becomes(t, a, Present, s.Hosts[2])
-	st := failover.NewState()
-	st.Features, st.Epoch, st.Active = failover.Features, 2, "west"
-	st.Holds = []failover.StandingHold{{
-		ID: 1, Component: "mongo", Epoch: 2, Status: failover.HoldKept,
-		Step: failover.Step{ID: "start-mongo", Component: "mongo", Kind: failover.KindStart, Region: "west", Timeout: failover.Duration(time.Second), Stands: true},
-	}}
+	st := mongoHeld(time.Second)
 	j := &heldJournal{state: st, keeps: true}
 	k := NewKeeper(j, oneWorld{a}, Options{CallTimeout: 5 * time.Second}, time.Minute, slog.New(slog.DiscardHandler))
 	look := func() failover.StandingHold {

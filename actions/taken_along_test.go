@@ -66,8 +66,8 @@ func TestTheQuestionOfASwitchoverNamesNoLoss(t *testing.T) {
 	}
 }
 
-// inMidDump is a switchover whose dump is under way for as long as the bucket feels so.
-func inMidDump(t *testing.T) (*home, *stage) {
+// takesAlong is a switchover, not carried out yet, whose dump and restore are real.
+func takesAlong(t *testing.T) (*home, *stage) {
 	t.Helper()
 	h := goingHome(t)
 	st := newStage(t, func(s *failover.Settings) {
@@ -79,6 +79,13 @@ func inMidDump(t *testing.T) (*home, *stage) {
 	h.follows(st)
 	dump, start := h.steps(t)
 	st.own["dump-api"], st.own["start-api"] = dump, start
+	return h, st
+}
+
+// inMidDump is a switchover whose dump is under way for as long as the bucket feels so.
+func inMidDump(t *testing.T) (*home, *stage) {
+	t.Helper()
+	h, st := takesAlong(t)
 	reached := make(chan struct{}, 1)
 	h.bucket.Feel(func(op string, r *http.Request) (int, string) {
 		if op == "UploadPart" {
@@ -143,16 +150,7 @@ func TestASwitchoverIsAbortedInMidDump(t *testing.T) {
 
 // Who aborts in mid-restore ends that, too: the step has failed, and nothing is in.
 func TestASwitchoverIsAbortedInMidRestore(t *testing.T) {
-	h := goingHome(t)
-	st := newStage(t, func(s *failover.Settings) {
-		bringsAPI(s)
-		s.Components[0].Brings.Start.Tokens = true
-		s.Policy.Lease.EffectTail = failover.Duration(time.Millisecond)
-	})
-	switchesOver(t, st)
-	h.follows(st)
-	dump, start := h.steps(t)
-	st.own["dump-api"], st.own["start-api"] = dump, start
+	h, st := takesAlong(t)
 	had := rows(t, h.entered)
 	h.bucket.Feel(func(op string, r *http.Request) (int, string) {
 		if op == "GetObject" && strings.HasPrefix(r.Header.Get("Range"), "bytes=0-") {
